@@ -1,0 +1,16 @@
+"""gunicorn's settings for the orders service: `gunicorn -c gunicorn.conf.py orders_project.wsgi`."""
+
+from orders import logs
+from orders_project import environment
+
+env = environment.read()
+bind = f"{env.orders_bind}:{env.orders_port}"
+workers = env.orders_workers
+worker_class = "gthread"
+threads = 8
+# Longer than the gateway keeps an idle connection, so that it is the gateway that closes first.
+keepalive = 75
+timeout = 30
+graceful_timeout = 10
+control_socket_disable = True
+logconfig_dict = logs.configuration(env.log_level)

@@ -1,0 +1,1 @@
+"""Orders: place, list, get, cancel."""

@@ -1,0 +1,1 @@
+"""The orders project: settings and URLs."""

@@ -1,0 +1,81 @@
+"""Django's settings of the orders project. What an operator may change comes from `environment`."""
+
+from orders import logs
+from orders_project import environment
+
+ENV = environment.read()
+SERVICE_NAME = "orders"
+
+STATE = ENV.gatehouse_var / "orders"
+STATE.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+DEBUG = False
+SECRET_KEY = ENV.orders_secret_key
+# The gateway has checked the client's Host and says it in X-Forwarded-Host; only the links of a list use it.
+ALLOWED_HOSTS = ["*"]
+USE_X_FORWARDED_HOST = True
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+INSTALLED_APPS = [
+    "orders.apps.AuthModels",
+    "orders.apps.ContentTypeModels",
+    "rest_framework",
+    "drf_spectacular",
+    "orders.apps.OrdersConfig",
+]
+MIGRATION_MODULES = {"auth": None, "contenttypes": None}
+MIDDLEWARE = ["orders.middleware.RequestLog", "orders.middleware.BodyLimit"]
+ROOT_URLCONF = "orders_project.urls"
+WSGI_APPLICATION = "orders_project.wsgi.application"
+APPEND_SLASH = False
+MAX_BODY = 1024 * 1024
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": STATE / "orders.sqlite3",
+        "CONN_MAX_AGE": None,
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 5,
+            # FULL: a commit is on disk before the answer goes out, in WAL mode too.
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON",
+        },
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["orders.passports.PassportAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["orders.inputs.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_PAGINATION_CLASS": "orders.pages.Pages",
+    "EXCEPTION_HANDLER": "orders.problems.exception_handler",
+    "URL_FORMAT_OVERRIDE": None,
+}
+SIMPLE_JWT = {
+    "ALGORITHM": "ES256",
+    "AUDIENCE": SERVICE_NAME,
+    "ISSUER": ENV.token_issuer,
+    "JWK_URL": ENV.jwks_url,
+    # Seconds that the clocks of two machines may differ.
+    "LEEWAY": 2,
+    "USER_ID_CLAIM": "sub",
+    "AUTH_TOKEN_CLASSES": ["orders.passports.Passport"],
+    "TOKEN_USER_CLASS": "orders.passports.PassportUser",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Orders",
+    "VERSION": "1",
+    "SERVE_PERMISSIONS": [],
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_INCLUDE_SCHEMA": False,
+    # Passports are between the gateway and this service; the gateway says in its document how a client signs in.
+    "AUTHENTICATION_WHITELIST": [],
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+LOGGING = logs.configuration(ENV.log_level)
