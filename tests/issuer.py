@@ -1,0 +1,121 @@
+"""The gateway as a service sees it: published keys, and passports signed with them. Real HTTP, real signatures."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+
+
+class Key:
+    """One ES256 key with its `kid`."""
+
+    def __init__(self, kid: str | None = None) -> None:
+        self.private = ec.generate_private_key(ec.SECP256R1())
+        self.kid = kid or uuid4().hex
+
+    @property
+    def jwk(self) -> dict[str, Any]:
+        """The public half, as a JWKS holds it."""
+        return ECAlgorithm.to_jwk(self.private.public_key(), as_dict=True) | {
+            "kid": self.kid,
+            "alg": "ES256",
+            "use": "sig",
+        }
+
+
+class Issuer:
+    """Serves its keys at `url` while it is entered; `fetches` counts how often they were asked for.
+
+    `answer`, where set, is the raw body sent instead of the keys, `status` the status.
+    """
+
+    def __init__(self) -> None:
+        self.keys = [Key()]
+        self.fetches = 0
+        self.answer: bytes | None = None
+        self.status = 200
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler(self))
+        self.server.daemon_threads = True
+        self.thread = Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}/.well-known/jwks.json"
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join(timeout=5)
+
+    def body(self) -> bytes:
+        """What the next fetch gets."""
+        return self.answer if self.answer is not None else json.dumps({"keys": [key.jwk for key in self.keys]}).encode()
+
+    @contextmanager
+    def answering(self, body: bytes, status: int = 200) -> Iterator[None]:
+        """Answer so meanwhile, instead of with the keys."""
+        self.answer, self.status = body, status
+        try:
+            yield
+        finally:
+            self.answer, self.status = None, 200
+
+    def passport(
+        self,
+        user_id: int | str = 1,
+        *,
+        audience: str | None,
+        role: str = "default",
+        key: Key | None = None,
+        headers: dict[str, Any] | None = None,
+        **claims: Any,
+    ) -> str:
+        """Return a passport for the audience (`None`: without `aud`); a claim given as `None` is left out."""
+        key = key or self.keys[0]
+        now = int(time.time())
+        payload = {
+            "iss": "gatehouse",
+            "aud": audience,
+            "sub": str(user_id),
+            "username": f"user{user_id}",
+            "role": role,
+            "sid": uuid4().hex,
+            "jti": uuid4().hex,
+            "iat": now,
+            "exp": now + 60,
+            "token_type": "passport",
+        } | claims
+        payload = {name: value for name, value in payload.items() if value is not None}
+        return jwt.encode(payload, key.private, algorithm="ES256", headers={"kid": key.kid} | (headers or {}))
+
+
+def handler(issuer: Issuer) -> type[BaseHTTPRequestHandler]:
+    """Return the request handler that answers for the issuer."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            issuer.fetches += 1
+            body = issuer.body()
+            self.send_response(issuer.status)
+            self.send_header("Content-Type", "application/jwk-set+json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing: the test's own output is what matters."""
+
+    return Handler
