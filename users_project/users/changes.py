@@ -1,0 +1,90 @@
+"""What one writer puts into the record: numbered, stamped, and with the ends of sessions that it brings."""
+
+from datetime import UTC, datetime
+
+from . import index, lines
+from .models import Deletion, User
+from .record import Extent
+
+
+class Changes:
+    """What one writer puts into the record. The index has it at once, inside of the writer's transaction."""
+
+    def __init__(self, extent: Extent, live: int) -> None:
+        self.extent = extent
+        self.live = live
+        self.lines: list[bytes] = []
+
+    def put(self, user: User, *, kept_session: str = "", rehash: bool = False) -> None:
+        """Write the user, a new one with the next id; end their sessions, but `kept_session`, where that must be.
+
+        `rehash` says that the password is the same, with another hash. Raises Django's `ValidationError` for a value
+        that no user may have, or that another user has.
+        """
+        before = User.objects.filter(pk=user.pk).first() if user.pk else None
+        user.updated_at = now()
+        if before is None:
+            self.number(user)
+        else:
+            keep_sessions(before, user)
+            if ends_sessions(before, user, rehash=rehash):
+                user.session_epoch += 1
+                user.kept_session = kept_session
+                user.sessions_ended_seq = index.next_sessions_ended_seq()
+        user.clean_fields()
+        user.validate_constraints()
+        # What stands in the index is what the line says: a time, for one, has fewer digits there.
+        line = lines.dump(user)
+        index.put([lines.parse(line)], User)
+        user._state.adding = False  # noqa: SLF001  # as Model.save does
+        self.add(line, live=before is None)
+
+    def number(self, user: User) -> None:
+        """Give a new user an id that nobody ever had."""
+        if user.pk and Deletion.objects.filter(pk=user.pk).exists():
+            raise ValueError(f"The id {user.pk} was a deleted user's; ids are not used again.")
+        user.pk = user.pk or index.next_id()
+        user.created_at = user.updated_at
+
+    def remove(self, user: User, *, by: int | None = None) -> None:
+        """Delete the user, who ends with all sessions; `by` is the id of the one who asked for it."""
+        before = User.objects.get(pk=user.pk)
+        deletion = Deletion(
+            user_id=before.pk,
+            deleted_at=now(),
+            deleted_by=by,
+            session_epoch=before.session_epoch + 1,
+            sessions_ended_seq=index.next_sessions_ended_seq(),
+        )
+        line = lines.dump(deletion)
+        index.delete(before.pk)
+        index.put([lines.parse(line)], Deletion)
+        self.add(line, live=False)
+
+    def add(self, line: bytes, *, live: bool) -> None:
+        """Take the line into what will be appended."""
+        self.lines.append(line)
+        self.extent = self.extent.after(line)
+        self.live += live
+
+
+def now() -> datetime:
+    """Return the time in the precision of the record, milliseconds."""
+    time = datetime.now(UTC)
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+def keep_sessions(before: User, after: User) -> None:
+    """Take over what only the journal changes: an instance read before may know less."""
+    after.session_epoch = before.session_epoch
+    after.kept_session = before.kept_session
+    after.sessions_ended_seq = before.sessions_ended_seq
+
+
+def ends_sessions(before: User, after: User, *, rehash: bool) -> bool:
+    """Return whether that change of a user must end their sessions."""
+    return (
+        (before.password != after.password and not rehash)
+        or before.user_type != after.user_type
+        or (before.is_active and not after.is_active)
+    )

@@ -1,0 +1,137 @@
+"""The index: the tables of the models, derived from the record and disposable.
+
+What is written here sends no signal and knows no rule: the journal has decided.
+"""
+
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
+
+from django.contrib.admin.models import LogEntry
+from django.core.management import call_command
+from django.db import DatabaseError, OperationalError, connection, models
+from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Max, QuerySet
+
+from .lines import Entry
+from .models import Deletion, Position, User
+
+POSITION = 1
+BATCH = 500
+opened = threading.local()
+
+
+def path() -> Path:
+    """Return where the index is."""
+    return Path(connection.settings_dict["NAME"])
+
+
+def file_identity() -> tuple[int, int] | None:
+    """Return which file the index is; `None` where there is none."""
+    try:
+        stat = os.stat(connection.settings_dict["NAME"])  # noqa: PTH116  # once a request: half the time of Path.stat
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def remember_file(**kwargs: Any) -> None:  # noqa: ANN401  # a signal's
+    """Remember which file this thread's connection has just opened."""
+    opened.file = file_identity()
+
+
+def leave_replaced_file() -> None:
+    """Close this thread's connection where the index was deleted or made again since it was opened."""
+    if connection.connection is not None and not connection.in_atomic_block and opened.file != file_identity():
+        connection.close()
+
+
+def position() -> Position | None:
+    """Return what the index reflects; `None` where it reflects nothing yet."""
+    try:
+        return Position.objects.filter(pk=POSITION).first()
+    except OperationalError as exc:
+        if "no such table" in str(exc) or "no such column" in str(exc):
+            return None
+        raise
+
+
+def schema_is_current() -> bool:
+    """Return whether the tables are exactly those of the migrations that this program has."""
+    try:
+        executor = MigrationExecutor(connection)
+        plan = executor.migration_plan(cast("Any", executor.loader.graph.leaf_nodes()))
+        unknown = set(executor.loader.applied_migrations) - set(executor.loader.disk_migrations or ())
+    except DatabaseError:  # no SQLite file, or a damaged one
+        return False
+    return not plan and not unknown
+
+
+def make() -> None:
+    """Make the index anew, empty. Connections to the old one keep its files, now without names, to themselves."""
+    connection.close()
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path().with_name(path().name + suffix).unlink(missing_ok=True)
+    call_command("migrate", verbosity=0, interactive=False)
+
+
+def put(entries: Iterable[Entry], model: type[Entry]) -> None:
+    """Write the entries, all of that model, over what is stored under their ids. Raises `IntegrityError`."""
+    fields = [field.name for field in model._meta.concrete_fields if not field.primary_key]  # noqa: SLF001  # Django's documented _meta
+    # A plain QuerySet: the model's own refuses this.
+    cast("QuerySet[models.Model]", QuerySet(model)).bulk_create(
+        cast("list[models.Model]", list(entries)),
+        batch_size=BATCH,
+        update_conflicts=True,
+        unique_fields=["pk"],
+        update_fields=fields,
+    )
+
+
+def delete(user_id: int) -> None:
+    """Take the user out of the users, with the admin's log of what that user did."""
+    QuerySet(User).filter(pk=user_id).delete()
+
+
+def replace(users: Iterable[User], deletions: Iterable[Deletion]) -> None:
+    """Write these over all that is stored. Raises `IntegrityError`."""
+    with connection.cursor() as cursor:
+        for model in (User, Deletion):
+            cursor.execute(f"DELETE FROM {connection.ops.quote_name(model._meta.db_table)}")  # noqa: S608, SLF001  # our table
+    put(users, User)
+    put(deletions, Deletion)
+    LogEntry.objects.exclude(user__in=User.objects.values("pk")).delete()
+
+
+def save_position(
+    *, identity: str, offset: int, lines: int, digest: str, live: int | None = None, generation: str | None = None
+) -> None:
+    """Say what the index reflects from now on; counts what is live where that is not said."""
+    Position(
+        pk=POSITION,
+        identity=identity,
+        offset=offset,
+        lines=lines,
+        digest=digest,
+        live=User.objects.count() + Deletion.objects.count() if live is None else live,
+        generation=generation or uuid4().hex,
+    ).save()
+
+
+def next_id() -> int:
+    """Return the id after every one ever used."""
+    return 1 + max(largest(User, "pk"), largest(Deletion, "pk"))
+
+
+def next_sessions_ended_seq() -> int:
+    """Return the number after every one that an end of sessions ever had."""
+    return 1 + max(largest(User, "sessions_ended_seq"), largest(Deletion, "sessions_ended_seq"))
+
+
+def largest(model: type[Entry], field: str) -> int:
+    """Return the largest value of the field, 0 where there is none."""
+    found: int | None = QuerySet(model).aggregate(largest=Max(field))["largest"]
+    return found or 0

@@ -1,0 +1,278 @@
+"""Where users are written: the record, `users.jsonl`, is the truth; the index beside it follows in one transaction.
+
+    with journal.writing() as changes:      # the one writer; the index is as the record is
+        ...                                 # check the rules against the index
+        changes.put(user)                   # or changes.remove(user, by=…)
+                                            # on disk when the block is left; nothing is written where it raises
+
+A crash leaves one of three states, and `catch_up` makes each whole: a torn line in the record (cut off), a line that
+the index has not (applied), or both as they should be. A record that is not what the index was made from, whoever
+changed it, is read again as a whole.
+"""
+
+import json
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+from django.conf import settings
+from django.db import IntegrityError, OperationalError, connection, transaction
+
+from . import index, lines, record
+from .changes import Changes
+from .models import Deletion, Position, User
+from .problems import Unavailable
+from .record import Extent, JournalError, StorageFull, WriterLock
+
+log = logging.getLogger(__name__)
+
+# Lines that later ones have superseded before the record is written anew, if they are more than those that count.
+COMPACT_FROM = 1000
+
+
+class Journal:
+    """One record with the index beside it. Made once in each process: it remembers what is known to be fresh."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock = WriterLock(path.with_suffix(".jsonl.lock"))
+        self.fresh: tuple[str, tuple[int, int] | None] | None = None
+        self.broken: tuple[tuple[str, tuple[int, int] | None], JournalError] | None = None
+
+    def open(self) -> None:
+        """Make the index reflect the record, with the tables of this program. Raises `JournalError`."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(PermissionError):  # somebody else's directory, whose permissions are theirs to say
+            self.path.parent.chmod(0o700)
+        index.leave_replaced_file()
+        with self.lock.held():
+            self.bring_up(starting=True)
+
+    def catch_up(self) -> None:
+        """Make the index reflect the record; microseconds if nothing changed. Raises `JournalError`, `Unavailable`."""
+        index.leave_replaced_file()
+        identity, file = record.identity(self.path), index.file_identity()
+        if self.fresh == (identity, file):
+            return
+        if self.broken and self.broken[0] == (identity, file):
+            raise self.broken[1].with_traceback(None)
+        position = index.position() if file else None
+        if position and position.identity == identity:
+            self.fresh = identity, file
+            return
+        try:
+            # A writer at work sees to it, and what it has not committed yet, nobody was told.
+            with self.lock.held(timeout=0 if position else record.LOCK_TIMEOUT):
+                self.bring_up()
+        except Unavailable as exc:
+            if isinstance(exc, JournalError) or not position:
+                raise
+
+    @contextmanager
+    def writing(self) -> Iterator[Changes]:
+        """Be the one writer. Raises `StorageFull`, `Unavailable`, `JournalError`; nothing is stored then."""
+        if connection.in_atomic_block:
+            raise RuntimeError("Users cannot be written inside of a transaction: the record does not roll back.")
+        index.leave_replaced_file()
+        with self.lock.held():
+            position = self.bring_up()
+            changes = Changes(extent_of(position), position.live)
+            try:
+                with transaction.atomic():
+                    yield changes
+                    if changes.lines:
+                        self.append(position, changes)
+            except BaseException as exc:
+                self.undo(position, changes)
+                if isinstance(exc, OperationalError):
+                    raise storage_problem(exc) from exc
+                raise
+            if changes.lines:
+                self.fresh = record.identity(self.path), index.file_identity()
+                self.compact_if_due(changes.extent, changes.live)
+
+    def append(self, position: Position, changes: Changes) -> None:
+        """Put the lines on disk, and say in the transaction under way that the index has them."""
+        identity = record.append(self.path, position.identity, b"".join(changes.lines))
+        index.save_position(
+            identity=identity, **vars(changes.extent), live=changes.live, generation=position.generation
+        )
+
+    def undo(self, position: Position, changes: Changes) -> None:
+        """Cut off what was appended, as the index could not follow; what cannot be cut is applied at the next look."""
+        self.fresh = None
+        if changes.lines and record.identity(self.path) != position.identity:
+            with suppress(OSError):
+                if record.holds(self.path, changes.extent):
+                    record.cut(self.path, position.offset)
+
+    def bring_up(self, *, starting: bool = False) -> Position:
+        """Make the index reflect the record, holding the lock, and return its position."""
+        position = index.position() if index.file_identity() else None
+        if (starting or position is None) and not index.schema_is_current():
+            index.make()
+            position = None
+        if position is None or position.identity != record.identity(self.path):
+            try:
+                self.read(position, starting=starting)
+            except (JournalError, OSError) as exc:
+                error = exc if isinstance(exc, JournalError) else JournalError(self.path, None, str(exc))
+                self.broken = (record.identity(self.path), index.file_identity()), error
+                log.error("%s", error)  # noqa: TRY400  # the record is at fault, not the code
+                raise error from exc
+            position = Position.objects.get(pk=index.POSITION)
+        self.broken = None
+        self.fresh = position.identity, index.file_identity()
+        return position
+
+    def read(self, position: Position | None, *, starting: bool) -> None:
+        """Read what the index has not: the lines after it, or all where the record is not the one it was made from."""
+        if not record.identity(self.path) or not self.path.stat().st_size:
+            return self.read_nothing(position)
+        with suppress(PermissionError):
+            self.path.chmod(0o600)
+        known = extent_of(position) if position else Extent()
+        appended = position is not None and record.holds(self.path, known)
+        record.settle(self.path, may_cut=appended or starting)
+        identity = record.identity(self.path)
+        extent = known if appended else Extent()
+        entries: list[tuple[int, lines.Entry]] = []
+        for extent, line in record.lines_after(self.path, extent):  # noqa: B020  # it goes on from there
+            entries.append((extent.lines, self.parse(extent.lines, line)))
+        with transaction.atomic():
+            if position and appended:
+                self.apply(entries)
+            else:
+                self.replace(entries)
+            generation = position.generation if position and appended else None
+            index.save_position(identity=identity, **vars(extent), generation=generation)
+        return None
+
+    def read_nothing(self, position: Position | None) -> None:
+        """Begin without users; raise `JournalError` if there were some: the record is lost then, or being saved."""
+        if position and position.live:
+            raise JournalError(
+                self.path, None, "It is empty or missing. Put it back, or delete the index to begin without users."
+            )
+        with transaction.atomic():
+            index.save_position(identity=record.identity(self.path), **vars(Extent()))
+
+    def parse(self, number: int, line: bytes) -> lines.Entry:
+        """Return the entry of the line of that number; raise `JournalError`."""
+        try:
+            return lines.parse(line)
+        except lines.BadLineError as exc:
+            raise JournalError(self.path, number, str(exc)) from exc
+
+    def apply(self, entries: list[tuple[int, lines.Entry]]) -> None:
+        """Apply the entries, in their order, to the index."""
+        for number, entry in entries:
+            if isinstance(entry, Deletion):
+                index.delete(entry.pk)
+            elif Deletion.objects.filter(pk=entry.pk).exists():
+                raise JournalError(self.path, number, f"user {entry.pk} was deleted before")
+            try:
+                with transaction.atomic():
+                    index.put([entry], type(entry))
+            except IntegrityError as exc:
+                raise JournalError(self.path, number, f"{duplicate(exc)} is another user's") from exc
+
+    def replace(self, entries: list[tuple[int, lines.Entry]]) -> None:
+        """Make the index of the entries alone."""
+        users: dict[int, tuple[int, User]] = {}
+        deletions: dict[int, Deletion] = {}
+        for number, entry in entries:
+            if isinstance(entry, Deletion):
+                deletions[entry.pk] = entry
+                users.pop(entry.pk, None)
+            elif entry.pk in deletions:
+                raise JournalError(self.path, number, f"user {entry.pk} was deleted before")
+            else:
+                users[entry.pk] = number, entry
+        self.check_unique(users)
+        index.replace((user for _, user in users.values()), deletions.values())
+
+    def check_unique(self, users: dict[int, tuple[int, User]]) -> None:
+        """Raise `JournalError` for the first line whose username or email another user has."""
+        for field in ("username", "email"):
+            seen: dict[str, int] = {}
+            for number, user in sorted(users.values(), key=lambda item: item[0]):
+                value = getattr(user, field).lower()
+                if value in seen:
+                    raise JournalError(self.path, number, f"{field} is another user's, of line {seen[value]}")
+                seen[value] = number
+
+    def compact_if_due(self, extent: Extent, live: int) -> None:
+        """Write the record anew, without superseded lines, where those are most of it. A failure changes nothing."""
+        if extent.lines - live <= max(live, COMPACT_FROM):
+            return
+        try:
+            self.compact()
+        except (OSError, OperationalError, Unavailable) as exc:
+            log.warning("%s: cannot be compacted: %s", self.path, exc)
+
+    def compact(self) -> None:
+        """Write the record anew, holding the lock, and say so in the index, which stays as it is."""
+        position = Position.objects.get(pk=index.POSITION)
+        last: dict[int, bytes] = {}
+        for _, line in record.lines_after(self.path, Extent()):
+            last[json.loads(line)["pk"]] = line
+        if record.identity(self.path) != position.identity:
+            raise Unavailable("It was edited at the same time.")
+        extent = record.replace(self.path, (last[key] for key in sorted(last)))
+        with transaction.atomic():
+            index.save_position(
+                identity=record.identity(self.path),
+                **vars(extent),
+                live=position.live,
+                generation=position.generation,
+            )
+        self.fresh = record.identity(self.path), index.file_identity()
+        log.info("%s: compacted from %d lines to %d", self.path, position.lines, extent.lines)
+
+
+def extent_of(position: Position) -> Extent:
+    """Return how much of the record the index reflects."""
+    return Extent(position.offset, position.lines, position.digest)
+
+
+def duplicate(error: IntegrityError) -> str:
+    """Return which of the two unique fields the database complains of."""
+    return "email" if "users_email" in str(error) else "username"
+
+
+def storage_problem(error: OperationalError) -> StorageFull | Unavailable:
+    """Return the problem for what SQLite complains of."""
+    full = getattr(error.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return StorageFull() if full else Unavailable("The index of the users cannot be written. Try again.")
+
+
+@cache
+def journal_at(path: Path) -> Journal:
+    """Return the process's one journal of that record."""
+    return Journal(path)
+
+
+def current() -> Journal:
+    """Return the journal of the settings."""
+    return journal_at(settings.RECORD)
+
+
+def open_record() -> None:
+    """Make the index reflect the record; for a start. Raises `JournalError`."""
+    current().open()
+
+
+def catch_up() -> None:
+    """Make the index reflect the record; before reading. Raises `JournalError`, `Unavailable`."""
+    current().catch_up()
+
+
+@contextmanager
+def writing() -> Iterator[Changes]:
+    """Be the one writer; see `Changes`. Raises `StorageFull`, `Unavailable`, `JournalError`; nothing is stored then."""
+    with current().writing() as changes:
+        yield changes

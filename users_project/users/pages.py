@@ -1,0 +1,40 @@
+"""Lists are cursor pages, newest first, in DRF's shape: `{"next", "previous", "results"}`.
+
+This file is the same in each service.
+"""
+
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.pagination import Cursor, CursorPagination
+from rest_framework.request import Request
+
+
+class Pages(CursorPagination):
+    """Pages of `?limit=` (1 to 200, default 50) entries from `?cursor=` on.
+
+    The cursor is an id, so that what is added meanwhile shifts nothing.
+    """
+
+    ordering = "-id"
+    page_size = 50
+    max_page_size = 200
+    page_size_query_param = "limit"
+
+    def get_page_size(self, request: Request) -> int:
+        """Return the limit asked for; 400 where it is none."""
+        limit = request.query_params.get("limit", str(self.page_size))
+        if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= self.max_page_size):
+            raise ValidationError({"limit": [f"Expected a whole number from 1 to {self.max_page_size}."]})
+        return int(limit)
+
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        """Return the cursor asked for; 400 where it is none that a page of ours has named."""
+        invalid = ValidationError({"cursor": ["Expected the cursor of a page's `next` or `previous` link."]})
+        try:
+            cursor: Cursor | None = super().decode_cursor(request)
+        except NotFound as exc:
+            raise invalid from exc
+        if cursor is not None and cursor.position is not None:
+            position = str(cursor.position)
+            if not (position.isascii() and position.isdigit() and len(position) <= 19):
+                raise invalid
+        return cursor

@@ -1,0 +1,270 @@
+"""The record: `users.jsonl`, the lock of its one writer, and the digest that tells whether it is what was read before.
+
+    Unavailable (503)
+    └── JournalError        the record cannot be read, or is not what it should be; says the file and the line
+    APIException (DRF's)
+    └── StorageFull         what was asked does not fit on the disk: 507
+
+Nothing here knows what a line means.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rest_framework.exceptions import APIException
+
+from .problems import Unavailable
+
+log = logging.getLogger(__name__)
+
+# Seconds a writer waits for the one before it, and how long between two looks.
+LOCK_TIMEOUT = 10.0
+LOCK_POLL = 0.001
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class JournalError(Unavailable):
+    """The record cannot be read. `str` says why, with file and line, for the log; a client is told nothing of it."""
+
+    default_detail = "The users cannot be read at the moment. The log says why."
+
+    def __init__(self, path: Path, line: int | None, what: str) -> None:
+        super().__init__()
+        self.where = f"{path}:{line}" if line else str(path)
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+class StorageFull(APIException):
+    """What was asked does not fit on the disk (RFC 4918, section 11.5). Nothing of it is stored."""
+
+    status_code = 507
+    default_detail = "There is no room left to store this. Nothing was changed."
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much of a record was read: bytes, lines, and a digest over every line, each chained to those before it.
+
+    The chain makes the digest of a longer record a matter of the new lines alone.
+    """
+
+    offset: int = 0
+    lines: int = 0
+    digest: str = ""
+
+    def after(self, line: bytes) -> "Extent":
+        """Return the extent that has the line too."""
+        digest = hashlib.blake2b(bytes.fromhex(self.digest) + line, digest_size=32).hexdigest()
+        return Extent(self.offset + len(line), self.lines + 1, digest)
+
+
+class WriterLock:
+    """The lock that one writer holds, of all threads and processes.
+
+    `flock` belongs to an open file, so each acquisition opens its own; the threads of a process queue for one mutex
+    first, so that only processes poll.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.mutex = threading.Lock()
+        self.holder: int | None = None
+
+    @contextmanager
+    def held(self, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+        """Hold the lock; raise `Unavailable` where others hold it for longer than `timeout` seconds."""
+        if self.holder == threading.get_ident():
+            raise RuntimeError("This thread is writing users already: finish that write first.")
+        deadline = time.monotonic() + timeout
+        if not self.mutex.acquire(timeout=timeout):
+            raise Unavailable("Other writes take too long. Try again.")
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                wait_for_flock(descriptor, deadline)
+                self.holder = threading.get_ident()
+                yield
+            finally:
+                self.holder = None
+                os.close(descriptor)
+        finally:
+            self.mutex.release()
+
+
+def wait_for_flock(descriptor: int, deadline: float) -> None:
+    """Lock the open file; raise `Unavailable` at the deadline."""
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            if time.monotonic() >= deadline:
+                raise Unavailable("Other writes take too long. Try again.") from exc
+            time.sleep(LOCK_POLL)
+        else:
+            return
+
+
+def identity(path: Path) -> str:
+    """Return what changes whenever the file does, or is another; `""` where there is none."""
+    try:
+        return identity_of(os.stat(path))  # noqa: PTH116  # once a request: half the time of Path.stat
+    except FileNotFoundError:
+        return ""
+
+
+def identity_of(stat: os.stat_result) -> str:
+    """Return the identity of a file of that status."""
+    return f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
+
+
+def holds(path: Path, extent: Extent) -> bool:
+    """Return whether the record begins with exactly the lines of the extent."""
+    found = Extent()
+    if extent.offset:
+        with path.open("rb") as file:
+            for line in file:
+                found = found.after(line)
+                if found.offset >= extent.offset:
+                    break
+    return found == extent
+
+
+def lines_after(path: Path, extent: Extent) -> Iterator[tuple[Extent, bytes]]:
+    """Yield each line after the extent, with the extent that ends with it."""
+    with path.open("rb") as file:
+        file.seek(extent.offset)
+        for line in file:
+            extent = extent.after(line)
+            yield extent, line
+
+
+def last_line(path: Path) -> tuple[int, bytes]:
+    """Return where the last line begins, and what it is; `(0, b"")` of an empty record."""
+    with path.open("rb") as file:
+        end = start = file.seek(0, os.SEEK_END)
+        line = b""
+        while start > 0 and b"\n" not in line[:-1]:
+            start = max(0, start - 65536)
+            file.seek(start)
+            line = file.read(end - start)
+    start += line.rfind(b"\n", 0, -1) + 1
+    return start, line[line.rfind(b"\n", 0, -1) + 1 :]
+
+
+def settle(path: Path, *, may_cut: bool) -> None:
+    """Make the record end with a whole line.
+
+    A line without its newline is what a crash leaves of an append, which was never answered: it is cut off. Where it is
+    a whole object all the same, it may as well be an edit by a program that ends no line, so the newline is added and
+    nothing is lost. Without `may_cut`, as someone may be in the middle of saving the file, raises `JournalError`.
+    """
+    start, line = last_line(path)
+    if not line or line.endswith(b"\n"):
+        return
+    if is_object(line):
+        log.warning("%s: the last line had no newline; added it", path)
+        with path.open("ab") as file:
+            file.write(b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    elif may_cut:
+        log.warning("%s: the last line was torn; cut %d bytes off at byte %d", path, len(line), start)
+        cut(path, start)
+    else:
+        raise JournalError(path, sum(1 for _ in path.open("rb")), "The last line is not a whole JSON object.")
+
+
+def is_object(line: bytes) -> bool:
+    """Return whether the line is a JSON object. No beginning of one is."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def append(path: Path, expected: str, lines: bytes) -> str:
+    """Append the lines, wait until they are on disk, and return the record's identity.
+
+    Raises `StorageFull` where they do not fit, `Unavailable` where the record is not what its `expected` identity says;
+    the record is as before then.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        before = os.fstat(descriptor)
+        if not (identity_of(before) == expected if expected else before.st_size == 0):
+            raise Unavailable("The users were edited at the same time. Try again.")
+        try:
+            write_all(descriptor, lines)
+            os.fsync(descriptor)
+        except OSError as exc:
+            with suppress(OSError):
+                os.ftruncate(descriptor, before.st_size)
+                os.fsync(descriptor)
+            log.error("%s: cannot append: %s", path, exc)  # noqa: TRY400  # the disk is at fault, not the code
+            raise (StorageFull() if exc.errno in FULL else Unavailable()) from exc
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    if not expected:
+        sync_directory(path.parent)
+    found = path.stat()
+    if (found.st_ino, found.st_size) != (after.st_ino, before.st_size + len(lines)):
+        raise Unavailable("The users were edited at the same time. Try again.")
+    return identity_of(after)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of it; the system may take it in parts."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def cut(path: Path, length: int) -> None:
+    """Cut the record back to that many bytes, on disk."""
+    with path.open("rb+") as file:
+        file.truncate(length)
+        os.fsync(file.fileno())
+
+
+def replace(path: Path, lines: Iterable[bytes]) -> Extent:
+    """Put a record of those lines in the place of this one, atomically: a crash leaves the one or the other."""
+    extent = Extent()
+    fresh = path.with_suffix(".new")
+    with open(fresh, "wb", opener=owner_only) as file:  # Path.open takes no opener
+        for line in lines:
+            file.write(line)
+            extent = extent.after(line)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    sync_directory(path.parent)
+    return extent
+
+
+def owner_only(path: str, flags: int) -> int:
+    """Open for `open`, a new file with the permissions of a record."""
+    return os.open(path, flags, 0o600)
+
+
+def sync_directory(path: Path) -> None:
+    """Wait until the names in the directory are on disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

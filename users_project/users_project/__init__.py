@@ -1,0 +1,1 @@
+"""The users project: settings and URLs."""

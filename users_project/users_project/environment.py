@@ -1,0 +1,75 @@
+"""Every setting of the users project: an environment variable, read and checked here and nowhere else."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from django.core.exceptions import ImproperlyConfigured
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+INSECURE_SECRET_KEY = "for-development-only-and-refused-in-production"
+
+
+class Environment(BaseSettings):
+    """The variables of the same names in capitals. A bad value raises `ImproperlyConfigured` in `read`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    gatehouse_env: Literal["development", "production"] = Field(
+        "development", description="In production, nothing starts with a default secret and no demo users are made."
+    )
+    gatehouse_var: Path = Field(
+        Path(__file__).resolve().parents[2] / "var", description="Directory of all state: databases, keys, logs."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least level logged.")
+    gateway_port: int = Field(8001, ge=1, le=65535, description="TCP port of the gateway.")
+    jwks_url: str = Field(
+        "http://127.0.0.1:{gateway_port}/.well-known/jwks.json",
+        pattern=r"^https?://",
+        description="Where a service fetches the gateway's public keys.",
+    )
+    token_issuer: str = Field("gatehouse", min_length=1, description="`iss` of every token and passport.")
+    users_bind: str = Field("127.0.0.1", description="Address the users service listens on.")
+    users_port: int = Field(8002, ge=1, le=65535, description="TCP port of the users service.")
+    users_workers: int = Field(2, ge=1, le=64, description="Processes of the users service.")
+    users_secret_key: str = Field(
+        INSECURE_SECRET_KEY,
+        min_length=32,
+        description="Django's SECRET_KEY of the users project; it signs the sessions of its admin.",
+    )
+    # OWASP's first choice for Argon2id: 19 MiB, two passes, one lane.
+    argon2_memory_kib: int = Field(19456, ge=8, le=4_194_304, description="Memory of one password hash, in KiB.")
+    argon2_time: int = Field(2, ge=1, le=100, description="Passes over that memory.")
+    argon2_parallelism: int = Field(1, ge=1, le=64, description="Lanes, each of at least 8 KiB of that memory.")
+
+    @model_validator(mode="after")
+    def production_needs_a_secret(self) -> Self:
+        """Refuse the secret that everyone can read in this file."""
+        if self.gatehouse_env == "production" and self.users_secret_key == INSECURE_SECRET_KEY:
+            raise ValueError("USERS_SECRET_KEY: expected a secret of your own in production, got the default")
+        return self
+
+    @model_validator(mode="after")
+    def lanes_need_memory(self) -> Self:
+        """Refuse what Argon2 itself would refuse at the first password (RFC 9106, section 3.1)."""
+        if self.argon2_memory_kib < 8 * self.argon2_parallelism:
+            raise ValueError("ARGON2_MEMORY_KIB: expected at least 8 for each of ARGON2_PARALLELISM")
+        return self
+
+
+def read() -> Environment:
+    """Return the checked environment; raise `ImproperlyConfigured` that names every variable with a bad value."""
+    try:
+        environment = Environment()
+    except ValidationError as exc:
+        raise ImproperlyConfigured(
+            "; ".join(
+                f"{str(error['loc'][0]).upper()}: {error['msg']}, got {error['input']!r}"
+                if error["loc"]
+                else str(error["ctx"]["error"])
+                for error in exc.errors()
+            )
+        ) from exc
+    return environment.model_copy(
+        update={"jwks_url": environment.jwks_url.format(gateway_port=environment.gateway_port)}
+    )

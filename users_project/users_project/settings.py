@@ -1,0 +1,137 @@
+"""Django's settings of the users project. What an operator may change comes from `environment`."""
+
+from users import logs
+from users_project import environment
+
+ENV = environment.read()
+SERVICE_NAME = "users"
+
+STATE = ENV.gatehouse_var / "users"
+STATE.mkdir(parents=True, exist_ok=True, mode=0o700)
+RECORD = STATE / "users.jsonl"
+
+DEBUG = False
+SECRET_KEY = ENV.users_secret_key
+# The gateway has checked the client's Host and says it in X-Forwarded-Host; only the links of a list use it.
+ALLOWED_HOSTS = ["*"]
+USE_X_FORWARDED_HOST = True
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+INSTALLED_APPS = [
+    "users.apps.UsersConfig",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+]
+MIDDLEWARE = [
+    "users.middleware.RequestLog",
+    "users.middleware.BodyLimit",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "users.freshness.Freshness",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "users_project.urls"
+WSGI_APPLICATION = "users_project.wsgi.application"
+APPEND_SLASH = False
+MAX_BODY = 1024 * 1024
+
+DATABASES = {
+    # The index. The record is what is durable; what a power cut takes from here is read from there again.
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": STATE / "index.sqlite3",
+        "CONN_MAX_AGE": None,
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 5,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON",
+        },
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+AUTH_USER_MODEL = "users.User"
+# The username is unique, in any case: by a constraint on an expression, which that check does not know.
+SILENCED_SYSTEM_CHECKS = ["auth.E003"]
+PASSWORD_HASHERS = ["users.passwords.Argon2idHasher"]
+ARGON2 = {"memory_kib": ENV.argon2_memory_kib, "time": ENV.argon2_time, "parallelism": ENV.argon2_parallelism}
+AUTH_PASSWORD_VALIDATORS = [
+    {
+        "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
+        "OPTIONS": {"user_attributes": ("username", "full_name", "email")},
+    },
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 8}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+    {"NAME": "users.passwords.MaximumLengthValidator"},
+]
+
+# The admin's own sessions. Nothing is stored of them: the index may be deleted at any time.
+SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+SESSION_COOKIE_NAME = "users_admin_session"
+SESSION_COOKIE_PATH = "/admin/"
+SESSION_COOKIE_AGE = 12 * 60 * 60
+CSRF_COOKIE_NAME = "users_admin_csrf"
+CSRF_COOKIE_PATH = "/admin/"
+CSRF_COOKIE_HTTPONLY = True
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+STATIC_URL = "/admin/static/"
+# Served from where the packages are installed: there is nothing to collect before a start.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["users.passports.PassportAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["users.inputs.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_PAGINATION_CLASS": "users.pages.Pages",
+    "EXCEPTION_HANDLER": "users.problems.exception_handler",
+    "URL_FORMAT_OVERRIDE": None,
+}
+SIMPLE_JWT = {
+    "ALGORITHM": "ES256",
+    "AUDIENCE": SERVICE_NAME,
+    "ISSUER": ENV.token_issuer,
+    "JWK_URL": ENV.jwks_url,
+    # Seconds that the clocks of two machines may differ.
+    "LEEWAY": 2,
+    "USER_ID_CLAIM": "sub",
+    "AUTH_TOKEN_CLASSES": ["users.passports.Passport"],
+    "TOKEN_USER_CLASS": "users.passports.PassportUser",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Users",
+    "VERSION": "1",
+    "SERVE_PERMISSIONS": [],
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_INCLUDE_SCHEMA": False,
+    # Passports are between the gateway and this service; the gateway says in its document how a client signs in.
+    "AUTHENTICATION_WHITELIST": [],
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+LOGGING = logs.configuration(ENV.log_level)

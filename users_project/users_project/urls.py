@@ -1,0 +1,25 @@
+"""What the users service answers. No trailing slashes but in the admin, which is Django's."""
+
+from django.contrib import admin
+from django.urls import path
+from drf_spectacular.renderers import OpenApiJsonRenderer
+from drf_spectacular.views import SpectacularAPIView
+
+from users import api, health, internal, problems
+
+urlpatterns = [
+    path("api/users", api.UsersView.as_view()),
+    path("api/users/<int:user_id>", api.UserView.as_view()),
+    path("api/users/me", api.MeView.as_view()),
+    path("api/users/me/password", api.MyPasswordView.as_view()),
+    path("internal/credentials", internal.CredentialsView.as_view()),
+    path("internal/users/<int:user_id>", internal.AccountView.as_view()),
+    path("internal/session-ends", internal.SessionEndsView.as_view()),
+    path("openapi.json", SpectacularAPIView.as_view(renderer_classes=[OpenApiJsonRenderer])),
+    path("healthz", health.healthz),
+    path("admin/", admin.site.urls),
+]
+handler400 = problems.bad_request
+handler403 = problems.forbidden
+handler404 = problems.not_found
+handler500 = problems.server_error
