@@ -1,0 +1,21 @@
+"""The process's one configuration: gateway.yaml as the environment names it, loaded at first use."""
+
+import os
+from functools import cache
+
+from django.conf import settings
+
+from .config import Config, load
+from .policy.routes import RouteTable
+
+
+@cache
+def current() -> Config:
+    """Return the loaded gateway.yaml; raise `ConfigError` with all of its faults."""
+    return load(settings.GATEWAY_CONFIG, os.environ)
+
+
+@cache
+def route_table() -> RouteTable:
+    """Return the table that requests are matched with."""
+    return RouteTable(current())

@@ -1,0 +1,1 @@
+"""Who is asking: keys, tokens, passports, sessions, login and refresh."""

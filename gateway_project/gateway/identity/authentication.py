@@ -1,0 +1,88 @@
+"""Who is asking, at the gateway's own endpoints and on every route: by `Authorization: Bearer <access token>`."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cache
+from threading import Lock
+
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+
+from gateway.policy import access
+from gateway.policy.access import Identity
+from gateway.policy.refusals import InvalidToken
+
+from . import tokens
+from .revocations import revocations
+
+# How many verified tokens are remembered; each takes about 1 KiB.
+CAPACITY = 10_000
+
+
+class Verified:
+    """Tokens whose signature has been checked, until they expire; least recently verified dropped first."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self.capacity = capacity
+        self.known: OrderedDict[str, tuple[Identity, int]] = OrderedDict()
+        self.lock = Lock()
+
+    def identity(self, token: str) -> Identity:
+        """Return who the token speaks for; raise `InvalidToken`."""
+        known = self.known.get(token)
+        if known is None:
+            known = tokens.read_access(token)
+            with self.lock:
+                self.known[token] = known
+                while len(self.known) > self.capacity:
+                    self.known.popitem(last=False)
+        identity, expires = known
+        if expires <= time.time():
+            raise InvalidToken("Expected an access token that has not expired.")
+        return identity
+
+
+@cache
+def verified() -> Verified:
+    """Return the process's verified tokens."""
+    return Verified()
+
+
+def identify(headers: Sequence[tuple[str, str]]) -> Identity | None:
+    """Return who the request's headers say is asking, `None` for nobody; raise `InvalidToken`."""
+    token = access.bearer(headers)
+    if token is None:
+        return None
+    identity = verified().identity(token)
+    if revocations().is_ended(identity.session):
+        raise InvalidToken("Expected a token of a session that has not ended.")
+    return identity
+
+
+class Caller:
+    """DRF's user: the identity, in the words that DRF's views and templates use."""
+
+    is_authenticated = True
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+        self.pk = identity.user_id
+
+    def __str__(self) -> str:
+        return self.identity.username
+
+
+class BearerAuthentication(BaseAuthentication):
+    """`identify`, for DRF."""
+
+    def authenticate(self, request: Request) -> tuple[Caller, None] | None:
+        """Return the caller; `None`, which means 401 where one must be signed in, for nobody."""
+        identity = identify(
+            [("Authorization", request.headers["Authorization"])] if "Authorization" in request.headers else []
+        )
+        return None if identity is None else (Caller(identity), None)
+
+    def authenticate_header(self, request: Request) -> str:
+        """Return the challenge of a 401 (RFC 6750, section 3)."""
+        return 'Bearer realm="api"'

@@ -1,0 +1,118 @@
+"""What the gateway asks the login service: whose password this is, whether a user still is one, whose sessions ended.
+
+The login service is the one that gateway.yaml names under `login`. It answers, to a passport of role `service`:
+
+    POST /internal/credentials {"username", "password"}    200 with the account, or 401
+    GET  /internal/users/{id}                               200 with the account, or 404
+    GET  /internal/session-ends?after={cursor}              200 {"ends": [...], "cursor"}
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import quote
+
+from gateway import configuration, logs
+from gateway.policy.refusals import InvalidToken, NoRoute, Refused
+from gateway.upstreams import UpstreamDown, upstreams
+
+from . import passports
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user, as far as tokens go: the role as it is now, and how often the user's sessions were ended."""
+
+    user_id: str
+    username: str
+    role: str
+    session_epoch: int
+
+
+@dataclass(frozen=True)
+class SessionEnd:
+    """That a user's sessions from before an epoch ended, all but one; all of them, where the epoch is `None`."""
+
+    user_id: str
+    session_epoch: int | None
+    kept_session: str
+
+
+def ask(method: str, target: str, body: dict[str, str] | None = None) -> tuple[int, Any]:
+    """Return the login service's status and JSON; raise `UpstreamDown`, `UpstreamLate`, or `NoRoute` without one."""
+    config = configuration.current()
+    if config.login is None:
+        raise NoRoute("Nothing is found at this path.")
+    service = config.login.service
+    answer = upstreams().send(
+        service,
+        method,
+        target,
+        headers=[
+            ("Authorization", f"Bearer {passports.passports().get(passports.SELF, service)}"),
+            ("Request-User-Id", passports.SELF.user_id),
+            ("X-Request-ID", logs.request_id.get()),
+            ("Content-Type", "application/json"),
+            ("Accept", "application/json"),
+        ],
+        body=b"" if body is None else json.dumps(body).encode(),
+    )
+    text = answer.read()
+    if answer.status >= 500:
+        raise UpstreamDown(service)
+    try:
+        return answer.status, json.loads(text) if answer.status == 200 else None
+    except ValueError as exc:
+        raise UpstreamDown(service) from exc
+
+
+def account_of(answer: Any) -> Account:  # noqa: ANN401  # JSON
+    """Return the account that the login service described."""
+    return Account(str(answer["id"]), answer["username"], answer["role"], answer["session_epoch"])
+
+
+class Unexpected(Refused):
+    """The login service answered what it never should, as it does where it does not accept our passport."""
+
+    status = 502
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"The login service answered {status}.")
+
+
+def account_by_password(*, username: str, password: str) -> Account | None:
+    """Return the account whose password this is; `None` where it is nobody's."""
+    status, answer = ask("POST", "/internal/credentials", {"username": username, "password": password})
+    if status in {400, 401}:
+        return None
+    if status != 200:
+        raise Unexpected(status)
+    return account_of(answer)
+
+
+def account_by_id(user_id: str) -> Account:
+    """Return the active account of that id, as it is now; raise `InvalidToken` where there is none any more."""
+    status, answer = ask("GET", f"/internal/users/{quote(user_id, safe='')}")
+    if status == 404:
+        raise InvalidToken("Expected the token of an active user.")
+    if status != 200:
+        raise Unexpected(status)
+    return account_of(answer)
+
+
+def session_ends(cursor: str) -> tuple[list[SessionEnd], str]:
+    """Return what ended after the cursor (from the beginning, where that is empty) and the cursor to go on from."""
+    status, answer = ask(
+        "GET", f"/internal/session-ends?after={quote(cursor, safe='')}" if cursor else "/internal/session-ends"
+    )
+    if status != 200:
+        raise Unexpected(status)
+    ends = [
+        SessionEnd(
+            str(end["user_id"]),
+            None if end["deleted"] else end["session_epoch"],
+            cast("str", end["kept_session"] or ""),
+        )
+        for end in answer["ends"]
+    ]
+    return ends, str(answer["cursor"])

@@ -1,0 +1,30 @@
+"""What the gateway stores of its own: sessions. No users, no passwords, no tokens."""
+
+from django.db import models
+
+
+class Session(models.Model):
+    """What a login begins and a logout ends. Only the refresh token with the session's `refresh_jti` is good."""
+
+    id = models.CharField(primary_key=True, max_length=32, help_text="`sid` of the session's tokens.")
+    user_id = models.CharField(max_length=64, db_index=True)
+    session_epoch = models.PositiveBigIntegerField(
+        help_text="The login service's count of how often it ended this user's sessions, when this one began."
+    )
+    refresh_jti = models.CharField(max_length=32)
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, db_index=True)
+
+    def __str__(self) -> str:
+        return f"session {self.pk} of user {self.user_id}"
+
+
+class Follower(models.Model):
+    """How far the login service's list of ended sessions has been followed. One row."""
+
+    cursor = models.CharField(max_length=200)
+
+    def __str__(self) -> str:
+        return self.cursor

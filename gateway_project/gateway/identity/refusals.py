@@ -1,0 +1,24 @@
+"""DRF's exception handler at the gateway: policy's refusals become problems like any other error."""
+
+from typing import Any
+
+from rest_framework.exceptions import APIException
+from rest_framework.response import Response
+
+from gateway import problems
+from gateway.policy.refusals import Refused
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """Return the problem for an exception that a view raised; `None`, which means 500, for one nobody expected."""
+    if not isinstance(exc, Refused):
+        return problems.exception_handler(exc, context)
+    known = APIException(exc.detail)
+    known.status_code = exc.status
+    response = problems.exception_handler(known, context)
+    if response is not None:
+        for name, value in exc.headers.items():
+            response[name] = value
+        if service := getattr(exc, "service", None):
+            response.data["service"] = service
+    return response

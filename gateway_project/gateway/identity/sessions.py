@@ -1,0 +1,112 @@
+"""Writes on sessions: begin, refresh, end."""
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NoReturn, cast
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+from rest_framework_simplejwt.exceptions import TokenError
+
+from gateway.policy.refusals import InvalidToken
+
+from .credentials import Account
+from .models import Session
+from .tokens import AccessToken, RefreshToken
+
+log = logging.getLogger(__name__)
+
+REFUSED = "Expected a refresh token that has not been used, of a session that has not ended."
+
+
+@dataclass(frozen=True)
+class TokenPair:
+    """What a login or a refresh answers."""
+
+    access_token: str
+    token_type: str
+    expires_in: int
+    refresh_token: str
+
+
+def lifetime(name: str) -> timedelta:
+    """Return a lifetime from the settings."""
+    return cast("timedelta", cast("dict[str, Any]", settings.SIMPLE_JWT)[name])
+
+
+def token_pair(account: Account, session: Session) -> TokenPair:
+    """Return a pair for the session, whose current refresh token is the session's `refresh_jti`."""
+    refresh = RefreshToken()
+    refresh.payload |= {"sub": account.user_id, "sid": session.id, "jti": session.refresh_jti}
+    access = AccessToken()
+    access.payload |= {"sub": account.user_id, "username": account.username, "role": account.role, "sid": session.id}
+    ttl = lifetime("ACCESS_TOKEN_LIFETIME")
+    return TokenPair(str(access), "bearer", int(ttl.total_seconds()), str(refresh))
+
+
+def session_begin(*, account: Account) -> TokenPair:
+    """Begin a session for an account that the login service has accepted."""
+    session = Session.objects.create(
+        id=uuid4().hex,
+        user_id=account.user_id,
+        session_epoch=account.session_epoch,
+        refresh_jti=uuid4().hex,
+        expires_at=timezone.now() + lifetime("REFRESH_TOKEN_LIFETIME"),
+    )
+    return token_pair(account, session)
+
+
+def session_of(refresh_token: str) -> tuple[Session, str]:
+    """Return the living session of a refresh token, and the token's `jti`; raise `InvalidToken`."""
+    try:
+        token = RefreshToken(cast("Any", refresh_token))
+    except TokenError as exc:
+        raise InvalidToken(REFUSED) from exc
+    session = Session.objects.filter(id=token.get("sid"), ended_at=None, expires_at__gt=timezone.now()).first()
+    if session is None or session.user_id != token["sub"]:
+        raise InvalidToken(REFUSED)
+    return session, str(token["jti"])
+
+
+def session_reused(*, session: Session) -> NoReturn:
+    """End a session whose refresh token came a second time, and raise `InvalidToken`.
+
+    One of the two who hold it has stolen it; which one cannot be told (RFC 9700, section 4.14.2).
+    """
+    session_end(session_id=session.id)
+    log.warning("A refresh token was used again; session %s of user %s ended", session.id, session.user_id)
+    raise InvalidToken(REFUSED)
+
+
+def session_refresh(*, session: Session, jti: str, account: Account) -> TokenPair:
+    """Rotate the session's refresh token and return the next pair; of two who use one token at once, one succeeds."""
+    now = timezone.now()
+    fresh = uuid4().hex
+    rotated = Session.objects.filter(id=session.id, refresh_jti=jti, ended_at=None).update(
+        refresh_jti=fresh, last_used_at=now, expires_at=now + lifetime("REFRESH_TOKEN_LIFETIME")
+    )
+    if not rotated:
+        session_reused(session=session)
+    session.refresh_jti = fresh
+    return token_pair(account, session)
+
+
+def session_end(*, session_id: str) -> None:
+    """End one session; ending it again changes nothing."""
+    Session.objects.filter(id=session_id, ended_at=None).update(ended_at=timezone.now())
+
+
+@transaction.atomic
+def sessions_end(*, user_id: str, session_epoch: int | None, kept_session: str) -> None:
+    """End the user's sessions that began before the login service's `session_epoch` (all, where that is `None`).
+
+    The kept session lives on, as if it had begun in that epoch.
+    """
+    sessions = Session.objects.filter(user_id=user_id, ended_at=None)
+    if session_epoch is not None:
+        sessions.filter(id=kept_session, session_epoch__lt=session_epoch).update(session_epoch=session_epoch)
+        sessions = sessions.filter(session_epoch__lt=session_epoch)
+    sessions.update(ended_at=timezone.now())

@@ -1,0 +1,85 @@
+"""Tokens that the gateway signs: Simple JWT's, over the gateway's keys. ES256 alone (RFC 8725, section 3.1)."""
+
+from typing import Any, cast
+
+import jwt
+from django.conf import settings
+from rest_framework_simplejwt.backends import TokenBackend
+from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken, TokenError
+from rest_framework_simplejwt.tokens import AccessToken as SimpleAccessToken
+from rest_framework_simplejwt.tokens import RefreshToken as SimpleRefreshToken
+
+from gateway.policy.access import Identity
+from gateway.policy.refusals import InvalidToken
+
+from . import keys
+
+ALGORITHM = "ES256"
+REQUIRED = ["exp", "iat", "iss", "jti", "sub"]
+
+
+class GatewayBackend(TokenBackend):
+    """Signs with the newest key, named in `kid`; verifies with the key of ours that `kid` names.
+
+    Everything else in a token's header is ignored: a key or an address of keys that the token brings along
+    (`jwk`, `jku`, `x5u`) is its sender's word (RFC 8725, section 3.10).
+    """
+
+    def __init__(self) -> None:
+        super().__init__(ALGORITHM)
+
+    def encode(self, payload: dict[str, Any]) -> str:
+        """Return the signed token."""
+        key = keys.ring().signing
+        claims = payload | {"iss": cast("dict[str, Any]", settings.SIMPLE_JWT)["ISSUER"]}
+        return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.kid})
+
+    def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:  # noqa: ANN401  # Simple JWT's signature
+        """Return the claims of a token that one of our keys signed; `verify` changes nothing."""
+        try:
+            public = keys.ring().verifying(jwt.get_unverified_header(token).get("kid"))
+            if public is None:
+                raise TokenBackendError("Token is signed by a key that is not ours")
+            return jwt.decode(
+                token,
+                public,
+                algorithms=[ALGORITHM],
+                issuer=cast("dict[str, Any]", settings.SIMPLE_JWT)["ISSUER"],
+                options={"require": REQUIRED, "verify_aud": False},
+            )
+        except jwt.ExpiredSignatureError as exc:
+            raise TokenBackendExpiredToken("Token is expired") from exc
+        except jwt.InvalidTokenError as exc:
+            raise TokenBackendError("Token is invalid") from exc
+
+
+backend = GatewayBackend()
+
+
+class AccessToken(SimpleAccessToken):
+    """What a user's programs carry: `sub, username, role, sid`, and what Simple JWT adds."""
+
+    _token_backend = backend
+
+    def identity(self) -> Identity:
+        """Return who the token speaks for; raise `TokenError` where it does not say."""
+        claims = [self.payload.get(name) for name in ("sub", "username", "role", "sid")]
+        if not all(isinstance(claim, str) for claim in claims):
+            raise TokenError("Token lacks a claim of ours")
+        return Identity(*cast("list[str]", claims))
+
+
+class RefreshToken(SimpleRefreshToken):
+    """What buys the next pair, once: `sub` and `sid`; its `jti` is the session's current one."""
+
+    _token_backend = backend
+    access_token_class = AccessToken
+
+
+def read_access(token: str) -> tuple[Identity, int]:
+    """Return who an access token speaks for and when it expires (Unix seconds); raise `InvalidToken`."""
+    try:
+        accepted = AccessToken(cast("Any", token))
+        return accepted.identity(), int(accepted["exp"])
+    except TokenError as exc:
+        raise InvalidToken("Expected a valid access token.") from exc

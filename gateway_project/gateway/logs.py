@@ -1,0 +1,55 @@
+"""Log lines are JSON, one a line, each with the id of the request that it belongs to.
+
+This file is the same in each project.
+"""
+
+import logging
+import re
+from contextvars import ContextVar
+from typing import Any
+from uuid import uuid4
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
+
+WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{8,64}")
+
+
+def request_id_from(header: str | None) -> str:
+    """Return the id that the header says where it is well formed (8 to 64 of A-Z a-z 0-9 . _ -), else a new one."""
+    return header if header and WELL_FORMED.fullmatch(header) else uuid4().hex
+
+
+class RequestId(logging.Filter):
+    """Adds `request_id` to every record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let the record pass, with the id of the request under way, or `-`."""
+        record.request_id = request_id.get()
+        return True
+
+
+def configuration(level: str) -> dict[str, Any]:
+    """Return what `logging.config.dictConfig` takes: everything from `level` on, as JSON, to standard error."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"request_id": {"()": RequestId}},
+        "formatters": {
+            "json": {
+                "()": "pythonjsonlogger.json.JsonFormatter",
+                "fmt": "%(asctime)s %(levelname)s %(name)s %(request_id)s %(message)s",
+                "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+                "datefmt": "%Y-%m-%dT%H:%M:%S%z",
+            }
+        },
+        "handlers": {
+            "stderr": {"class": "logging.StreamHandler", "formatter": "json", "filters": ["request_id"]},
+        },
+        "root": {"level": level, "handlers": ["stderr"]},
+        "loggers": {
+            # Django's own line for each 4xx says less than the access log's.
+            "django.request": {"level": "ERROR"},
+            "gunicorn.error": {"level": level, "handlers": [], "propagate": True},
+            "gunicorn.access": {"level": level, "handlers": [], "propagate": False},
+        },
+    }

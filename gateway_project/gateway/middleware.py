@@ -1,0 +1,65 @@
+"""What happens to every request, whatever the view: an id, a log line, a bound on the body.
+
+This file is the same in each project.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+from . import logs, problems
+
+access_log = logging.getLogger("access")
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+class RequestLog:
+    """Gives the request its id, says it in `X-Request-ID` and writes one access log line."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer the request; the id is in every log line written meanwhile."""
+        started = time.perf_counter()
+        identifier = logs.request_id_from(request.headers.get("X-Request-ID"))
+        token = logs.request_id.set(identifier)
+        try:
+            response = self.get_response(request)
+            response.headers["X-Request-ID"] = identifier
+            if not response.streaming:
+                response.headers.setdefault("Content-Length", str(len(response.content)))
+            access_log.info(
+                "%s %s %d",
+                request.method,
+                request.path,
+                response.status_code,
+                extra={
+                    "method": request.method,
+                    "path": request.path,
+                    "status": response.status_code,
+                    "duration_ms": round((time.perf_counter() - started) * 1000, 2),
+                    "user_id": request.headers.get("Request-User-Id"),
+                },
+            )
+            return response
+        finally:
+            logs.request_id.reset(token)
+
+
+class BodyLimit:
+    """Refuses a body that is too large (413) or of unknown length (411) before anything reads it."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer the request, if its body is within `settings.MAX_BODY` bytes."""
+        if "Transfer-Encoding" in request.headers:
+            return problems.problem(request, 411, "Expected a body with a Content-Length.")
+        if int(request.META.get("CONTENT_LENGTH") or 0) > settings.MAX_BODY:
+            return problems.problem(request, 413, f"Expected a body of at most {settings.MAX_BODY} bytes.")
+        return self.get_response(request)

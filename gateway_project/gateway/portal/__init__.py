@@ -1,0 +1,1 @@
+"""The DRF door, for people and for any WSGI server: proxy views, the API's documents, health."""

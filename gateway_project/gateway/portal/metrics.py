@@ -1,0 +1,38 @@
+"""Prometheus metrics of all workers, in one answer."""
+
+from ipaddress import ip_address
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from gateway import problems
+
+from . import clients
+
+REQUESTS = Counter("gateway_requests", "Requests answered.", ["method", "route", "status"])
+SECONDS = Histogram("gateway_request_seconds", "Seconds until the head of the answer.", ["route"])
+METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+
+
+def observe(request: HttpRequest, status: int, seconds: float) -> None:
+    """Count and time a request. Labels are a bounded set: what a client makes up is `other`."""
+    route = getattr(request, "route_label", None) or (
+        f"/{request.resolver_match.route}" if request.resolver_match else ""
+    )
+    method = request.method if request.method in METHODS else "other"
+    REQUESTS.labels(method, route.rstrip("^$") or "none", str(status)).inc()
+    SECONDS.labels(route or "none").observe(seconds)
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Answer in Prometheus' text format, to the networks that may ask."""
+    address = ip_address(clients.address(request))
+    if not any(address in network for network in settings.METRICS_NETWORKS):
+        return problems.problem(request, 403, "Expected a client from one of METRICS_NETWORKS.")
+    registry = REGISTRY
+    if settings.METRICS_DIRECTORY:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, settings.METRICS_DIRECTORY)  # type: ignore[no-untyped-call]  # not typed
+    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

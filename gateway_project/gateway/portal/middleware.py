@@ -1,0 +1,42 @@
+"""What happens to every request at the DRF door, besides its id and log line."""
+
+import time
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+
+from gateway import configuration
+from gateway.middleware import GetResponse
+
+from . import metrics
+
+__all__ = ["CurrentVersion", "Measure"]
+
+
+class Measure:
+    """Counts and times each request under its route, as /metrics tells."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer the request."""
+        started = time.perf_counter()
+        response = self.get_response(request)
+        metrics.observe(request, response.status_code, time.perf_counter() - started)
+        return response
+
+
+class CurrentVersion:
+    """Lets `/api/v1/login` find what `/api/login` is, where `v1` is the current version in gateway.yaml."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer the request."""
+        versions = configuration.current().versions
+        prefix = f"/api/{versions.current}/" if versions else None
+        if prefix and request.path_info.startswith(prefix):
+            request.path_info = "/api/" + request.path_info.removeprefix(prefix)
+        return self.get_response(request)

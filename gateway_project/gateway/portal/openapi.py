@@ -1,0 +1,167 @@
+"""One OpenAPI document of what gateway.yaml exposes: the services' own, cut to the routes and merged."""
+
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, cast
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from drf_spectacular.generators import SchemaGenerator
+
+from gateway import configuration
+from gateway.config import Config, Route
+from gateway.policy.refusals import Refused
+from gateway.upstreams import upstreams
+
+log = logging.getLogger(__name__)
+
+Document = dict[str, Any]
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+SCHEME = "gatehouse"
+# Seconds for which a service's document is not asked for again.
+FRESH = 15
+PARAMETER = re.compile(r"\{[^}]*\}")
+
+
+def shape(path: str) -> str:
+    """Return the path with its parameters unnamed: a route and a service may name them differently."""
+    return PARAMETER.sub("{}", path)
+
+
+def renamed(node: Any, names: Mapping[str, str]) -> Any:  # noqa: ANN401  # JSON
+    """Return the JSON with its references to components following the new names."""
+    if isinstance(node, dict):
+        return {
+            key: names.get(value, value) if key == "$ref" and isinstance(value, str) else renamed(value, names)
+            for key, value in node.items()
+        }
+    return [renamed(item, names) for item in node] if isinstance(node, list) else node
+
+
+def add_components(merged: Document, service: str, document: Document) -> Document:
+    """Add the document's components to the merged ones; return the document, referring to them under their names there.
+
+    Of two different components of one name the later one is given its service's name in front.
+    """
+    names = {}
+    for kind, components in document.get("components", {}).items():
+        if kind == "securitySchemes":
+            continue
+        for name, component in components.items():
+            known = merged["components"].setdefault(kind, {}).get(name)
+            if known is not None and known != component:
+                names[f"#/components/{kind}/{name}"] = f"#/components/{kind}/{service.title().replace('-', '')}{name}"
+    document = cast("Document", renamed(document, names))
+    for kind, components in document.get("components", {}).items():
+        if kind != "securitySchemes":
+            for name, component in components.items():
+                reference = names.get(f"#/components/{kind}/{name}", f"/{name}")
+                merged["components"].setdefault(kind, {})[reference.rpartition("/")[2]] = component
+    return document
+
+
+def operation_of(route: Route, operation: Document) -> Document:
+    """Return the operation with what the gateway asks for in front of it."""
+    if route.allow == "public":
+        return operation | {"security": []}
+    roles = "any signed-in user" if route.allow == "authenticated" else ", ".join(sorted(route.allow))
+    description = f"{operation.get('description', '')}\n\nFor: {roles}.".strip()
+    return operation | {"security": [{SCHEME: []}], "description": description}
+
+
+def add_routes(merged: Document, routes: list[Route], document: Document) -> None:
+    """Add the operations of the document that the routes expose, under the routes' own paths."""
+    by_shape = {shape(path): operations for path, operations in document.get("paths", {}).items()}
+    for route in routes:
+        operations = by_shape.get(shape(route.path), {})
+        exposed = merged["paths"].setdefault(route.path, {})
+        for method in METHODS:
+            if method.upper() in route.methods and method in operations:
+                exposed[method] = operation_of(route, operations[method])
+        if not exposed:
+            del merged["paths"][route.path]
+
+
+def merge(config: Config, own: Document, documents: Mapping[str, Document]) -> Document:
+    """Return the gateway's own document with those of the services, each cut to what the routes expose."""
+    merged: Document = {
+        "openapi": own["openapi"],
+        "info": own["info"],
+        "paths": dict(own["paths"]),
+        "components": {
+            "schemas": dict(own.get("components", {}).get("schemas", {})),
+            "securitySchemes": {
+                SCHEME: {
+                    "type": "oauth2",
+                    "description": "Sign in with name and password; client_id and client_secret stay empty.",
+                    "flows": {"password": {"tokenUrl": "/api/login", "refreshUrl": "/api/token/refresh", "scopes": {}}},
+                }
+            },
+        },
+    }
+    for name, document in documents.items():
+        routes = [route for route in config.routes if route.service == name]
+        add_routes(merged, routes, add_components(merged, name, document))
+    return merged
+
+
+class Documents:
+    """The services' documents, the last good one of each where it is away."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, tuple[float, Document | None]] = {}
+        self.lock = threading.Lock()
+
+    def get(self, service: str) -> Document | None:
+        """Return the service's document, if there ever was one."""
+        with self.lock:
+            asked, document = self.known.get(service, (0.0, None))
+            if document is None or time.monotonic() - asked > FRESH:
+                document = self.fetch(service) or document
+                self.known[service] = (time.monotonic(), document)
+            return document
+
+    def fetch(self, service: str) -> Document | None:
+        """Ask the service for its document."""
+        try:
+            path = configuration.current().services[service].openapi or ""
+            answer = upstreams().send(service, "GET", path, headers=[("Accept", "application/json")])
+            document = json.loads(answer.read())
+        except (Refused, ValueError) as exc:
+            log.warning("The OpenAPI document of %s cannot be read: %s", service, exc)
+            return None
+        return document if answer.status == 200 and isinstance(document, dict) else None
+
+
+@cache
+def documents() -> Documents:
+    """Return the process's documents."""
+    return Documents()
+
+
+@cache
+def own_document() -> Document:
+    """Return the document of the gateway's own endpoints."""
+    from gateway_project import urls  # the URLs import this module
+
+    generator = cast("Any", SchemaGenerator)(patterns=urls.session_patterns)
+    document = cast("Document", generator.get_schema(public=True))
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation.setdefault("security", [{SCHEME: []}])
+    return cast("Document", json.loads(json.dumps(document)))
+
+
+def openapi(request: HttpRequest) -> HttpResponse:
+    """Answer with the merged document."""
+    config = configuration.current()
+    found = {
+        name: document
+        for name, service in config.services.items()
+        if service.openapi is not None and (document := documents().get(name)) is not None
+    }
+    return JsonResponse(merge(config, own_document(), found))

@@ -1,0 +1,34 @@
+"""The way in: what there is, for whoever asks for `/`."""
+
+from rest_framework.permissions import AllowAny
+from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from gateway import configuration
+
+from . import clients
+
+
+class RootView(APIView):
+    """Gatehouse. Each link is an entrance; what is behind it may want you to sign in."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    renderer_classes = (JSONRenderer, BrowsableAPIRenderer)
+    schema = None
+
+    def get_view_name(self) -> str:
+        """Return the page's heading."""
+        return "Gatehouse"
+
+    def get(self, request: Request) -> Response:
+        """Return the addresses of the documents and of every list that a route exposes."""
+        paths = [
+            route.path for route in configuration.current().routes if "GET" in route.methods and "{" not in route.path
+        ]
+        names = {path.removeprefix("/").replace("/", "_").removeprefix("api_"): path for path in paths}
+        links = {"docs": "/docs", "redoc": "/redoc", "openapi": "/openapi.json"} | names
+        scheme, host = clients.origin(request._request)  # noqa: SLF001  # DRF's own name for what it wraps
+        return Response({name: f"{scheme}://{host}{path}" for name, path in links.items()})

@@ -1,0 +1,1 @@
+"""The gateway project: settings and URLs."""

@@ -1,0 +1,87 @@
+"""Every setting of the gateway project: an environment variable, read and checked here and nowhere else."""
+
+import os
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from django.core.exceptions import ImproperlyConfigured
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+INSECURE_SECRET_KEY = "for-development-only-and-refused-in-production"
+
+
+def words(value: object) -> object:
+    """Return what stands between the commas."""
+    return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+
+Network = IPv4Network | IPv6Network
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(words)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(words)]
+
+
+class Environment(BaseSettings):
+    """The variables of the same names in capitals. A bad value raises `ImproperlyConfigured` in `read`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    gatehouse_env: Literal["development", "production"] = Field(
+        "development", description="In production, nothing starts with a default secret and no demo users are made."
+    )
+    gatehouse_var: Path = Field(
+        Path(__file__).resolve().parents[2] / "var", description="Directory of all state: databases, keys, logs."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least level logged.")
+    token_issuer: str = Field("gatehouse", min_length=1, description="`iss` of every token and passport.")
+    gateway_bind: str = Field("127.0.0.1", description="Address the gateway listens on.")
+    gateway_port: int = Field(8001, ge=1, le=65535, description="TCP port of the gateway.")
+    gateway_workers: int = Field(
+        os.cpu_count() or 1, ge=1, le=256, description="Processes of the gateway; by default one a core."
+    )
+    gateway_secret_key: str = Field(
+        INSECURE_SECRET_KEY, min_length=32, description="Django's SECRET_KEY of the gateway project."
+    )
+    gateway_config: Path = Field(
+        Path(__file__).resolve().parents[1] / "gateway.yaml", description="Path of gateway.yaml."
+    )
+    gateway_allowed_hosts: Hosts = Field(
+        ("localhost", "127.0.0.1", "[::1]"),
+        min_length=1,
+        description="Host names the gateway answers to, separated by commas; `.example.org` takes in subdomains.",
+    )
+    trusted_proxies: Networks = Field(
+        (),
+        description="Networks (CIDR, separated by commas) of proxies in front, whose X-Forwarded-* are believed.",
+    )
+    metrics_networks: Networks = Field(
+        (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")),
+        description="Networks (CIDR, separated by commas) that may read /metrics.",
+    )
+    access_token_ttl: int = Field(900, ge=1, le=86400, description="Seconds an access token is valid.")
+    refresh_token_ttl: int = Field(
+        14 * 86400, ge=60, le=365 * 86400, description="Seconds a session lives without being refreshed."
+    )
+
+    @model_validator(mode="after")
+    def production_needs_a_secret(self) -> Self:
+        """Refuse the secret that everyone can read in this file."""
+        if self.gatehouse_env == "production" and self.gateway_secret_key == INSECURE_SECRET_KEY:
+            raise ValueError("GATEWAY_SECRET_KEY: expected a secret of your own in production, got the default")
+        return self
+
+
+def read() -> Environment:
+    """Return the checked environment; raise `ImproperlyConfigured` that names every variable with a bad value."""
+    try:
+        return Environment()
+    except ValidationError as exc:
+        raise ImproperlyConfigured(
+            "; ".join(
+                f"{str(error['loc'][0]).upper()}: {error['msg']}, got {error['input']!r}"
+                if error["loc"]
+                else str(error["ctx"]["error"])
+                for error in exc.errors()
+            )
+        ) from exc

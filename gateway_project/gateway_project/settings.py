@@ -1,0 +1,103 @@
+"""Django's settings of the gateway project. What an operator may change comes from `environment`."""
+
+import os
+from datetime import timedelta
+
+from gateway import logs
+from gateway_project import environment
+
+ENV = environment.read()
+SERVICE_NAME = "gateway"
+
+STATE = ENV.gatehouse_var / "gateway"
+STATE.mkdir(parents=True, exist_ok=True, mode=0o700)
+KEYS = STATE / "keys"
+GATEWAY_CONFIG = ENV.gateway_config
+TRUSTED_PROXIES = ENV.trusted_proxies
+# Set by gunicorn.conf.py, where several workers count.
+METRICS_DIRECTORY = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+METRICS_NETWORKS = ENV.metrics_networks
+
+DEBUG = False
+SECRET_KEY = ENV.gateway_secret_key
+ALLOWED_HOSTS = list(ENV.gateway_allowed_hosts)
+
+INSTALLED_APPS = [
+    "gateway.apps.AuthModels",
+    "gateway.apps.ContentTypeModels",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "gateway.apps.GatewayConfig",
+    "gateway.apps.IdentityConfig",
+]
+MIGRATION_MODULES = {"auth": None, "contenttypes": None}
+MIDDLEWARE = [
+    "gateway.middleware.RequestLog",
+    "gateway.portal.middleware.Measure",
+    "gateway.portal.middleware.CurrentVersion",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+]
+ROOT_URLCONF = "gateway_project.urls"
+WSGI_APPLICATION = "gateway_project.wsgi.application"
+APPEND_SLASH = False
+# Bytes of a body that the gateway's own endpoints take; a route's own bound is `max_body` in gateway.yaml.
+MAX_BODY = 64 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = None
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+    }
+]
+STATIC_URL = "/static/"
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": STATE / "sessions.sqlite3",
+        "CONN_MAX_AGE": None,
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 5,
+            # FULL: a session that ended must not come back with the power.
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
+        },
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["gateway.identity.authentication.BearerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["gateway.inputs.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "gateway.identity.refusals.exception_handler",
+    "URL_FORMAT_OVERRIDE": None,
+    "UNAUTHENTICATED_USER": None,
+}
+SIMPLE_JWT = {
+    "ALGORITHM": "ES256",
+    "ISSUER": ENV.token_issuer,
+    "ACCESS_TOKEN_LIFETIME": timedelta(seconds=ENV.access_token_ttl),
+    "REFRESH_TOKEN_LIFETIME": timedelta(seconds=ENV.refresh_token_ttl),
+    "USER_ID_CLAIM": "sub",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Gatehouse",
+    "VERSION": "1",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "AUTHENTICATION_WHITELIST": [],
+}
+LOGGING = logs.configuration(ENV.log_level)

@@ -1,0 +1,30 @@
+"""What the gateway answers itself; everything else is a route of gateway.yaml, or nothing."""
+
+from django.urls import path, re_path
+from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerView
+
+from gateway import problems
+from gateway.identity import api
+from gateway.portal import health, metrics, openapi, root, views
+
+session_patterns = [
+    path("api/login", api.LoginView.as_view()),
+    path("api/token/refresh", api.RefreshView.as_view()),
+    path("api/logout", api.LogoutView.as_view()),
+]
+urlpatterns = [
+    *session_patterns,
+    path(".well-known/jwks.json", api.JWKSView.as_view()),
+    path("openapi.json", openapi.openapi),
+    path("docs", SpectacularSwaggerView.as_view(url="/openapi.json", authentication_classes=[], permission_classes=[])),
+    path("redoc", SpectacularRedocView.as_view(url="/openapi.json", authentication_classes=[], permission_classes=[])),
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    path("metrics", metrics.metrics),
+    path("", root.RootView.as_view()),
+    re_path(r"", views.ProxyView.as_view()),
+]
+handler400 = problems.bad_request
+handler403 = problems.forbidden
+handler404 = problems.not_found
+handler500 = problems.server_error

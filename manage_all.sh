@@ -1,0 +1,271 @@
+#!/usr/bin/env bash
+# Everything one does with the three projects together. `./manage_all.sh help` says what there is.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+root=$PWD
+projects=(users orders gateway)
+
+usage() {
+  cat <<'EOF'
+usage: ./manage_all.sh COMMAND
+
+  up [-d] [NAME...]     install, migrate and start users, orders and gateway (or only those named), and wait until they
+                        are ready; stays in the foreground until Ctrl-C, or returns once ready with -d
+  down [NAME...]        stop them
+  status                what is running, and where
+  logs [NAME...]        follow their logs
+  test [ARG...]         the whole test suite; arguments go to each pytest
+  check                 lint, types, import rules, Django's checks, migrations, known vulnerabilities, documentation
+  lock                  pin requirements/*.txt anew from requirements/*.in
+  NAME ARG...           manage.py of that project: ./manage_all.sh gateway routes
+EOF
+}
+
+say() { printf '%s\n' "$*" >&2; }
+fail() { say "manage_all.sh: $*"; exit 1; }
+
+# Variables that are already set win over the file's.
+if [[ -f .env ]]; then
+  while IFS='=' read -r name value; do
+    [[ $name =~ ^[A-Z][A-Z0-9_]*$ && -z ${!name+set} ]] && export "$name=$value"
+  done < .env
+fi
+export GATEHOUSE_VAR=${GATEHOUSE_VAR:-$root/var}
+mkdir -p "$GATEHOUSE_VAR"
+GATEHOUSE_VAR=$(cd "$GATEHOUSE_VAR" && pwd)
+export GATEWAY_PORT=${GATEWAY_PORT:-8001} USERS_PORT=${USERS_PORT:-8002} ORDERS_PORT=${ORDERS_PORT:-8003}
+export USERS_URL=${USERS_URL:-http://127.0.0.1:$USERS_PORT} ORDERS_URL=${ORDERS_URL:-http://127.0.0.1:$ORDERS_PORT}
+venv=${GATEHOUSE_VENV:-$root/.venv}
+run=$GATEHOUSE_VAR/run
+logs=$GATEHOUSE_VAR/logs
+
+port() {
+  case $1 in
+    gateway) echo "$GATEWAY_PORT" ;;
+    users) echo "$USERS_PORT" ;;
+    orders) echo "$ORDERS_PORT" ;;
+  esac
+}
+
+ready_url() {
+  case $1 in
+    gateway) echo "http://127.0.0.1:$GATEWAY_PORT/$2" ;;
+    *) echo "http://127.0.0.1:$(port "$1")/healthz" ;;
+  esac
+}
+
+known() {
+  local name
+  for name in "$@"; do
+    [[ " ${projects[*]} " == *" $name "* ]] || fail "expected one of: ${projects[*]}; got '$name'"
+  done
+}
+
+# install KIND FILE...: the pinned packages of these files, once for each content that they have.
+install() {
+  local kind=$1 wanted python=${PYTHON:-python3}
+  shift
+  if [[ ! -x $venv/bin/python ]]; then
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+      fail "expected Python 3.11 or later as '$python'; PYTHON=... names another one"
+    say "Making $venv"
+    "$python" -m venv "$venv"
+  fi
+  wanted=$(cat "$@" | cksum)
+  [[ -f $venv/.installed-$kind && $(<"$venv/.installed-$kind") == "$wanted" ]] && return
+  say "Installing ${*}"
+  local arguments=() file
+  for file in "$@"; do arguments+=(-r "$file"); done
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes "${arguments[@]}"
+  echo "$wanted" > "$venv/.installed-$kind"
+}
+
+install_projects() { install run requirements/{gateway,users,orders}.txt; }
+install_tools() { install dev requirements/dev.txt; }
+
+django() {
+  local name=$1
+  shift
+  (cd "$root/${name}_project" && exec "$venv/bin/python" manage.py "$@")
+}
+
+# pid NAME: the process id of the gunicorn that we started for it, if it still is that.
+pid() {
+  local file=$run/$1.pid number
+  [[ -f $file ]] && read -r number < "$file" && [[ -n $number ]] || return 1
+  ps -p "$number" -o args= 2>/dev/null | grep -qF -- "--pid $file" && echo "$number"
+}
+
+answers() {
+  "$venv/bin/python" - "$1" <<'EOF' 2>/dev/null
+import sys, urllib.request
+urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sys.argv[1], timeout=2)
+EOF
+}
+
+prepare() {
+  local name=$1
+  django "$name" migrate --verbosity 0
+  [[ $name != users ]] || django users demo_users
+}
+
+start() {
+  local name=$1
+  if pid "$name" >/dev/null; then
+    say "$name is running already"
+    return
+  fi
+  rm -f "$run/$name.pid"
+  (
+    cd "$root/${name}_project"
+    exec setsid "$venv/bin/gunicorn" -c gunicorn.conf.py --pid "$run/$name.pid" "${name}_project.wsgi" \
+      >> "$logs/$name.log" 2>&1 < /dev/null
+  ) &
+  started[$name]=$!
+}
+
+await() {
+  local name=$1 what=$2 deadline=$((SECONDS + 60))
+  until answers "$(ready_url "$name" "$what")"; do
+    if [[ -n ${started[$name]:-} ]] && ! kill -0 "${started[$name]}" 2>/dev/null; then
+      tail -n 15 "$logs/$name.log" >&2
+      fail "$name did not start; the end of $logs/$name.log is above"
+    fi
+    ((SECONDS < deadline)) || fail "$name was not ready after 60 s; see $logs/$name.log"
+    sleep 0.1
+  done
+}
+
+stop() {
+  local name number deadline
+  for name in "$@"; do
+    number=$(pid "$name") && kill -TERM "$number" 2>/dev/null || true
+  done
+  for name in "$@"; do
+    deadline=$((SECONDS + 25))
+    while number=$(pid "$name"); do
+      if ((SECONDS >= deadline)); then
+        say "$name did not stop in 25 s; killing it"
+        pkill -KILL -g "$number" || true
+      fi
+      sleep 0.1
+    done
+    rm -f "$run/$name.pid"
+  done
+}
+
+greet() {
+  cat <<EOF
+
+Gatehouse is ready.
+  the gateway      http://localhost:$GATEWAY_PORT
+  its API          http://localhost:$GATEWAY_PORT/docs
+  users' admin     http://localhost:$USERS_PORT/admin/
+Sign in (admin/a and user/u are there for a first look):
+  curl -H 'Content-Type: application/json' -d '{"username":"admin","password":"a"}' http://localhost:$GATEWAY_PORT/api/login
+EOF
+}
+
+up() {
+  local detached='' name
+  if [[ ${1:-} == -d ]]; then detached=1; shift; fi
+  local names=("$@")
+  ((${#names[@]})) || names=("${projects[@]}")
+  known "${names[@]}"
+  install_projects
+  mkdir -p "$run" "$logs"
+  local -A started=() preparing=()
+  for name in "${names[@]}"; do
+    pid "$name" >/dev/null && continue
+    prepare "$name" > "$logs/$name.prepare.log" 2>&1 &
+    preparing[$name]=$!
+  done
+  for name in "${!preparing[@]}"; do
+    wait "${preparing[$name]}" || { cat "$logs/$name.prepare.log" >&2; fail "$name could not be prepared"; }
+    grep -v '^$' "$logs/$name.prepare.log" >&2 || true
+  done
+  # What was started goes again if something else does not start, or at Ctrl-C.
+  trap 'stop "${names[@]}"' EXIT
+  trap 'exit 130' INT TERM
+  for name in "${names[@]}"; do start "$name"; done
+  for name in "${names[@]}"; do await "$name" healthz; done
+  if [[ " ${names[*]} " == *" gateway "* ]] && ((${#names[@]} == ${#projects[@]})); then await gateway readyz; fi
+  ((${#names[@]} < ${#projects[@]})) || greet
+  if [[ -n $detached ]]; then
+    trap - EXIT INT TERM
+    return
+  fi
+  wait "${started[@]}" || true
+}
+
+status() {
+  local name number
+  for name in "${projects[@]}"; do
+    if number=$(pid "$name"); then
+      answers "$(ready_url "$name" readyz)" && state=ready || state='not ready'
+      printf '%-8s %-10s pid %-7s http://127.0.0.1:%s\n' "$name" "$state" "$number" "$(port "$name")"
+    else
+      printf '%-8s stopped\n' "$name"
+    fi
+  done
+}
+
+test_all() {
+  install_tools
+  local name failed=()
+  for name in orders users gateway; do
+    say "== $name"
+    "$venv/bin/python" -m pytest --ds="${name}_project.settings" "tests/$name" \
+      --cov="$name" --cov="${name}_project" --cov-branch --cov-fail-under=95 "$@" || failed+=("$name")
+  done
+  say "== system"
+  "$venv/bin/python" -m pytest -p no:django tests/system "$@" || failed+=(system)
+  ((${#failed[@]} == 0)) || fail "failed: ${failed[*]}"
+}
+
+check() {
+  install_tools
+  local bin=$venv/bin name
+  say '== ruff'; "$bin/ruff" check . && "$bin/ruff" format --check .
+  say '== import-linter'
+  PYTHONPATH=gateway_project:users_project:orders_project "$bin/lint-imports" --no-cache
+  for name in "${projects[@]}"; do
+    say "== $name: mypy, Django's checks, migrations"
+    (cd "${name}_project" && DJANGO_SETTINGS_MODULE=${name}_project.settings "$bin/mypy" --config-file ../pyproject.toml .)
+    django "$name" check --fail-level WARNING
+    django "$name" makemigrations --check --dry-run
+  done
+  say '== documentation'; "$bin/python" -m pytest -q -p no:django tests/system/test_documentation.py
+  say '== pip-audit'
+  if ! "$bin/pip-audit" --progress-spinner off --disable-pip --require-hashes -r requirements/dev.txt; then
+    # It needs the advisory service; what it finds is a failure, being cut off from it is not.
+    "$bin/python" -c 'import socket; socket.create_connection(("pypi.org", 443), 5)' 2>/dev/null &&
+      fail 'pip-audit found something, or could not finish'
+    say 'pip-audit left out: its advisory service cannot be reached from here'
+  fi
+}
+
+lock() {
+  local name
+  install_tools
+  "$venv/bin/python" -m pip install --quiet uv
+  cd requirements
+  local compile=("$venv/bin/uv" pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --upgrade)
+  "${compile[@]}" dev.in -o dev.txt
+  for name in "${projects[@]}"; do "${compile[@]}" -c dev.txt "$name.in" -o "$name.txt"; done
+}
+
+command=${1:-help}
+shift || true
+case $command in
+  up) up "$@" ;;
+  down) known "$@"; if (($#)); then stop "$@"; else stop gateway users orders; fi ;;
+  status) status ;;
+  logs) known "$@"; (($#)) || set -- "${projects[@]}"; cd "$logs" && exec tail -n 20 -F "${@/%/.log}" ;;
+  test) test_all "$@" ;;
+  check) check ;;
+  lock) lock ;;
+  gateway | users | orders) install_projects; django "$command" "$@" ;;
+  help | -h | --help) usage ;;
+  *) usage >&2; fail "unknown command '$command'" ;;
+esac

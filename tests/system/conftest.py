@@ -1,0 +1,18 @@
+"""One running stack for all system tests."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.system.stack import Stack
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The three, up and ready; what is left running at the end is a failure."""
+    running = Stack(tmp_path_factory.mktemp("var"))
+    try:
+        running.up()
+        yield running
+    finally:
+        running.down()
+    assert running.processes() == []

@@ -1,0 +1,127 @@
+"""The three projects as real processes, on ports and in a directory of their own."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Return the condition's first true value; fail after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+    return value
+
+
+@dataclass
+class Reply:
+    """An answer: status, headers, body."""
+
+    status: int
+    headers: Any
+    text: str
+
+    @property
+    def json(self) -> Any:
+        """The body, parsed."""
+        return json.loads(self.text)
+
+
+@dataclass
+class Stack:
+    """Ports and state of one set of the three; `manage_all.sh` does the work."""
+
+    var: Path
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        gateway, users, orders = free_ports(3)
+        self.ports = {"gateway": gateway, "users": users, "orders": orders}
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+        self.environ = {
+            **inherited,
+            **pip,
+            "GATEHOUSE_VAR": str(self.var),
+            "GATEHOUSE_VENV": sys.prefix,
+            **{f"{name.upper()}_PORT": str(port) for name, port in self.ports.items()},
+            **self.environ,
+        }
+
+    def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run `manage_all.sh`."""
+        return subprocess.run(
+            [ROOT / "manage_all.sh", *arguments],
+            env=self.environ,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=check,
+            timeout=120,
+        )
+
+    def up(self) -> None:
+        """Start the three and wait until they are ready."""
+        done = self.manage("up", "-d", check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def down(self) -> None:
+        """Stop the three."""
+        self.manage("down")
+
+    def processes(self) -> list[str]:
+        """Return the command lines of what runs with this state directory."""
+        listed = subprocess.run(["ps", "-eo", "args="], capture_output=True, text=True, check=True).stdout
+        return [line for line in listed.splitlines() if str(self.var) in line]
+
+    def logs(self, name: str) -> list[dict[str, Any]]:
+        """Return a project's log lines."""
+        lines = (self.var / "logs" / f"{name}.log").read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def ask(
+        self, method: str, path: str, body: Any = None, *, token: str = "", to: str = "gateway", **headers: str
+    ) -> Reply:
+        """Send a request and return the answer, whatever its status."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if token:
+            sent["Authorization"] = f"Bearer {token}"
+        data = None
+        if body is not None:
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+            sent.setdefault("Content-Type", "application/json")
+        request = urllib.request.Request(f"http://127.0.0.1:{self.ports[to]}{path}", data, sent, method=method)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=30) as response:
+                return Reply(response.status, response.headers, response.read().decode())
+        except urllib.error.HTTPError as answer:
+            with answer:
+                return Reply(answer.code, answer.headers, answer.read().decode())
+
+    def login(self, username: str, password: str) -> str:
+        """Sign in and return the access token."""
+        reply = self.ask("POST", "/api/login", {"username": username, "password": password})
+        assert reply.status == 200, reply.text
+        return str(reply.json["access_token"])

@@ -1,0 +1,109 @@
+"""Starting, stopping, failing to start."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from tests.system.stack import ROOT, Stack, until
+
+
+def test_down_leaves_no_process_and_a_second_up_is_quick(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "var")
+    try:
+        stack.up()
+        orders = stack.ask("POST", "/api/orders", {"item": "x", "address": "y"}, token=stack.login("user", "u"))
+        assert orders.status == 201
+        stack.down()
+        assert stack.processes() == []
+        started = time.monotonic()
+        stack.up()
+        assert time.monotonic() - started < 8
+        kept = stack.ask("GET", "/api/orders", token=stack.login("user", "u"))
+        assert [order["id"] for order in kept.json["results"]] == [orders.json["id"]]
+        assert {line.split()[1] for line in stack.manage("status").stdout.splitlines()} == {"ready"}
+    finally:
+        stack.down()
+    assert stack.processes() == []
+
+
+def test_state_is_for_its_owner_alone(stack: Stack) -> None:
+    for path in (stack.var / "gateway" / "keys").iterdir():
+        assert path.stat().st_mode & 0o077 == 0, path
+    for name in ("gateway", "users", "orders"):
+        assert (stack.var / name).stat().st_mode & 0o077 == 0, name
+    assert (stack.var / "users" / "users.jsonl").stat().st_mode & 0o077 == 0
+
+
+def test_a_fault_in_gateway_yaml_keeps_the_gateway_from_starting_and_says_where(tmp_path: Path) -> None:
+    text = (
+        (ROOT / "gateway_project" / "gateway.yaml").read_text().replace("allow: authenticated", "allow: everybody", 1)
+    )
+    config = tmp_path / "faulty.yaml"
+    config.write_text(text.replace("version: 1", "version: 1\ncolour: red", 1))
+    stack = Stack(tmp_path / "var", {"GATEWAY_CONFIG": str(config)})
+    done = stack.manage("up", "-d", "gateway", check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "colour" in said
+    assert "everybody" in said
+    assert "faulty.yaml:" in said
+    assert stack.processes() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("GATEWAY_WORKERS", "many"), ("ORDERS_PORT", "99999"), ("LOG_LEVEL", "loud"), ("TRUSTED_PROXIES", "10.0.0.0/40")],
+)
+def test_a_bad_setting_keeps_its_project_from_starting_and_is_named(tmp_path: Path, name: str, value: str) -> None:
+    project = "orders" if name.startswith("ORDERS") else "gateway"
+    stack = Stack(tmp_path / "var")
+    stack.environ[name] = value
+    done = stack.manage("up", "-d", project, check=False)
+    assert done.returncode != 0
+    assert name in done.stdout + done.stderr
+    assert stack.processes() == []
+
+
+@pytest.mark.parametrize("project", ["gateway", "users", "orders"])
+def test_production_refuses_a_default_secret(tmp_path: Path, project: str) -> None:
+    stack = Stack(tmp_path / "var", {"GATEHOUSE_ENV": "production"})
+    done = stack.manage("up", "-d", project, check=False)
+    assert done.returncode != 0
+    assert f"{project.upper()}_SECRET_KEY" in done.stdout + done.stderr
+
+
+def test_a_service_that_is_away_is_a_502_that_names_it_and_the_rest_goes_on(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "var")
+    try:
+        stack.up()
+        token = stack.login("user", "u")
+        stack.manage("down", "orders")
+        reply = stack.ask("GET", "/api/orders", token=token)
+        assert reply.status == 502
+        assert reply.json["service"] == "orders"
+        assert reply.json["origin"] == "gateway"
+        assert stack.ask("GET", "/api/users/me", token=token).status == 200
+        assert stack.ask("GET", "/readyz").status == 503
+        stack.manage("up", "-d", "orders")
+        assert stack.ask("GET", "/api/orders", token=token).status == 200
+    finally:
+        stack.down()
+
+
+def test_a_killed_worker_is_replaced_and_its_ended_sessions_stay_ended(stack: Stack) -> None:
+    token = stack.login("user", "u")
+    assert stack.ask("POST", "/api/logout", token=token).status == 204
+    master = int((stack.var / "run" / "gateway.pid").read_text())
+    workers = [int(child) for child in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+
+    def status() -> int:
+        try:
+            return stack.ask("GET", "/api/orders", token=token).status
+        except OSError:
+            return 0
+
+    assert until(status, 20, "the gateway answers again") == 401

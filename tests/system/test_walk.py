@@ -1,0 +1,206 @@
+"""The whole way: sign in, manage users, place orders, through all three processes."""
+
+import subprocess
+
+import pytest
+from tests.system.stack import Stack, until
+
+PASSWORD = "correct horse battery staple"
+
+
+def test_a_user_is_made_orders_and_is_deleted(stack: Stack) -> None:
+    admin = stack.login("admin", "a")
+    made = stack.ask(
+        "POST",
+        "/api/users",
+        {"username": "ada", "email": "ada@example.com", "full_name": "Ada Lovelace", "password": PASSWORD},
+        token=admin,
+    )
+    assert made.status == 201, made.text
+    assert made.json["username"] == "ada"
+    assert made.json["user_type"] == "default"
+    assert "password" not in made.text
+    user_id = made.json["id"]
+
+    ada = stack.login("ada", PASSWORD)
+    assert stack.ask("GET", "/api/users/me", token=ada).json["email"] == "ada@example.com"
+    assert stack.ask("GET", "/api/users", token=ada).status == 403
+
+    placed = stack.ask("POST", "/api/orders", {"item": "book", "address": "Main street 1"}, token=ada)
+    assert placed.status == 201, placed.text
+    assert placed.json["quantity"] == 1
+    assert placed.json["created_by"] == user_id
+    order = f"/api/orders/{placed.json['id']}"
+    assert [each["id"] for each in stack.ask("GET", "/api/orders", token=ada).json["results"]] == [placed.json["id"]]
+    assert stack.ask("POST", f"{order}/cancel", token=ada).json["status"] == "cancelled"
+
+    user = stack.login("user", "u")
+    for method, path in (("GET", order), ("POST", f"{order}/cancel")):
+        others = stack.ask(method, path, token=user)
+        assert others.status == 404, others.text
+        assert others.json["origin"] == "orders"
+    assert stack.ask("GET", "/api/orders", token=user).json["results"] == []
+
+    assert stack.ask("DELETE", f"/api/users/{user_id}", token=admin).status == 204
+    assert stack.ask("POST", "/api/login", {"username": "ada", "password": PASSWORD}).status == 401
+    until(lambda: stack.ask("GET", "/api/orders", token=ada).status == 401, 2, "a deleted user's token is refused")
+
+
+def test_the_versioned_path_is_the_same_api(stack: Stack) -> None:
+    token = stack.ask("POST", "/api/v1/login", {"username": "user", "password": "u"}).json["access_token"]
+    for path in ("/api/orders", "/api/v1/orders"):
+        assert stack.ask("GET", path, token=token).status == 200
+    assert stack.ask("GET", "/api/v2/orders", token=token).status == 404
+
+
+def test_the_password_form_signs_in_as_swagger_does(stack: Stack) -> None:
+    reply = stack.ask(
+        "POST",
+        "/api/login",
+        b"grant_type=password&username=user&password=u&client_id=&client_secret=",
+        Content_Type="application/x-www-form-urlencoded",
+    )
+    assert reply.status == 200, reply.text
+    assert reply.json["token_type"] == "bearer"
+
+
+def test_a_request_id_goes_through_all_three_and_their_logs(stack: Stack) -> None:
+    token = stack.login("user", "u")
+    reply = stack.ask("GET", "/api/orders/999999", token=token)
+    request_id = reply.headers["X-Request-ID"]
+    assert reply.json["request_id"] == request_id
+    for name in ("gateway", "orders"):
+        until(
+            lambda name=name: any(
+                line["request_id"] == request_id and line.get("status") == 404 for line in stack.logs(name)
+            ),
+            2,
+            f"the id in {name}'s log",
+        )
+    login = stack.ask("POST", "/api/login", {"username": "user", "password": "u"}).headers["X-Request-ID"]
+    until(lambda: any(line["request_id"] == login for line in stack.logs("users")), 2, "the id in users' log")
+
+
+def test_a_logout_ends_the_session_on_every_worker(stack: Stack) -> None:
+    pair = stack.ask("POST", "/api/login", {"username": "user", "password": "u"}).json
+    token = pair["access_token"]
+    assert stack.ask("POST", "/api/logout", token=token).status == 204
+    until(
+        lambda: {stack.ask("GET", "/api/orders", token=token).status for _ in range(8)} == {401},
+        2,
+        "refused everywhere",
+    )
+    assert stack.ask("POST", "/api/token/refresh", {"refresh_token": pair["refresh_token"]}).status == 401
+
+
+def test_a_reused_refresh_token_ends_the_session(stack: Stack) -> None:
+    first = stack.ask("POST", "/api/login", {"username": "user", "password": "u"}).json
+    second = stack.ask("POST", "/api/token/refresh", {"refresh_token": first["refresh_token"]})
+    assert second.status == 200, second.text
+    assert stack.ask("GET", "/api/orders", token=second.json["access_token"]).status == 200
+    assert stack.ask("POST", "/api/token/refresh", {"refresh_token": first["refresh_token"]}).status == 401
+    until(
+        lambda: stack.ask("GET", "/api/orders", token=second.json["access_token"]).status == 401, 2, "the session ended"
+    )
+    assert stack.ask("POST", "/api/token/refresh", {"refresh_token": second.json["refresh_token"]}).status == 401
+
+
+def test_a_password_change_ends_the_other_sessions_and_keeps_its_own(stack: Stack) -> None:
+    admin = stack.login("admin", "a")
+    body = {"username": "grace", "email": "grace@example.com", "password": PASSWORD}
+    assert stack.ask("POST", "/api/users", body, token=admin).status == 201
+    own, other = stack.login("grace", PASSWORD), stack.login("grace", PASSWORD)
+    changed = stack.ask(
+        "POST", "/api/users/me/password", {"old_password": PASSWORD, "new_password": PASSWORD + " 2"}, token=own
+    )
+    assert changed.status == 204, changed.text
+    until(lambda: stack.ask("GET", "/api/users/me", token=other).status == 401, 2, "the other session ended")
+    assert stack.ask("GET", "/api/users/me", token=own).status == 200
+    assert stack.ask("POST", "/api/login", {"username": "grace", "password": PASSWORD}).status == 401
+    stack.login("grace", PASSWORD + " 2")
+
+
+def test_a_wrong_password_and_an_unknown_name_get_the_same_answer(stack: Stack) -> None:
+    wrong = stack.ask("POST", "/api/login", {"username": "admin", "password": "wrong"})
+    unknown = stack.ask("POST", "/api/login", {"username": "nobody", "password": "wrong"})
+    assert wrong.status == unknown.status == 401
+    assert {**wrong.json, "request_id": ""} == {**unknown.json, "request_id": ""}
+
+
+BAD = [
+    (b'{"item": ', {}, 400, "JSON"),
+    (b"[1]", {}, 400, "dictionary"),
+    (b'{"item": 5, "address": "x"}', {}, 400, "item"),
+    (b'{"item": "x", "address": "y", "price": 1}', {}, 400, "price"),
+    (b'{"item": "' + b"x" * 201 + b'", "address": "y"}', {}, 400, "item"),
+    (b'{"item": "a\\u0000b", "address": "y"}', {}, 400, "item"),
+    (b'{"item": "\\ud800", "address": "y"}', {}, 400, "item"),
+    (b"[" * 100_000, {}, 400, "JSON"),
+    (b"x" * (2 * 1024 * 1024), {}, 413, "1048576"),
+    (b"item=x&address=y", {"Content_Type": "application/x-www-form-urlencoded"}, 415, "media type"),
+]
+
+
+@pytest.mark.parametrize(("body", "headers", "status", "named"), BAD)
+def test_a_bad_body_gets_a_problem_that_names_what_was_expected(
+    stack: Stack, body: bytes, headers: dict[str, str], status: int, named: str
+) -> None:
+    token = stack.login("user", "u")
+    before = stack.ask("GET", "/api/orders", token=token).text
+    reply = stack.ask("POST", "/api/orders", body, token=token, **headers)
+    assert reply.status == status, reply.text
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    assert named in reply.json["detail"]
+    assert stack.ask("GET", "/api/orders", token=token).text == before
+
+
+BAD_PATHS = [
+    ("/api/orders?cursor=%00", 400),
+    ("/api/orders?cursor=cD1hYmM=", 400),
+    ("/api/orders?limit=0", 400),
+    ("/api/orders/abc", 404),
+    ("/api/orders/99999999999999999999999999", 404),
+    ("/api/orders/%2e%2e/users", 400),
+    ("/api/orders%2f1", 400),
+    ("/api//orders", 400),
+    ("/api/orders/%", 400),
+    ("/api/orders/%ff", 400),
+    ("/internal/credentials", 404),
+    ("/nothing", 404),
+]
+
+
+@pytest.mark.parametrize(("path", "status"), BAD_PATHS)
+def test_a_bad_path_gets_a_problem(stack: Stack, path: str, status: int) -> None:
+    reply = stack.ask("GET", path, token=stack.login("user", "u"))
+    assert reply.status == status, reply.text
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    assert reply.json["status"] == status
+
+
+def test_a_client_cannot_say_who_it_is(stack: Stack) -> None:
+    admin_id = stack.ask("GET", "/api/users/me", token=stack.login("admin", "a")).json["id"]
+    token = stack.login("user", "u")
+    me = stack.ask("GET", "/api/users/me", token=token).json
+    for name in ("Request-User-Id", "REQUEST-USER-ID", "request_user_id"):
+        replies = subprocess.run(
+            ["curl", "-s", "-H", f"Authorization: Bearer {token}", "-H", f"{name}: {admin_id}",
+             f"http://127.0.0.1:{stack.ports['gateway']}/api/users/me"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert f'"id":{me["id"]},' in replies.stdout.replace(" ", "")
+
+
+def test_orders_are_listed_in_pages_whose_links_lead_back_to_the_gateway(stack: Stack) -> None:
+    admin = stack.login("admin", "a")
+    for number in range(5):
+        assert stack.ask("POST", "/api/orders", {"item": f"n{number}", "address": "x"}, token=admin).status == 201
+    seen, path = [], "/api/orders?limit=2"
+    while path:
+        page = stack.ask("GET", path, token=admin).json
+        seen += [order["item"] for order in page["results"]]
+        link = page["next"]
+        prefix = f"http://127.0.0.1:{stack.ports['gateway']}"
+        assert link is None or link.startswith(f"{prefix}/api/orders?")
+        path = link.removeprefix(prefix) if link else ""
+    assert seen == ["n4", "n3", "n2", "n1", "n0"]
