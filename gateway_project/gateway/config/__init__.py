@@ -1,0 +1,25 @@
+"""gateway.yaml: what it may say, and how it is loaded."""
+
+from .checks import RESERVED
+from .errors import ConfigError, Fault
+from .loading import load
+from .models import Config, Defaults, Login, Route, Service, Timeouts, Versions
+from .schema import json_schema
+from .values import METHODS, RateLimit
+
+__all__ = [
+    "METHODS",
+    "RESERVED",
+    "Config",
+    "ConfigError",
+    "Defaults",
+    "Fault",
+    "Login",
+    "RateLimit",
+    "Route",
+    "Service",
+    "Timeouts",
+    "Versions",
+    "json_schema",
+    "load",
+]

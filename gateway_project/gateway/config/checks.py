@@ -1,0 +1,117 @@
+"""What no single key can tell: references to services, and routes that match the same requests.
+
+Each check works on the nodes, so that it also finds its faults in a file that has others.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from . import patterns, values
+from .document import Mark, Node, Reader, shown
+from .patterns import Pattern, Shapes
+
+# What the gateway itself answers. A route that can match one of these would be out of reach, or take it over.
+RESERVED: Final = (
+    "/",
+    "/api/login",
+    "/api/token/refresh",
+    "/api/logout",
+    "/api/sessions",
+    "/api/sessions/{rest...}",
+    "/docs",
+    "/redoc",
+    "/openapi.json",
+    "/.well-known/jwks.json",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/login/",
+    "/logout/",
+    "/gateway/{rest...}",
+    "/static/{rest...}",
+)
+RESERVED_PATTERNS: Final = tuple((path, patterns.literal(path)) for path in RESERVED)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a route takes for itself."""
+
+    path: str
+    mark: Mark
+    pattern: Pattern
+    methods: frozenset[str]
+
+
+def check(root: Node, reader: Reader) -> None:
+    """Note every fault between the keys."""
+    check_services(root, reader)
+    versions = root.get("versions")
+    version = versions.get("current") if versions else None
+    current = version.value if version and isinstance(version.value, str) else None
+    taken = list(claims(root, current))
+    check_reserved(taken, reader)
+    check_conflicts(taken, reader)
+
+
+def check_services(root: Node, reader: Reader) -> None:
+    """Note each reference to a service that nobody defined."""
+    services = root.get("services")
+    defined = services.value if services and isinstance(services.value, dict) else {}
+    routes, login = root.get("routes"), root.get("login")
+    for user in [login] if login else [], routes.children() if routes else []:
+        for section in user:
+            reference = section.get("service")
+            if reference and isinstance(reference.value, str) and reference.value not in defined:
+                known = ", ".join(defined) or "none is"
+                reader.fault(reference.mark, shown(reference.value), f"a service that is defined: {known}")
+
+
+def claims(root: Node, current: str | None) -> Iterator[Claim]:
+    """Yield what each route takes, as far as its path is right; wrong methods are reported elsewhere."""
+    routes = root.get("routes")
+    for route in routes.children() if routes else []:
+        path, methods = route.get("path"), route.get("methods")
+        if path is None or not isinstance(path.value, str):
+            continue
+        try:
+            pattern = patterns.normalised(patterns.parse(path.value), current)
+        except ValueError:
+            continue
+        names = {node.value for node in methods.children()} if methods else set(values.EVERY_METHOD)
+        known = {name for name in values.METHODS if name in names}
+        yield Claim(path.value, path.mark, pattern, frozenset(known | ({"HEAD"} if "GET" in known else set())))
+
+
+def check_reserved(taken: list[Claim], reader: Reader) -> None:
+    """Note each route that can match one of the gateway's own paths."""
+    for claim in taken:
+        own = [path for path, pattern in RESERVED_PATTERNS if claim.pattern.overlaps(pattern)]
+        if own:
+            reader.fault(claim.mark, shown(claim.path), f"a path that cannot match the gateway's own {', '.join(own)}")
+
+
+def check_conflicts(taken: list[Claim], reader: Reader) -> None:
+    """Note each route that can match what an earlier one does, where neither is the more specific."""
+    shapes = Shapes()
+    for index, claim in enumerate(taken):
+        rivals = [other for other in shapes.overlapping(claim.pattern.segments) if conflict(claim, taken[other])]
+        if rivals:
+            first = taken[min(rivals)]
+            reader.fault(
+                claim.mark,
+                shown(claim.path),
+                f"a path and methods that cannot match what {shown(first.path)} in line {first.mark.line} matches",
+            )
+        shapes.add(claim.pattern, index)
+
+
+def conflict(one: Claim, other: Claim) -> bool:
+    """Return whether two claims that overlap leave open which of them a request is for.
+
+    Between different shapes the path alone decides, before the method: methods that differ do not help there.
+    """
+    if one.pattern.shape == other.pattern.shape:
+        return bool(one.methods & other.methods)
+    return not one.pattern.covers(other.pattern) and not other.pattern.covers(one.pattern)

@@ -1,0 +1,203 @@
+"""Reads YAML into nodes that know where they stand.
+
+A strict part of YAML 1.2: one document, each key once, no aliases (with them a small file can hold a huge value), no
+tags, no empty values, and none of YAML 1.1's surprises: `on` and `010` are faults, not `true` and 8.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import yaml
+
+from .errors import ConfigError, Fault
+from .substitution import substitute
+
+# libyaml's parser, ten times as fast, is in every wheel of PyYAML; a build from source may lack it.
+LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+# A valid file is five deep; this bounds the recursion below.
+MAX_DEPTH: Final = 16
+MAX_SHOWN: Final = 80
+
+UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
+NUMBER_OF_YAML_1_1 = re.compile(r"[-+]?(?:0[0-9_]+|0[box][0-9a-fA-F_]+|[0-9]+(?::[0-5]?[0-9])+|[0-9]+_[0-9_]*)")
+BOOLEAN_OF_YAML_1_1 = re.compile(r"yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF")
+BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+NULLS: Final = {"", "~", "null", "Null", "NULL"}
+
+
+class Unreadable:
+    """Stands for a value for which a fault has been noted already; no model accepts it."""
+
+
+UNREADABLE: Final = Unreadable()
+Scalar = str | int | bool | Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in the file, both from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value, where it stands, and where its key stands if it has one."""
+
+    value: "Scalar | list[Node] | dict[str, Node]"
+    mark: Mark
+    key: Mark | None = None
+
+    def plain(self) -> object:
+        """Return the value without the places."""
+        if isinstance(self.value, dict):
+            return {key: node.plain() for key, node in self.value.items()}
+        if isinstance(self.value, list):
+            return [node.plain() for node in self.value]
+        return self.value
+
+    def get(self, key: str | int) -> "Node | None":
+        """Return the node under the key or index, if there is one."""
+        if isinstance(self.value, dict) and isinstance(key, str):
+            return self.value.get(key)
+        if isinstance(self.value, list) and isinstance(key, int):
+            return self.value[key]
+        return None
+
+    def children(self) -> "list[Node]":
+        """Return the nodes of the list or mapping; of anything else, none."""
+        if isinstance(self.value, dict):
+            return list(self.value.values())
+        return self.value if isinstance(self.value, list) else []
+
+
+class ParserMark(Protocol):
+    """A mark of PyYAML's, of whichever of its two parsers; from 0."""
+
+    line: int
+    column: int
+
+
+def place(mark: ParserMark | None) -> Mark:
+    """Return PyYAML's mark as ours; the file's start where it has none."""
+    return Mark(mark.line + 1, mark.column + 1) if mark else Mark(1, 1)
+
+
+def shown(value: object) -> str:
+    """Return the value as a fault shows it: short, on one line, and without the password of a URL."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = repr(re.sub(r"//[^/\s]*@", "//…@", value) if isinstance(value, str) else value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+@dataclass
+class Reader:
+    """Turns the parser's events into nodes; collects the faults that do not keep it from reading on."""
+
+    file: str
+    environ: Mapping[str, str]
+    faults: list[Fault] = field(default_factory=list)
+
+    def fault(self, mark: Mark, value: str, expected: str) -> Unreadable:
+        """Note a fault; return what stands for the value from here on."""
+        self.faults.append(Fault(self.file, mark.line, mark.column, value, expected))
+        return UNREADABLE
+
+    def fatal(self, mark: Mark, value: str, expected: str) -> ConfigError:
+        """Return the error that ends reading, with all that was found before."""
+        self.fault(mark, value, expected)
+        return ConfigError(tuple(self.faults))
+
+    def read(self, text: str) -> Node:
+        """Return the document's root; raise `ConfigError` where it cannot be read to its end."""
+        if found := UNPRINTABLE.search(text):
+            line = text.count("\n", 0, found.start()) + 1
+            mark = Mark(line, found.start() - text.rfind("\n", 0, found.start()))
+            raise self.fatal(mark, f"the character U+{ord(found[0]):04X}", "printable text")
+        try:
+            return self.document(yaml.parse(text, Loader=LOADER))
+        except yaml.MarkedYAMLError as exc:
+            raise self.fatal(place(exc.problem_mark), f"invalid YAML: {exc.problem}", "YAML 1.2") from exc
+
+    def document(self, events: Iterator[yaml.Event]) -> Node:
+        """Return the root of the only document."""
+        root: Node | None = None
+        for event in events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                if root:
+                    raise self.fatal(place(event.start_mark), "a second document", "one document")
+                root = self.node(next(events), events)
+        if root is None:
+            raise self.fatal(Mark(1, 1), "an empty file", "a mapping with `version`, `services` and `routes`")
+        return root
+
+    def node(self, event: yaml.Event, events: Iterator[yaml.Event], depth: int = 1, key: Mark | None = None) -> Node:
+        """Return the node that begins with the event."""
+        mark = place(event.start_mark)
+        if depth > MAX_DEPTH:
+            raise self.fatal(mark, f"more than {MAX_DEPTH} levels of nesting", "fewer")
+        if isinstance(event, yaml.AliasEvent):
+            return Node(self.fault(mark, f"the alias *{event.anchor}", "the value itself: no aliases"), mark, key)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return Node(self.sequence(events, depth), mark, key)
+        if isinstance(event, yaml.ScalarEvent):
+            return Node(self.scalar(event, mark), mark, key)
+        return Node(self.mapping(events, depth), mark, key)
+
+    def sequence(self, events: Iterator[yaml.Event], depth: int) -> list[Node]:
+        """Return the nodes up to the end of the list."""
+        nodes = []
+        while not isinstance(event := next(events), yaml.SequenceEndEvent):
+            nodes.append(self.node(event, events, depth + 1))
+        return nodes
+
+    def mapping(self, events: Iterator[yaml.Event], depth: int) -> dict[str, Node]:
+        """Return the nodes up to the end of the mapping, by key."""
+        nodes: dict[str, Node] = {}
+        while not isinstance(event := next(events), yaml.MappingEndEvent):
+            key = place(event.start_mark)
+            name = event.value if isinstance(event, yaml.ScalarEvent) else None
+            if name is None:
+                self.node(event, events, depth + 1)
+                self.fault(key, "a key that is not text", "text")
+            node = self.node(next(events), events, depth + 1, key)
+            first = nodes.setdefault(name, node) if name is not None else node
+            if first is not node and first.key:
+                self.fault(key, f"{shown(name)} a second time", f"each key once; the first is in line {first.key.line}")
+        return nodes
+
+    def scalar(self, event: yaml.ScalarEvent, mark: Mark) -> Scalar:
+        """Return the value of one scalar: text, but for plain decimal numbers and `true` and `false`."""
+        text: str = event.value
+        if event.tag not in {None, "!"}:
+            return self.fault(mark, f"the tag {event.tag}", "a value without a tag")
+        if "$" in text:
+            try:
+                return substitute(text, self.environ)
+            except ValueError as exc:
+                return self.fault(mark, shown(text), str(exc))
+        return self.plain_scalar(text, mark) if event.implicit[0] else text
+
+    def plain_scalar(self, text: str, mark: Mark) -> Scalar:
+        """Return what text without quotes means."""
+        if text in NULLS:
+            return self.fault(mark, "nothing", "a value; leave the key out where none is meant")
+        if text in BOOLEANS:
+            return BOOLEANS[text]
+        if DECIMAL.fullmatch(text):
+            return int(text)
+        if BOOLEAN_OF_YAML_1_1.fullmatch(text):
+            return self.fault(mark, text, "quotes around it if text is meant: some read it as true or false")
+        if NUMBER_OF_YAML_1_1.fullmatch(text):
+            return self.fault(mark, text, "a plain decimal number, or quotes around it if text is meant")
+        return text

@@ -1,0 +1,114 @@
+"""Loads a gateway.yaml: all of it is right, or every fault of it is reported at once."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from . import checks
+from .document import UNREADABLE, Mark, Node, Reader, shown
+from .errors import ConfigError
+from .models import Config, resolved
+
+Location = tuple[int | str, ...]
+
+# What pydantic's own errors expected, in words; those of `values` say it themselves.
+EXPECTED: Final = {
+    "dict_type": "a mapping",
+    "mapping_type": "a mapping",
+    "model_type": "a mapping",
+    "tuple_type": "a list",
+    "too_short": "at least one entry",
+}
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Config:
+    """Return the checked and complete configuration; raise `ConfigError` with every fault of the file."""
+    reader = Reader(str(path), environ)
+    root = reader.read(text_of(path, reader))
+    config: Config | None = None
+    try:
+        config = Config.model_validate(root.plain())
+    except ValidationError as exc:
+        for error in exc.errors(include_url=False):
+            note(error, root, reader)
+    checks.check(root, reader)
+    if config is None or reader.faults:
+        raise ConfigError(tuple(sorted(reader.faults, key=lambda fault: (fault.line, fault.column))))
+    return resolved(config)
+
+
+def text_of(path: Path, reader: Reader) -> str:
+    """Return the file's text."""
+    try:
+        content = path.read_bytes()
+    except OSError as exc:
+        raise reader.fatal(Mark(1, 1), f"{exc.strerror or exc}", "a file that can be read") from exc
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        before = content[: exc.start]
+        mark = Mark(before.count(b"\n") + 1, exc.start - before.rfind(b"\n"))
+        raise reader.fatal(mark, f"the byte 0x{content[exc.start]:02x}", "UTF-8") from exc
+
+
+def note(error: ErrorDetails, root: Node, reader: Reader) -> None:
+    """Note pydantic's error as a fault, unless one is noted for the same value already."""
+    location = error["loc"]
+    node = find(root, location)
+    name = str(location[-1]) if location else ""
+    if error["type"] == "missing":
+        section = section_at(location[:-1])
+        reader.fault(node.key or node.mark, f"no `{name}`", str(section.model_fields[name].description))
+    elif error["type"] == "extra_forbidden":
+        reader.fault(node.key or node.mark, shown(name), known_keys(name, section_at(location[:-1])))
+    elif name == "[key]":
+        reader.fault(node.key or node.mark, shown(error["input"]), expectation(error))
+    elif node.value is not UNREADABLE:
+        reader.fault(node.mark, shown(node.plain()), expectation(error))
+
+
+def find(root: Node, location: Location) -> Node:
+    """Return the node that pydantic means; steps that are pydantic's own, such as a union's tag, lead nowhere."""
+    node = root
+    for step in location:
+        node = node.get(step) or node
+    return node
+
+
+def section_at(location: Location) -> type[BaseModel]:
+    """Return the model of the mapping at the location."""
+    section: type[BaseModel] = Config
+    for step in location:
+        field = section.model_fields.get(str(step))
+        section = next(models_in(field.annotation), section) if field else section
+    return section
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401  # any type
+    """Yield the models in a field's type, such as `Service` in `Mapping[str, Service]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from models_in(argument)
+
+
+def known_keys(name: str, section: type[BaseModel]) -> str:
+    """Return what was expected instead of a key that nobody defined."""
+    keys = list(section.model_fields)
+    near = difflib.get_close_matches(name, keys, n=1)
+    hint = f"; did you mean `{near[0]}`?" if near else ""
+    return f"one of {', '.join(f'`{key}`' for key in keys)}{hint}"
+
+
+def expectation(error: ErrorDetails) -> str:
+    """Return what was expected, in words."""
+    context = error.get("ctx", {})
+    if error["type"] == "value_error":
+        return str(context["error"])
+    if error["type"] == "literal_error":
+        return str(context["expected"])
+    return EXPECTED.get(error["type"], error["msg"])

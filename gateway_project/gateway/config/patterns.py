@@ -1,0 +1,169 @@
+"""The grammar of a route's path, and which of two patterns is the more specific (as in Go's `ServeMux`).
+
+`/api/users/{id}` takes one segment that is not empty, `/admin/{path...}` takes `/admin/` and all below it.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Literal
+
+# RFC 3986, section 3.3, without percent-encoding: a pattern is compared with the decoded path.
+STATIC = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
+PARAMETER = re.compile(r"\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<rest>\.\.\.)?\}")
+DOTS: Final = (".", "..")
+
+Kind = Literal["static", "param", "rest"]
+Shape = tuple[Kind, str]
+PARAM: Final[Shape] = ("param", "")
+REST: Final[Shape] = ("rest", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One segment of a pattern; `text` is the segment itself or the parameter's name."""
+
+    kind: Kind
+    text: str
+
+    @property
+    def shape(self) -> Shape:
+        """What decides what the segment matches: a parameter's name does not."""
+        return self.kind, self.text if self.kind == "static" else ""
+
+    def covers(self, other: "Segment") -> bool:
+        """Return whether each segment that the other matches is matched here too; neither is a `rest`."""
+        if self.kind == "static":
+            return self.shape == other.shape
+        return other.kind == "param" or other.text != ""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A path's segments."""
+
+    segments: tuple[Segment, ...]
+
+    @cached_property
+    def shape(self) -> tuple[Shape, ...]:
+        """Equal for two patterns exactly if they match the same paths."""
+        return tuple(segment.shape for segment in self.segments)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters' names."""
+        return tuple(segment.text for segment in self.segments if segment.kind != "static")
+
+    def overlaps(self, other: "Pattern") -> bool:
+        """Return whether some path matches both."""
+        for mine, its in zip(self.segments, other.segments, strict=False):
+            if "rest" in {mine.kind, its.kind}:
+                return True
+            if not mine.covers(its) and not its.covers(mine):
+                return False
+        return len(self.segments) == len(other.segments)
+
+    def covers(self, other: "Pattern") -> bool:
+        """Return whether each path that the other matches is matched here too."""
+        for mine, its in zip(self.segments, other.segments, strict=False):
+            if mine.kind == "rest":
+                return True
+            if its.kind == "rest" or not mine.covers(its):
+                return False
+        return len(self.segments) == len(other.segments)
+
+
+def parse(path: str) -> Pattern:
+    """Return the pattern that a route's path spells; raise `ValueError` that says what was expected."""
+    if not path.startswith("/"):
+        raise ValueError("a path that starts with /")
+    segments = tuple(map(segment, path[1:].split("/")))
+    pattern = Pattern(segments)
+    if any(each.kind == "rest" for each in segments[:-1]):
+        raise ValueError("{name...} as the last segment only")
+    if len(set(pattern.names)) < len(pattern.names):
+        raise ValueError("each parameter name once")
+    return pattern
+
+
+def segment(text: str) -> Segment:
+    """Return the segment that the text spells."""
+    if parameter := PARAMETER.fullmatch(text):
+        return Segment("rest" if parameter["rest"] else "param", parameter["name"])
+    if not text:
+        raise ValueError("a path without empty segments and without a slash at its end")
+    # `..;x` too: servers that know path parameters read it as `..`.
+    if text.partition(";")[0] in DOTS:
+        raise ValueError("a path without . and .. segments")
+    if not STATIC.fullmatch(text):
+        raise ValueError(
+            "segments of letters, digits and -._~!$&'()*+,;=:@ without percent-encoding, "
+            "or a whole {name} or {name...}, the name an identifier"
+        )
+    return Segment("static", text)
+
+
+def literal(path: str) -> Pattern:
+    """Return the pattern of one of the gateway's own paths, which may end in a slash."""
+    if path.endswith("/"):
+        return Pattern((*(segment(text) for text in path[1:-1].split("/") if text), Segment("static", "")))
+    return parse(path)
+
+
+def unversioned(segments: list[str], current: str | None) -> list[str]:
+    """Return the path's segments without the current version: `/api/v1/x` is the same as `/api/x`."""
+    return [segments[0], *segments[2:]] if current and segments[:2] == ["api", current] else segments
+
+
+def normalised(pattern: Pattern, current: str | None) -> Pattern:
+    """Return the pattern as it is compared with a path without the current version."""
+    versioned = (Segment("static", "api"), Segment("static", current or ""))
+    if current and pattern.segments[:2] == versioned:
+        return Pattern((pattern.segments[0], *pattern.segments[2:]))
+    return pattern
+
+
+class Shapes:
+    """Patterns by segment, so that finding those that overlap with one does not mean comparing it with all."""
+
+    def __init__(self) -> None:
+        self.children: dict[Shape, Shapes] = {}
+        self.here: list[int] = []
+
+    def add(self, pattern: Pattern, index: int) -> None:
+        """Remember the pattern under the index."""
+        shapes = self
+        for shape in pattern.shape:
+            shapes = shapes.children.setdefault(shape, Shapes())
+        shapes.here.append(index)
+
+    def overlapping(self, segments: tuple[Segment, ...]) -> Iterator[int]:
+        """Yield the indices of the patterns that match some path that the segments match."""
+        if not segments:
+            yield from self.here
+            return
+        first, below = segments[0], segments[1:]
+        if first.kind == "rest":
+            for child in self.children.values():
+                yield from child.everything()
+            return
+        if rest := self.children.get(REST):
+            yield from rest.here
+        for child in self.beside(first):
+            yield from child.overlapping(below)
+
+    def beside(self, first: Segment) -> "Iterator[Shapes]":
+        """Yield the children, but for the rest of the path, that match something that the segment matches."""
+        if first.kind == "param":
+            yield from (child for shape, child in self.children.items() if shape != REST)
+            return
+        for shape in (first.shape, PARAM):
+            if child := self.children.get(shape):
+                yield child
+
+    def everything(self) -> Iterator[int]:
+        """Yield every index from here on."""
+        yield from self.here
+        for child in self.children.values():
+            yield from child.everything()

@@ -1,0 +1,219 @@
+"""The values of gateway.yaml that YAML has no type for: durations, sizes, rates, URLs, names.
+
+Each parser raises `ValueError` that says what was expected.
+"""
+
+import re
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv6Address
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+
+from . import patterns
+
+DURATION = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,6})?)(ms|s|m)")
+SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
+LONGEST: Final = 3600.0
+
+SIZE = re.compile(r"([0-9]{1,15})(B|KB|KiB|MB|MiB|GB|GiB)?")
+BYTES: Final = {"B": 1, "KB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
+
+RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)")
+PERIODS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+ROLE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+VERSION = re.compile(r"v[1-9][0-9]{0,8}")
+SEGMENT: Final = r"[A-Za-z0-9._~!$&'()*+,;=:@-]+"
+URL = re.compile(
+    rf"https?://(?P<host>[A-Za-z0-9._-]+|\[(?P<v6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{{1,5}}))?(?P<base>(?:/{SEGMENT})*)"
+)
+PATH = re.compile(rf"/(?:{SEGMENT}/)*(?:{SEGMENT})?")
+
+METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+# HEAD comes with GET, and OPTIONS is the gateway's to answer unless a route asks for it.
+EVERY_METHOD: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+KEYWORDS: Final = ("public", "authenticated")
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most `count` requests in `seconds`."""
+
+    count: int
+    seconds: float
+
+    def __str__(self) -> str:
+        period = next(name for name, seconds in PERIODS.items() if seconds == self.seconds)
+        return f"{self.count}/{period}"
+
+
+def text(value: object, expected: str) -> str:
+    """Return the value if it is text."""
+    if not isinstance(value, str):
+        raise ValueError(expected)  # noqa: TRY004  # pydantic reports ValueError, not TypeError
+    return value
+
+
+def matching(pattern: re.Pattern[str], expected: str) -> Callable[[object], str]:
+    """Return a parser of the text that the pattern matches."""
+
+    def parse(value: object) -> str:
+        if not pattern.fullmatch(text(value, expected)):
+            raise ValueError(expected)
+        return str(value)
+
+    return parse
+
+
+def duration(value: object) -> float:
+    """Return the seconds of `250ms`, `1s` or `2m`."""
+    expected = "a duration such as 250ms, 1s or 2m, more than 0 and at most 60m"
+    found = DURATION.fullmatch(text(value, expected))
+    seconds = float(found[1]) * SECONDS[found[2]] if found else 0.0
+    if not 0 < seconds <= LONGEST:
+        raise ValueError(expected)
+    return seconds
+
+
+def size(value: object) -> int:
+    """Return the bytes of `512KiB`, `1MiB`, `100MB` or a plain number."""
+    expected = "a size such as 512KiB, 1MiB, 100MB or a number of bytes"
+    number = isinstance(value, int) and not isinstance(value, bool)
+    found = SIZE.fullmatch(str(value) if number else text(value, expected))
+    if not found:
+        raise ValueError(expected)
+    return int(found[1]) * BYTES[found[2] or "B"]
+
+
+def rate(value: object) -> RateLimit:
+    """Return the limit of `120/minute`."""
+    expected = "a rate such as 10/second, 120/minute, 1000/hour or 5000/day"
+    found = RATE.fullmatch(text(value, expected))
+    if not found:
+        raise ValueError(expected)
+    return RateLimit(int(found[1]), PERIODS[found[2]])
+
+
+def url(value: object) -> str:
+    """Return the URL if it names a scheme, a host, and at most a port and a base path."""
+    expected = (
+        "an http or https URL of a host, an optional port and an optional path without a slash at its end, "
+        "such as http://127.0.0.1:8002"
+    )
+    found = URL.fullmatch(text(value, expected))
+    if not found or not 0 < int(found["port"] or 80) < 2**16 or dotted(found["base"]):
+        raise ValueError(expected)
+    if found["v6"]:
+        try:
+            IPv6Address(found["v6"])
+        except AddressValueError as exc:
+            raise ValueError(expected) from exc
+    return found[0]
+
+
+def own_path(value: object) -> str:
+    """Return the path of something that a service itself serves."""
+    expected = "a path of the service's own, such as /openapi.json"
+    path = text(value, expected)
+    if not PATH.fullmatch(path) or dotted(path):
+        raise ValueError(expected)
+    return path
+
+
+def dotted(path: str) -> bool:
+    """Return whether the path has a `.` or `..` segment, also one with a path parameter."""
+    return any(segment.partition(";")[0] in patterns.DOTS for segment in path.split("/"))
+
+
+def pattern(value: object) -> str:
+    """Return the route's path if its grammar is right."""
+    path = text(value, "a path such as /api/users/{id}")
+    patterns.parse(path)
+    return path
+
+
+def keyword(value: object) -> str:
+    """Return who may use a route, where it is not a list of roles."""
+    if value not in KEYWORDS:
+        raise ValueError("public, authenticated, or a list of roles such as [admin]")
+    return str(value)
+
+
+def role(value: object) -> str:
+    """Return the role's name."""
+    if value in KEYWORDS:
+        raise ValueError(f"a role; to allow more than roles, write allow: {value}")
+    return matching(ROLE, "a role: a letter, then letters, digits, - and _")(value)
+
+
+def method(value: object) -> str:
+    """Return the HTTP method, if a route may have it."""
+    if value not in METHODS:
+        hint = f"; did you mean {value.upper()}?" if isinstance(value, str) and value.upper() in METHODS else ""
+        raise ValueError(f"one of {', '.join(METHODS)}{hint}")
+    return str(value)
+
+
+def each_once(values: tuple[Hashable, ...]) -> tuple[Hashable, ...]:
+    """Refuse a value that is there twice."""
+    twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
+    if twice:
+        raise ValueError(f"each value once, but {', '.join(map(str, twice))} is there more than once")
+    return values
+
+
+def one_or_more(value: object) -> Any:  # noqa: ANN401  # whatever the file says; pydantic checks it next
+    """Return a list of the one value, or the list that it is."""
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def schema(pattern: str, **keywords: object) -> WithJsonSchema:
+    """Return the JSON Schema of text: the pattern, or anything with a `${VAR}` in it."""
+    return WithJsonSchema({"type": "string", "pattern": rf"^(?:{pattern})$|\$\{{"} | keywords)
+
+
+Duration = Annotated[float, BeforeValidator(duration), schema(DURATION.pattern, examples=["250ms", "1s", "2m"])]
+Size = Annotated[
+    int,
+    BeforeValidator(size),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": rf"^(?:{SIZE.pattern})$|\$\{{"}],
+            "examples": ["512KiB", "1MiB", "100MB", 1048576],
+        }
+    ),
+]
+Rate = Annotated[RateLimit, BeforeValidator(rate), schema(RATE.pattern, examples=["10/second", "120/minute"])]
+URLs = Annotated[
+    tuple[Annotated[str, BeforeValidator(url)], ...],
+    BeforeValidator(one_or_more),
+    AfterValidator(each_once),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^https?://|\$\{"},
+                {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": r"^https?://|\$\{"}},
+            ],
+            "examples": ["http://127.0.0.1:8002", ["http://10.0.0.1:8002", "http://10.0.0.2:8002"]],
+        }
+    ),
+]
+OwnPath = Annotated[str, BeforeValidator(own_path), schema("/.*", examples=["/openapi.json", "/healthz"])]
+PathPattern = Annotated[str, BeforeValidator(pattern), schema("/.*", examples=["/api/users/{id}", "/admin/{path...}"])]
+ServiceName = Annotated[
+    str,
+    BeforeValidator(matching(NAME, "a service's name: a lower-case letter, then lower-case letters, digits and -")),
+    WithJsonSchema({"type": "string", "pattern": f"^{NAME.pattern}$"}),
+]
+ServiceReference = Annotated[
+    str, BeforeValidator(lambda value: text(value, "the name of a service")), WithJsonSchema({"type": "string"})
+]
+ApiVersion = Annotated[
+    str, BeforeValidator(matching(VERSION, "a version such as v1")), schema(VERSION.pattern, examples=["v1"])
+]
+Role = Annotated[str, BeforeValidator(role), WithJsonSchema({"type": "string", "pattern": f"^{ROLE.pattern}$|\\$\\{{"})]
+Method = Annotated[str, BeforeValidator(method), WithJsonSchema({"enum": list(METHODS)})]
+Keyword = Annotated[str, BeforeValidator(keyword), WithJsonSchema({"enum": list(KEYWORDS)})]

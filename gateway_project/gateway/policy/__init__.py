@@ -1,0 +1,1 @@
+"""Decisions on a request: values in, values out. No I/O, no clock, no Django."""

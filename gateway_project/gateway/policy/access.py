@@ -1,0 +1,50 @@
+"""Who is asking, and whether the route lets them."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .refusals import InvalidToken, NotAllowed, NotSignedIn
+
+# RFC 6750, section 2.1; schemes are case-insensitive (RFC 9110, section 11.1).
+BEARER = re.compile(r"bearer +(?P<token>[A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
+SCHEME = re.compile(r"[^ \t,]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The one who is signed in."""
+
+    user_id: str
+    username: str
+    role: str
+    session: str
+
+
+def bearer(headers: Iterable[tuple[str, str]]) -> str | None:
+    """Return the token of `Authorization: Bearer`, `None` without one; raise `InvalidToken` if it is malformed.
+
+    Repeated headers are joined with a comma, which no token holds: so does every server on the way to Django, and both
+    doors have to decide alike.
+    """
+    value = ",".join(value for name, value in headers if name.lower() == "authorization").strip(" \t")
+    scheme = SCHEME.match(value)
+    if scheme is None or scheme[0].lower() != "bearer":
+        return None
+    found = BEARER.fullmatch(value)
+    if found is None:
+        raise InvalidToken("Expected one token after Authorization: Bearer.")
+    return found["token"]
+
+
+def check(allow: str | Sequence[str], identity: Identity | None) -> None:
+    """Return if a route's `allow` lets the identity, or nobody in particular, in; else raise."""
+    if allow == "public":
+        return
+    if identity is None:
+        raise NotSignedIn
+    if allow == "authenticated":
+        return
+    if isinstance(allow, str) or identity.role not in allow:
+        roles = allow if isinstance(allow, str) else " or ".join(allow)
+        raise NotAllowed(f"Expected the role {roles}; yours is {identity.role}.")

@@ -1,0 +1,98 @@
+"""Why a request, or an upstream's answer, goes no further.
+
+Exception
+└── Refused                 `status`, `detail` (what was expected) and `headers` of the answer
+    ├── BadRequest          400  the request is malformed or can be read in two ways
+    ├── NotSignedIn         401  the route needs someone who is signed in
+    ├── InvalidToken        401  there is a token, but not one that holds
+    ├── NotAllowed          403  the one who is signed in has none of the route's roles
+    ├── NoRoute             404  nothing is routed at the path
+    ├── MethodNotAllowed    405  the path is routed, but not with this method
+    ├── TooLarge            413  the body is larger than the route takes
+    ├── TooMany             429  the rate limit is used up
+    └── BadUpstream         502  the service's answer is malformed
+"""
+
+import math
+from typing import ClassVar
+
+
+class Refused(Exception):  # noqa: N818  # a decision, not an error of the program
+    """The request goes no further; `detail` says what was expected."""
+
+    status: ClassVar[int]
+
+    def __init__(self, detail: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = headers or {}
+
+
+class BadRequest(Refused):
+    """The request is malformed or can be read in two ways (RFC 9110, section 15.5.1)."""
+
+    status = 400
+
+
+class NotSignedIn(Refused):
+    """The route needs someone who is signed in (RFC 6750, section 3)."""
+
+    status = 401
+
+    def __init__(self, detail: str = "Expected a sign-in: an access token in Authorization: Bearer.") -> None:
+        super().__init__(detail, {"WWW-Authenticate": 'Bearer realm="api"'})
+
+
+class InvalidToken(Refused):
+    """There is a token, but it is malformed, expired, revoked or not ours (RFC 6750, section 3.1)."""
+
+    status = 401
+
+    def __init__(self, detail: str = "Expected a valid access token.") -> None:
+        super().__init__(detail, {"WWW-Authenticate": 'Bearer realm="api", error="invalid_token"'})
+
+
+class NotAllowed(Refused):
+    """The one who is signed in has none of the route's roles."""
+
+    status = 403
+
+
+class NoRoute(Refused):
+    """Nothing is routed at the path."""
+
+    status = 404
+
+
+class MethodNotAllowed(Refused):
+    """The path is routed, but not with this method (RFC 9110, section 15.5.6)."""
+
+    status = 405
+
+    def __init__(self, allow: str) -> None:
+        super().__init__(f"Expected one of the methods {allow}.", {"Allow": allow})
+
+
+class TooLarge(Refused):
+    """The body is larger than the route takes."""
+
+    status = 413
+
+    def __init__(self, max_body: int) -> None:
+        super().__init__(f"Expected a body of at most {max_body} bytes.")
+
+
+class TooMany(Refused):
+    """The rate limit is used up for now (RFC 6585, section 4); `retry_after` is in seconds."""
+
+    status = 429
+
+    def __init__(self, retry_after: float) -> None:
+        seconds = max(1, math.ceil(retry_after))
+        super().__init__(f"Expected fewer requests. Try again in {seconds} s.", {"Retry-After": str(seconds)})
+
+
+class BadUpstream(Refused):
+    """The service's answer is malformed."""
+
+    status = 502

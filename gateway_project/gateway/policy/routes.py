@@ -1,0 +1,131 @@
+"""Which route a request is for.
+
+A tree by segment: static before `{param}` before `{rest...}`. Matching takes the steps that the path's own segments
+ask for, however many routes there are: each level has at most one static child and one parameter to try.
+"""
+
+from dataclasses import dataclass, field
+
+from gateway.config import Config, Route, patterns
+
+from .paths import encode
+from .refusals import MethodNotAllowed, NoRoute
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The route, the path that its service is sent (encoded), and the parameters (decoded).
+
+    `allow` are all methods of the path, as the header says them. With `answer_options` the gateway itself answers an
+    OPTIONS, with 204 and `Allow`.
+    """
+
+    route: Route
+    upstream_path: str
+    params: dict[str, str]
+    allow: str
+    answer_options: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A route, the pattern it is matched by, and the path it writes, which its service is sent."""
+
+    route: Route
+    pattern: patterns.Pattern
+    written: patterns.Pattern
+
+    def params(self, segments: list[str]) -> dict[str, str]:
+        """Return the values that the path's segments give the parameters."""
+        values = {}
+        for index, segment in enumerate(self.pattern.segments):
+            if segment.kind == "param":
+                values[segment.text] = segments[index]
+            elif segment.kind == "rest":
+                values[segment.text] = "/".join(segments[index:])
+        return values
+
+    def upstream_path(self, params: dict[str, str]) -> str:
+        """Return the path as the route writes it, with the parameters' values."""
+        return "/" + "/".join(
+            segment.text if segment.kind == "static" else encode(params[segment.text])
+            for segment in self.written.segments
+        )
+
+
+@dataclass(slots=True)
+class Shape:
+    """All routes whose paths match the same requests, by method."""
+
+    by_method: dict[str, Entry] = field(default_factory=dict)
+    allow: str = "OPTIONS"
+
+    def add(self, entry: Entry) -> None:
+        """Add a route; its HEAD is that of its GET."""
+        self.by_method |= dict.fromkeys(entry.route.methods, entry)
+        if "GET" in self.by_method:
+            self.by_method.setdefault("HEAD", self.by_method["GET"])
+        self.allow = ", ".join(sorted({*self.by_method, "OPTIONS"}))
+
+
+@dataclass(slots=True)
+class Node:
+    """A place in the tree: what ends here, and what goes on."""
+
+    shape: Shape | None = None
+    rest: Shape | None = None
+    param: "Node | None" = None
+    static: "dict[str, Node]" = field(default_factory=dict)
+
+    def place(self, pattern: patterns.Pattern) -> Shape:
+        """Return the pattern's shape, made if it is new."""
+        node = self
+        for segment in pattern.segments:
+            if segment.kind == "rest":
+                node.rest = node.rest or Shape()
+                return node.rest
+            if segment.kind == "param":
+                node.param = node.param or Node()
+                node = node.param
+            else:
+                node = node.static.setdefault(segment.text, Node())
+        node.shape = node.shape or Shape()
+        return node.shape
+
+    def find(self, segments: list[str], index: int = 0) -> Shape | None:
+        """Return the most specific shape for the segments from the index on."""
+        if index == len(segments):
+            return self.shape
+        segment = segments[index]
+        child = self.static.get(segment)
+        found = child.find(segments, index + 1) if child else None
+        if found is None and self.param and segment:
+            found = self.param.find(segments, index + 1)
+        return found or self.rest
+
+
+class RouteTable:
+    """The routes of a configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self.current_version = config.current_version
+        self.root = Node()
+        for route in config.routes:
+            written = patterns.parse(route.path)
+            entry = Entry(route, patterns.normalised(written, self.current_version), written)
+            self.root.place(entry.pattern).add(entry)
+
+    def match(self, method: str, path: str) -> Match:
+        """Return the match of a canonical path; raise `NoRoute` or `MethodNotAllowed`."""
+        segments = patterns.unversioned(path[1:].split("/"), self.current_version)
+        shape = self.root.find(segments)
+        if shape is None:
+            raise NoRoute("Expected the path of a route; nothing is routed here.")
+        entry = shape.by_method.get(method)
+        answer_options = entry is None and method == "OPTIONS"
+        if answer_options:
+            entry = next(iter(shape.by_method.values()))
+        if entry is None:
+            raise MethodNotAllowed(shape.allow)
+        params = entry.params(segments)
+        return Match(entry.route, entry.upstream_path(params), params, shape.allow, answer_options)
