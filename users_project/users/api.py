@@ -149,12 +149,14 @@ class AdminsView(APIView):
 class UsersView(AdminsView):
     """All users."""
 
+    pagination_class = Pages
+
     @extend_schema(operation_id="users_list", parameters=[UsersFilter], responses=UserOut(many=True))
     def get(self, request: Request) -> Response:
         """List the users, newest first."""
         wanted = UsersFilter(data=request.query_params)
         wanted.is_valid(raise_exception=True)
-        pages = Pages()
+        pages = self.pagination_class()
         page = pages.paginate_queryset(selectors.users(**wanted.validated_data), request, view=self)
         return pages.get_paginated_response(UserOut(page, many=True).data)
 

@@ -43,9 +43,14 @@ def remember_file(**kwargs: Any) -> None:  # noqa: ANN401  # a signal's
     opened.file = file_identity()
 
 
+def connected_file() -> tuple[int, int] | None:
+    """Return which file this thread's connection has open, though it may be deleted by now."""
+    return getattr(opened, "file", None)
+
+
 def leave_replaced_file() -> None:
     """Close this thread's connection where the index was deleted or made again since it was opened."""
-    if connection.connection is not None and not connection.in_atomic_block and opened.file != file_identity():
+    if connection.connection is not None and not connection.in_atomic_block and connected_file() != file_identity():
         connection.close()
 
 
@@ -53,10 +58,11 @@ def position() -> Position | None:
     """Return what the index reflects; `None` where it reflects nothing yet."""
     try:
         return Position.objects.filter(pk=POSITION).first()
-    except OperationalError as exc:
-        if "no such table" in str(exc) or "no such column" in str(exc):
-            return None
-        raise
+    except DatabaseError as exc:
+        # Tables of another version, or no SQLite file; anything else, a lock say, is no reason to make it anew.
+        if isinstance(exc, OperationalError) and "no such" not in str(exc):
+            raise
+        return None
 
 
 def schema_is_current() -> bool:

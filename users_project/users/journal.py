@@ -55,7 +55,7 @@ class Journal:
         """Make the index reflect the record; microseconds if nothing changed. Raises `JournalError`, `Unavailable`."""
         index.leave_replaced_file()
         identity, file = record.identity(self.path), index.file_identity()
-        if self.fresh == (identity, file):
+        if file and self.fresh == (identity, file):
             return
         if self.broken and self.broken[0] == (identity, file):
             raise self.broken[1].with_traceback(None)
@@ -91,7 +91,7 @@ class Journal:
                     raise storage_problem(exc) from exc
                 raise
             if changes.lines:
-                self.fresh = record.identity(self.path), index.file_identity()
+                self.fresh = record.identity(self.path), index.connected_file()
                 self.compact_if_due(changes.extent, changes.live)
 
     def append(self, position: Position, changes: Changes) -> None:
@@ -125,7 +125,7 @@ class Journal:
                 raise error from exc
             position = Position.objects.get(pk=index.POSITION)
         self.broken = None
-        self.fresh = position.identity, index.file_identity()
+        self.fresh = position.identity, index.connected_file()
         return position
 
     def read(self, position: Position | None, *, starting: bool) -> None:
@@ -230,7 +230,7 @@ class Journal:
                 live=position.live,
                 generation=position.generation,
             )
-        self.fresh = record.identity(self.path), index.file_identity()
+        self.fresh = record.identity(self.path), index.connected_file()
         log.info("%s: compacted from %d lines to %d", self.path, position.lines, extent.lines)
 
 

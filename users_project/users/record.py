@@ -185,7 +185,9 @@ def settle(path: Path, *, may_cut: bool) -> None:
         log.warning("%s: the last line was torn; cut %d bytes off at byte %d", path, len(line), start)
         cut(path, start)
     else:
-        raise JournalError(path, sum(1 for _ in path.open("rb")), "The last line is not a whole JSON object.")
+        raise JournalError(
+            path, sum(1 for _ in lines_after(path, Extent())), "The last line is not a whole JSON object."
+        )
 
 
 def is_object(line: bytes) -> bool:

@@ -1,0 +1,164 @@
+"""A record of its own for each test, a real issuer of passports, and a client that sends them as the gateway does."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import connection, connections
+from django.http import HttpResponse
+from django.test import Client
+from tests.issuer import Issuer
+
+from users import journal, services
+from users.models import User
+from users.passports import backend
+
+PROJECT = Path(__file__).resolve().parents[2] / "users_project"
+JSON = "application/json"
+PASSWORD = "correct horse 1"
+# The least Argon2 takes: what is tested here is not how long it takes.
+CHEAP_HASHES = {"ARGON2_MEMORY_KIB": "8", "ARGON2_TIME": "1"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def issuer() -> Iterator[Issuer]:
+    with Issuer() as running:
+        django_settings.SIMPLE_JWT["JWK_URL"] = running.url
+        backend.cache_clear()
+        yield running
+    backend.cache_clear()
+
+
+def use(state: Path) -> None:
+    """Let the settings mean the record and the index in that directory."""
+    connection.close()
+    django_settings.RECORD = state / "users.jsonl"
+    connections.settings["default"]["NAME"] = state / "index.sqlite3"
+
+
+@pytest.fixture(scope="session")
+def empty_index(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> Path:
+    """An index without users, which is copied rather than made for each test."""
+    state = tmp_path_factory.mktemp("empty") / "users"
+    with django_db_blocker.unblock():
+        use(state)
+        journal.open_record()
+        connection.close()
+    return state / "index.sqlite3"
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, empty_index: Path, django_db_blocker: Any, settings: Any) -> Iterator[Path]:
+    """The test's own directory of state, opened."""
+    state = tmp_path / "users"
+    state.mkdir(mode=0o700)
+    shutil.copy(empty_index, state)
+    settings.ARGON2 = {"memory_kib": 8, "time": 1, "parallelism": 1}
+    with django_db_blocker.unblock():
+        use(state)
+        journal.open_record()
+        yield state
+        connection.close()
+
+
+@pytest.fixture
+def record(state: Path) -> Path:
+    return state / "users.jsonl"
+
+
+@pytest.fixture
+def make(state: Path) -> Callable[..., User]:
+    """Make a user: `make("eva", user_type="admin")`."""
+
+    def make(username: str, **values: Any) -> User:
+        values = {"email": f"{username}@example.com", "password": PASSWORD} | values
+        return services.user_create(username=username, **values)
+
+    return make
+
+
+@pytest.fixture
+def admin(make: Callable[..., User]) -> User:
+    return make("root", user_type="admin")
+
+
+class Api:
+    """Calls the service as the gateway does for one user. A fault is the 500 that a client would see."""
+
+    def __init__(self, issuer: Issuer, user_id: int | str, role: str, **claims: Any) -> None:
+        passport = issuer.passport(user_id, audience="users", role=role, **claims)
+        self.headers = {"authorization": f"Bearer {passport}", "request-user-id": str(user_id)}
+        self.client = Client(raise_request_exception=False)
+
+    def __call__(self, method: str, path: str, body: object = None, content_type: str = JSON) -> HttpResponse:
+        """Send the value as JSON; text and bytes go as they are."""
+        raw = body if isinstance(body, (str, bytes)) else b"" if body is None else json.dumps(body)
+        return self.client.generic(method, path, raw, content_type=content_type, headers=self.headers)
+
+
+@pytest.fixture
+def as_user(issuer: Issuer) -> Callable[..., Api]:
+    """Return the client of a user: `as_user(1)`, `as_user(2, "admin", sid="…")`."""
+    return lambda user_id=1, role="default", **claims: Api(issuer, user_id, role, **claims)
+
+
+@pytest.fixture
+def as_admin(as_user: Callable[..., Api], admin: User) -> Api:
+    return as_user(admin.pk, "admin")
+
+
+@pytest.fixture
+def as_gateway(as_user: Callable[..., Api]) -> Api:
+    return as_user("gateway", "service")
+
+
+def environment(state: Path, **variables: str) -> dict[str, str]:
+    """Return the environment of another process on the same state."""
+    return os.environ | CHEAP_HASHES | {"GATEHOUSE_VAR": str(state.parent), "LOG_LEVEL": "WARNING"} | variables
+
+
+@pytest.fixture
+def manage(state: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run `manage.py` on the test's state, as its own process."""
+
+    def manage(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=PROJECT,
+            env=environment(state, **variables),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return manage
+
+
+@pytest.fixture
+def run(state: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run Python source with the users project set up, in a process of its own on the test's state."""
+
+    def run(source: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        setup = "import django, os; django.setup()\nfrom users import index, journal, record, services\n"
+        return subprocess.run(
+            [sys.executable, "-c", setup + source],
+            cwd=PROJECT,
+            env=environment(state, DJANGO_SETTINGS_MODULE="users_project.settings", **variables),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
+
+
+def stored(record: Path) -> list[dict[str, Any]]:
+    """Return the lines of the record."""
+    return [json.loads(line) for line in record.read_text().splitlines()]

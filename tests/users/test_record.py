@@ -1,0 +1,205 @@
+import errno
+import os
+import resource
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from users import record as records
+from users.problems import Unavailable
+from users.record import Extent, JournalError, StorageFull, WriterLock
+
+from .conftest import PROJECT
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "lines.jsonl"
+
+
+def extent(*lines: bytes) -> Extent:
+    found = Extent()
+    for line in lines:
+        found = found.after(line)
+    return found
+
+
+def test_an_extent_says_bytes_lines_and_a_digest_that_depends_on_the_order():
+    found = extent(b"a\n", b"bc\n")
+    assert (found.offset, found.lines) == (5, 2)
+    assert found.digest != extent(b"bc\n", b"a\n").digest
+
+
+def test_what_is_appended_is_there_and_only_the_owner_may_read_it(path):
+    identity = records.append(path, "", b"1\n")
+    identity = records.append(path, identity, b"2\n3\n")
+    assert path.read_bytes() == b"1\n2\n3\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert identity == records.identity(path)
+
+
+@pytest.mark.parametrize("edit", [b"1\n2\n", b""], ids=["longer", "shorter"])
+def test_an_append_to_another_record_than_expected_writes_nothing(path, edit):
+    identity = records.append(path, "", b"1\n")
+    path.write_bytes(edit)
+    with pytest.raises(Unavailable):
+        records.append(path, identity, b"3\n")
+    assert path.read_bytes() == edit
+
+
+def test_an_append_to_a_record_that_should_not_be_there_writes_nothing(path):
+    path.write_bytes(b"1\n")
+    with pytest.raises(Unavailable):
+        records.append(path, "", b"2\n")
+    assert path.read_bytes() == b"1\n"
+
+
+def test_an_append_to_a_record_that_is_replaced_meanwhile_is_not_answered_with_success(path, monkeypatch):
+    identity = records.append(path, "", b"1\n")
+
+    def replaced_by_an_editor(descriptor: int) -> None:
+        os.fdatasync(descriptor)
+        (path.parent / "saved").write_bytes(b"0\n")
+        (path.parent / "saved").replace(path)
+
+    monkeypatch.setattr(records.os, "fsync", replaced_by_an_editor)
+    with pytest.raises(Unavailable):
+        records.append(path, identity, b"2\n")
+
+
+def test_a_full_disk_leaves_the_record_as_it_was(path):
+    """The limit on the size of a file makes the kernel take a part of the line, then refuse the rest."""
+    source = f"""
+import resource, sys
+from pathlib import Path
+from django.conf import settings
+settings.configure()
+from users import record
+path = Path({str(path)!r})
+identity = record.append(path, "", b"x" * 99 + b"\\n")
+resource.setrlimit(resource.RLIMIT_FSIZE, (120, 120))
+try:
+    record.append(path, identity, b"y" * 99 + b"\\n")
+except record.StorageFull:
+    sys.exit(7)
+"""
+    done = subprocess.run([sys.executable, "-c", source], cwd=PROJECT, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 7, done.stderr
+    assert path.read_bytes() == b"x" * 99 + b"\n"
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 120
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(errno.ENOSPC, StorageFull), (errno.EDQUOT, StorageFull), (errno.EFBIG, StorageFull), (errno.EIO, Unavailable)],
+)
+def test_a_failed_fsync_leaves_the_record_as_it_was(path, monkeypatch, number, error):
+    identity = records.append(path, "", b"1\n")
+
+    def fail(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(records.os, "fsync", fail)
+    with pytest.raises(error):
+        records.append(path, identity, b"2\n")
+    assert path.read_bytes() == b"1\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "held"),
+    [
+        (b"a\nb\n", True),
+        (b"a\nb\nc\n", True),
+        (b"a\nB\nc\n", False),
+        (b"a\n", False),
+        (b"a\nb", False),
+        (b"", False),
+        (b"ab\n\n", False),
+    ],
+)
+def test_a_record_holds_an_extent_when_it_begins_with_its_lines(path, content, held):
+    path.write_bytes(content)
+    assert records.holds(path, extent(b"a\n", b"b\n")) is held
+
+
+@pytest.mark.parametrize("length", [1, 10, 65535, 65536, 65537, 200_000])
+def test_the_last_line_is_found_whatever_its_length(path, length):
+    line = b"x" * length
+    for ending in (b"", b"\n"):
+        path.write_bytes(b"first\nsecond\n" + line + ending)
+        assert records.last_line(path) == (13, line + ending)
+        path.write_bytes(line + ending)
+        assert records.last_line(path) == (0, line + ending)
+
+
+@pytest.mark.parametrize(
+    ("content", "settled"),
+    [
+        (b"", b""),
+        (b"{}\n", b"{}\n"),
+        (b'{"a": 1}', b'{"a": 1}\n'),
+        (b'{}\n{"a": 1}', b'{}\n{"a": 1}\n'),
+        (b'{}\n{"a": ', b"{}\n"),
+        (b'{"a": ', b""),
+        (b"{}\n1", b"{}\n"),
+        (b"{}\n\0\0\0\0", b"{}\n"),
+        (b"{}\n\xff", b"{}\n"),
+        (b"{}\n" + b"[" * 100_000, b"{}\n"),
+    ],
+)
+def test_a_torn_last_line_is_cut_off_and_a_whole_one_is_ended(path, content, settled):
+    path.write_bytes(content)
+    records.settle(path, may_cut=True)
+    assert path.read_bytes() == settled
+
+
+def test_a_torn_last_line_that_someone_may_be_writing_is_left_alone(path):
+    path.write_bytes(b'{}\n{"a": ')
+    with pytest.raises(JournalError) as error:
+        records.settle(path, may_cut=False)
+    assert str(error.value) == f"{path}:2: The last line is not a whole JSON object."
+    assert path.read_bytes() == b'{}\n{"a": '
+
+
+def test_replacing_leaves_a_record_of_the_lines_that_only_the_owner_may_read(path):
+    path.write_bytes(b"old\n")
+    assert records.replace(path, [b"1\n", b"2\n"]) == extent(b"1\n", b"2\n")
+    assert path.read_bytes() == b"1\n2\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert not list(path.parent.glob("*.new"))
+
+
+def test_one_thread_at_a_time_holds_the_lock_and_others_wait_with_a_bound(tmp_path):
+    lock = WriterLock(tmp_path / "lock")
+    refused = []
+
+    def other() -> None:
+        try:
+            with lock.held(timeout=0.05):
+                refused.append("held")
+        except Unavailable:
+            refused.append("refused")
+
+    with lock.held():
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert refused == ["refused"]
+    with lock.held(timeout=0):
+        assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_one_process_at_a_time_holds_the_lock(tmp_path):
+    """`flock` belongs to the open file, so a second lock of the same path stands for another process."""
+    with WriterLock(tmp_path / "lock").held(), pytest.raises(Unavailable):
+        with WriterLock(tmp_path / "lock").held(timeout=0.02):
+            pytest.fail("held twice")
+
+
+def test_a_thread_that_holds_the_lock_is_told_so_rather_than_left_waiting(tmp_path):
+    lock = WriterLock(tmp_path / "lock")
+    with lock.held(), pytest.raises(RuntimeError, match="is writing users already"), lock.held():
+        pytest.fail("held twice")
