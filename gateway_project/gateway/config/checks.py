@@ -79,7 +79,7 @@ def claims(root: Node, current: str | None) -> Iterator[Claim]:
             pattern = patterns.normalised(patterns.parse(path.value), current)
         except ValueError:
             continue
-        names = {node.value for node in methods.children()} if methods else set(values.EVERY_METHOD)
+        names = [node.value for node in methods.children()] if methods else list(values.EVERY_METHOD)
         known = {name for name in values.METHODS if name in names}
         yield Claim(path.value, path.mark, pattern, frozenset(known | ({"HEAD"} if "GET" in known else set())))
 

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -21,7 +21,6 @@ EXPECTED: Final = {
     "mapping_type": "a mapping",
     "model_type": "a mapping",
     "tuple_type": "a list",
-    "too_short": "at least one entry",
 }
 
 
@@ -62,7 +61,7 @@ def note(error: ErrorDetails, root: Node, reader: Reader) -> None:
     name = str(location[-1]) if location else ""
     if error["type"] == "missing":
         section = section_at(location[:-1])
-        reader.fault(node.key or node.mark, f"no `{name}`", str(section.model_fields[name].description))
+        reader.fault(node.key or node.mark, f"no `{name}`", f"one here. {section.model_fields[name].description}")
     elif error["type"] == "extra_forbidden":
         reader.fault(node.key or node.mark, shown(name), known_keys(name, section_at(location[:-1])))
     elif name == "[key]":
@@ -82,9 +81,12 @@ def find(root: Node, location: Location) -> Node:
 def section_at(location: Location) -> type[BaseModel]:
     """Return the model of the mapping at the location."""
     section: type[BaseModel] = Config
-    for step in location:
-        field = section.model_fields.get(str(step))
-        section = next(models_in(field.annotation), section) if field else section
+    steps = iter(location)
+    for step in steps:
+        annotation = section.model_fields[str(step)].annotation
+        section = next(models_in(annotation))
+        if get_origin(annotation) in {Mapping, tuple}:
+            next(steps)  # the name or number in the list, which may be spelled as a key of the section is
     return section
 
 

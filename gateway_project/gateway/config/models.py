@@ -3,23 +3,23 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from .values import (
     EVERY_METHOD,
     ApiVersion,
     Duration,
+    FormatVersion,
     Keyword,
-    Method,
+    Methods,
     OwnPath,
     PathPattern,
     Rate,
-    Role,
+    Roles,
     ServiceName,
     ServiceReference,
     Size,
     URLs,
-    each_once,
 )
 
 
@@ -29,8 +29,7 @@ def kind_of_access(value: object) -> str:
 
 
 Access = Annotated[
-    Annotated[Keyword, Tag("keyword")]
-    | Annotated[tuple[Role, ...], Field(min_length=1), AfterValidator(each_once), Tag("roles")],
+    Annotated[Keyword, Tag("keyword")] | Annotated[Roles, Tag("roles")],
     Discriminator(kind_of_access),
 ]
 
@@ -48,21 +47,31 @@ class Section(BaseModel):
 class Timeouts(Section):
     """How long the gateway waits for a service."""
 
-    connect: Duration = Field(1.0, description="How long a connection to the service may take.")
-    total: Duration = Field(10.0, description="How long the whole answer may take, connecting included.")
+    connect: Duration = Field(
+        1.0, json_schema_extra={"default": "1s"}, description="How long a connection to the service may take."
+    )
+    total: Duration = Field(
+        10.0,
+        json_schema_extra={"default": "10s"},
+        description="How long the whole answer may take, connecting included.",
+    )
 
 
 class Defaults(Section):
     """What holds for every service and route that does not say otherwise."""
 
     timeouts: Timeouts = Field(Timeouts(), description="How long the gateway waits for a service.")
-    max_body: Size = Field(2**20, description="The largest request body; a larger one is answered with 413.")
+    max_body: Size = Field(
+        2**20,
+        json_schema_extra={"default": "1MiB"},
+        description="The largest request body; a larger one is answered with 413.",
+    )
 
 
 class Service(Section):
     """A service behind the gateway."""
 
-    url: URLs = Field(min_length=1, description="Where the service is: one URL, or a list to balance over.")
+    url: URLs = Field(description="Where the service is: one URL, or a list to balance over.")
     openapi: OwnPath | None = Field(None, description="Path of the service's OpenAPI document, merged into /docs.")
     health: OwnPath | None = Field(None, description="Path that answers 200 while the service can do its work.")
     timeouts: Timeouts = Field(Timeouts(), description="Timeouts of this service, over those of `defaults`.")
@@ -84,9 +93,7 @@ class Route(Section):
     """A part of the public API, and who may use it."""
 
     path: PathPattern = Field(description="The path; {name} takes one segment, {name...} the rest of the path.")
-    methods: Annotated[tuple[Method, ...], AfterValidator(each_once)] = Field(
-        EVERY_METHOD, min_length=1, description="The HTTP methods; GET includes HEAD."
-    )
+    methods: Methods = Field(EVERY_METHOD, description="The HTTP methods; GET includes HEAD.")
     service: ServiceReference = Field(description="The service that answers.")
     allow: Access = Field(description="Who may: public, authenticated (anyone signed in), or a list of roles.")
     rate_limit: Rate | None = Field(
@@ -102,7 +109,7 @@ class Route(Section):
 class Config(Section):
     """The whole public API of a gateway."""
 
-    version: Literal[1] = Field(description="The version of this file's format.")
+    version: FormatVersion = Field(description="The version of this file's format.")
     defaults: Defaults = Field(Defaults(), description="What holds where a service or route does not say otherwise.")
     services: Mapping[ServiceName, Service] = Field(description="The services, by name.")
     versions: Versions | None = Field(None, description="The versions of the API; without it there are none.")

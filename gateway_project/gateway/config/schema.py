@@ -1,7 +1,5 @@
-"""The JSON Schema of gateway.yaml, for editors: `python -m gateway.config.schema > ../docs/gateway.schema.json`."""
+"""The JSON Schema of gateway.yaml, so that editors complete and check it."""
 
-import json
-import sys
 from typing import Any
 
 from .models import Config
@@ -9,22 +7,26 @@ from .models import Config
 
 def json_schema() -> dict[str, Any]:
     """Return the schema (JSON Schema 2020-12), made from the models."""
-    schema: dict[str, Any] = without_null(Config.model_json_schema())
+    schema: dict[str, Any] = as_written(Config.model_json_schema())
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"title": "gateway.yaml"}
 
 
-def without_null(schema: Any) -> Any:  # noqa: ANN401  # any JSON
-    """Return the schema without null: a key without a value is a fault, so an editor must not offer it."""
+def as_written(schema: Any) -> Any:  # noqa: ANN401  # any JSON
+    """Return pydantic's schema for what the file says, where it is not what the models hold.
+
+    A key without a value is a fault, so there is no null; the default of a duration or size is text; a section's
+    default is that of its keys; no name of a service goes unchecked.
+    """
     if isinstance(schema, list):
-        return [without_null(each) for each in schema]
+        return [as_written(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    kept = {key: without_null(value) for key, value in schema.items() if (key, value) != ("default", None)}
+    kept = {key: as_written(value) for key, value in schema.items()}
+    if not isinstance(kept.get("default", ""), str | list):
+        del kept["default"]
+    if "patternProperties" in kept:
+        kept["additionalProperties"] = False
     if {"type": "null"} in kept.get("anyOf", []):
         (only,) = (each for each in kept.pop("anyOf") if each != {"type": "null"})
         return only | kept
     return kept
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")

@@ -26,7 +26,7 @@ def substitute(text: str, environ: Mapping[str, str]) -> str:
             return "$"
         name, default = reference["name"], reference["default"]
         if name is None:
-            raise ValueError("${NAME}, ${NAME:-default}, or $$ for a literal $")
+            raise ValueError("${NAME}, ${NAME:-default} (in quotes between braces), or $$ for a literal $")
         if default is not None:
             return environ.get(name) or default
         if name not in environ:

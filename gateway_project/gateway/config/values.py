@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv6Address
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from . import patterns
 
@@ -157,12 +157,21 @@ def method(value: object) -> str:
     return str(value)
 
 
-def each_once(values: tuple[Hashable, ...]) -> tuple[Hashable, ...]:
-    """Refuse a value that is there twice."""
+def several(values: tuple[Hashable, ...]) -> tuple[Hashable, ...]:
+    """Refuse an empty list, and a value that is there twice."""
+    if not values:
+        raise ValueError("at least one entry")
     twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
     if twice:
-        raise ValueError(f"each value once, but {', '.join(map(str, twice))} is there more than once")
+        raise ValueError(f"each entry once; {', '.join(map(str, twice))} is there more often")
     return values
+
+
+def first_format(value: object) -> int:
+    """Return the version of the file's format; `true`, which equals 1, is none."""
+    if isinstance(value, bool) or value != 1:
+        raise ValueError("1, the only version of the format")
+    return 1
 
 
 def one_or_more(value: object) -> Any:  # noqa: ANN401  # whatever the file says; pydantic checks it next
@@ -190,7 +199,7 @@ Rate = Annotated[RateLimit, BeforeValidator(rate), schema(RATE.pattern, examples
 URLs = Annotated[
     tuple[Annotated[str, BeforeValidator(url)], ...],
     BeforeValidator(one_or_more),
-    AfterValidator(each_once),
+    AfterValidator(several),
     WithJsonSchema(
         {
             "anyOf": [
@@ -211,9 +220,13 @@ ServiceName = Annotated[
 ServiceReference = Annotated[
     str, BeforeValidator(lambda value: text(value, "the name of a service")), WithJsonSchema({"type": "string"})
 ]
+FormatVersion = Annotated[int, BeforeValidator(first_format), WithJsonSchema({"const": 1})]
 ApiVersion = Annotated[
     str, BeforeValidator(matching(VERSION, "a version such as v1")), schema(VERSION.pattern, examples=["v1"])
 ]
 Role = Annotated[str, BeforeValidator(role), WithJsonSchema({"type": "string", "pattern": f"^{ROLE.pattern}$|\\$\\{{"})]
 Method = Annotated[str, BeforeValidator(method), WithJsonSchema({"enum": list(METHODS)})]
+NOT_EMPTY: Final = Field(json_schema_extra={"minItems": 1, "uniqueItems": True})
+Methods = Annotated[tuple[Method, ...], AfterValidator(several), NOT_EMPTY]
+Roles = Annotated[tuple[Role, ...], AfterValidator(several), NOT_EMPTY]
 Keyword = Annotated[str, BeforeValidator(keyword), WithJsonSchema({"enum": list(KEYWORDS)})]
