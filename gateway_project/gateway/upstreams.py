@@ -1,12 +1,14 @@
 """Requests to the services: one pooled session a process, every wait bounded, nothing added and nothing followed.
 
 Refused
-├── UpstreamDown    502: the service cannot be reached, or broke off its answer
-└── UpstreamLate    504: the service did not answer in time
+├── UpstreamDown        502: the service cannot be reached, or broke off its answer
+├── UpstreamMalformed   502: the service's answer is no well-formed HTTP
+└── UpstreamLate        504: the service did not answer in time
 """
 
 import time
 from collections.abc import Iterator, Sequence
+from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
 from functools import cache
 from http.client import RemoteDisconnected
 from http.cookiejar import DefaultCookiePolicy
@@ -19,11 +21,13 @@ from urllib3.util import SKIP_HEADER
 
 from . import configuration
 from .config import Timeouts
-from .policy.refusals import Refused
+from .policy.headers import from_upstream
+from .policy.refusals import BadUpstream, Refused
 
 # Connections kept to each address of a service; more are opened when needed, and closed after use.
 POOL_SIZE = 64
 CHUNK = 64 * 1024
+HeaderDefect = FirstHeaderLineIsContinuationDefect | MissingHeaderBodySeparatorDefect
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
@@ -34,6 +38,14 @@ class UpstreamDown(Refused):
 
     def __init__(self, service: str) -> None:
         super().__init__(f"The {service} service cannot be reached. Try again.")
+        self.service = service
+
+
+class UpstreamMalformed(BadUpstream):
+    """The service's answer is no well-formed HTTP; none of it is passed on."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"The {service} service gave a malformed answer.")
         self.service = service
 
 
@@ -53,7 +65,7 @@ class Answer:
     def __init__(self, service: str, response: requests.Response, deadline: float) -> None:
         self.service = service
         self.status = response.status_code
-        self.headers: list[tuple[str, str]] = list(response.raw.headers.items())
+        self.headers = headers_of(service, response)
         self.deadline = deadline
         self.response = response
 
@@ -76,6 +88,19 @@ class Answer:
     def read(self) -> bytes:
         """Return the whole body."""
         return b"".join(self.body())
+
+
+def headers_of(service: str, response: requests.Response) -> list[tuple[str, str]]:
+    """Return the answer's headers, those between neighbours left out; raise `UpstreamMalformed`."""
+    try:
+        # urllib3 logs what it could not parse and goes on; only the parser's own message still knows.
+        parsed = response.raw._original_response.msg  # noqa: SLF001
+        if any(isinstance(defect, HeaderDefect) for defect in parsed.defects):
+            raise UpstreamMalformed(service)
+        return from_upstream(list(response.raw.headers.items()))
+    except BadUpstream as exc:
+        response.raw.close()
+        raise UpstreamMalformed(service) from exc
 
 
 class Upstreams:

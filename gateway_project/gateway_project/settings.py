@@ -25,15 +25,17 @@ ALLOWED_HOSTS = list(ENV.gateway_allowed_hosts)
 INSTALLED_APPS = [
     "gateway.apps.AuthModels",
     "gateway.apps.ContentTypeModels",
+    # Before those whose templates and commands it replaces.
+    "gateway.apps.GatewayConfig",
+    "gateway.apps.IdentityConfig",
     "django.contrib.staticfiles",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "gateway.apps.GatewayConfig",
-    "gateway.apps.IdentityConfig",
 ]
 MIGRATION_MODULES = {"auth": None, "contenttypes": None}
 MIDDLEWARE = [
+    "gateway.portal.middleware.OwnRequestId",
     "gateway.middleware.RequestLog",
     "gateway.portal.middleware.Measure",
     "gateway.portal.middleware.CurrentVersion",

@@ -1,13 +1,12 @@
 """Prometheus metrics of all workers, in one answer."""
 
-from ipaddress import ip_address
-
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway import problems
+from gateway.policy.clients import parse, within
 
 from . import clients
 
@@ -18,18 +17,16 @@ METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 
 def observe(request: HttpRequest, status: int, seconds: float) -> None:
     """Count and time a request. Labels are a bounded set: what a client makes up is `other`."""
-    route = getattr(request, "route_label", None) or (
-        f"/{request.resolver_match.route}" if request.resolver_match else ""
-    )
+    own = f"/{request.resolver_match.route}" if request.resolver_match and request.resolver_match.route else "none"
+    route = getattr(request, "route_label", own)
     method = request.method if request.method in METHODS else "other"
-    REQUESTS.labels(method, route.rstrip("^$") or "none", str(status)).inc()
-    SECONDS.labels(route or "none").observe(seconds)
+    REQUESTS.labels(method, route, str(status)).inc()
+    SECONDS.labels(route).observe(seconds)
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
     """Answer in Prometheus' text format, to the networks that may ask."""
-    address = ip_address(clients.address(request))
-    if not any(address in network for network in settings.METRICS_NETWORKS):
+    if not within(parse(clients.address(request)), settings.METRICS_NETWORKS):
         return problems.problem(request, 403, "Expected a client from one of METRICS_NETWORKS.")
     registry = REGISTRY
     if settings.METRICS_DIRECTORY:

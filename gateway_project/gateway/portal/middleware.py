@@ -1,16 +1,26 @@
 """What happens to every request at the DRF door, besides its id and log line."""
 
 import time
-from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
 from gateway import configuration
 from gateway.middleware import GetResponse
 
-from . import metrics
+from . import clients, metrics
 
-__all__ = ["CurrentVersion", "Measure"]
+
+class OwnRequestId:
+    """Forgets a request id that the client made up; a proxy of ours may name one."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer the request."""
+        if not clients.is_trusted(request):
+            request.META.pop("HTTP_X_REQUEST_ID", None)
+        return self.get_response(request)
 
 
 class Measure:
@@ -30,7 +40,7 @@ class Measure:
 class CurrentVersion:
     """Lets `/api/v1/login` find what `/api/login` is, where `v1` is the current version in gateway.yaml."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+    def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:

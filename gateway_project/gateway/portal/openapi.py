@@ -20,11 +20,15 @@ from gateway.upstreams import upstreams
 log = logging.getLogger(__name__)
 
 Document = dict[str, Any]
+# The gateway's own operations that begin or go on with a session, rather than need one.
+PUBLIC = frozenset({"login", "token_refresh"})
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 SCHEME = "gatehouse"
+ACCEPT = "application/vnd.oai.openapi+json, application/json;q=0.9"
 # Seconds for which a service's document is not asked for again.
 FRESH = 15
 PARAMETER = re.compile(r"\{[^}]*\}")
+NAME = re.compile(r"\{(\w+)")
 
 
 def shape(path: str) -> str:
@@ -64,8 +68,14 @@ def add_components(merged: Document, service: str, document: Document) -> Docume
     return document
 
 
-def operation_of(route: Route, operation: Document) -> Document:
-    """Return the operation with what the gateway asks for in front of it."""
+def operation_of(route: Route, written: str, operation: Document) -> Document:
+    """Return the operation with the route's names for its parameters, and with what the gateway asks for."""
+    names = dict(zip(NAME.findall(written), NAME.findall(route.path), strict=True))
+    parameters = [
+        each | {"name": names.get(each["name"], each["name"])} if each.get("in") == "path" else each
+        for each in operation.get("parameters", [])
+    ]
+    operation = operation | ({"parameters": parameters} if parameters else {})
     if route.allow == "public":
         return operation | {"security": []}
     roles = "any signed-in user" if route.allow == "authenticated" else ", ".join(sorted(route.allow))
@@ -75,13 +85,13 @@ def operation_of(route: Route, operation: Document) -> Document:
 
 def add_routes(merged: Document, routes: list[Route], document: Document) -> None:
     """Add the operations of the document that the routes expose, under the routes' own paths."""
-    by_shape = {shape(path): operations for path, operations in document.get("paths", {}).items()}
+    by_shape = {shape(path): (path, operations) for path, operations in document.get("paths", {}).items()}
     for route in routes:
-        operations = by_shape.get(shape(route.path), {})
+        written, operations = by_shape.get(shape(route.path), (route.path, {}))
         exposed = merged["paths"].setdefault(route.path, {})
         for method in METHODS:
             if method.upper() in route.methods and method in operations:
-                exposed[method] = operation_of(route, operations[method])
+                exposed[method] = operation_of(route, written, operations[method])
         if not exposed:
             del merged["paths"][route.path]
 
@@ -127,14 +137,17 @@ class Documents:
 
     def fetch(self, service: str) -> Document | None:
         """Ask the service for its document."""
+        path = configuration.current().services[service].openapi or ""
         try:
-            path = configuration.current().services[service].openapi or ""
-            answer = upstreams().send(service, "GET", path, headers=[("Accept", "application/json")])
+            answer = upstreams().send(service, "GET", path, headers=[("Accept", ACCEPT)])
             document = json.loads(answer.read())
         except (Refused, ValueError) as exc:
             log.warning("The OpenAPI document of %s cannot be read: %s", service, exc)
             return None
-        return document if answer.status == 200 and isinstance(document, dict) else None
+        if answer.status != 200 or not isinstance(document, dict):
+            log.warning("Expected the OpenAPI document of %s at %s, got status %d", service, path, answer.status)
+            return None
+        return document
 
 
 @cache
@@ -152,7 +165,7 @@ def own_document() -> Document:
     document = cast("Document", generator.get_schema(public=True))
     for operations in document["paths"].values():
         for operation in operations.values():
-            operation.setdefault("security", [{SCHEME: []}])
+            operation["security"] = [] if operation["operationId"] in PUBLIC else [{SCHEME: []}]
     return cast("Document", json.loads(json.dumps(document)))
 
 

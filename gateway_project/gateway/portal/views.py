@@ -64,6 +64,8 @@ class ProxyView(APIView):
         path = paths.canonical(clients.raw_path(http))
         self.match = match = configuration.route_table().match(http.method or "", path)
         http.route_label = match.route.path  # type: ignore[attr-defined]
+        if match.route.browser == "passthrough":
+            self.headers = {}
         if match.answer_options:
             return Response(status=204, headers={"Allow": match.allow})
         said = headers.from_client(clients.headers(http), trusted=clients.is_trusted(http))
@@ -89,7 +91,7 @@ class ProxyView(APIView):
 
     def page(self, answer: Answer) -> HttpResponseBase:
         """Return the answer in the browsable API, or as it is where it is not JSON."""
-        kept = headers.from_upstream(answer.headers)
+        kept = answer.headers
         kind = next((value for name, value in kept if name.lower() == "content-type"), "")
         content = answer.read()
         if content and "json" not in kind.partition(";")[0]:
@@ -100,6 +102,11 @@ class ProxyView(APIView):
             return Passed(content, answer.status, kept)
         shown = {name: value for name, value in kept if name.lower() not in {"content-type", "content-length"}}
         return Response(data, status=answer.status, headers=shown)
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        """Add to a service's answer only that a browser would get another."""
+        return {"Vary": "Accept"}
 
     @property
     def allowed_methods(self) -> list[str]:
@@ -182,7 +189,7 @@ class PassedStream(Repeated, StreamingHttpResponse):
 
 def passed_on(answer: Answer, *, whole: bool) -> HttpResponseBase:
     """Return the answer as it is, whole where it is small, else as it comes."""
-    kept = headers.from_upstream(answer.headers)
+    kept = answer.headers
     length = next((value for name, value in kept if name.lower() == "content-length"), None)
     if whole or answer.status in {204, 304} or (length is not None and length.isdigit() and int(length) <= WHOLE):
         return Passed(answer.read(), answer.status, kept)

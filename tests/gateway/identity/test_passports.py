@@ -1,0 +1,57 @@
+"""Passports."""
+
+import time
+
+import jwt
+import pytest
+
+from gateway.identity import keys, passports
+from gateway.policy.access import Identity
+
+IDENTITY = Identity("2", "user", "default", "s")
+
+
+def claims_of(passport: str) -> dict[str, object]:
+    key = keys.ring().signing
+    return jwt.decode(passport, key.private.public_key(), ["ES256"], audience="orders", issuer="gatehouse")
+
+
+def test_a_passport_says_who_for_which_service_for_a_minute() -> None:
+    claims = claims_of(passports.Passports().get(IDENTITY, "orders"))
+    assert claims["sub"] == "2"
+    assert claims["aud"] == "orders"
+    assert claims["role"] == "default"
+    assert claims["sid"] == "s"
+    assert claims["token_type"] == "passport"
+    assert claims["exp"] - claims["iat"] == 60  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("identity", "service"),
+    [
+        (IDENTITY, "users"),
+        (Identity("3", "user", "default", "s"), "orders"),
+        (Identity("2", "user", "admin", "s"), "orders"),
+        (Identity("2", "user", "default", "t"), "orders"),
+    ],
+)
+def test_a_passport_is_reused_for_the_same_session_and_service_only(identity: Identity, service: str) -> None:
+    made = passports.Passports()
+    first = made.get(IDENTITY, "orders")
+    assert made.get(IDENTITY, "orders") == first
+    assert made.get(identity, service) != first
+
+
+def test_a_passport_near_its_end_is_not_handed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = passports.Passports()
+    first = made.get(IDENTITY, "orders")
+    later = time.monotonic() + passports.LIFETIME - passports.MARGIN
+    monkeypatch.setattr(passports.time, "monotonic", lambda: later)
+    assert made.get(IDENTITY, "orders") != first
+
+
+def test_the_number_of_passports_is_bounded() -> None:
+    made = passports.Passports(capacity=2)
+    for number in range(5):
+        made.get(Identity(str(number), "user", "default", "s"), "orders")
+    assert [identity.user_id for identity, _ in made.fresh] == ["3", "4"]

@@ -1,0 +1,133 @@
+"""Access tokens: what is accepted, and everything that is not."""
+
+import base64
+import json
+import time
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from gateway.identity import keys, passports, tokens
+from gateway.policy.access import Identity
+from gateway.policy.refusals import InvalidToken
+
+CLAIMS = {
+    "iss": "gatehouse",
+    "sub": "2",
+    "username": "user",
+    "role": "default",
+    "sid": "s",
+    "jti": "j",
+    "token_type": "access",
+}
+
+
+def signed(*, key: Any = None, alg: str = "ES256", header: dict[str, Any] | None = None, **claims: Any) -> str:
+    """Return a token like ours but for what is given; a claim that is `None` is left out."""
+    now = int(time.time())
+    made = CLAIMS | {"iat": now, "exp": now + 60} | claims
+    ring = keys.ring()
+    return jwt.encode(
+        {name: value for name, value in made.items() if value is not None},
+        ring.signing.private if key is None else key,
+        alg,
+        {"kid": ring.signing.kid} | (header or {}),
+    )
+
+
+def public_pem() -> bytes:
+    return (
+        keys.ring()
+        .signing.private.public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+
+
+def hmac_with_the_public_key() -> str:
+    """The classic confusion; PyJWT refuses to make one, so it is made by hand."""
+    import hashlib
+    import hmac
+
+    def part(value: dict[str, Any]) -> bytes:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=")
+
+    head = part({"alg": "HS256", "typ": "JWT", "kid": keys.ring().signing.kid})
+    body = part(CLAIMS | {"iat": int(time.time()), "exp": int(time.time()) + 60})
+    digest = hmac.new(public_pem(), head + b"." + body, hashlib.sha256).digest()
+    return (head + b"." + body + b"." + base64.urlsafe_b64encode(digest).rstrip(b"=")).decode()
+
+
+def with_its_own_key(**header: Any) -> str:
+    mine = ec.generate_private_key(ec.SECP256R1())
+    return signed(key=mine, header={"jwk": keys.Key.of(mine).jwk(), **header})
+
+
+REFUSED = {
+    "empty": lambda: "",
+    "garbage": lambda: "a.b.c",
+    "one part": lambda: "abc",
+    "no json": lambda: "e30.e30.e30",
+    "not ascii": lambda: "é.é.é",
+    "very long": lambda: "a" * 100_000,
+    "expired": lambda: signed(exp=int(time.time()) - 1),
+    "not yet": lambda: signed(nbf=int(time.time()) + 60),
+    "issued in the future": lambda: signed(iat=int(time.time()) + 60),
+    "no exp": lambda: signed(exp=None),
+    "exp no number": lambda: signed(exp="soon"),
+    "no iat": lambda: signed(iat=None),
+    "no jti": lambda: signed(jti=None),
+    "no sub": lambda: signed(sub=None),
+    "sub a number": lambda: signed(sub=2),
+    "no role": lambda: signed(role=None),
+    "role a list": lambda: signed(role=["admin"]),
+    "no session": lambda: signed(sid=None),
+    "no username": lambda: signed(username=None),
+    "no type": lambda: signed(token_type=None),
+    "a refresh token": lambda: signed(token_type="refresh"),
+    "a passport": lambda: passports.passport_create(Identity("2", "user", "default", "s"), "orders"),
+    "another issuer": lambda: signed(iss="another"),
+    "no issuer": lambda: signed(iss=None),
+    "another key under our kid": lambda: signed(key=ec.generate_private_key(ec.SECP256R1())),
+    "unknown kid": lambda: signed(header={"kid": "x"}),
+    "no kid": lambda: jwt.encode(CLAIMS | {"iat": 0, "exp": 2**40}, keys.ring().signing.private, "ES256"),
+    "kid of another type": lambda: "eyJhbGciOiJFUzI1NiIsImtpZCI6WzFdfQ.e30.AAAA",
+    "alg none": lambda: jwt.encode(CLAIMS | {"iat": 0, "exp": 2**40}, None, "none", {"kid": keys.ring().signing.kid}),
+    "hmac with the public key": hmac_with_the_public_key,
+    "another curve": lambda: signed(key=ec.generate_private_key(ec.SECP384R1()), alg="ES384"),
+    "its own key in jwk": with_its_own_key,
+    "an address of keys in jku": lambda: with_its_own_key(jku="http://127.0.0.1:9/keys"),
+    "a certificate in x5u": lambda: with_its_own_key(x5u="http://127.0.0.1:9/cert"),
+    "changed payload": lambda: (lambda parts: f"{parts[0]}.{parts[1][:-2]}AA.{parts[2]}")(signed().split(".")),
+    "no signature": lambda: signed().rpartition(".")[0] + ".",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_whatever_is_no_access_token_of_ours_is_refused(case: str) -> None:
+    with pytest.raises(InvalidToken):
+        tokens.read_access(REFUSED[case]())
+
+
+def test_an_access_token_says_who_and_until_when() -> None:
+    until = int(time.time()) + 60
+    assert tokens.read_access(signed(exp=until)) == (Identity("2", "user", "default", "s"), until)
+
+
+def test_a_token_names_its_key_and_carries_the_contract_s_claims() -> None:
+    token = tokens.AccessToken()
+    token.payload |= {"sub": "2", "username": "user", "role": "default", "sid": "s"}
+    text = str(token)
+    assert jwt.get_unverified_header(text) == {"alg": "ES256", "typ": "JWT", "kid": keys.ring().signing.kid}
+    claims = jwt.decode(text, options={"verify_signature": False})
+    assert set(claims) == {"iss", "sub", "username", "role", "sid", "jti", "iat", "exp", "token_type"}
+    assert claims["exp"] - claims["iat"] == 900
+
+
+def test_a_token_of_an_older_key_is_still_accepted() -> None:
+    old = signed()
+    keys.key_create(keys.settings.KEYS)
+    keys.ring.cache_clear()
+    assert tokens.read_access(old)[0].user_id == "2"

@@ -1,0 +1,46 @@
+"""A login service, for tests: it keeps the contract of `gateway.identity.credentials` and checks our passports."""
+
+import json
+from typing import Any
+
+import jwt
+from tests.gateway.service import Reply, Seen
+
+from gateway.identity import keys
+
+
+class LoginService:
+    """Users by name; `ends` are what it tells of ended sessions."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, dict[str, Any]] = {
+            "admin": {"id": 1, "username": "admin", "role": "admin", "session_epoch": 0},
+            "user": {"id": 2, "username": "user", "role": "default", "session_epoch": 0},
+        }
+        self.ends: list[dict[str, Any]] = []
+        self.broken: Reply | None = None
+
+    def end(self, user_id: int, epoch: int, kept: str = "", *, deleted: bool = False) -> None:
+        """End a user's sessions."""
+        self.ends.append({"user_id": user_id, "session_epoch": epoch, "kept_session": kept or None, "deleted": deleted})
+
+    def __call__(self, seen: Seen) -> Reply:
+        """Answer, as the real one does, only to a passport of role `service`."""
+        if self.broken:
+            return self.broken
+        passport = (seen.header("Authorization") or "").removeprefix("Bearer ")
+        claims = jwt.decode(passport, keys.ring().signing.private.public_key(), ["ES256"], audience="people")
+        assert claims["role"] == "service"
+        assert seen.header("Request-User-Id") == claims["sub"] == "gateway"
+        if seen.target == "/internal/credentials":
+            said = json.loads(seen.body)
+            user = self.users.get(said["username"])
+            return Reply.json(user) if user and said["password"] == "secret" else Reply.json({}, 401)
+        if seen.target.startswith("/internal/users/"):
+            by_id = {str(user["id"]): user for user in self.users.values()}
+            user = by_id.get(seen.target.rpartition("/")[2])
+            return Reply.json(user) if user else Reply.json({}, 404)
+        after = int(seen.target.partition("?after=")[2] or 0)
+        # One at a time, so that whoever follows has to ask again.
+        ends = self.ends[after : after + 1]
+        return Reply.json({"ends": ends, "cursor": str(after + len(ends))})

@@ -1,0 +1,89 @@
+"""Who is asking, and whether the route lets them."""
+
+import dataclasses
+
+import pytest
+
+from gateway.policy.access import Identity, bearer, check
+from gateway.policy.refusals import InvalidToken, NotAllowed, NotSignedIn
+
+ADMIN = Identity("1", "admin", "admin", "s1")
+USER = Identity(user_id="2", username="user", role="default", session="s2")
+
+
+@pytest.mark.parametrize(
+    ("headers", "token"),
+    [
+        ([], None),
+        ([("Cookie", "Bearer x")], None),
+        ([("Authorization", "")], None),
+        ([("Authorization", "Basic dTpw")], None),
+        ([("Authorization", "Basic Bearer")], None),
+        ([("Authorization", "Bearerx abc")], None),
+        ([("Authorization", "abc.def")], None),
+        ([("X-Authorization", "Bearer abc")], None),
+        ([("Authorization", "Bearer abc")], "abc"),
+        ([("authorization", "bearer abc")], "abc"),
+        ([("AUTHORIZATION", "BEARER abc")], "abc"),
+        ([("A", "1"), ("Authorization", "  Bearer   a.b-c_d~e+f/g== "), ("B", "2")], "a.b-c_d~e+f/g=="),
+        ([("Authorization", "Basic dTpw"), ("Authorization", "Bearer abc")], None),
+    ],
+)
+def test_the_token_is_what_follows_bearer(headers: list[tuple[str, str]], token: str | None) -> None:
+    assert bearer(headers) == token
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["Bearer"], ["Bearer "], ["bearer\tabc"], ["Bearer a b"], ["Bearer a,b"], ["Bearer =a"], ["Bearer a=b"], ["Bearer ä"],
+        ["Bearer a;b"], ['Bearer "a"'], ["Bearer abc", "Bearer abc"], ["Bearer abc", "Basic dTpw"], ["Bearer abc, Bearer def"],
+        ["Bearer, Bearer abc"],
+    ],
+)  # fmt: skip
+def test_a_malformed_bearer_is_an_invalid_token(values: list[str]) -> None:
+    with pytest.raises(InvalidToken) as refused:
+        bearer([("Authorization", value) for value in values])
+    assert refused.value.status == 401
+    assert refused.value.headers == {"WWW-Authenticate": 'Bearer realm="api", error="invalid_token"'}
+    assert refused.value.detail == "Expected one token after Authorization: Bearer."
+
+
+@pytest.mark.parametrize(
+    ("allow", "identity"),
+    [
+        ("public", None), ("public", USER), ("public", ADMIN), ("authenticated", USER), ("authenticated", ADMIN),
+        (("admin",), ADMIN), (("admin", "default"), USER), (["default", "admin"], ADMIN),
+    ],
+)  # fmt: skip
+def test_a_route_lets_in_whom_it_allows(allow: str | tuple[str, ...], identity: Identity | None) -> None:
+    check(allow, identity)
+
+
+@pytest.mark.parametrize("allow", ["authenticated", ("admin",), ("admin", "default"), (), "admin"])
+def test_nobody_in_particular_gets_only_what_is_public(allow: str | tuple[str, ...]) -> None:
+    with pytest.raises(NotSignedIn) as refused:
+        check(allow, None)
+    assert (refused.value.status, refused.value.headers) == (401, {"WWW-Authenticate": 'Bearer realm="api"'})
+
+
+@pytest.mark.parametrize(
+    ("allow", "roles"),
+    [
+        (("admin",), "admin"),
+        (("admin", "editor"), "admin or editor"),
+        ((), ""),
+        ("default", "default"),
+        ("admin", "admin"),
+    ],
+)
+def test_another_role_is_told_which_ones_there_are(allow: str | tuple[str, ...], roles: str) -> None:
+    with pytest.raises(NotAllowed) as refused:
+        check(allow, USER)
+    assert (refused.value.status, refused.value.headers) == (403, {})
+    assert refused.value.detail == f"Expected the role {roles}; yours is default."
+
+
+def test_an_identity_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        USER.role = "admin"  # type: ignore[misc]

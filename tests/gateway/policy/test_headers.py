@@ -1,0 +1,156 @@
+"""Which headers go on, in both directions."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.policy.headers import from_client, from_upstream, to_upstream
+from gateway.policy.refusals import BadRequest, BadUpstream
+
+KEPT = [("Accept", "*/*"), ("Cookie", "a=1"), ("Cookie", "b=2"), ("accept", "text/html"), ("X-Empty", "")]
+
+HOP_BY_HOP = [
+    "Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "Proxy-Authenticate",
+    "Proxy-Authorization",
+]  # fmt: skip
+
+
+def test_what_a_client_may_say_goes_on_as_it_came() -> None:
+    assert from_client(KEPT, trusted=False) == KEPT
+    assert from_client([], trusted=False) == []
+
+
+@pytest.mark.parametrize("name", HOP_BY_HOP)
+def test_hop_by_hop_headers_end_here_in_both_directions(name: str) -> None:
+    for spelling in name, name.lower(), name.upper():
+        headers = [("A", "1"), (spelling, "x"), ("B", "2")]
+        assert from_client(headers, trusted=True) == [("A", "1"), ("B", "2")]
+        assert from_upstream(headers) == [("A", "1"), ("B", "2")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "request-user-id", "Request-User-Id", "REQUEST-USER-ID", "request_user_id", "Request_User-ID", "REQUEST_USER_ID",
+        "Content_Type", "a_b", "_", "Forwarded", "X-Real-IP", "x-real-ip", "X-Forwarded", "X-Forwarded-For",
+        "x-forwarded-proto", "X-FORWARDED-HOST", "X_Forwarded_For", "X_Forwarded_Port", "Authorization", "authorization",
+        "Host", "Content-Length", "Expect", "X-Request-ID", "X-Request-Id", "X_Request_ID",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("trusted", [True, False])
+def test_what_is_the_gateways_to_say_is_dropped_whoever_says_it(name: str, *, trusted: bool) -> None:
+    assert from_client([("A", "1"), (name, "7"), (name, "8")], trusted=trusted) == [("A", "1")]
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-Port", "X-Forwarded-Prefix", "x-forwarded-ssl"])
+def test_only_a_trusted_proxy_may_forward_more(name: str) -> None:
+    assert from_client([(name, "1")], trusted=False) == []
+    assert from_client([(name, "1")], trusted=True) == [(name, "1")]
+
+
+@pytest.mark.parametrize("name", ["Request-User", "X-Request-User-Id", "X-Forward", "Hosts", "XForwarded-For"])
+def test_names_that_only_look_alike_go_on(name: str) -> None:
+    assert from_client([(name, "1")], trusted=False) == [(name, "1")]
+
+
+@pytest.mark.parametrize("connection", ["X-Mine", "x-mine", "close, X-Mine", "close ,\tX-MINE ", "X-Mine,,", ",X-Mine"])
+def test_what_connection_names_ends_here_in_both_directions(connection: str) -> None:
+    headers = [("X-Mine", "1"), ("Connection", connection), ("X-Other", "2"), ("x-mine", "3")]
+    assert from_client(headers, trusted=False) == [("X-Other", "2")]
+    assert from_upstream(headers) == [("X-Other", "2")]
+
+
+def test_each_of_several_connection_headers_counts() -> None:
+    headers = [("connection", "A"), ("A", "1"), ("B", "2"), ("CONNECTION", "B"), ("C", "3")]
+    assert from_client(headers, trusted=False) == [("C", "3")]
+
+
+MALFORMED = [
+    ("", "1"), ("A B", "1"), ("A:", "1"), ("A\r\nB", "1"), ("A\n", "1"), ("Ä", "1"), ("A\x00", "1"), ('"A"', "1"), ("A(", "1"),
+    ("A", "1\r\nB: 2"), ("A", "1\n"), ("A", "\r"), ("A", "\x00"), ("A", "\x01"), ("A", "\x0b"), ("A", "\x1f"), ("A", "\x7f"),
+    ("A", "€"), ("Connection", "x\x00"), ("request_user_id", "\n"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), MALFORMED)
+def test_a_malformed_header_is_refused_in_both_directions(name: str, value: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        from_client([("X", "1"), (name, value)], trusted=True)
+    assert refused.value.status == 400
+    assert refused.value.detail.isprintable()
+    with pytest.raises(BadUpstream) as broken:
+        from_upstream([("X", "1"), (name, value)])
+    assert (broken.value.status, broken.value.detail) == (502, "The service answered with a malformed header.")
+
+
+@pytest.mark.parametrize("value", ["", " ", "a\tb", "a b", "\x80\xff", "é", "{}[]<>\"'\\", "~!"])
+@pytest.mark.parametrize("name", ["A", "!#$%&'*+-.^`|~09Az"])
+def test_every_value_and_name_of_the_grammar_goes_on(name: str, value: str) -> None:
+    assert from_client([(name, value)], trusted=False) == [(name, value)]
+    assert from_upstream([(name, value)]) == [(name, value)]
+
+
+def test_a_services_answer_keeps_what_is_repeated_in_its_order() -> None:
+    headers = [
+        ("Set-Cookie", "a=1"),
+        ("X_Under", "1"),
+        ("set-cookie", "b=2"),
+        ("Content-Length", "3"),
+        ("Set-Cookie", "a=1"),
+    ]
+    assert from_upstream(headers) == headers
+
+
+OWN = {"request_id": "r-1", "address": "192.0.2.1", "scheme": "https", "host": "api.example"}
+FORWARDED = [
+    ("X-Request-ID", "r-1"),
+    ("X-Forwarded-For", "192.0.2.1"),
+    ("X-Forwarded-Proto", "https"),
+    ("X-Forwarded-Host", "api.example"),
+]
+
+
+def test_the_service_is_told_who_is_asking() -> None:
+    assert to_upstream([("A", "1")], **OWN, user_id="7", passport="p.q.r") == [
+        ("A", "1"),
+        *FORWARDED,
+        ("request-user-id", "7"),
+        ("Authorization", "Bearer p.q.r"),
+    ]
+
+
+def test_the_service_is_told_of_nobody_on_a_public_route() -> None:
+    assert to_upstream([], **OWN, user_id=None, passport=None) == FORWARDED
+    assert to_upstream([], **OWN) == FORWARDED
+
+
+@pytest.mark.parametrize("length", [0, 17])
+def test_a_length_is_said_if_it_is_given(length: int) -> None:
+    assert to_upstream([], **OWN, length=length) == [("Content-Length", str(length)), *FORWARDED]
+
+
+names = st.sampled_from(
+    [
+        "request-user-id",
+        "Request_User_Id",
+        "Authorization",
+        "AUTHORIZATION",
+        "X-Forwarded-For",
+        "x-request-id",
+        "A",
+        "Connection",
+    ]
+)
+
+
+@given(
+    st.lists(st.tuples(names, st.sampled_from(["request-user-id", "authorization, a", "7", "close"]))), st.booleans()
+)
+def test_whatever_a_client_says_each_of_the_gateways_headers_is_there_once(
+    said: list[tuple[str, str]], trusted: bool
+) -> None:
+    sent = to_upstream(from_client(said, trusted=trusted), **OWN, user_id="7", passport="p")
+    wsgi = [name.lower().replace("_", "-") for name, _ in sent]
+    for name in "request-user-id", "authorization", "x-forwarded-for", "x-request-id":
+        assert wsgi.count(name) == 1
+    assert dict(sent)["request-user-id"] == "7"

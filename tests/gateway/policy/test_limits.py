@@ -1,0 +1,111 @@
+"""How many requests a rate limit admits."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.config import RateLimit
+from gateway.policy.limits import SLACK, admit
+
+NOW = 1_800_000_000.0
+
+
+def run(limit: RateLimit, times: list[float], previous: float = 0.0) -> list[bool]:
+    """Return which requests at the times are admitted."""
+    admitted = []
+    for now in times:
+        verdict = admit(previous, now, limit)
+        previous = verdict.next
+        admitted.append(verdict.admitted)
+    return admitted
+
+
+@pytest.mark.parametrize(
+    "limit", [RateLimit(1, 1.0), RateLimit(7, 1.0), RateLimit(120, 60.0), RateLimit(5000, 86400.0)]
+)
+def test_the_whole_count_is_admitted_at_once_and_no_more(limit: RateLimit) -> None:
+    assert run(limit, [NOW] * (limit.count + 2)) == [True] * limit.count + [False, False]
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_after_the_burst_requests_are_admitted_at_an_even_pace(count: int) -> None:
+    limit = RateLimit(count, 60.0)
+    interval = 60.0 / count
+    burst = [NOW] * count
+    assert run(limit, [*burst, NOW + interval * 0.9, NOW + interval * 1.001, NOW + interval * 1.9]) == [
+        *[True] * count, False, True, False
+    ]  # fmt: skip
+
+
+def test_the_whole_count_is_back_after_the_period_and_never_more() -> None:
+    limit = RateLimit(5, 60.0)
+    assert run(limit, [NOW] * 6 + [NOW + 60.1] * 6) == ([True] * 5 + [False]) * 2
+    assert run(limit, [NOW] * 6 + [NOW + 6000.0] * 6) == ([True] * 5 + [False]) * 2
+
+
+def test_a_verdict_counts_down_and_says_when_to_come_back() -> None:
+    limit = RateLimit(3, 60.0)
+    previous, seen = 0.0, []
+    for now in (NOW, NOW, NOW + 1, NOW + 2):
+        verdict = admit(previous, now, limit)
+        previous = verdict.next
+        seen.append((verdict.admitted, verdict.remaining, verdict.retry_after))
+    assert seen == [(True, 2, 0.0), (True, 1, 0.0), (True, 0, 0.0), (False, 0, pytest.approx(18.0))]
+    assert admit(previous, NOW + 20.0, limit).admitted
+
+
+def test_a_refused_request_costs_nothing() -> None:
+    limit = RateLimit(1, 10.0)
+    first = admit(0.0, NOW, limit)
+    refused = admit(first.next, NOW + 5, limit)
+    assert (refused.admitted, refused.next) == (False, first.next)
+
+
+def test_a_clock_that_was_set_back_costs_at_most_one_period() -> None:
+    limit = RateLimit(2, 60.0)
+    verdict = admit(NOW, NOW - 86_400.0, limit)
+    assert (verdict.admitted, verdict.retry_after) == (False, pytest.approx(30.0))
+    assert verdict.next == NOW - 86_400.0 + 60.0
+
+
+limits = st.builds(RateLimit, st.integers(1, 50), st.sampled_from([1.0, 60.0, 3600.0]))
+gaps = st.lists(st.floats(0, 2, allow_nan=False), max_size=120)
+
+
+@given(limits, gaps, st.sampled_from([0.0, 1e3, NOW]))
+def test_no_window_has_more_than_the_count_and_what_its_length_earns(
+    limit: RateLimit, gaps: list[float], start: float
+) -> None:
+    interval = limit.seconds / limit.count
+    times, now = [], start
+    for gap in gaps:
+        now += gap * interval
+        times.append(now)
+    admitted = [now for now, was in zip(times, run(limit, times), strict=True) if was]
+    for first in range(len(admitted)):
+        elapsed = admitted[-1] - admitted[first]
+        assert len(admitted) - first <= limit.count + elapsed / interval + 2 * SLACK
+
+
+@given(limits, gaps)
+def test_a_client_that_waits_as_long_as_it_is_told_is_admitted(limit: RateLimit, gaps: list[float]) -> None:
+    previous, now = 0.0, NOW
+    for gap in gaps:
+        now += gap * limit.seconds / limit.count / 4
+        verdict = admit(previous, now, limit)
+        previous = verdict.next
+        if not verdict.admitted:
+            assert 0 < verdict.retry_after <= limit.seconds
+            assert admit(previous, now + verdict.retry_after, limit).admitted
+            assert not admit(previous, now + verdict.retry_after / 2, limit).admitted or verdict.retry_after < 0.1
+        assert (verdict.retry_after == 0) == verdict.admitted
+        assert 0 <= verdict.remaining < limit.count
+
+
+@given(limits, st.integers(1, 50))
+def test_remaining_is_what_is_admitted_next(limit: RateLimit, used: int) -> None:
+    previous = 0.0
+    for _ in range(min(used, limit.count)):
+        verdict = admit(previous, NOW, limit)
+        previous = verdict.next
+    assert run(limit, [NOW] * (verdict.remaining + 1), previous) == [True] * verdict.remaining + [False]

@@ -1,0 +1,280 @@
+"""Which route a request is for."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.config import Config
+from gateway.policy.paths import encode
+from gateway.policy.refusals import MethodNotAllowed, NoRoute
+from gateway.policy.routes import Match, Node, RouteTable
+
+Routes = list[tuple[str, str]]
+
+
+def table(routes: Routes, current: str | None = None) -> RouteTable:
+    """Return the table of routes that are each a path and methods."""
+    return RouteTable(
+        Config.model_validate(
+            {
+                "version": 1,
+                "services": {"a": {"url": "http://a"}},
+                "routes": [
+                    {"path": path, "methods": methods.split(), "service": "a", "allow": "public"}
+                    for path, methods in routes
+                ],
+            }
+            | ({"versions": {"current": current}} if current else {})
+        )
+    )
+
+
+TABLE = table(
+    [
+        ("/api/users", "GET POST"),
+        ("/api/users/{id}", "GET PUT"),
+        ("/api/users/{name}", "DELETE"),
+        ("/api/users/me", "PATCH"),
+        ("/api/users/{id}/keys/{key}", "GET"),
+        ("/api/users/me/password", "POST"),
+        ("/api/files/{path...}", "GET"),
+        ("/api/files/{top}", "PUT"),
+        ("/api/files/{top}/index", "GET"),
+        ("/admin/{path...}", "GET POST OPTIONS"),
+        ("/head", "HEAD"),
+        ("/both", "GET"),
+        ("/both", "HEAD"),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "route", "params"),
+    [
+        ("GET", "/api/users", "/api/users", {}),
+        ("GET", "/api/users/7", "/api/users/{id}", {"id": "7"}),
+        ("DELETE", "/api/users/7", "/api/users/{name}", {"name": "7"}),
+        ("GET", "/api/users/mee", "/api/users/{id}", {"id": "mee"}),
+        ("GET", "/api/users/a b", "/api/users/{id}", {"id": "a b"}),
+        ("PATCH", "/api/users/me", "/api/users/me", {}),
+        ("POST", "/api/users/me/password", "/api/users/me/password", {}),
+        # The way back: `me` has no `keys`, but `{id}` has.
+        ("GET", "/api/users/me/keys/k", "/api/users/{id}/keys/{key}", {"id": "me", "key": "k"}),
+        ("PUT", "/api/files/x", "/api/files/{top}", {"top": "x"}),
+        ("GET", "/api/files/", "/api/files/{path...}", {"path": ""}),
+        ("GET", "/api/files/x/", "/api/files/{path...}", {"path": "x/"}),
+        ("GET", "/api/files/x/y", "/api/files/{path...}", {"path": "x/y"}),
+        ("GET", "/api/files/x/index", "/api/files/{top}/index", {"top": "x"}),
+        ("GET", "/api/files/x/index/", "/api/files/{path...}", {"path": "x/index/"}),
+        ("GET", "/admin/", "/admin/{path...}", {"path": ""}),
+        ("POST", "/admin/users/1/change/", "/admin/{path...}", {"path": "users/1/change/"}),
+        ("OPTIONS", "/admin/x", "/admin/{path...}", {"path": "x"}),
+        ("HEAD", "/api/users/7", "/api/users/{id}", {"id": "7"}),
+        ("HEAD", "/head", "/head", {}),
+    ],
+)
+def test_the_most_specific_route_is_matched(method: str, path: str, route: str, params: dict[str, str]) -> None:
+    match = TABLE.match(method, path)
+    assert (match.route.path, match.params, match.answer_options) == (route, params, False)
+    assert match.upstream_path == encode(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/", "/api", "/api/", "/api/users/", "/api/users/7/", "/api/users//", "/api/users/7/keys", "/api/users/7/keys/",
+        "/api/users/me/password/", "/api/Users", "/admin", "/administrator", "/api/users/{id}/x", "/users", "/api/files",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "BREW"])
+def test_what_is_not_routed_is_404(method: str, path: str) -> None:
+    with pytest.raises(NoRoute) as refused:
+        TABLE.match(method, path)
+    assert (refused.value.status, refused.value.headers) == (404, {})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("DELETE", "/api/users", "GET, HEAD, OPTIONS, POST"),
+        # All routes of the shape, whatever they call the parameter.
+        ("PATCH", "/api/users/7", "DELETE, GET, HEAD, OPTIONS, PUT"),
+        # The path decides first: `{id}` is not asked for `me`.
+        ("GET", "/api/users/me", "OPTIONS, PATCH"),
+        ("DELETE", "/api/users/me", "OPTIONS, PATCH"),
+        ("GET", "/api/files/x", "OPTIONS, PUT"),
+        ("HEAD", "/api/users/me/password", "OPTIONS, POST"),
+        ("GET", "/head", "HEAD, OPTIONS"),
+        ("TRACE", "/admin/", "GET, HEAD, OPTIONS, POST"),
+        ("get", "/api/users", "GET, HEAD, OPTIONS, POST"),
+        ("", "/api/users", "GET, HEAD, OPTIONS, POST"),
+    ],
+)
+def test_a_method_that_no_route_has_is_405_with_those_that_some_route_has(method: str, path: str, allow: str) -> None:
+    with pytest.raises(MethodNotAllowed) as refused:
+        TABLE.match(method, path)
+    assert (refused.value.status, refused.value.headers) == (405, {"Allow": allow})
+    assert refused.value.detail == f"Expected one of the methods {allow}."
+
+
+@pytest.mark.parametrize(
+    ("path", "allow", "answered"),
+    [
+        ("/api/users", "GET, HEAD, OPTIONS, POST", True),
+        ("/api/users/7", "DELETE, GET, HEAD, OPTIONS, PUT", True),
+        ("/head", "HEAD, OPTIONS", True),
+        ("/admin/", "GET, HEAD, OPTIONS, POST", False),
+    ],
+)
+def test_the_gateway_answers_options_unless_a_route_asks_for_it(path: str, allow: str, *, answered: bool) -> None:
+    match = TABLE.match("OPTIONS", path)
+    assert (match.allow, match.answer_options) == (allow, answered)
+
+
+def test_every_match_says_all_methods_of_its_path() -> None:
+    assert TABLE.match("DELETE", "/api/users/7").allow == "DELETE, GET, HEAD, OPTIONS, PUT"
+
+
+@pytest.mark.parametrize("routes", [[("/x", "GET"), ("/x", "HEAD")], [("/x", "HEAD"), ("/x", "GET")]])
+def test_a_route_of_head_alone_goes_before_that_of_get(routes: Routes) -> None:
+    assert table(routes).match("HEAD", "/x").route.methods == ("HEAD",)
+
+
+@pytest.mark.parametrize(
+    ("written", "asked", "upstream"),
+    [
+        ("/api/orders/{id}", "/api/orders/7", "/api/orders/7"),
+        ("/api/orders/{id}", "/api/v1/orders/7", "/api/orders/7"),
+        ("/api/v1/orders/{id}", "/api/orders/7", "/api/v1/orders/7"),
+        ("/api/v1/orders/{id}", "/api/v1/orders/7", "/api/v1/orders/7"),
+        ("/api/v1/{rest...}", "/api/x/", "/api/v1/x/"),
+        ("/api/v2/orders/{id}", "/api/v2/orders/7", "/api/v2/orders/7"),
+        ("/api/v1", "/api", "/api/v1"),
+        ("/api", "/api/v1", "/api"),
+        ("/x/v1/y", "/x/v1/y", "/x/v1/y"),
+    ],
+)
+def test_the_current_version_and_none_reach_the_same_route(written: str, asked: str, upstream: str) -> None:
+    match = table([(written, "GET")], "v1").match("GET", asked)
+    assert (match.route.path, match.upstream_path) == (written, upstream)
+
+
+@pytest.mark.parametrize(
+    ("current", "asked"),
+    [(None, "/api/v1/orders"), ("v2", "/api/v1/orders"), ("v1", "/api/v1/v1/orders"), ("v1", "/v1/orders")],
+)
+def test_another_version_is_another_path(current: str | None, asked: str) -> None:
+    with pytest.raises(NoRoute):
+        table([("/api/orders", "GET")], current).match("GET", asked)
+
+
+def test_parameters_are_decoded_and_the_services_path_is_encoded() -> None:
+    match = table([("/a;b/{x}/{y...}", "GET")]).match("GET", "/a;b/100% é/c d/e?f")
+    assert match.params == {"x": "100% é", "y": "c d/e?f"}
+    assert match.upstream_path == "/a;b/100%25%20%C3%A9/c%20d/e%3Ff"
+
+
+def test_a_route_says_its_service_and_its_own_settings() -> None:
+    match = TABLE.match("GET", "/both")
+    assert isinstance(match, Match)
+    assert (match.route.service, match.route.max_body, match.allow) == ("a", 1048576, "GET, HEAD, OPTIONS")
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Callable[[RouteTable, str], int]:
+    """Count the places of the tree that matching a path visits."""
+    visited = [0]
+    find = Node.find
+
+    def counting(node: Node, segments: list[str], index: int = 0) -> object:
+        visited[0] += 1
+        return find(node, segments, index)
+
+    monkeypatch.setattr(Node, "find", counting)
+
+    def count(routes: RouteTable, path: str) -> int:
+        visited[0] = 0
+        try:
+            routes.match("GET", path)
+        except NoRoute:
+            pass
+        return visited[0]
+
+    return count
+
+
+@pytest.mark.parametrize("path", ["/api/s5/7/x", "/api/s5/7/z", "/api/nothing/7/x", "/none", "/api/me/me/me"])
+def test_a_match_takes_no_more_steps_among_a_thousand_routes(
+    steps: Callable[[RouteTable, str], int], path: str
+) -> None:
+    few, many = (
+        table([("/api/me/me/{x}", "GET"), *((f"/api/s{n}/{{id}}/x", "GET") for n in range(count))])
+        for count in (9, 999)
+    )
+    assert steps(few, path) == steps(many, path) <= 5
+
+
+def test_a_path_of_many_segments_takes_no_more_steps_than_the_tree_is_deep(
+    steps: Callable[[RouteTable, str], int],
+) -> None:
+    routes = table([("/a/a/a/a/z", "GET"), ("/{p}/{q}/{r}/{s}/y", "GET"), ("/a/{q}/a/{s}/x", "GET")])
+    assert steps(routes, "/a" * 4000) <= 16
+    started = time.process_time()
+    steps(routes, "/a" * 4000)
+    assert time.process_time() - started < 0.05
+
+
+segments = st.sampled_from(["a", "b", "{p}"])
+shapes = st.builds(
+    lambda body, rest: "/x/" + "/".join([*(text.replace("p", f"p{n}") for n, text in enumerate(body)), *rest]),
+    st.lists(segments, min_size=1, max_size=3),
+    st.sampled_from([[], ["{rest...}"]]),
+)
+
+
+def shadowed(one: str, path: str) -> list[int] | None:
+    """Return how specific each segment of the route is for the path, `None` if it does not match."""
+    ranks = []
+    parts = path[1:].split("/")
+    for index, text in enumerate(one[1:].split("/")):
+        if index >= len(parts):
+            return None
+        if text.endswith("...}"):
+            return [*ranks, 2]
+        if text.startswith("{"):
+            if not parts[index]:
+                return None
+            ranks.append(1)
+        elif text == parts[index]:
+            ranks.append(0)
+        else:
+            return None
+    return ranks if len(ranks) == len(parts) else None
+
+
+@given(
+    st.lists(shapes, min_size=1, max_size=8, unique=True), st.lists(st.sampled_from(["a", "b", "c", ""]), max_size=5)
+)
+def test_static_goes_before_a_parameter_before_the_rest(routes: list[str], asked: list[str]) -> None:
+    path = "/x/" + "/".join(asked)
+    ranked = [(rank, route) for route in routes if (rank := shadowed(route, path)) is not None]
+    tree = table([(route, "GET") for route in routes])
+    if not ranked:
+        with pytest.raises(NoRoute):
+            tree.match("GET", path)
+    else:
+        assert tree.match("GET", path).route.path == min(ranked)[1]
+
+
+def test_policy_and_config_know_nothing_of_django() -> None:
+    root = Path(__file__).resolve().parents[3] / "gateway_project" / "gateway"
+    sources = [*root.glob("policy/*.py"), *root.glob("config/*.py")]
+    assert len(sources) > 15
+    for source in sources:
+        text = source.read_text()
+        assert "import django" not in text
+        assert "from django" not in text

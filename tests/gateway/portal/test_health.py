@@ -1,0 +1,134 @@
+"""Liveness, readiness, metrics, the root."""
+
+import socket
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from tests.gateway.service import Reply, Service
+
+from gateway.identity.revocations import revocations
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_gateway_lives_without_asking_anyone(client: Client, configure: Callable[..., None]) -> None:
+    configure()
+    assert client.get("/healthz").json() == {"status": "ok", "service": "gateway"}
+
+
+def test_it_is_ready_when_its_services_are(
+    client: Client, configure: Callable[..., None], serve: Callable[..., Service]
+) -> None:
+    service = serve()
+    configure(services={"things": {"url": service.url, "health": "/up"}, "silent": {"url": "http://127.0.0.1:1"}})
+    reply = client.get("/readyz")
+    assert reply.status_code == 200
+    assert reply.json()["parts"] == {"things": "ok", "silent": "unknown", "sessions": "ok", "revocations": "ok"}
+    assert service.seen[0].target == "/up"
+    service.answer = lambda seen: Reply(503)
+    reply = client.get("/readyz")
+    assert (reply.status_code, reply.json()["status"]) == (503, "not ready")
+    assert reply.json()["parts"]["things"] == "answered 503"
+
+
+def test_it_is_not_ready_while_a_service_is_away(client: Client, configure: Callable[..., None]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    configure(services={"things": {"url": url, "health": "/up"}})
+    reply = client.get("/readyz")
+    assert reply.status_code == 503
+    assert "things" in reply.json()["parts"]["things"]
+
+
+def test_stale_revocations_and_unreadable_sessions_show(client: Client, configure: Callable[..., None]) -> None:
+    configure()
+    revocations().away = True
+
+    def refuse(*args: Any) -> Any:
+        from django.db import OperationalError
+
+        raise OperationalError("away")
+
+    with connection.execute_wrapper(refuse):
+        reply = client.get("/readyz")
+    assert reply.status_code == 503
+    assert reply.json()["parts"] == {"sessions": "away", "revocations": "stale"}
+
+
+def metric(client: Client, line: str) -> float:
+    text = client.get("/metrics").content.decode()
+    return next((float(each.rpartition(" ")[2]) for each in text.splitlines() if each.startswith(line)), 0.0)
+
+
+def test_requests_are_counted_under_their_route(
+    client: Client, configure: Callable[..., None], serve: Callable[..., Service]
+) -> None:
+    configure(
+        services={"things": {"url": serve().url}},
+        routes=[{"path": "/api/counted/{id}", "methods": ["GET"], "service": "things", "allow": "public"}],
+    )
+    line = 'gateway_requests_total{method="GET",route="/api/counted/{id}",status="200"}'
+    before = metric(client, line)
+    for number in range(3):
+        client.get(f"/api/counted/{number}")
+    assert metric(client, line) == before + 3
+
+
+def test_a_client_cannot_make_up_labels(client: Client, configure: Callable[..., None]) -> None:
+    configure()
+    for number in range(3):
+        client.generic(f"M{number}", f"/nothing/{number}")
+    text = client.get("/metrics").content.decode()
+    assert "nothing" not in text
+    assert "M1" not in text
+    assert metric(client, 'gateway_requests_total{method="other",route="none",status="404"}') >= 3
+
+
+def test_metrics_are_for_the_networks_that_may_ask(
+    client: Client, configure: Callable[..., None], settings: Any
+) -> None:
+    configure()
+    assert client.get("/metrics", REMOTE_ADDR="203.0.113.9").status_code == 403
+    settings.METRICS_NETWORKS = (ip_network("203.0.113.0/24"),)
+    assert client.get("/metrics", REMOTE_ADDR="203.0.113.9").status_code == 200
+    assert client.get("/metrics", REMOTE_ADDR="").status_code == 403
+
+
+def test_the_metrics_of_all_workers_are_one_answer(
+    client: Client, configure: Callable[..., None], settings: Any, tmp_path: Path
+) -> None:
+    import subprocess
+    import sys
+
+    configure()
+    count = "from prometheus_client import Counter; Counter('gateway_requests', 'x').inc()"
+    for _ in range(2):
+        subprocess.run(
+            [sys.executable, "-c", count], env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}, check=True, timeout=30
+        )
+    settings.METRICS_DIRECTORY = str(tmp_path)
+    assert metric(client, "gateway_requests_total") == 2
+
+
+def test_the_root_lists_the_entrances(
+    client: Client, configure: Callable[..., None], serve: Callable[..., Service]
+) -> None:
+    route = {"methods": ["GET"], "service": "things", "allow": "public"}
+    configure(
+        services={"things": {"url": serve().url}},
+        routes=[{"path": "/api/things"} | route, {"path": "/api/things/{id}"} | route],
+    )
+    links = client.get("/").json()
+    assert links == {
+        "docs": "http://testserver/docs",
+        "redoc": "http://testserver/redoc",
+        "openapi": "http://testserver/openapi.json",
+        "things": "http://testserver/api/things",
+    }
+    page = client.get("/", headers={"Accept": "text/html"}).content.decode()
+    assert 'href="http://testserver/api/things"' in page

@@ -1,0 +1,175 @@
+"""The merged OpenAPI document."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+from tests.gateway.service import Reply, Seen, Service
+
+from gateway import configuration
+from gateway.portal import openapi
+
+pytestmark = pytest.mark.django_db
+
+
+def document(**schemas: Any) -> dict[str, Any]:
+    """Return a service's document: things, and something internal."""
+    thing = {"$ref": "#/components/schemas/Thing"}
+    ok = {"200": {"content": {"application/json": {"schema": thing}}}}
+    return {
+        "openapi": "3.0.3",
+        "info": {"title": "Things", "version": "1"},
+        "paths": {
+            "/api/things": {
+                "get": {"operationId": "list", "responses": ok},
+                "post": {"operationId": "make", "responses": ok},
+            },
+            "/api/things/{thing_id}": {"get": {"operationId": "get", "responses": ok}, "delete": {"responses": {}}},
+            "/internal/secret": {"get": {"operationId": "secret", "responses": ok}},
+        },
+        "components": {
+            "schemas": {"Thing": {"type": "object"}} | schemas,
+            "securitySchemes": {"own": {"type": "http", "scheme": "basic"}},
+        },
+    }
+
+
+def answering(text: bytes) -> Callable[[Seen], Reply]:
+    """Return a service that answers its document."""
+    return lambda seen: Reply(200, text, [("Content-Type", "application/vnd.oai.openapi+json")])
+
+
+ROUTES: list[dict[str, Any]] = [
+    {"path": "/api/things", "methods": ["GET"], "allow": "public"},
+    {"path": "/api/things/{id}", "methods": ["GET"], "allow": ["admin", "clerk"]},
+    {"path": "/api/undocumented", "methods": ["GET"], "allow": "public"},
+]
+
+
+@pytest.fixture
+def things(serve: Callable[..., Service], configure: Callable[..., None]) -> Service:
+    """A documented service."""
+    service = serve(answering(json.dumps(document()).encode()))
+    configure(
+        services={"things": {"url": service.url, "openapi": "/openapi.json"}},
+        routes=[route | {"service": "things"} for route in ROUTES],
+    )
+    return service
+
+
+def test_it_holds_what_is_exposed_and_nothing_else(things: Service, client: Client) -> None:
+    merged = client.get("/openapi.json").json()
+    assert {path: set(operations) for path, operations in merged["paths"].items()} == {
+        "/api/login": {"post"},
+        "/api/token/refresh": {"post"},
+        "/api/logout": {"post"},
+        "/api/things": {"get"},
+        "/api/things/{id}": {"get"},
+    }
+    assert "own" not in merged["components"]["securitySchemes"]
+    assert merged["components"]["schemas"]["Thing"] == {"type": "object"}
+
+
+def test_the_parameter_has_the_route_s_name(things: Service, client: Client) -> None:
+    things.answer = answering(
+        json.dumps(
+            document()
+            | {
+                "paths": {
+                    "/api/things/{thing_id}": {
+                        "parameters": [{"name": "thing_id", "in": "path", "required": True}],
+                        "get": {
+                            "parameters": [
+                                {"name": "thing_id", "in": "path", "required": True},
+                                {"name": "q", "in": "query"},
+                            ],
+                            "responses": {},
+                        },
+                    }
+                }
+            }
+        ).encode()
+    )
+    operation = client.get("/openapi.json").json()["paths"]["/api/things/{id}"]["get"]
+    assert [parameter["name"] for parameter in operation["parameters"]] == ["id", "q"]
+
+
+def test_each_operation_says_who_may(things: Service, client: Client) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    assert paths["/api/things"]["get"]["security"] == []
+    assert paths["/api/things/{id}"]["get"]["security"] == [{"gatehouse": []}]
+    assert "admin, clerk" in paths["/api/things/{id}"]["get"]["description"]
+    assert paths["/api/login"]["post"]["security"] == []
+    assert paths["/api/logout"]["post"]["security"] == [{"gatehouse": []}]
+
+
+def test_authorize_signs_in_at_the_gateway(things: Service, client: Client) -> None:
+    scheme = client.get("/openapi.json").json()["components"]["securitySchemes"]["gatehouse"]
+    assert scheme["flows"]["password"]["tokenUrl"] == "/api/login"
+
+
+def test_components_of_one_name_stay_apart_where_they_differ() -> None:
+    same, other = document(Problem={"type": "object"}), document(Problem={"type": "object"}, Thing={"type": "string"})
+    routes = [
+        {"path": "/api/things", "methods": ["GET"], "service": "one", "allow": "public"},
+        {"path": "/api/things/{id}", "methods": ["GET"], "service": "two-b", "allow": "public"},
+    ]
+    config = configuration.current().model_validate(
+        {"version": 1, "services": {name: {"url": "http://127.0.0.1:1"} for name in ("one", "two-b")}, "routes": routes}
+    )
+    own = {"openapi": "3.0.3", "info": {}, "paths": {}}
+    merged = openapi.merge(config, own, {"one": same, "two-b": other})
+    schemas = merged["components"]["schemas"]
+    assert schemas == {"Thing": {"type": "object"}, "TwoBThing": {"type": "string"}, "Problem": {"type": "object"}}
+
+    def used(path: str) -> str:
+        schema = merged["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        return str(schema["$ref"]).rpartition("/")[2]
+
+    assert (used("/api/things"), used("/api/things/{id}")) == ("Thing", "TwoBThing")
+
+
+def test_a_service_that_is_away_keeps_its_last_document(
+    things: Service, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openapi, "FRESH", 0)
+    first = client.get("/openapi.json").json()
+    things.stop()
+    things.server.socket.close()
+    assert client.get("/openapi.json").json() == first
+    things.stop = lambda: None  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("answer", [Reply(500), Reply(200, b"{no json"), Reply(200, b"[]")])
+def test_without_a_document_the_rest_is_there(
+    things: Service, client: Client, answer: Reply, caplog: pytest.LogCaptureFixture
+) -> None:
+    things.answer = lambda seen: answer
+    merged = client.get("/openapi.json")
+    assert merged.status_code == 200
+    assert "/api/login" in merged.json()["paths"]
+    assert "/api/things" not in merged.json()["paths"]
+    assert "things" in caplog.text
+
+
+def test_a_document_is_asked_for_once_in_a_while(things: Service, client: Client) -> None:
+    for _ in range(3):
+        client.get("/openapi.json")
+    assert len(things.seen) == 1
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_the_pages_load_nothing_from_elsewhere(things: Service, client: Client, path: str) -> None:
+    import re
+
+    page = client.get(path).content.decode()
+    assert "/openapi.json" in page
+    sources = [source for source in re.findall(r'(?:src|href)="([^"]+)"', page) if not source.startswith("data:")]
+    assert sources
+    assert all(source.startswith("/") for source in sources), sources
+    for source in sources:
+        reply = client.get(source)
+        assert reply.status_code == 200, source
+        reply.close()

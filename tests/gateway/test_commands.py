@@ -1,0 +1,96 @@
+"""`manage.py check`, `routes`, `runserver`."""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.core.management.base import SystemCheckError
+
+from gateway import configuration
+
+PROJECT = Path(__file__).resolve().parents[2] / "gateway_project"
+
+FAULTY = """\
+version: 1
+colour: red
+services:
+  users: {url: ftp://x}
+routes:
+  - {path: /api/x, service: orders, allow: public}
+"""
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, settings: Any) -> Path:
+    """A gateway.yaml with three faults."""
+    path = tmp_path / "faulty.yaml"
+    path.write_text(FAULTY)
+    settings.GATEWAY_CONFIG = path
+    configuration.current.cache_clear()
+    return path
+
+
+def test_check_reports_every_fault_of_gateway_yaml(faulty: Path) -> None:
+    with pytest.raises(SystemCheckError) as failed:
+        call_command("check")
+    said = str(failed.value)
+    for place in ("faulty.yaml:2:1", "faulty.yaml:4:16", "faulty.yaml:6:"):
+        assert place in said
+    assert said.count("gateway.E001") == 3
+
+
+def test_check_finds_nothing_in_the_gateway_yaml_that_is_shipped() -> None:
+    out = StringIO()
+    call_command("check", stdout=out)
+    assert "no issues" in out.getvalue()
+
+
+def test_routes_prints_the_table() -> None:
+    out = StringIO()
+    call_command("routes", stdout=out)
+    lines = out.getvalue().splitlines()
+    assert lines[0].split() == ["PATH", "METHODS", "SERVICE", "ALLOW", "LIMIT", "TIMEOUT", "BODY"]
+    row = next(line for line in lines if line.startswith("/api/orders "))
+    assert row.split() == ["/api/orders", "GET,POST", "orders", "authenticated", "120/minute", "10s", "1,048,576"]
+
+
+def test_routes_of_a_faulty_gateway_yaml_says_what_is_wrong(faulty: Path) -> None:
+    with pytest.raises(CommandError, match="colour"):
+        call_command("routes", stdout=StringIO())
+
+
+def test_runserver_judges_the_path_as_it_was_sent(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    environ = os.environ | {"GATEHOUSE_VAR": str(tmp_path), "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "manage.py", "runserver", "--noreload", str(port)]
+    subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=PROJECT, env=environ, check=True)
+    with subprocess.Popen(
+        command, cwd=PROJECT, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as run:
+        try:
+            deadline = time.monotonic() + 20
+            while True:
+                try:
+                    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+                    connection.request("GET", "/api/orders%2F1")
+                    reply = connection.getresponse()
+                    break
+                except ConnectionRefusedError:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+            problem = json.loads(reply.read())
+            connection.close()
+        finally:
+            run.terminate()
+    assert reply.status == 400, problem
+    assert "encoded slashes" in problem["detail"]

@@ -1,0 +1,55 @@
+"""Counts that the workers share."""
+
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from gateway import counters
+from gateway.config import RateLimit
+
+LIMIT = RateLimit(count=100, seconds=3600)
+
+
+def admitted(path: Path, times: int) -> int:
+    """Count so many requests and return how many were admitted."""
+    counts = counters.Counters(path)
+    return sum(counts.admit("key", LIMIT).admitted for _ in range(times))
+
+
+def test_processes_share_a_limit_exactly(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(4) as pool:
+        assert sum(pool.map(admitted, [tmp_path / "counts"] * 4, [60] * 4)) == 100
+
+
+def test_threads_share_a_limit_exactly(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    counts = counters.Counters(tmp_path / "counts")
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(lambda _: counts.admit("key", LIMIT).admitted, range(300))) == 100
+
+
+def test_a_worker_that_starts_anew_finds_the_counts(tmp_path: Path) -> None:
+    assert admitted(tmp_path / "counts", 100) == 100
+    assert admitted(tmp_path / "counts", 1) == 0
+
+
+def test_keys_do_not_count_for_each_other(tmp_path: Path) -> None:
+    counts = counters.Counters(tmp_path / "counts")
+    one = RateLimit(count=1, seconds=3600)
+    assert [counts.admit(f"key {number}", one).admitted for number in range(500)] == [True] * 500
+    assert [counts.admit(f"key {number}", one).admitted for number in range(500)] == [False] * 500
+
+
+def test_where_room_is_short_the_count_that_is_due_first_gives_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counters, "SETS", 1)
+    counts = counters.Counters(tmp_path / "counts")
+    one = RateLimit(count=1, seconds=3600)
+    for number in range(counters.WAYS):
+        assert counts.admit(f"key {number}", one, now=1000.0 + number).admitted
+    assert counts.admit("another", one, now=2000.0).admitted
+    assert not counts.admit("key 1", one, now=2000.0).admitted
+    assert counts.admit("key 0", one, now=2000.0).admitted

@@ -1,0 +1,68 @@
+"""Settings from the environment."""
+
+from ipaddress import ip_network
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from gateway_project import environment
+
+SECRET = "a-secret-of-one's-own-that-nobody-else-knows"
+
+
+def test_the_defaults_are_safe_for_one_machine() -> None:
+    env = environment.read()
+    assert env.gateway_bind == "127.0.0.1"
+    assert env.trusted_proxies == ()
+    assert env.gateway_allowed_hosts == ("localhost", "127.0.0.1", "[::1]")
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUSTED_PROXIES", "10.0.0.0/8, ::1/128,")
+    monkeypatch.setenv("GATEWAY_ALLOWED_HOSTS", "api.example.org,.example.com")
+    env = environment.read()
+    assert env.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
+    assert env.gateway_allowed_hosts == ("api.example.org", ".example.com")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GATEHOUSE_ENV", "staging"),
+        ("GATEWAY_PORT", "0"),
+        ("GATEWAY_PORT", "http"),
+        ("GATEWAY_WORKERS", "0"),
+        ("LOG_LEVEL", "loud"),
+        ("ACCESS_TOKEN_TTL", "-1"),
+        ("REFRESH_TOKEN_TTL", "5"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("METRICS_NETWORKS", "everyone"),
+        ("GATEWAY_ALLOWED_HOSTS", ","),
+    ],
+)
+def test_a_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ImproperlyConfigured, match=name):
+        environment.read()
+
+
+def test_every_bad_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_PORT", "x")
+    monkeypatch.setenv("LOG_LEVEL", "x")
+    with pytest.raises(ImproperlyConfigured, match=r"LOG_LEVEL.*GATEWAY_PORT"):
+        environment.read()
+
+
+def test_production_wants_a_secret_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEHOUSE_ENV", "production")
+    with pytest.raises(ImproperlyConfigured, match="GATEWAY_SECRET_KEY"):
+        environment.read()
+    monkeypatch.setenv("GATEWAY_SECRET_KEY", SECRET)
+    assert environment.read().gateway_secret_key == SECRET
+
+
+def test_a_secret_that_is_too_short_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_SECRET_KEY", "hunter2")
+    with pytest.raises(ImproperlyConfigured, match="GATEWAY_SECRET_KEY") as refused:
+        environment.read()
+    assert "hunter2" not in str(refused.value)
