@@ -154,7 +154,7 @@ class UsersView(AdminsView):
     @extend_schema(operation_id="users_list", parameters=[UsersFilter], responses=UserOut(many=True))
     def get(self, request: Request) -> Response:
         """List the users, newest first."""
-        wanted = UsersFilter(data=request.query_params)
+        wanted = UsersFilter(data=request.query_params.dict())
         wanted.is_valid(raise_exception=True)
         pages = self.pagination_class()
         page = pages.paginate_queryset(selectors.users(**wanted.validated_data), request, view=self)

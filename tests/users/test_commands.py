@@ -1,0 +1,69 @@
+import pytest
+
+from users import journal
+from users.models import User
+
+from .conftest import stored
+
+SECRET = {"GATEHOUSE_ENV": "production", "USERS_SECRET_KEY": "x" * 50}
+
+
+def users() -> dict[str, str]:
+    journal.catch_up()
+    return dict(User.objects.order_by("id").values_list("username", "user_type"))
+
+
+def test_demo_users_are_made_once(manage, state):
+    first, second = manage("demo_users"), manage("demo_users")
+    assert first.returncode == second.returncode == 0, first.stderr
+    assert "Made the demo users" in first.stdout
+    assert "There are users already" in second.stdout
+    assert users() == {"admin": "admin", "user": "default"}
+    admin, user = User.objects.order_by("id")
+    assert admin.check_password("a")
+    assert user.check_password("u")
+    assert (admin.email, user.email) == ("admin@example.com", "user@example.com")
+
+
+def test_no_demo_users_are_made_in_production_but_a_superuser_can_be(manage, record):
+    refused = manage("demo_users", **SECRET)
+    assert refused.returncode == 0
+    assert "no demo users" in refused.stdout
+    assert users() == {}
+    arguments = ("createsuperuser", "--noinput", "--username", "boss", "--email", "boss@example.com")
+    made = manage(*arguments, DJANGO_SUPERUSER_PASSWORD="correct horse 1", **SECRET)
+    assert made.returncode == 0, made.stderr
+    assert users() == {"boss": "admin"}
+    assert User.objects.get().check_password("correct horse 1")
+    assert len(stored(record)) == 1
+    again = manage(*arguments, DJANGO_SUPERUSER_PASSWORD="correct horse 1", **SECRET)
+    assert again.returncode == 1
+    assert "A user of this name exists already." in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+def test_production_does_not_start_with_the_default_secret(manage):
+    refused = manage("check", GATEHOUSE_ENV="production")
+    assert refused.returncode != 0
+    assert "USERS_SECRET_KEY: expected a secret of your own" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "demo_users"])
+def test_a_record_that_cannot_be_read_ends_a_start_with_file_and_line(make, manage, record, command):
+    make("eva")
+    record.write_text(record.read_text() + "nonsense\n")
+    refused = manage(command)
+    assert refused.returncode == 1
+    assert f"{record}:2: expected JSON" in refused.stderr
+
+
+def test_check_makes_the_index_of_a_fresh_start(manage, state):
+    for path in state.iterdir():
+        path.unlink()
+    done = manage("check")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (state / "index.sqlite3").exists()
+
+
+def test_the_migrations_are_those_of_the_models(manage):
+    assert manage("makemigrations", "--check", "--dry-run").returncode == 0

@@ -1,0 +1,44 @@
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from users_project import environment
+
+
+def test_the_defaults_are_good(monkeypatch):
+    for name in environment.Environment.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    env = environment.read()
+    assert (env.users_bind, env.users_port, env.users_workers) == ("127.0.0.1", 8002, 2)
+    assert env.jwks_url == "http://127.0.0.1:8001/.well-known/jwks.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("USERS_PORT", "x"),
+        ("USERS_PORT", "70000"),
+        ("USERS_WORKERS", "0"),
+        ("USERS_SECRET_KEY", "short"),
+        ("JWKS_URL", "ftp://x"),
+        ("GATEHOUSE_ENV", "test"),
+        ("LOG_LEVEL", "loud"),
+        ("ARGON2_MEMORY_KIB", "4"),
+        ("ARGON2_TIME", "0"),
+        ("ARGON2_PARALLELISM", "x"),
+    ],
+)
+def test_a_bad_value_is_an_error_that_names_the_variable(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ImproperlyConfigured, match=name):
+        environment.read()
+
+
+def test_lanes_need_memory(monkeypatch):
+    monkeypatch.setenv("ARGON2_MEMORY_KIB", "8")
+    monkeypatch.setenv("ARGON2_PARALLELISM", "2")
+    with pytest.raises(ImproperlyConfigured, match="ARGON2_MEMORY_KIB: expected at least 8 for each"):
+        environment.read()
+
+
+def test_every_setting_is_described():
+    assert all(field.description for field in environment.Environment.model_fields.values())

@@ -1,0 +1,198 @@
+import time
+from statistics import median
+
+import pytest
+from django.contrib.auth.hashers import check_password
+
+from users import selectors, services
+from users.models import User
+from users.problems import Conflict
+
+from .conftest import PASSWORD
+from .test_api import assert_problem
+
+CREDENTIALS = "/internal/credentials"
+ENDS = "/internal/session-ends"
+
+
+@pytest.mark.parametrize("username", ["eva", "EVA"])
+def test_the_right_password_gets_the_account(as_gateway, make, username):
+    user = make("eva", user_type="admin")
+    response = as_gateway("POST", CREDENTIALS, {"username": username, "password": PASSWORD})
+    assert (response.status_code, response.json()) == (
+        200,
+        {"id": user.pk, "username": "eva", "role": "admin", "session_epoch": 0},
+    )
+
+
+@pytest.mark.parametrize(
+    ("username", "password"),
+    [
+        ("eva", "wrong"),
+        ("nobody", PASSWORD),
+        ("inactive", PASSWORD),
+        ("unusable", PASSWORD),
+        ("eva", PASSWORD + "x" * 200),
+        ("eva", PASSWORD + " "),
+        (" eva", PASSWORD),
+        ("x" * 5000, PASSWORD),
+        ("\u212ava", PASSWORD),
+    ],
+)
+def test_whatever_is_wrong_is_the_same_401(as_gateway, make, username, password):
+    make("eva")
+    make("Kva")
+    make("inactive", is_active=False)
+    User.objects.create(username="unusable", email="u@example.com", password="!")
+    response = as_gateway("POST", CREDENTIALS, {"username": username, "password": password})
+    assert_problem(response, 401)
+    assert response.json()["detail"] == "Wrong username or password."
+
+
+@pytest.mark.parametrize(
+    ("body", "errors"),
+    [
+        ({"username": "eva"}, {"password": "This field is required"}),
+        ({"username": 5, "password": "x"}, {"username": "Expected a string"}),
+        ({"username": "eva", "password": "\ud800"}, {"password": ""}),
+        ({"username": "eva", "password": "x", "otp": "1"}, {"otp": "Unknown field"}),
+    ],
+)
+def test_bad_credentials_bodies_are_400(as_gateway, make, body, errors):
+    make("eva")
+    assert_problem(as_gateway("POST", CREDENTIALS, body), 400, **errors)
+
+
+def test_whatever_is_wrong_takes_the_same_time(make, settings):
+    """With hashes that take long enough to be told from all else; medians, so that a slow moment does not matter."""
+    settings.ARGON2 = {"memory_kib": 8192, "time": 2, "parallelism": 1}
+    make("eva")
+    make("inactive", is_active=False)
+    cases = {
+        "password": ("eva", "wrong"),
+        "username": ("nobody", "wrong"),
+        "inactive": ("inactive", PASSWORD),
+        "long": ("eva", "x" * 100_000),
+    }
+    times: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(9):
+        for name, (username, password) in cases.items():
+            started = time.perf_counter()
+            assert services.credentials_check(username=username, password=password) is None
+            times[name].append(time.perf_counter() - started)
+    medians = {name: median(values) for name, values in times.items()}
+    assert max(medians.values()) < 2 * min(medians.values()), medians
+
+
+def test_a_login_hashes_again_with_new_parameters_and_ends_no_session(as_gateway, make, settings):
+    make("eva")
+    settings.ARGON2 = {"memory_kib": 16, "time": 1, "parallelism": 1}
+    for _ in range(2):
+        assert as_gateway("POST", CREDENTIALS, {"username": "eva", "password": PASSWORD}).status_code == 200
+    after = User.objects.get()
+    assert "m=16," in after.password
+    assert check_password(PASSWORD, after.password)
+    assert (after.session_epoch, after.sessions_ended_seq) == (0, 0)
+
+
+def test_a_hash_that_cannot_be_made_again_refuses_no_login(as_gateway, make, settings, monkeypatch, caplog):
+    from users import journal
+    from users.record import StorageFull
+
+    make("eva")
+    before = User.objects.get().password
+
+    def full() -> None:
+        raise StorageFull
+
+    settings.ARGON2 = {"memory_kib": 16, "time": 1, "parallelism": 1}
+    monkeypatch.setattr(journal, "writing", full)
+    assert as_gateway("POST", CREDENTIALS, {"username": "eva", "password": PASSWORD}).status_code == 200
+    assert User.objects.get().password == before
+    assert "stays as it is" in caplog.text
+
+
+def test_a_hash_changed_meanwhile_is_not_made_again(make):
+    user = make("eva")
+    services.user_update(user_id=user.pk, actor=0, password="another horse 2")
+    services.rehash(user, PASSWORD)
+    assert check_password("another horse 2", User.objects.get().password)
+
+
+def test_a_password_changed_meanwhile_is_a_conflict(make, monkeypatch):
+    user = make("eva")
+    check = services.check_password
+
+    def and_meanwhile(password: str, encoded: str) -> bool:
+        services.user_update(user_id=user.pk, actor=0, password="another horse 2")
+        return check(password, encoded)
+
+    monkeypatch.setattr(services, "check_password", and_meanwhile)
+    with pytest.raises(Conflict):
+        services.password_change(user_id=user.pk, old_password=PASSWORD, new_password="third horse 3", session="s")
+    assert check_password("another horse 2", User.objects.get().password)
+
+
+def test_an_account_is_there_while_its_user_is_active(as_gateway, make, admin):
+    user = make("eva")
+    path = f"/internal/users/{user.pk}"
+    assert as_gateway("GET", path).json() == {"id": user.pk, "username": "eva", "role": "default", "session_epoch": 0}
+    services.user_update(user_id=user.pk, actor=admin.pk, is_active=False)
+    assert_problem(as_gateway("GET", path), 404)
+    services.user_delete(user_id=user.pk, actor=admin.pk)
+    assert_problem(as_gateway("GET", path), 404)
+
+
+def ends(as_gateway, after: str | None = None) -> tuple[list[dict], str]:
+    response = as_gateway("GET", ENDS if after is None else f"{ENDS}?after={after}")
+    assert response.status_code == 200, response.content
+    return response.json()["ends"], response.json()["cursor"]
+
+
+def test_ended_sessions_are_told_in_order_after_a_cursor(as_gateway, make, admin):
+    eva, ada = make("eva"), make("ada")
+    assert ends(as_gateway)[0] == []
+    cursor = ends(as_gateway)[1]
+    services.user_update(user_id=eva.pk, actor=admin.pk, user_type="admin")
+    services.password_change(user_id=ada.pk, old_password=PASSWORD, new_password="another horse 2", session="s-1")
+    first = {"user_id": eva.pk, "session_epoch": 1, "kept_session": None, "deleted": False}
+    second = {"user_id": ada.pk, "session_epoch": 1, "kept_session": "s-1", "deleted": False}
+    assert ends(as_gateway, cursor)[0] == [first, second]
+    cursor = ends(as_gateway, cursor)[1]
+    assert ends(as_gateway, cursor) == ([], cursor)
+    services.user_delete(user_id=eva.pk, actor=admin.pk)
+    third = {"user_id": eva.pk, "session_epoch": 2, "kept_session": None, "deleted": True}
+    assert ends(as_gateway, cursor)[0] == [third]
+    assert ends(as_gateway)[0] == [second, third]
+
+
+def test_ended_sessions_are_told_in_pages(make, admin):
+    for number in range(5):
+        user = make(f"user{number}")
+        services.user_update(user_id=user.pk, actor=admin.pk, is_active=False)
+        if number % 2:
+            services.user_delete(user_id=user.pk, actor=admin.pk)
+    told, cursor = [], ""
+    while page := selectors.session_ends(after=cursor, limit=2).ends:
+        assert len(page) <= 2
+        told += [entry.pk for entry in page]
+        cursor = selectors.session_ends(after=cursor, limit=2).cursor
+    assert told == [2, 3, 4, 5, 6]
+
+
+def test_a_restored_record_is_told_from_the_beginning(as_gateway, make, admin, record):
+    """A cursor of the record before says nothing of this one, whose numbers may be the same for other ends."""
+    user = make("eva")
+    saved = record.read_bytes()
+    services.user_update(user_id=user.pk, actor=admin.pk, is_active=False)
+    cursor = ends(as_gateway)[1]
+    record.write_bytes(saved)
+    services.user_update(user_id=user.pk, actor=admin.pk, user_type="admin")
+    told, later = ends(as_gateway, cursor)
+    assert [(end["user_id"], end["session_epoch"]) for end in told] == [(user.pk, 1)]
+    assert ends(as_gateway, later)[0] == []
+
+
+@pytest.mark.parametrize("after", ["x", "1", "1.2", "a.1.1.1", "g.1.1", "a.-1.1", "a.1." + "9" * 19, "%00", ".١.1"])
+def test_a_cursor_that_no_answer_had_is_400(as_gateway, after):
+    assert_problem(as_gateway("GET", f"{ENDS}?after={after}"), 400, after="Expected a cursor")

@@ -1,0 +1,115 @@
+import pytest
+from django.core import serializers
+from django.core.exceptions import ValidationError
+from django.db import connection
+
+from users.models import BypassError, Deletion, Position, User
+
+from .conftest import stored
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda: User.objects.update(full_name="x"),
+        lambda: User.objects.filter(pk=1).update(is_active=False),
+        lambda: User.objects.all().delete(),
+        lambda: User.objects.bulk_create([User(username="ada")]),
+        lambda: User.objects.bulk_update(list(User.objects.all()), ["email"]),
+        lambda: next(serializers.deserialize("jsonl", serializers.serialize("jsonl", User.objects.all()))).save(),
+    ],
+    ids=["update", "update of some", "delete", "bulk_create", "bulk_update", "loaddata"],
+)
+def test_what_would_write_the_index_alone_is_refused(make, record, write):
+    make("eva")
+    before, rows = record.read_bytes(), list(User.objects.values())
+    with pytest.raises(BypassError, match=r"users\.jsonl"):
+        write()
+    assert record.read_bytes() == before
+    assert list(User.objects.values()) == rows
+
+
+def test_saving_and_deleting_go_through_the_record(make, record):
+    user = make("eva")
+    user.full_name = "Eva"
+    user.save()
+    assert stored(record)[-1]["fields"]["full_name"] == "Eva"
+    assert user.delete() == (1, {"users.User": 1})
+    assert stored(record)[-1]["model"] == "users.deletion"
+    assert not User.objects.exists()
+
+
+def test_creating_by_the_manager_writes_the_record_and_takes_no_id_twice(record):
+    user = User.objects.create(username="eva", email="eva@example.com", password="!")
+    assert [line["pk"] for line in stored(record)] == [user.pk]
+    with pytest.raises(ValueError, match="exists already"):
+        User.objects.create(pk=user.pk, username="ada", email="ada@example.com", password="!")
+
+
+def test_saving_some_fields_keeps_what_others_changed_meanwhile(make):
+    user = make("eva")
+    other = User.objects.get()
+    other.full_name = "Eva"
+    other.save()
+    user.email = "new@example.com"
+    user.save(update_fields=["email"])
+    assert (User.objects.get().full_name, User.objects.get().email) == ("Eva", "new@example.com")
+
+
+def test_a_password_set_in_a_shell_ends_sessions_and_an_upgraded_hash_does_not(make, settings):
+    user = make("eva")
+    user.set_password("another horse 2")
+    user.save()
+    assert User.objects.get().session_epoch == 1
+    settings.ARGON2 = {"memory_kib": 16, "time": 1, "parallelism": 1}
+    before = User.objects.get().password
+    assert User.objects.get().check_password("another horse 2")
+    assert "m=16," in User.objects.get().password != before
+    assert User.objects.get().session_epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("username", "found"), [("eva", True), ("EVA", True), ("ev", False), ("\u212ava", False), ("", False)]
+)
+def test_a_name_is_found_in_any_case(make, username, found):
+    make("Eva")
+    make("Kva")
+    assert User.objects.named(username).exists() is found
+    assert User.objects.with_email(f"{username}@EXAMPLE.com").exists() is found
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [(lambda: User.objects.named("eva"), "username"), (lambda: User.objects.with_email("e"), "email")],
+)
+def test_lookups_walk_the_unique_indexes(query, name):
+    assert f"USING INDEX users_{name}" in query().explain()
+
+
+@pytest.mark.parametrize(
+    ("user_type", "active", "may"), [("admin", True, True), ("admin", False, False), ("default", True, False)]
+)
+def test_only_an_active_admin_may_use_the_admin(user_type, active, may):
+    user = User(username="eva", user_type=user_type, is_active=active)
+    assert user.is_staff is user.has_perm("users.add_user") is user.has_module_perms("users") is may
+    assert str(user) == "eva"
+
+
+def test_a_name_with_control_characters_is_refused_whoever_saves_it(make, record):
+    user = make("eva")
+    before = record.read_bytes()
+    user.full_name = "a\nb"
+    with pytest.raises(ValidationError, match=r"U\+000A"):
+        user.save()
+    assert record.read_bytes() == before
+
+
+def test_rows_say_what_they_are():
+    assert str(Deletion(user_id=3)) == "deletion of user 3"
+    assert str(Position(lines=2, offset=9)) == "2 lines, 9 bytes"
+
+
+def test_the_index_does_not_wait_for_the_disk_and_readers_not_for_writers():
+    with connection.cursor() as cursor:
+        found = [cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+    assert found == ["wal", 1]

@@ -1,0 +1,255 @@
+"""What holds when several real processes write at once, and when they are killed while they do."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+
+import pytest
+import requests
+
+from users import journal
+from users.models import User
+
+from .conftest import CHEAP_HASHES, PASSWORD, PROJECT, environment, stored
+
+DEADLINE = 30.0
+
+CREATE_AT_ONCE = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from django.db import connection
+from users.problems import Conflict
+
+process = int(sys.argv[1])
+own = [f"own-{process}-{number}" for number in range(95)]
+shared = [f"shared-{number}" for number in range(20)] * 4
+journal.open_record()
+print("ready", flush=True)
+sys.stdin.readline()
+
+def create(name):
+    try:
+        services.user_create(username=name, email=f"{name}@example.com", password="p")
+        return name
+    except Conflict:
+        return ""
+
+def create_all(names):
+    try:
+        return [create(name) for name in names]
+    finally:
+        connection.close()
+
+work = [own[thread::4] + shared[thread * 20:thread * 20 + 20] for thread in range(4)]
+with ThreadPoolExecutor(4) as threads:
+    made = [name for names in threads.map(create_all, work) for name in names if name]
+print(" ".join(made))
+"""
+
+
+def test_400_users_made_at_once_are_each_there_exactly_once(state, record):
+    """16 threads in 4 processes; 20 of the names are wanted by every thread."""
+    setup = "import django; django.setup()\nfrom users import journal, services\n"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", setup + CREATE_AT_ONCE, str(number)],
+            cwd=PROJECT,
+            env=environment(state, DJANGO_SETTINGS_MODULE="users_project.settings"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(4)
+    ]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    made = [name for process in processes for name in process.communicate(timeout=120)[0].split()]
+    assert [process.returncode for process in processes] == [0] * 4
+    names = {f"own-{process}-{number}" for process in range(4) for number in range(95)}
+    names |= {f"shared-{number}" for number in range(20)}
+    assert len(names) == 400
+    assert Counter(made) == Counter(names)
+    lines = stored(record)
+    assert Counter(line["fields"]["username"] for line in lines) == Counter(names)
+    assert sorted(line["pk"] for line in lines) == list(range(1, 401))
+    journal.catch_up()
+    rows = list(User.objects.values())
+    assert {row["username"] for row in rows} == names
+    for path in state.glob("index.sqlite3*"):
+        path.unlink()
+    journal.catch_up()
+    assert list(User.objects.values()) == rows
+
+
+def free_port() -> int:
+    """Return a port of this test's range that nobody listens on."""
+    for port in range(18210, 18300):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+    raise RuntimeError("no free port")
+
+
+class Service:
+    """The users service under gunicorn, as it is deployed, in a process group of its own."""
+
+    def __init__(self, state: Path, issuer, port: int) -> None:
+        self.issuer = issuer
+        self.url = f"http://127.0.0.1:{port}"
+        variables = {"USERS_PORT": str(port), "JWKS_URL": issuer.url, "USERS_WORKERS": "2"}
+        self.log = (state.parent / "gunicorn.log").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "users_project.wsgi"],
+            cwd=PROJECT,
+            env=environment(state, **(CHEAP_HASHES | variables)),
+            stdout=self.log,
+            stderr=self.log,
+            start_new_session=True,
+        )
+
+    def request(self, session: requests.Session, method: str, path: str, **body: object) -> requests.Response:
+        passport = self.issuer.passport(1, audience="users", role="admin")
+        headers = {"Authorization": f"Bearer {passport}", "Request-User-Id": "1"}
+        return session.request(method, self.url + path, json=body or None, headers=headers, timeout=10)
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + DEADLINE
+        with requests.Session() as session:
+            while True:
+                try:
+                    if session.get(f"{self.url}/healthz", timeout=2).status_code == 200:
+                        return
+                except requests.RequestException:
+                    assert self.process.poll() is None
+                    assert time.monotonic() < deadline
+                    time.sleep(0.02)
+
+    def end(self, number: signal.Signals) -> None:
+        """Send the signal, to all of the group where it is SIGKILL, and wait until none of it is left."""
+        if number == signal.SIGKILL:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
+        self.process.wait(DEADLINE)
+        self.log.close()
+        deadline = time.monotonic() + DEADLINE
+        while group_lives(self.process.pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@contextmanager
+def serving(state: Path, issuer, port: int) -> Iterator[Service]:
+    service = Service(state, issuer, port)
+    try:
+        service.wait_until_ready()
+        yield service
+    finally:
+        if service.process.poll() is None:
+            service.end(signal.SIGKILL)
+
+
+def create_until(service: Service, stop: Event, prefix: str, acknowledged: list[str], asked: list[str]) -> None:
+    with requests.Session() as session:
+        number = 0
+        while not stop.is_set():
+            name = f"{prefix}-{number}"
+            number += 1
+            asked.append(name)
+            try:
+                answer = service.request(
+                    session, "POST", "/api/users", username=name, email=f"{name}@example.com", password=PASSWORD
+                )
+            except requests.RequestException:
+                return
+            assert answer.status_code == 201, answer.text
+            acknowledged.append(name)
+
+
+def listed(service: Service) -> list[str]:
+    names, path = [], "/api/users?limit=200"
+    with requests.Session() as session:
+        while path:
+            answer = service.request(session, "GET", path)
+            assert answer.status_code == 200, answer.text
+            names += [user["username"] for user in answer.json()["results"]]
+            path = (answer.json()["next"] or "").removeprefix(service.url)
+    return names
+
+
+@pytest.mark.long
+def test_every_acknowledged_user_is_there_after_kill_9_amid_writes(request, state, record, issuer):
+    """A few rounds in a run of everything, 20 with `-m long`."""
+    rounds = 20 if request.config.getoption("markexpr") == "long" else 3
+    acknowledged: list[str] = []
+    asked: list[str] = []
+    port = free_port()
+    for number in range(rounds):
+        with serving(state, issuer, port) as service, ThreadPoolExecutor(4) as writers:
+            assert set(acknowledged) <= set(listed(service))
+            stop, before = Event(), len(acknowledged)
+            work = [
+                writers.submit(create_until, service, stop, f"r{number}w{writer}", acknowledged, asked)
+                for writer in range(4)
+            ]
+            deadline = time.monotonic() + DEADLINE
+            while len(acknowledged) < before + 15 + number:
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+            service.end(signal.SIGKILL)
+            stop.set()
+            for done in work:
+                done.result(DEADLINE)
+        # Every line but a torn last one is whole, before anything has mended it.
+        lines = record.read_bytes().splitlines(keepends=True)
+        names = [json.loads(line)["fields"]["username"] for line in lines if line.endswith(b"\n")]
+        assert set(acknowledged) <= set(names) <= set(asked)
+        assert max(Counter(names).values()) == 1
+    with serving(state, issuer, port) as service:
+        names = listed(service)
+        assert set(acknowledged) <= set(names) <= set(asked)
+        assert sorted(names) == sorted(line["fields"]["username"] for line in stored(record))
+        service.end(signal.SIGTERM)
+
+
+def test_a_record_that_cannot_be_read_ends_the_start_of_the_service(make, state, record, issuer):
+    make("eva")
+    record.write_text(record.read_text() + "nonsense\n")
+    service = Service(state, issuer, free_port())
+    assert service.process.wait(DEADLINE) != 0
+    service.log.close()
+    assert not group_lives(service.process.pid)
+    log = (state.parent / "gunicorn.log").read_text()
+    assert f"{record}:2: expected JSON" in log
+    assert "argon2id" not in log
+
+
+def test_the_wsgi_application_opens_the_record(make, state, record, monkeypatch):
+    make("eva")
+    for path in state.glob("index.sqlite3*"):
+        path.unlink()
+    from users_project.wsgi import application
+
+    assert callable(application)
+    assert User.objects.count() == 1
