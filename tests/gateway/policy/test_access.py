@@ -36,11 +36,22 @@ def test_the_token_is_what_follows_bearer(headers: list[tuple[str, str]], token:
 @pytest.mark.parametrize(
     "values",
     [
-        ["Bearer"], ["Bearer "], ["bearer\tabc"], ["Bearer a b"], ["Bearer a,b"], ["Bearer =a"], ["Bearer a=b"], ["Bearer ä"],
-        ["Bearer a;b"], ['Bearer "a"'], ["Bearer abc", "Bearer abc"], ["Bearer abc", "Basic dTpw"], ["Bearer abc, Bearer def"],
+        ["Bearer"],
+        ["Bearer "],
+        ["bearer\tabc"],
+        ["Bearer a b"],
+        ["Bearer a,b"],
+        ["Bearer =a"],
+        ["Bearer a=b"],
+        ["Bearer ä"],
+        ["Bearer a;b"],
+        ['Bearer "a"'],
+        ["Bearer abc", "Bearer abc"],
+        ["Bearer abc", "Basic dTpw"],
+        ["Bearer abc, Bearer def"],
         ["Bearer, Bearer abc"],
     ],
-)  # fmt: skip
+)
 def test_a_malformed_bearer_is_an_invalid_token(values: list[str]) -> None:
     with pytest.raises(InvalidToken) as refused:
         bearer([("Authorization", value) for value in values])

@@ -97,7 +97,8 @@ def test_a_client_that_waits_as_long_as_it_is_told_is_admitted(limit: RateLimit,
         if not verdict.admitted:
             assert 0 < verdict.retry_after <= limit.seconds
             assert admit(previous, now + verdict.retry_after, limit).admitted
-            assert not admit(previous, now + verdict.retry_after / 2, limit).admitted or verdict.retry_after < 0.1
+            too_soon = now + verdict.retry_after - 2 * SLACK * limit.seconds / limit.count
+            assert not admit(previous, max(now, too_soon), limit).admitted
         assert (verdict.retry_after == 0) == verdict.admitted
         assert 0 <= verdict.remaining < limit.count
 

@@ -1,0 +1,202 @@
+"""What each key may say, and the fault of each thing that it may not."""
+
+from pathlib import Path
+
+import pytest
+from tests.gateway.config.files import faults, read, route, timeouts
+
+from gateway.config import RateLimit
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "field", "value"),
+    [
+        ("allow", "authenticated", "allow", "authenticated"),
+        ("allow", "[admin, Team_2]", "allow", ("admin", "Team_2")),
+        ("allow", '["yes"]', "allow", ("yes",)),
+        ("rate_limit", "7/second", "rate_limit", RateLimit(7, 1.0)),
+        ("rate_limit", "120/minute", "rate_limit", RateLimit(120, 60.0)),
+        ("rate_limit", "1/hour", "rate_limit", RateLimit(1, 3600.0)),
+        ("rate_limit", "5000/day", "rate_limit", RateLimit(5000, 86400.0)),
+        ("methods", "[HEAD, OPTIONS]", "methods", ("HEAD", "OPTIONS")),
+        ("max_body", "0", "max_body", 0),
+        ("max_body", '"17"', "max_body", 17),
+        ("max_body", "17B", "max_body", 17),
+        ("max_body", "3KB", "max_body", 3000),
+        ("max_body", "3KiB", "max_body", 3072),
+        ("max_body", "100MB", "max_body", 100_000_000),
+        ("max_body", "1GB", "max_body", 10**9),
+        ("max_body", "1GiB", "max_body", 2**30),
+        ("timeouts", "{total: 60m}", "timeouts", timeouts("1000ms", "3600000ms")),
+        ("timeouts", "{connect: 1.5s}", "timeouts", timeouts("1500ms", "10000ms")),
+        ("timeouts", "{connect: 20ms}", "timeouts", timeouts("20ms", "10000ms")),
+        ("browser", "passthrough", "browser", "passthrough"),
+    ],
+)
+def test_a_value_becomes_what_it_means(tmp_path: Path, key: str, written: str, field: str, value: object) -> None:
+    found = getattr(read(tmp_path, route(**{key: written})).routes[0], field)
+    assert found == (pytest.approx(value) if isinstance(value, float) else value)
+
+
+@pytest.mark.parametrize("written", ["10/second", "120/minute", "1000/hour", "5000/day"])
+def test_a_rate_is_shown_as_it_is_written(tmp_path: Path, written: str) -> None:
+    assert str(read(tmp_path, route(rate_limit=written)).routes[0].rate_limit) == written
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://a", "https://a.example", "http://my_service:8002", "http://127.0.0.1:1", "http://[::1]:65535",
+        "http://a/base/path", "http://a:8/v1",
+    ],
+)  # fmt: skip
+def test_an_url_names_where_a_service_is(tmp_path: Path, url: str) -> None:
+    assert read(tmp_path, f"version: 1\nservices: {{a: {{url: '{url}'}}}}\nroutes: []\n").services["a"].url == (url,)
+
+
+def test_a_service_may_have_several_addresses(tmp_path: Path) -> None:
+    service = read(tmp_path, "version: 1\nroutes: []\nservices: {a: {url: ['http://b', 'http://a'], health: /h/}}\n")
+    assert (service.services["a"].url, service.services["a"].health) == (("http://b", "http://a"), "/h/")
+
+
+URL_EXPECTED = (
+    "expected an http or https URL of a host, an optional port and an optional path without a slash at its end, "
+    "such as http://127.0.0.1:8002"
+)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("ftp://a", "'ftp://a'"),
+        ("a:8002", "'a:8002'"),
+        ("http://", "'http://'"),
+        ("http://a/", "'http://a/'"),
+        ("http://a//b", "'http://a//b'"),
+        ("http://a/../b", "'http://a/../b'"),
+        ("http://a/b%20c", "'http://a/b%20c'"),
+        ("http://a?x=1", "'http://a?x=1'"),
+        ("http://a#x", "'http://a#x'"),
+        ("http://a:0", "'http://a:0'"),
+        ("http://a:65536", "'http://a:65536'"),
+        ("http://[::g]", "'http://[::g]'"),
+        ("http://[1:2]", "'http://[1:2]'"),
+        ("http://me:secret@a", "'http://…@a'"),
+        ("http://a b", "'http://a b'"),
+        ("http://a\\nHost: b", "'http://a\\nHost: b'"),
+    ],
+)
+def test_an_url_that_names_more_or_less_is_a_fault(tmp_path: Path, url: str, shown: str) -> None:
+    text = f'version: 1\nservices:\n  a: {{url: "{url}"}}\nroutes: []\n'
+    assert faults(tmp_path, text) == [f"3:12: got {shown}; {URL_EXPECTED}"]
+
+
+def test_each_of_several_addresses_is_checked(tmp_path: Path) -> None:
+    text = "version: 1\nroutes: []\nservices:\n  a:\n    url:\n      - http://a\n      - b\n      - c\n"
+    assert faults(tmp_path, text) == [f"7:9: got 'b'; {URL_EXPECTED}", f"8:9: got 'c'; {URL_EXPECTED}"]
+
+
+DURATION = "a duration such as 250ms, 1s or 2m, more than 0 and at most 60m"
+SIZE = "a size such as 512KiB, 1MiB, 100MB or a number of bytes"
+RATE = "a rate such as 10/second, 120/minute, 1000/hour or 5000/day"
+ALLOW = "public, authenticated, or a list of roles such as [admin]"
+METHODS = "one of GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
+ROLE = "a role: a letter, then letters, digits, - and _"
+ROUTE_KEYS = "one of `path`, `methods`, `service`, `allow`, `rate_limit`, `timeouts`, `max_body`, `browser`"
+YAML_1_1_BOOLEAN = "quotes around it if text is meant: some read it as true or false"
+YAML_1_1_NUMBER = "a plain decimal number, or quotes around it if text is meant"
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "found", "expected"),
+    [
+        ("allow", "Public", "12: got 'Public'", ALLOW),
+        ("allow", "admin", "12: got 'admin'", ALLOW),
+        ("allow", "true", "12: got true", ALLOW),
+        ("allow", "{admin: 1}", "12: got a mapping", ALLOW),
+        ("allow", "[]", "12: got a list", "at least one entry"),
+        ("allow", "[admin, admin]", "12: got a list", "each entry once; admin is there more often"),
+        ("allow", "[admin, public]", "20: got 'public'", "a role; to allow more than roles, write allow: public"),
+        ("allow", "[authenticated]", "13: got 'authenticated'",
+         "a role; to allow more than roles, write allow: authenticated"),
+        ("allow", "[a b]", "13: got 'a b'", ROLE),
+        ("allow", "[[admin]]", "13: got a list", ROLE),
+        ("allow", "[7]", "13: got 7", ROLE),
+        ("allow", "yes", "12: got yes", YAML_1_1_BOOLEAN),
+        ("allow", "[OFF]", "13: got OFF", YAML_1_1_BOOLEAN),
+        ("allow", "~", "12: got nothing", "a value; leave the key out where none is meant"),
+        ("allow", "!!str public", "12: got the tag tag:yaml.org,2002:str", "a value without a tag"),
+        ("methods", "[]", "14: got a list", "at least one entry"),
+        ("methods", "GET", "14: got 'GET'", "a list"),
+        ("methods", "[get]", "15: got 'get'", f"{METHODS}; did you mean GET?"),
+        ("methods", "[GET, TRACE]", "20: got 'TRACE'", METHODS),
+        ("methods", "[CONNECT]", "15: got 'CONNECT'", METHODS),
+        ("methods", "[GET, PUT, GET]", "14: got a list", "each entry once; GET is there more often"),
+        ("methods", "[{GET: 1}]", "15: got a mapping", METHODS),
+        ("rate_limit", "0/minute", "17: got '0/minute'", RATE),
+        ("rate_limit", "1/week", "17: got '1/week'", RATE),
+        ("rate_limit", "120", "17: got 120", RATE),
+        ("rate_limit", "", "16: got nothing", "a value; leave the key out where none is meant"),
+        ("max_body", "1 MiB", "15: got '1 MiB'", SIZE),
+        ("max_body", "1mib", "15: got '1mib'", SIZE),
+        ("max_body", "-1", "15: got -1", SIZE),
+        ("max_body", "1.5", "15: got '1.5'", SIZE),
+        ("max_body", "true", "15: got true", SIZE),
+        ("max_body", "[1]", "15: got a list", SIZE),
+        ("max_body", "010", "15: got 010", YAML_1_1_NUMBER),
+        ("max_body", "0x10", "15: got 0x10", YAML_1_1_NUMBER),
+        ("max_body", "1_000", "15: got 1_000", YAML_1_1_NUMBER),
+        ("max_body", "1:30", "15: got 1:30", YAML_1_1_NUMBER),
+        ("max_body", "9" * 90, "15: got '" + "9" * 79 + "…", SIZE),
+        ("timeouts", "1s", "15: got '1s'", "a mapping"),
+        ("timeouts", "{total: 10}", "23: got 10", DURATION),
+        ("timeouts", "{total: 0s}", "23: got '0s'", DURATION),
+        ("timeouts", "{total: 61m}", "23: got '61m'", DURATION),
+        ("timeouts", "{total: 1h}", "23: got '1h'", DURATION),
+        ("timeouts", "{total: -1s}", "23: got '-1s'", DURATION),
+        ("timeouts", "{totl: 1s}", "16: got 'totl'", "one of `connect`, `total`; did you mean `total`?"),
+        ("browser", "html", "14: got 'html'", "'api' or 'passthrough'"),
+        ("service", "b", "14: got 'b'", "a service that is defined: a"),
+        ("service", "[a]", "14: got a list", "the name of a service"),
+        ("path", "[/x]", "11: got a list", "a path such as /api/users/{id}"),
+        ("path", "x", "11: got 'x'", "a path that starts with /"),
+        ("metods", "[GET]", "5: got 'metods'",
+         f"{ROUTE_KEYS}; did you mean `methods`?"),
+        ("zzz", "1", "5: got 'zzz'", ROUTE_KEYS),
+    ],
+)  # fmt: skip
+def test_a_bad_value_is_one_fault_at_its_place(
+    tmp_path: Path, key: str, written: str, found: str, expected: str
+) -> None:
+    line = {"path": 4, "service": 5, "allow": 6}.get(key, 7)
+    assert faults(tmp_path, route(**{key: written})) == [f"{line}:{found}; expected {expected}"]
+
+
+@pytest.mark.parametrize("version", ["2", "true", "'1'", "1.0", "[1]"])
+def test_only_version_1_of_the_format_is_known(tmp_path: Path, version: str) -> None:
+    (found,) = faults(tmp_path, route().replace("version: 1", f"version: {version}"))
+    assert found.startswith("1:10: got ")
+    assert found.endswith("; expected 1, the only version of the format")
+
+
+@pytest.mark.parametrize("name", ["A", "1a", "a_b", "-a", "a.b", "a" * 64])
+def test_a_services_name_is_checked_at_its_key(tmp_path: Path, name: str) -> None:
+    (found,) = faults(tmp_path, f"version: 1\nroutes: []\nservices:\n  {name}: {{url: http://a}}\n")
+    assert found == (
+        f"4:3: got '{name}'; expected a service's name: a lower-case letter, then lower-case letters, digits and -"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("openapi", "openapi.json"), ("health", "/a//b"), ("health", "/../x"), ("openapi", "/a?b")]
+)
+def test_a_services_own_path_is_checked(tmp_path: Path, key: str, value: str) -> None:
+    (found,) = faults(tmp_path, f"version: 1\nroutes: []\nservices:\n  a:\n    url: http://a\n    {key}: {value}\n")
+    assert found == f"6:{len(key) + 7}: got '{value}'; expected a path of the service's own, such as /openapi.json"
+
+
+@pytest.mark.parametrize("version", ["1", "V1", "v0", "v1.0", "users"])
+def test_a_version_is_checked(tmp_path: Path, version: str) -> None:
+    (found,) = faults(tmp_path, route() + f"versions: {{current: {version}}}\n")
+    assert found.startswith("7:21: got ")
+    assert found.endswith("; expected a version such as v1")
