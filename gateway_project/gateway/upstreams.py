@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator, Sequence
 from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
 from functools import cache
-from http.client import RemoteDisconnected
+from http.client import HTTPResponse, RemoteDisconnected
 from http.cookiejar import DefaultCookiePolicy
 from itertools import count
+from typing import cast
 
 import requests
 import urllib3
@@ -94,7 +95,7 @@ def headers_of(service: str, response: requests.Response) -> list[tuple[str, str
     """Return the answer's headers, those between neighbours left out; raise `UpstreamMalformed`."""
     try:
         # urllib3 logs what it could not parse and goes on; only the parser's own message still knows.
-        parsed = response.raw._original_response.msg  # noqa: SLF001
+        parsed = cast("HTTPResponse", response.raw._original_response).msg  # noqa: SLF001
         if any(isinstance(defect, HeaderDefect) for defect in parsed.defects):
             raise UpstreamMalformed(service)
         return from_upstream(list(response.raw.headers.items()))

@@ -6,3 +6,15 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
 application = get_wsgi_application()
+
+
+def prepare() -> None:
+    """Load gateway.yaml and the keys, made at the first start: what is wrong with them must not wait for a request."""
+    from gateway import configuration  # noqa: PLC0415  # needs Django set up
+    from gateway.identity import keys  # noqa: PLC0415
+
+    configuration.route_table()
+    keys.ring()
+
+
+prepare()

@@ -1,10 +1,12 @@
 """The documents are complete and in step with the code."""
 
+import json
 import re
 import subprocess
 import sys
 
 import pytest
+import yaml
 from tests.system.stack import ROOT
 
 SETTINGS = """
@@ -18,8 +20,6 @@ print(json.dumps({name.upper(): field.description for name, field in environment
 
 def settings_of(project: str) -> dict[str, str]:
     """Return a project's settings and what they mean."""
-    import json
-
     done = subprocess.run(
         [sys.executable, "-c", SETTINGS, str(ROOT / project)], capture_output=True, text=True, check=True
     )
@@ -42,6 +42,19 @@ def test_the_documents_name_no_setting_that_nothing_reads() -> None:
     example = set(re.findall(r"^#? ?([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     table = set(re.findall(r"^\| `([A-Z][A-Z0-9_]*)` \|", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE))
     assert example == table == known
+
+
+def test_compose_publishes_the_gateway_alone_and_sets_what_is_read() -> None:
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    assert compose["networks"]["inside"]["internal"] is True
+    for name, service in compose["services"].items():
+        assert ("ports" in service) == ("public" in service["networks"]) == (name == "gateway")
+        assert service["read_only"] is True
+        read = set(settings_of(f"{name}_project")) | {"USERS_URL", "ORDERS_URL"}
+        assert set(service["environment"]) <= read
+        dockerfile = (ROOT / f"{name}_project" / "Dockerfile").read_text()
+        assert "USER gatehouse" in dockerfile
+        assert "--require-hashes" in dockerfile
 
 
 def test_every_package_is_named_in_the_readme() -> None:
