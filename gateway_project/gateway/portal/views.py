@@ -35,6 +35,14 @@ def wants_page(request: HttpRequest) -> bool:
     return request.get_preferred_type(["application/json", "text/html"]) == "text/html"
 
 
+class Page(BrowsableAPIRenderer):
+    """DRF's browsable API, for paths that are routes of gateway.yaml and not views of their own."""
+
+    def get_breadcrumbs(self, request: Request) -> list[tuple[str, str]]:
+        """Return the way here: the root and the path."""
+        return [("Gatehouse", "/"), (request.path, request.path)]
+
+
 class PageOrJSON(BaseContentNegotiation):
     """A browser gets the browsable API, everyone else what the service answered, whatever they accept."""
 
@@ -44,7 +52,7 @@ class PageOrJSON(BaseContentNegotiation):
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> tuple[BaseRenderer, str]:  # noqa: ANN401
         """Return the renderer and its media type."""
-        renderer: BaseRenderer = BrowsableAPIRenderer() if wants_page(request) else JSONRenderer()
+        renderer: BaseRenderer = Page() if wants_page(request) else JSONRenderer()
         return renderer, str(renderer.media_type)
 
 
@@ -54,7 +62,7 @@ class ProxyView(APIView):
     authentication_classes = ()
     permission_classes = (AllowAny,)
     content_negotiation_class = PageOrJSON
-    renderer_classes = (JSONRenderer, BrowsableAPIRenderer)
+    renderer_classes = (JSONRenderer, Page)
     schema = None
     match: Match | None = None
 
@@ -116,6 +124,14 @@ class ProxyView(APIView):
     def get_view_name(self) -> str:
         """Return the page's heading."""
         return self.match.route.path if self.match else "Gatehouse"
+
+    def get_view_description(self, html: bool = False) -> str:
+        """Return what stands under the heading."""
+        if self.match is None:
+            return ""
+        route = self.match.route
+        allow = route.allow if isinstance(route.allow, str) else ", ".join(route.allow)
+        return f"Service: {route.service}. Allowed: {allow}."
 
 
 def within_limit(route: Route, identity: Identity | None, address: str) -> None:

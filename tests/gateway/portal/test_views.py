@@ -320,6 +320,8 @@ def test_a_browser_sees_the_browsable_api_with_the_service_s_answer(
     assert "<b>book" not in page
     assert 'name="_content"' in page, "the form to POST with"
     assert "btn-danger" in page, "the button to DELETE with"
+    assert "Service: things. Allowed: authenticated." in page
+    assert ">Gatehouse</a>" in page
     assert service.seen[0].header("Accept") == "application/json"
     assert "Accept" in reply["Vary"]
 
