@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any, cast
 
 from django.conf import settings
+from django.http import HttpRequest
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.parsers import FormParser
@@ -68,6 +69,11 @@ class WrongCredentials(Refused):
 
 class OwnView(APIView):
     """An endpoint of the gateway's own, with its own bound on the body."""
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:  # noqa: ANN401  # DRF's signature
+        """Read as UTF-8 alone (RFC 8259, section 8.1): a `charset` could choose a codec of Python's that decompresses."""
+        request.encoding = "utf-8"
+        return super().initialize_request(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # DRF's signature
         """Refuse a body that is too large before anything reads it."""

@@ -1,5 +1,6 @@
 """Login, refresh, logout, the public keys."""
 
+import bz2
 import json
 from typing import Any
 
@@ -69,13 +70,15 @@ def test_wrong_credentials_are_one_and_the_same_401(login: LoginService, client:
         (b'{"username": "user", "password": "secret", "colour": "red"}', "application/json", 400, "colour"),
         (b'{"username": "%s", "password": "x"}' % (b"u" * 151), "application/json", 400, "username"),
         (b"<a/>", "application/xml", 415, None),
+        (bz2.compress(b'{"username": "user", "password": "secret"}'), "application/json; charset=bz2", 400, None),
+        (b"+AHs-", "application/json; charset=utf-7", 400, None),
         (b" " * 65537, "application/json", 413, None),
     ],
 )
 def test_a_bad_login_gets_a_problem(
     login: LoginService, client: Client, body: bytes, kind: str, status: int, field: str | None
 ) -> None:
-    reply = client.post("/api/login", body, kind)
+    reply = client.generic("POST", "/api/login", body, kind)
     assert reply.status_code == status, reply.content
     assert reply["Content-Type"] == "application/problem+json"
     assert field is None or field in reply.json()["errors"]
