@@ -10,8 +10,8 @@ application = get_wsgi_application()
 
 def prepare() -> None:
     """Load gateway.yaml and the keys, made at the first start: what is wrong with them must not wait for a request."""
-    from gateway import configuration  # noqa: PLC0415  # needs Django set up
-    from gateway.identity import keys  # noqa: PLC0415
+    from gateway import configuration  # needs Django set up
+    from gateway.identity import keys
 
     configuration.route_table()
     keys.ring()
