@@ -71,7 +71,7 @@ class OwnView(APIView):
     """An endpoint of the gateway's own, with its own bound on the body."""
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:  # noqa: ANN401  # DRF's signature
-        """Read as UTF-8 alone (RFC 8259, section 8.1): of Python's codecs, a `charset` could choose one that unpacks."""
+        """Read as UTF-8 alone (RFC 8259, section 8.1): a `charset` could name a codec that unpacks."""
         request.encoding = "utf-8"
         return super().initialize_request(request, *args, **kwargs)
 
