@@ -1,6 +1,8 @@
 import pytest
+from django.core.management import call_command
 
 from users import journal
+from users.apps import record_check
 from users.models import User
 
 from .conftest import stored
@@ -67,3 +69,19 @@ def test_check_makes_the_index_of_a_fresh_start(manage, state):
 
 def test_the_migrations_are_those_of_the_models(manage):
     assert manage("makemigrations", "--check", "--dry-run").returncode == 0
+
+
+def test_demo_users_are_made_where_there_are_none(state, capsys):
+    for said in ("Made the demo users", "There are users already"):
+        call_command("demo_users", skip_checks=True)
+        assert said in capsys.readouterr().out
+    assert users() == {"admin": "admin", "user": "default"}
+
+
+def test_the_check_reports_a_record_that_cannot_be_read(make, record):
+    assert record_check(None) == []
+    make("eva")
+    record.write_text("nonsense\n")
+    assert [(error.id, str(error.msg)) for error in record_check(None)] == [
+        ("users.E001", f"{record}:1: expected JSON, got JSONDecodeError")
+    ]

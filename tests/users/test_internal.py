@@ -1,5 +1,4 @@
 import time
-from statistics import median
 
 import pytest
 from django.contrib.auth.hashers import check_password
@@ -64,7 +63,7 @@ def test_bad_credentials_bodies_are_400(as_gateway, make, body, errors):
 
 
 def test_whatever_is_wrong_takes_the_same_time(make, settings):
-    """With hashes that take long enough to be told from all else; medians, so that a slow moment does not matter."""
+    """The processor's time of this thread, most of it for the hash; the least of several, which noise spares."""
     settings.ARGON2 = {"memory_kib": 8192, "time": 2, "parallelism": 1}
     make("eva")
     make("inactive", is_active=False)
@@ -77,11 +76,11 @@ def test_whatever_is_wrong_takes_the_same_time(make, settings):
     times: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(9):
         for name, (username, password) in cases.items():
-            started = time.perf_counter()
+            started = time.thread_time()
             assert services.credentials_check(username=username, password=password) is None
-            times[name].append(time.perf_counter() - started)
-    medians = {name: median(values) for name, values in times.items()}
-    assert max(medians.values()) < 2 * min(medians.values()), medians
+            times[name].append(time.thread_time() - started)
+    least = {name: min(values) for name, values in times.items()}
+    assert max(least.values()) < 1.4 * min(least.values()), least
 
 
 def test_a_login_hashes_again_with_new_parameters_and_ends_no_session(as_gateway, make, settings):

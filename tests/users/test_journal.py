@@ -8,7 +8,8 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import OperationalError, connection, transaction
 
-from users import changes, index, journal, record as records, services
+from users import changes, index, journal, services
+from users import record as records
 from users.models import Deletion, Position, User
 from users.problems import Unavailable
 from users.record import Extent, JournalError, StorageFull
@@ -86,7 +87,7 @@ def test_ids_are_never_used_again(make, admin, record):
 def test_an_exception_in_the_block_writes_nothing(make, record):
     make("eva")
     before = record.read_bytes()
-    with pytest.raises(ZeroDivisionError), journal.writing() as writer:
+    with pytest.raises(ZeroDivisionError), journal.writing() as writer:  # noqa: PT012  # what is tested is the block
         writer.put(User(username="ada", email="ada@example.com", password="!"))
         assert User.objects.count() == 2
         raise ZeroDivisionError
@@ -487,7 +488,7 @@ def test_a_full_index_is_a_full_disk(make, record):
         cursor.execute("PRAGMA page_count")
         pages = cursor.fetchone()[0]
         cursor.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(StorageFull):
+    with pytest.raises(StorageFull):  # noqa: PT012  # at which of them is SQLite's
         for number in range(1000):
             make(f"user{number}")
     connection.close()

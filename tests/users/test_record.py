@@ -86,7 +86,9 @@ try:
 except record.StorageFull:
     sys.exit(7)
 """
-    done = subprocess.run([sys.executable, "-c", source], cwd=PROJECT, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", source], check=False, cwd=PROJECT, capture_output=True, text=True, timeout=30
+    )
     assert done.returncode == 7, done.stderr
     assert path.read_bytes() == b"x" * 99 + b"\n"
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 120
@@ -194,9 +196,9 @@ def test_one_thread_at_a_time_holds_the_lock_and_others_wait_with_a_bound(tmp_pa
 
 def test_one_process_at_a_time_holds_the_lock(tmp_path):
     """`flock` belongs to the open file, so a second lock of the same path stands for another process."""
-    with WriterLock(tmp_path / "lock").held(), pytest.raises(Unavailable):
-        with WriterLock(tmp_path / "lock").held(timeout=0.02):
-            pytest.fail("held twice")
+    other = WriterLock(tmp_path / "lock").held(timeout=0.02)
+    with WriterLock(tmp_path / "lock").held(), pytest.raises(Unavailable), other:
+        pytest.fail("held twice")
 
 
 def test_a_thread_that_holds_the_lock_is_told_so_rather_than_left_waiting(tmp_path):

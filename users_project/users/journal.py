@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 # Lines that later ones have superseded before the record is written anew, if they are more than those that count.
 COMPACT_FROM = 1000
+# Seconds that a start waits for another one's, which may have to read all of a large record.
+START_TIMEOUT = 60.0
 
 
 class Journal:
@@ -48,7 +50,7 @@ class Journal:
         with suppress(PermissionError):  # somebody else's directory, whose permissions are theirs to say
             self.path.parent.chmod(0o700)
         index.leave_replaced_file()
-        with self.lock.held():
+        with self.lock.held(START_TIMEOUT):
             self.bring_up(starting=True)
 
     def catch_up(self) -> None:

@@ -3,9 +3,12 @@
 This file is the same in each service.
 """
 
+from typing import Any
+
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
+from rest_framework.views import APIView
 
 
 class Pages(CursorPagination):
@@ -38,3 +41,11 @@ class Pages(CursorPagination):
             if not (position.isascii() and position.isdigit() and len(position) <= 19):
                 raise invalid
         return cursor
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        """Return what OpenAPI says of `cursor` and `limit`; DRF's does not know the bounds."""
+        limit = {"type": "integer", "minimum": 1, "maximum": self.max_page_size, "default": self.page_size}
+        return [
+            {"name": "cursor", "in": "query", "description": "Where a page begins.", "schema": {"type": "string"}},
+            {"name": "limit", "in": "query", "description": "Entries a page.", "schema": limit},
+        ]

@@ -8,6 +8,7 @@ This file is the same in each service.
 
 import json
 import logging
+import re
 import threading
 import time
 from datetime import timedelta
@@ -40,6 +41,9 @@ KEYS_COOLDOWN = 2
 KEYS_TIMEOUT = 3
 # Bytes. A key is about 250.
 KEYS_MAX_SIZE = 64 * 1024
+
+# A user's id, within 64 bits: views take it for a number.
+USER_ID = re.compile(r"[0-9]{1,18}")
 
 log = logging.getLogger("passports")
 # The gateway is a neighbour: never by way of the proxy that the environment names for the internet.
@@ -149,6 +153,8 @@ class Passport(Token):
         for claim in ("sub", "role"):
             if not isinstance(self.payload.get(claim), str):
                 raise TokenError(f"Token has no {claim}")
+        if self.payload["role"] != "service" and not USER_ID.fullmatch(self.payload["sub"]):
+            raise TokenError("Token has a sub that is no user's id")
 
 
 class PassportUser(TokenUser):

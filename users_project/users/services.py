@@ -113,7 +113,9 @@ def credentials_check(*, username: str, password: str) -> User | None:
 
     A hash that was made with other parameters than those of the settings is made again.
     """
-    user: User | None = User.objects.named(username).first() if len(password) <= MAX_LENGTH else None
+    user: User | None = User.objects.named(username).first()
+    if len(password) > MAX_LENGTH:
+        user = None
     # `!` is what a user without a password has: the time of one hash is spent on it.
     correct, outdated = verify_password(password[:MAX_LENGTH], user.password if user else "!")
     if user is None or not correct or not user.is_active:

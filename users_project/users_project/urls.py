@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 from django.urls import path
-from drf_spectacular.renderers import OpenApiJsonRenderer
+from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiJsonRenderer2
 from drf_spectacular.views import SpectacularAPIView
 
 from users import api, health, internal, problems
@@ -15,7 +15,7 @@ urlpatterns = [
     path("internal/credentials", internal.CredentialsView.as_view()),
     path("internal/users/<int:user_id>", internal.AccountView.as_view()),
     path("internal/session-ends", internal.SessionEndsView.as_view()),
-    path("openapi.json", SpectacularAPIView.as_view(renderer_classes=[OpenApiJsonRenderer])),
+    path("openapi.json", SpectacularAPIView.as_view(renderer_classes=[OpenApiJsonRenderer2, OpenApiJsonRenderer])),
     path("healthz", health.healthz),
     path("admin/", admin.site.urls),
 ]
