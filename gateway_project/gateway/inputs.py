@@ -10,6 +10,10 @@ from rest_framework import serializers
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
+# Of a body's unknown fields: how many are named, and how much of a name. A body of 1 MiB can hold 200,000.
+MAX_NAMED = 10
+MAX_NAME = 50
+
 JSON_TYPES: tuple[tuple[type[serializers.Field[Any, Any, Any, Any]], type, str], ...] = (
     (serializers.CharField, str, "a string"),
     (serializers.BooleanField, bool, "true or false"),
@@ -47,7 +51,8 @@ class StrictSerializer(serializers.Serializer[Any]):
             return super().to_internal_value(data)
         fields = self.fields
         expected = ", ".join(name for name, field in fields.items() if not field.read_only)
-        errors = {name: [f"Unknown field. Expected one of: {expected}."] for name in data if name not in fields} | {
+        unknown = [presentable(name) for name in data if name not in fields][:MAX_NAMED]
+        errors = {name: [f"Unknown field. Expected one of: {expected}."] for name in unknown} | {
             name: [message]
             for name, value in data.items()
             if name in fields and (message := wrong_type(fields[name], value))
@@ -55,6 +60,13 @@ class StrictSerializer(serializers.Serializer[Any]):
         if errors:
             raise serializers.ValidationError(errors)
         return super().to_internal_value(data)
+
+
+def presentable(name: str) -> str:
+    """Return the name as an answer may repeat it: short, and of characters that can be encoded and seen."""
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name[:MAX_NAME]
+    )
 
 
 def wrong_type(field: "serializers.Field[Any, Any, Any, Any]", value: object) -> str | None:

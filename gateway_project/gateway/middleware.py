@@ -13,6 +13,8 @@ from django.http import HttpRequest, HttpResponse
 from . import logs, problems
 
 access_log = logging.getLogger("access")
+# Of a Content-Length; `int` refuses thousands.
+MAX_DIGITS = 18
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
@@ -30,7 +32,7 @@ class RequestLog:
         try:
             response = self.get_response(request)
             response.headers["X-Request-ID"] = identifier
-            if not response.streaming:
+            if not response.streaming and response.status_code not in {204, 304}:  # RFC 9110, section 8.6
                 response.headers.setdefault("Content-Length", str(len(response.content)))
             access_log.info(
                 "%s %s %d",
@@ -51,7 +53,11 @@ class RequestLog:
 
 
 class BodyLimit:
-    """Refuses a body that is too large (413) or of unknown length (411) before anything reads it."""
+    """Refuses a body that is too large (413) or of unknown length (411) before anything reads it.
+
+    What gets through is read as UTF-8 (RFC 8259, section 8.1), the query too: Python's codecs, which a `charset` could
+    choose, include decompression.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -60,6 +66,10 @@ class BodyLimit:
         """Answer the request, if its body is within `settings.MAX_BODY` bytes."""
         if "Transfer-Encoding" in request.headers:
             return problems.problem(request, 411, "Expected a body with a Content-Length.")
-        if int(request.META.get("CONTENT_LENGTH") or 0) > settings.MAX_BODY:
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if not (length.isascii() and length.isdigit()):  # `int` takes more: signs, underscores, other scripts
+            return problems.problem(request, 400, "Expected a Content-Length that is a number of bytes.")
+        if len(length) > MAX_DIGITS or int(length) > settings.MAX_BODY:
             return problems.problem(request, 413, f"Expected a body of at most {settings.MAX_BODY} bytes.")
+        request.encoding = "utf-8"
         return self.get_response(request)

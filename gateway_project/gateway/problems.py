@@ -21,6 +21,25 @@ from . import logs
 
 MEDIA_TYPE = "application/problem+json"
 Errors = dict[str, list[str]]
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "description": "What went wrong (RFC 9457).",
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string", "format": "uri-reference"},
+        "request_id": {"type": "string"},
+        "origin": {"type": "string", "description": "The service that the problem comes from."},
+        "errors": {
+            "type": "object",
+            "description": "Of a validation: the messages of each field.",
+            "additionalProperties": {"type": "array", "items": {"type": "string"}},
+        },
+    },
+    "required": ["type", "title", "status", "detail", "instance", "request_id", "origin"],
+}
 
 
 class Conflict(exceptions.APIException):
@@ -119,6 +138,18 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     if getattr(getattr(request, "accepted_renderer", None), "format", "json") == "json":
         response.content_type = MEDIA_TYPE
     return response
+
+
+def describe(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
+    """Say in the OpenAPI document that every operation may answer a problem: drf-spectacular's post-processing hook."""
+    components = result.setdefault("components", {})
+    components.setdefault("schemas", {})["Problem"] = SCHEMA
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    components.setdefault("responses", {})["Problem"] = {"description": "A problem (RFC 9457).", "content": content}
+    for path in result["paths"].values():
+        for operation in path.values():
+            operation["responses"]["default"] = {"$ref": "#/components/responses/Problem"}
+    return result
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

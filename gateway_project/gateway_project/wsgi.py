@@ -2,10 +2,14 @@
 
 import os
 
-from django.core.wsgi import get_wsgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
-application = get_wsgi_application()
+django.setup(set_prefix=False)
+
+from gateway.handlers import UTF8Handler  # noqa: E402  # needs Django set up
+
+application = UTF8Handler()
 
 
 def prepare() -> None:

@@ -27,6 +27,7 @@ class OrderOut(serializers.ModelSerializer[Order]):
     class Meta:
         model = Order
         fields = ("id", "item", "quantity", "address", "status", "created_by", "created_at", "updated_at")
+        read_only_fields = fields
 
 
 class OwnersView(APIView):
@@ -44,10 +45,12 @@ class OwnersView(APIView):
 class OrdersView(OwnersView):
     """One's own orders."""
 
+    pagination_class = Pages
+
     @extend_schema(operation_id="orders_list", responses=OrderOut(many=True))
     def get(self, request: Request) -> Response:
         """List one's own orders, newest first."""
-        pages = Pages()
+        pages = self.pagination_class()
         page = pages.paginate_queryset(selectors.orders_of(owner=self.owner()), request, view=self)
         return pages.get_paginated_response(OrderOut(page, many=True).data)
 

@@ -3,9 +3,13 @@
 This file is the same in each service.
 """
 
+import base64
+from typing import Any
+
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
+from rest_framework.views import APIView
 
 
 class Pages(CursorPagination):
@@ -29,12 +33,27 @@ class Pages(CursorPagination):
     def decode_cursor(self, request: Request) -> Cursor | None:
         """Return the cursor asked for; 400 where it is none that a page of ours has named."""
         invalid = ValidationError({"cursor": ["Expected the cursor of a page's `next` or `previous` link."]})
+        encoded = request.query_params.get("cursor")
+        if encoded is None:
+            return None
         try:
+            # DRF's decoding passes over what is no base64.
+            base64.b64decode(encoded, validate=True)
             cursor: Cursor | None = super().decode_cursor(request)
-        except NotFound as exc:
+        except (NotFound, ValueError) as exc:
             raise invalid from exc
+        if not encoded:
+            raise invalid
         if cursor is not None and cursor.position is not None:
             position = str(cursor.position)
             if not (position.isascii() and position.isdigit() and len(position) <= 19):
                 raise invalid
         return cursor
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        """Return what OpenAPI says of `cursor` and `limit`; DRF's does not know the bounds."""
+        limit = {"type": "integer", "minimum": 1, "maximum": self.max_page_size, "default": self.page_size}
+        return [
+            {"name": "cursor", "in": "query", "description": "Where a page begins.", "schema": {"type": "string"}},
+            {"name": "limit", "in": "query", "description": "Entries a page.", "schema": limit},
+        ]

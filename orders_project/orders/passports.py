@@ -6,14 +6,20 @@ for this service (`aud`), not expired, and with `request-user-id` equal to its `
 This file is the same in each service.
 """
 
+import json
+import logging
+import re
 import threading
+import time
 from datetime import timedelta
 from functools import cache
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, cast
+from urllib.request import ProxyHandler, build_opener
 
+import jwt
 from django.conf import settings
-from jwt import PyJWKClient, PyJWKClientConnectionError, PyJWKClientError
-from jwt.api_jwk import PyJWKSet
+from jwt.api_jwk import PyJWK, PyJWKSet
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -28,41 +34,82 @@ from .problems import Unavailable
 if TYPE_CHECKING:  # DRF's views import this module, as the setting names it.
     from rest_framework.views import APIView
 
-# Seconds: how old the keys may become before they are fetched again, and how soon an unknown `kid` may ask again.
+# Seconds: how old the keys may become before they are fetched again, how soon after a fetch there may be another,
+# and how long one waits for each answer of the gateway's socket.
 KEYS_FRESH = 300
-KEYS_COOLDOWN = 5
+KEYS_COOLDOWN = 2
 KEYS_TIMEOUT = 3
+# Bytes. A key is about 250.
+KEYS_MAX_SIZE = 64 * 1024
+
+# A user's id, within 64 bits: views take it for a number.
+USER_ID = re.compile(r"[0-9]{1,18}")
+
+log = logging.getLogger("passports")
+# The gateway is a neighbour: never by way of the proxy that the environment names for the internet.
+opener = build_opener(ProxyHandler({}))
 
 
-class GatewayKeys(PyJWKClient):
-    """The gateway's public keys. Once known they are never waited for: older ones serve while newer ones are fetched.
+class GatewayKeys:
+    """The gateway's public keys, by `kid`. PyJWT's own client would make every request wait while one fetches.
 
-    A request that waited here would hold a thread of the gateway, which may be the one that has to answer.
+    Here known keys are never waited for: older ones serve while newer ones are fetched. A request that waited would
+    hold a thread of the gateway, which may be the one that has to answer. Only who comes with an unknown `kid` waits,
+    and one fetch, at most every `KEYS_COOLDOWN` seconds, serves all of those.
     """
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, lifespan=KEYS_FRESH, timeout=KEYS_TIMEOUT, cooldown_duration=KEYS_COOLDOWN)
-        self.known: PyJWKSet | None = None
+        self.url = url
+        self.known: dict[str, PyJWK] = {}
+        self.reachable = False
+        self.tried = self.fetched = -float(KEYS_FRESH)
         self.fetching = threading.Lock()
 
-    def get_jwk_set(self, refresh: bool = False) -> PyJWKSet:
-        """Return the keys; raise `PyJWKClientError` only where none were ever fetched."""
-        stale = self.known is not None and cast("Any", self.jwk_set_cache).get() is None
-        if stale and not refresh:
-            if self.fetching.acquire(blocking=False):
-                threading.Thread(target=self.fetch_in_background, daemon=True).start()
-            return cast("PyJWKSet", self.known)
-        self.known = super().get_jwk_set(refresh)
-        return self.known
+    def get(self, kid: str) -> PyJWK:
+        """Return the key; raise `LookupError` where the gateway has none such, `Unavailable` where it does not say."""
+        if kid not in self.known:
+            self.fetch()
+        elif is_due(self.fetched, KEYS_FRESH) and is_due(self.tried, KEYS_COOLDOWN) and not self.fetching.locked():
+            threading.Thread(target=self.fetch, name="gateway-keys", daemon=True).start()
+        if kid in self.known:
+            return self.known[kid]
+        if not self.reachable:
+            raise Unavailable("The gateway's public keys cannot be fetched. Try again.")
+        raise LookupError(kid)
 
-    def fetch_in_background(self) -> None:
-        """Fetch the keys; keep the known ones where that fails."""
-        try:
-            self.known = super().get_jwk_set(refresh=True)
-        except PyJWKClientError:
-            pass
-        finally:
-            self.fetching.release()
+    def fetch(self) -> None:
+        """Fetch the keys, unless somebody tried while we waited or just before; where it fails, keep the known ones."""
+        with self.fetching:
+            if not is_due(self.tried, KEYS_COOLDOWN):
+                return
+            try:
+                with opener.open(self.url, timeout=KEYS_TIMEOUT) as response:
+                    self.known = keys_in(response.read(KEYS_MAX_SIZE))
+                self.fetched = time.monotonic()
+                self.reachable = True
+            except (OSError, HTTPException, ValueError) as exc:
+                self.reachable = False
+                log.warning("The gateway's public keys cannot be fetched from %s: %s", self.url, exc)
+            finally:
+                self.tried = time.monotonic()
+
+
+def is_due(since: float, seconds: float) -> bool:
+    """Return whether that many seconds have gone by since that `time.monotonic`."""
+    return time.monotonic() - since >= seconds
+
+
+def keys_in(document: bytes) -> dict[str, PyJWK]:
+    """Return the signing keys of a JWKS (RFC 7517); raise `ValueError` where it has none that we can use."""
+    try:
+        keys = PyJWKSet.from_dict(json.loads(document)).keys
+    except (jwt.PyJWTError, AttributeError, TypeError) as exc:  # the latter two of JSON that is no JWKS
+        raise ValueError(f"expected a JWKS: {exc}") from exc
+    algorithm = cast("dict[str, Any]", settings.SIMPLE_JWT)["ALGORITHM"]
+    usable = {key.key_id: key for key in keys if isinstance(key.key_id, str) and key.algorithm_name == algorithm}
+    if not usable:
+        raise ValueError(f"expected a key for {algorithm} with a kid")
+    return usable
 
 
 class PassportBackend(TokenBackend):
@@ -78,10 +125,8 @@ class PassportBackend(TokenBackend):
     def get_verifying_key(self, token: Token) -> Any:  # noqa: ANN401  # PyJWT's key types
         """Return the public key that the token's `kid` names."""
         try:
-            return self.keys.get_signing_key_from_jwt(cast("Any", token)).key
-        except PyJWKClientConnectionError as exc:
-            raise Unavailable("The gateway's public keys cannot be fetched. Try again.") from exc
-        except PyJWKClientError as exc:
+            return self.keys.get(jwt.get_unverified_header(cast("Any", token))["kid"]).key
+        except LookupError as exc:
             raise TokenBackendError("Token is invalid") from exc
 
 
@@ -108,6 +153,8 @@ class Passport(Token):
         for claim in ("sub", "role"):
             if not isinstance(self.payload.get(claim), str):
                 raise TokenError(f"Token has no {claim}")
+        if self.payload["role"] != "service" and not USER_ID.fullmatch(self.payload["sub"]):
+            raise TokenError("Token has a sub that is no user's id")
 
 
 class PassportUser(TokenUser):

@@ -1,7 +1,7 @@
 """What the orders service answers. No trailing slashes."""
 
 from django.urls import path
-from drf_spectacular.renderers import OpenApiJsonRenderer
+from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiJsonRenderer2
 from drf_spectacular.views import SpectacularAPIView
 
 from orders import api, health, problems
@@ -10,7 +10,7 @@ urlpatterns = [
     path("api/orders", api.OrdersView.as_view()),
     path("api/orders/<int:order_id>", api.OrderView.as_view()),
     path("api/orders/<int:order_id>/cancel", api.OrderCancelView.as_view()),
-    path("openapi.json", SpectacularAPIView.as_view(renderer_classes=[OpenApiJsonRenderer])),
+    path("openapi.json", SpectacularAPIView.as_view(renderer_classes=[OpenApiJsonRenderer2, OpenApiJsonRenderer])),
     path("healthz", health.healthz),
 ]
 handler400 = problems.bad_request

@@ -46,6 +46,15 @@ def test_a_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: s
         environment.read()
 
 
+def test_importing_the_application_makes_the_keys_and_loads_gateway_yaml(settings) -> None:
+    import importlib
+
+    from gateway_project import wsgi
+
+    importlib.reload(wsgi)
+    assert list(settings.KEYS.glob("*.pem"))
+
+
 def test_every_bad_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_PORT", "x")
     monkeypatch.setenv("LOG_LEVEL", "x")

@@ -1,8 +1,156 @@
+"""The API as the gateway calls it: what it answers, and what is stored afterwards."""
+
 import pytest
 
+from orders.models import Order
+
 pytestmark = pytest.mark.django_db
+BOOK = {"item": "book", "address": "Main street 1"}
+ID_IN_NO_ROW = 2**63 - 1
 
 
-def test_an_order_needs_an_item_and_an_address(user):
-    answer = user(7).post("/api/orders", {"item": "book", "address": "Main street 1"})
+def order(owner: int = 7, **values) -> Order:
+    return Order.objects.create(**{"created_by": owner, "item": "book", "address": "Main street 1"} | values)
+
+
+def stored() -> list[dict]:
+    return list(Order.objects.order_by("id").values())
+
+
+def test_an_item_and_an_address_place_an_order(user):
+    answer = user(7).post("/api/orders", BOOK)
     assert answer.status_code == 201, answer.content
+    placed = Order.objects.get()
+    assert answer["Location"] == f"/api/orders/{placed.pk}"
+    assert answer.json() == {
+        "id": placed.pk,
+        "item": "book",
+        "quantity": 1,
+        "address": "Main street 1",
+        "status": "placed",
+        "created_by": 7,
+        "created_at": placed.created_at.isoformat().replace("+00:00", "Z"),
+        "updated_at": placed.updated_at.isoformat().replace("+00:00", "Z"),
+    }
+    assert (placed.item, placed.quantity, placed.address) == ("book", 1, "Main street 1")
+    assert (placed.status, placed.created_by) == ("placed", 7)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        BOOK | {"quantity": 1_000_000},
+        BOOK | {"item": "i" * 200, "address": "a" * 500},
+        BOOK | {"item": "Bücher, 本 📚", "address": "Größe 1"},
+        BOOK | {"item": "'; DROP TABLE orders_order; --"},
+    ],
+)
+def test_what_an_order_says_is_stored_as_it_was_said(user, body):
+    answer = user().post("/api/orders", body)
+    assert answer.status_code == 201, answer.content
+    assert Order.objects.filter(**body).count() == 1
+    assert {name: answer.json()[name] for name in body} == body
+
+
+def test_a_list_holds_ones_own_orders_newest_first(user):
+    mine = [order(7).pk, order(7).pk]
+    order(8)
+    answer = user(7).get("/api/orders")
+    assert answer.status_code == 200
+    assert [each["id"] for each in answer.json()["results"]] == mine[::-1]
+    assert answer.json()["next"] is answer.json()["previous"] is None
+
+
+def test_a_list_of_nothing_is_an_empty_page(user):
+    order(8)
+    assert user(7).get("/api/orders").json() == {"next": None, "previous": None, "results": []}
+
+
+def test_ones_own_order_is_found(user):
+    answer = user(7).get(f"/api/orders/{order(7).pk}")
+    assert answer.status_code == 200
+    assert (answer.json()["created_by"], answer.json()["item"]) == (7, "book")
+
+
+def test_cancelling_cancels_once_and_for_all(user):
+    placed = order(7)
+    first = user(7).post(f"/api/orders/{placed.pk}/cancel")
+    assert (first.status_code, first.json()["status"]) == (200, "cancelled")
+    assert first.json()["updated_at"] > first.json()["created_at"]
+    again = user(7).post(f"/api/orders/{placed.pk}/cancel")
+    assert (again.status_code, again.json()) == (200, first.json())
+    placed.refresh_from_db()
+    assert placed.status == "cancelled"
+
+
+NOT_THERE = {"get": "/api/orders/{}", "post": "/api/orders/{}/cancel"}
+
+
+@pytest.mark.parametrize("role", ["default", "admin"])
+@pytest.mark.parametrize(("method", "path"), NOT_THERE.items())
+def test_another_users_order_is_as_if_it_were_not_there(user, role, method, path):
+    theirs = order(8)
+    before = stored()
+    answer = getattr(user(7, role), method)(path.format(theirs.pk))
+    none = getattr(user(7, role), method)(path.format(theirs.pk + 1))
+    assert answer.status_code == none.status_code == 404
+    assert answer["Content-Type"] == "application/problem+json"
+    assert answer.json()["detail"] == none.json()["detail"]
+    assert stored() == before
+
+
+def test_another_users_orders_are_in_no_page(user):
+    order(8)
+    assert user(7, role="admin").get("/api/orders").json()["results"] == []
+
+
+IDS = ["abc", "-1", "0", "1.0", "1e3", "%00", "٣", "%ED%A0%80", ID_IN_NO_ROW, 2**63, 2**64, "9" * 5000, "1/", ""]
+
+
+@pytest.mark.parametrize("order_id", IDS)
+@pytest.mark.parametrize(("method", "path"), NOT_THERE.items())
+def test_an_id_that_is_none_is_404(user, method, path, order_id):
+    order(7)
+    before = stored()
+    answer = getattr(user(7), method)(path.format(order_id))
+    assert answer.status_code == 404, answer.content
+    assert answer["Content-Type"] == "application/problem+json"
+    assert stored() == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/api/orders", "GET, POST"),
+        ("PUT", "/api/orders/{}", "GET"),
+        ("DELETE", "/api/orders/{}", "GET"),
+        ("GET", "/api/orders/{}/cancel", "POST"),
+        ("BREW", "/api/orders", "GET, POST"),
+    ],
+)
+def test_another_method_is_405_and_says_which_there_are(user, method, path, allowed):
+    placed = order(7)
+    before = stored()
+    api = user(7)
+    answer = api.client.generic(method, path.format(placed.pk), headers=api.headers)
+    assert answer.status_code == 405
+    assert answer["Content-Type"] == "application/problem+json"
+    assert set(allowed.split(", ")) <= set(answer["Allow"].split(", "))
+    assert stored() == before
+
+
+def test_the_links_of_a_page_lead_to_where_the_client_asked(user):
+    order(7), order(7)
+    api = user(7)
+    api.headers |= {"x-forwarded-host": "shop.example", "x-forwarded-proto": "https"}
+    answer = api.get("/api/orders", {"limit": 1})
+    assert answer.json()["next"].startswith("https://shop.example/api/orders?cursor=")
+
+
+@pytest.mark.parametrize("host", ["bad host", "a/b", "[", "käse"])
+def test_a_host_that_is_none_is_400(user, host):
+    order(7), order(7)
+    api = user(7)
+    api.headers |= {"x-forwarded-host": host}
+    answer = api.get("/api/orders", {"limit": 1})
+    assert (answer.status_code, answer["Content-Type"]) == (400, "application/problem+json")

@@ -154,6 +154,14 @@ def test_a_bad_body_gets_a_problem_that_names_what_was_expected(
     assert stack.ask("GET", "/api/orders", token=token).text == before
 
 
+@pytest.mark.parametrize("to", ["gateway", "users", "orders"])
+@pytest.mark.parametrize("charset", ["rot13", "zlib", "utf-7", "no-such"])
+def test_a_charset_is_not_followed(stack: Stack, to: str, charset: str) -> None:
+    reply = stack.ask("GET", "/api/orders?limit=1", to=to, Content_Type=f"application/json; charset={charset}")
+    assert reply.status in {401, 404}, reply.text
+    assert reply.headers["Content-Type"] == "application/problem+json"
+
+
 BAD_PATHS = [
     ("/api/orders?cursor=%00", 400),
     ("/api/orders?cursor=cD1hYmM=", 400),

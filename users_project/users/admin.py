@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.auth.models import Group
 from django.contrib.auth.password_validation import password_validators_help_texts, validate_password
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -149,3 +150,9 @@ class UserAdmin(ModelAdmin):
         except Conflict as exc:
             messages.error(request, str(exc.detail))
             return HttpResponseRedirect("/admin/users/user/")
+
+
+# There is one permission here, to be an admin; and no site beside the admin to view.
+admin.site.unregister(Group)
+admin.site.site_url = None
+admin.site.site_header = admin.site.site_title = "Gatehouse"

@@ -3,6 +3,7 @@
 This file is the same in each service.
 """
 
+import base64
 from typing import Any
 
 from rest_framework.exceptions import NotFound, ValidationError
@@ -32,10 +33,17 @@ class Pages(CursorPagination):
     def decode_cursor(self, request: Request) -> Cursor | None:
         """Return the cursor asked for; 400 where it is none that a page of ours has named."""
         invalid = ValidationError({"cursor": ["Expected the cursor of a page's `next` or `previous` link."]})
+        encoded = request.query_params.get("cursor")
+        if encoded is None:
+            return None
         try:
+            # DRF's decoding passes over what is no base64.
+            base64.b64decode(encoded, validate=True)
             cursor: Cursor | None = super().decode_cursor(request)
-        except NotFound as exc:
+        except (NotFound, ValueError) as exc:
             raise invalid from exc
+        if not encoded:
+            raise invalid
         if cursor is not None and cursor.position is not None:
             position = str(cursor.position)
             if not (position.isascii() and position.isdigit() and len(position) <= 19):

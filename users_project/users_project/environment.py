@@ -5,6 +5,7 @@ from typing import Literal, Self
 
 from django.core.exceptions import ImproperlyConfigured
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 INSECURE_SECRET_KEY = "for-development-only-and-refused-in-production"
@@ -57,19 +58,21 @@ class Environment(BaseSettings):
         return self
 
 
+def fault(error: ErrorDetails) -> str:
+    """Return what was expected of which variable, and what came, unless that is a secret."""
+    if not error["loc"]:
+        return str(error["ctx"]["error"])
+    name = str(error["loc"][0]).upper()
+    came = "" if name.endswith("SECRET_KEY") else f", got {error['input']!r}"
+    return f"{name}: {error['msg']}{came}"
+
+
 def read() -> Environment:
     """Return the checked environment; raise `ImproperlyConfigured` that names every variable with a bad value."""
     try:
         environment = Environment()
     except ValidationError as exc:
-        raise ImproperlyConfigured(
-            "; ".join(
-                f"{str(error['loc'][0]).upper()}: {error['msg']}, got {error['input']!r}"
-                if error["loc"]
-                else str(error["ctx"]["error"])
-                for error in exc.errors()
-            )
-        ) from exc
+        raise ImproperlyConfigured("; ".join(fault(error) for error in exc.errors())) from exc
     return environment.model_copy(
         update={"jwks_url": environment.jwks_url.format(gateway_port=environment.gateway_port)}
     )

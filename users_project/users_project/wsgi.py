@@ -2,12 +2,15 @@
 
 import os
 
-from django.core.wsgi import get_wsgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "users_project.settings")
-application = get_wsgi_application()
+django.setup(set_prefix=False)
 
-# Only now are the models loaded. A record that cannot be read ends the start here, with file and line.
+# Only now are the models loaded.
 from users import journal  # noqa: E402
+from users.handlers import UTF8Handler  # noqa: E402
 
+application = UTF8Handler()
+# A record that cannot be read ends the start here, with file and line.
 journal.open_record()

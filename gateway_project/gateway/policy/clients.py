@@ -27,9 +27,7 @@ def parse(text: str) -> Address | None:
 
 def within(address: Address | None, networks: Networks) -> bool:
     """Return whether the address is in one of the networks."""
-    return address is not None and any(
-        address.version == network.version and address in network for network in networks
-    )
+    return address is not None and any(address in network for network in networks)
 
 
 def is_trusted(peer: str, trusted: Networks) -> bool:

@@ -1,0 +1,52 @@
+"""Request ids, log lines, the bound on bodies, health."""
+
+import logging
+
+import pytest
+from django.test import Client
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize("said", ["0123abcd", "a" * 64, "A-b_c.d-9"])
+def test_a_request_id_is_taken_over(said, caplog):
+    with caplog.at_level(logging.INFO, "access"):
+        reply = Client().get("/healthz", headers={"x-request-id": said})
+    assert reply["X-Request-ID"] == said
+    (line,) = [record for record in caplog.records if record.name == "access"]
+    assert (line.method, line.path, line.status) == ("GET", "/healthz", 200)
+
+
+@pytest.mark.parametrize("said", ["", "short", "a" * 65, "with space", "new\nline-1", "ünïcödé-"])
+def test_a_malformed_request_id_is_replaced(said):
+    given = Client().get("/healthz", headers={"x-request-id": said})["X-Request-ID"]
+    assert given != said
+    assert len(given) == 32
+
+
+def test_a_problem_says_the_id_of_its_request():
+    reply = Client().get("/nothing")
+    assert reply.status_code == 404
+    assert reply.json()["request_id"] == reply["X-Request-ID"]
+    assert reply["Content-Length"] == str(len(reply.content))
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"CONTENT_LENGTH": "1048577"}, 413),
+        ({"CONTENT_LENGTH": "9" * 5000}, 413),
+        ({"CONTENT_LENGTH": "-1"}, 400),
+        ({"CONTENT_LENGTH": "1_0"}, 400),
+        ({"CONTENT_LENGTH": "٣"}, 400),
+        ({"HTTP_TRANSFER_ENCODING": "chunked"}, 411),
+    ],
+)
+def test_a_body_beyond_its_bound_is_refused_before_it_is_read(user, headers, status):
+    reply = user().post("/api/orders", b"{}", **headers)
+    assert reply.status_code == status, reply.content
+    assert reply["Content-Type"] == "application/problem+json"
+
+
+def test_it_is_healthy():
+    assert Client().get("/healthz").json() == {"status": "ok", "service": "orders"}
