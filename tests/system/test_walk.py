@@ -39,7 +39,8 @@ def test_a_user_is_made_orders_and_is_deleted(stack: Stack) -> None:
         others = stack.ask(method, path, token=user)
         assert others.status == 404, others.text
         assert others.json["origin"] == "orders"
-    assert stack.ask("GET", "/api/orders", token=user).json["results"] == []
+    listed = stack.ask("GET", "/api/orders", token=user).json["results"]
+    assert placed.json["id"] not in {each["id"] for each in listed}
 
     assert stack.ask("DELETE", f"/api/users/{user_id}", token=admin).status == 204
     assert stack.ask("POST", "/api/login", {"username": "ada", "password": PASSWORD}).status == 401

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.auth import admin as auth_admin
+from django.contrib.auth import admin as auth_admin  # noqa: F401  # registers what is unregistered below
+from django.contrib.auth.models import Group
 from django.contrib.auth.password_validation import password_validators_help_texts, validate_password
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -153,6 +154,6 @@ class UserAdmin(ModelAdmin):
 
 
 # There is one permission here, to be an admin; and no site beside the admin to view.
-admin.site.unregister(auth_admin.Group)
+admin.site.unregister(Group)
 admin.site.site_url = None
 admin.site.site_header = admin.site.site_title = "Gatehouse"
