@@ -210,16 +210,19 @@ status() {
   done
 }
 
+# With arguments it runs what they choose, which may be nothing in a project, and asks for no coverage.
 test_all() {
   install_tools
   local name failed=()
-  for name in orders users gateway; do
+  for name in orders users gateway system; do
     say "== $name"
-    "$venv/bin/python" -m pytest --ds="${name}_project.settings" "tests/$name" \
-      --cov="$name" --cov="${name}_project" --cov-branch --cov-fail-under=95 "$@" || failed+=("$name")
+    local options=(--ds="${name}_project.settings" --cov="$name" --cov="${name}_project" --cov-branch --cov-fail-under=95)
+    [[ $name != system ]] || options=(-p no:django)
+    if (($#)) && [[ $name != system ]]; then options=(--ds="${name}_project.settings"); fi
+    local code=0
+    "$venv/bin/python" -m pytest "${options[@]}" "tests/$name" "$@" || code=$?
+    ((code == 0 || (code == 5 && $# > 0))) || failed+=("$name")
   done
-  say "== system"
-  "$venv/bin/python" -m pytest -p no:django tests/system "$@" || failed+=(system)
   ((${#failed[@]} == 0)) || fail "failed: ${failed[*]}"
 }
 

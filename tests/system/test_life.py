@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -107,3 +108,23 @@ def test_a_killed_worker_is_replaced_and_its_ended_sessions_stay_ended(stack: St
             return 0
 
     assert until(status, 20, "the gateway answers again") == 401
+
+
+def test_ctrl_c_stops_what_runs_in_the_foreground(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "var")
+    command = [ROOT / "manage_all.sh", "up"]
+    with subprocess.Popen(command, env=stack.environ, start_new_session=True, stdout=subprocess.DEVNULL) as up:
+        try:
+
+            def ready() -> bool:
+                try:
+                    return stack.ask("GET", "/readyz").status == 200
+                except OSError:
+                    return False
+
+            until(ready, 60, "ready")
+            os.killpg(up.pid, signal.SIGINT)
+            assert up.wait(30) == 130
+        finally:
+            stack.down()
+    assert stack.processes() == []
