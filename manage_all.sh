@@ -137,18 +137,21 @@ await() {
 }
 
 stop() {
-  local name number deadline
+  local name deadline
+  local -A numbers=()
   for name in "$@"; do
-    number=$(pid "$name") && kill -TERM "$number" 2>/dev/null || true
+    numbers[$name]=$(pid "$name") && kill -TERM "${numbers[$name]}" 2>/dev/null || true
   done
   for name in "$@"; do
     deadline=$((SECONDS + 25))
-    while number=$(pid "$name"); do
+    # The process itself, not its pid file, which gunicorn removes a moment before it ends.
+    while [[ -n ${numbers[$name]} ]] && kill -0 "${numbers[$name]}" 2>/dev/null; do
       if ((SECONDS >= deadline)); then
         say "$name did not stop in 25 s; killing it"
-        pkill -KILL -g "$number" || true
+        pkill -KILL -g "${numbers[$name]}" || true
+        deadline=$((SECONDS + 25))
       fi
-      sleep 0.1
+      sleep 0.05
     done
     rm -f "$run/$name.pid"
   done

@@ -9,7 +9,7 @@ import threading
 from datetime import timedelta
 from functools import cache
 
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, close_old_connections, connection
 from django.utils import timezone
 
 from gateway import configuration
@@ -83,6 +83,7 @@ class Revocations:
                 self.look()
             except DatabaseError:
                 log.exception("Ended sessions could not be read")
+        connection.close()
 
 
 @cache
