@@ -12,7 +12,7 @@ import os
 import struct
 import threading
 import time
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from django.conf import settings
@@ -22,8 +22,15 @@ from .policy.limits import Verdict, admit
 
 SLOT = struct.Struct("<Qd")
 WAYS = 8
+SET = struct.Struct("<" + "Qd" * WAYS)
 # 65,536 counts in 1 MiB.
 SETS = 8192
+
+# Of a limit of thousands a worker counts a thousandth at once, at most so many requests: a lock between processes
+# costs more than all else that is decided on a request. What it does not use in their own time is lost, never more.
+PORTION = 1000
+LARGEST_SHARE = 64
+MOST_AHEAD = 4096
 
 
 class Counters:
@@ -31,34 +38,53 @@ class Counters:
 
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        os.ftruncate(descriptor, SETS * WAYS * SLOT.size)
+        os.ftruncate(descriptor, SETS * SET.size)
         self.slots = mmap.mmap(descriptor, 0)
         self.descriptor = descriptor
         # File locks hold between processes, not between threads of one.
         self.lock = threading.Lock()
+        self.place = lru_cache(MOST_AHEAD)(place)
+        # By key: how many admissions are counted already, and until when they are good.
+        self.ahead: dict[str, tuple[int, float]] = {}
 
     def admit(self, key: str, limit: RateLimit, now: float | None = None) -> Verdict:
         """Count one request of `key` and return whether the limit admits it; `now` is in Unix seconds."""
         now = time.time() if now is None else now
-        digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
-        tag = int.from_bytes(digest[:8], "little") or 1
-        first = int.from_bytes(digest[8:], "little") % SETS * WAYS * SLOT.size
+        share = min(limit.count // PORTION, LARGEST_SHARE)
         with self.lock:
-            fcntl.lockf(self.descriptor, fcntl.LOCK_EX, WAYS * SLOT.size, first)
-            try:
-                return self.count(tag, first, limit, now)
-            finally:
-                fcntl.lockf(self.descriptor, fcntl.LOCK_UN, WAYS * SLOT.size, first)
+            if share < 2:
+                return self.count(key, limit, now, 1)
+            left, until = self.ahead.pop(key, (0, 0.0))
+            if left > 0 and now < until:
+                self.ahead[key] = (left - 1, until)
+                return Verdict(admitted=True, next=0.0, retry_after=0.0, remaining=left - 1)
+            verdict = self.count(key, limit, now, share)
+            if not verdict.admitted:
+                return self.count(key, limit, now, 1)
+            self.ahead[key] = (share - 1, now + share * limit.seconds / limit.count)
+            if len(self.ahead) > MOST_AHEAD:
+                del self.ahead[next(iter(self.ahead))]
+            return verdict
 
-    def count(self, tag: int, first: int, limit: RateLimit, now: float) -> Verdict:
+    def count(self, key: str, limit: RateLimit, now: float, requests: int) -> Verdict:
         """Count in the key's own slot, or in the one of its set that is due first."""
-        offsets = range(first, first + WAYS * SLOT.size, SLOT.size)
-        slots = [(*SLOT.unpack_from(self.slots, offset), offset) for offset in offsets]
-        mine = next((slot for slot in slots if slot[0] == tag), None)
-        _, previous, offset = mine or (tag, 0.0, min(slots, key=lambda slot: slot[1])[2])
-        verdict = admit(previous, now, limit)
-        SLOT.pack_into(self.slots, offset, tag, verdict.next)
-        return verdict
+        tag, first = self.place(key)
+        fcntl.lockf(self.descriptor, fcntl.LOCK_EX, SET.size, first)
+        try:
+            slots = SET.unpack_from(self.slots, first)
+            tags, moments = slots[0::2], slots[1::2]
+            mine = tags.index(tag) if tag in tags else moments.index(min(moments))
+            verdict = admit(moments[mine] if tags[mine] == tag else 0.0, now, limit, requests)
+            SLOT.pack_into(self.slots, first + mine * SLOT.size, tag, verdict.next)
+            return verdict
+        finally:
+            fcntl.lockf(self.descriptor, fcntl.LOCK_UN, SET.size, first)
+
+
+def place(key: str) -> tuple[int, int]:
+    """Return what the key is known by, and where its set begins."""
+    digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
+    return int.from_bytes(digest[:8], "little") or 1, int.from_bytes(digest[8:], "little") % SETS * SET.size
 
 
 @cache

@@ -1,9 +1,6 @@
 """Requests to the services: one pooled session a process, every wait bounded, nothing added and nothing followed.
 
-Refused
-├── UpstreamDown        502: the service cannot be reached, or broke off its answer
-├── UpstreamMalformed   502: the service's answer is no well-formed HTTP
-└── UpstreamLate        504: the service did not answer in time
+What goes wrong is an `UpstreamFailed` of `policy.refusals`.
 """
 
 import time
@@ -23,41 +20,13 @@ from urllib3.util import SKIP_HEADER
 from . import configuration
 from .config import Timeouts
 from .policy.headers import from_upstream
-from .policy.refusals import BadUpstream, Refused
+from .policy.refusals import BadUpstream, Refused, UpstreamDown, UpstreamLate, UpstreamMalformed
 
 # Connections kept to each address of a service; more are opened when needed, and closed after use.
 POOL_SIZE = 64
 CHUNK = 64 * 1024
 HeaderDefect = FirstHeaderLineIsContinuationDefect | MissingHeaderBodySeparatorDefect
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-
-
-class UpstreamDown(Refused):
-    """The service cannot be reached, or broke off its answer (RFC 9110, section 15.6.3)."""
-
-    status = 502
-
-    def __init__(self, service: str) -> None:
-        super().__init__(f"The {service} service cannot be reached. Try again.")
-        self.service = service
-
-
-class UpstreamMalformed(BadUpstream):
-    """The service's answer is no well-formed HTTP; none of it is passed on."""
-
-    def __init__(self, service: str) -> None:
-        super().__init__(f"The {service} service gave a malformed answer.")
-        self.service = service
-
-
-class UpstreamLate(Refused):
-    """The service did not answer in time (RFC 9110, section 15.6.5)."""
-
-    status = 504
-
-    def __init__(self, service: str) -> None:
-        super().__init__(f"The {service} service did not answer in time.")
-        self.service = service
 
 
 class Answer:

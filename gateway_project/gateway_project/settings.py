@@ -35,7 +35,7 @@ INSTALLED_APPS = [
 ]
 MIGRATION_MODULES = {"auth": None, "contenttypes": None}
 MIDDLEWARE = [
-    "gateway.portal.middleware.OwnRequestId",
+    "gateway.portal.middleware.OwnWord",
     "gateway.middleware.RequestLog",
     "gateway.portal.middleware.Measure",
     "gateway.portal.middleware.CurrentVersion",

@@ -44,7 +44,7 @@ class RequestLog:
                     "path": request.path,
                     "status": response.status_code,
                     "duration_ms": round((time.perf_counter() - started) * 1000, 2),
-                    "user_id": request.headers.get("Request-User-Id"),
+                    "user_id": request.META.get("HTTP_REQUEST_USER_ID"),
                 },
             )
             return response

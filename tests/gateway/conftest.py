@@ -9,13 +9,14 @@ import pytest
 from django.test import Client
 from tests.gateway.service import Answer, Reply, Service
 
-from gateway import configuration, counters, upstreams
+from gateway import configuration, counters, gate, upstreams
 from gateway.identity import authentication, keys, passports, revocations, tokens
 from gateway.portal import openapi
 
 CACHES = [
-    configuration.current, configuration.route_table, counters.counters, upstreams.upstreams, authentication.verified,
-    keys.ring, passports.passports, revocations.revocations, openapi.documents, openapi.own_document,
+    configuration.current, configuration.route_table, gate.current, counters.counters, upstreams.upstreams,
+    authentication.verified, keys.ring,
+    passports.passports, revocations.revocations, openapi.documents, openapi.own_document,
 ]  # fmt: skip
 
 
@@ -58,6 +59,7 @@ def configure(tmp_path: Path, settings: Any) -> Callable[..., None]:
         settings.GATEWAY_CONFIG = path
         configuration.current.cache_clear()
         configuration.route_table.cache_clear()
+        gate.current.cache_clear()
 
     return write
 

@@ -11,15 +11,36 @@ from gateway.config import RateLimit
 LIMIT = RateLimit(count=100, seconds=3600)
 
 
-def admitted(path: Path, times: int) -> int:
+MANY = RateLimit(count=20_000, seconds=36_000)
+
+
+def admitted(path: Path, times: int, limit: RateLimit = LIMIT) -> int:
     """Count so many requests and return how many were admitted."""
     counts = counters.Counters(path)
-    return sum(counts.admit("key", LIMIT).admitted for _ in range(times))
+    return sum(counts.admit("key", limit).admitted for _ in range(times))
 
 
 def test_processes_share_a_limit_exactly(tmp_path: Path) -> None:
     with ProcessPoolExecutor(4) as pool:
         assert sum(pool.map(admitted, [tmp_path / "counts"] * 4, [60] * 4)) == 100
+
+
+def test_processes_that_count_ahead_never_admit_more_than_the_limit(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(4) as pool:
+        shares = list(pool.map(admitted, [tmp_path / "counts"] * 4, [8000] * 4, [MANY] * 4))
+    # A portion of 20 each may be lost, where it was not used while it was good.
+    assert 20_000 - 4 * 20 <= sum(shares) <= 20_000 + 10, "10: what comes back in the seconds of the test"
+
+
+def test_what_was_counted_ahead_is_good_for_its_own_time_only(tmp_path: Path) -> None:
+    counts = counters.Counters(tmp_path / "counts")
+    assert counts.admit("key", MANY, now=1000.0).admitted
+    (_, until) = counts.ahead["key"]
+    assert until == 1000.0 + 20 * 36_000 / 20_000
+    # Used up by others meanwhile: what was counted for us is still ours, and then no more.
+    other = counters.Counters(tmp_path / "counts")
+    assert sum(other.admit("key", MANY, now=1000.0).admitted for _ in range(20_100)) == 20_000 - 20
+    assert [counts.admit("key", MANY, now=1000.0).admitted for _ in range(20)] == [True] * 19 + [False]
 
 
 def test_threads_share_a_limit_exactly(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ class Claim:
 def check(root: Node, reader: Reader) -> None:
     """Note every fault between the keys."""
     check_services(root, reader)
+    check_websockets(root, reader)
     versions = root.get("versions")
     version = versions.get("current") if versions else None
     current = version.value if version and isinstance(version.value, str) else None
@@ -66,6 +67,20 @@ def check_services(root: Node, reader: Reader) -> None:
             if reference and isinstance(reference.value, str) and reference.value not in defined:
                 known = ", ".join(defined) or "none is"
                 reader.fault(reference.mark, shown(reference.value), f"a service that is defined: {known}")
+
+
+def check_websockets(root: Node, reader: Reader) -> None:
+    """Note each WebSocket that no client could open, since its handshake is a GET (RFC 6455, section 4.1)."""
+    routes = root.get("routes")
+    for route in routes.children() if routes else []:
+        websocket, methods = route.get("websocket"), route.get("methods")
+        if (
+            websocket
+            and websocket.value is True
+            and methods
+            and "GET" not in [each.value for each in methods.children()]
+        ):
+            reader.fault(methods.mark, "methods without GET", "GET among them: a WebSocket begins with one")
 
 
 def claims(root: Node, current: str | None) -> Iterator[Claim]:

@@ -9,6 +9,7 @@ from .values import (
     EVERY_METHOD,
     ApiVersion,
     Duration,
+    Flag,
     FormatVersion,
     Keyword,
     Methods,
@@ -49,6 +50,9 @@ class Timeouts(Section):
 
     connect: Duration = Field(
         1.0, json_schema_extra={"default": "1s"}, description="How long a connection to the service may take."
+    )
+    first_byte: Duration | None = Field(
+        None, description="How long the answer may take to begin, once the request is sent."
     )
     total: Duration = Field(
         10.0,
@@ -101,6 +105,9 @@ class Route(Section):
     )
     timeouts: Timeouts = Field(Timeouts(), description="Timeouts of this route, over those of its service.")
     max_body: Size = Field(2**20, description="The largest request body of this route, over that of `defaults`.")
+    websocket: Flag = Field(
+        False, description="Whether a client may open a WebSocket: after the handshake all bytes go through both ways."
+    )
     browser: Literal["api", "passthrough"] = Field(
         "api", description="What a browser gets: the browsable API, or the service's own pages (passthrough)."
     )

@@ -167,6 +167,13 @@ def several(values: tuple[Hashable, ...]) -> tuple[Hashable, ...]:
     return values
 
 
+def flag(value: object) -> bool:
+    """Return `true` or `false`."""
+    if not isinstance(value, bool):
+        raise ValueError("true or false")  # noqa: TRY004  # pydantic reports ValueError, not TypeError
+    return value
+
+
 def first_format(value: object) -> int:
     """Return the version of the file's format; `true`, which equals 1, is none."""
     if isinstance(value, bool) or value != 1:
@@ -220,6 +227,7 @@ ServiceName = Annotated[
 ServiceReference = Annotated[
     str, BeforeValidator(lambda value: text(value, "the name of a service")), WithJsonSchema({"type": "string"})
 ]
+Flag = Annotated[bool, BeforeValidator(flag), WithJsonSchema({"type": "boolean"})]
 FormatVersion = Annotated[int, BeforeValidator(first_format), WithJsonSchema({"const": 1})]
 ApiVersion = Annotated[
     str, BeforeValidator(matching(VERSION, "a version such as v1")), schema(VERSION.pattern, examples=["v1"])

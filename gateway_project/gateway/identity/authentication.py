@@ -11,6 +11,7 @@ from rest_framework.request import Request
 
 from gateway.policy import access
 from gateway.policy.access import Identity
+from gateway.policy.headers import values
 from gateway.policy.refusals import InvalidToken
 
 from . import tokens
@@ -21,20 +22,26 @@ CAPACITY = 10_000
 
 
 class Verified:
-    """Tokens whose signature has been checked, until they expire; least recently verified dropped first."""
+    """Whom the values of `Authorization` speak for whose token's signature has been checked, until it expires.
+
+    The one that was checked first is forgotten first.
+    """
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.capacity = capacity
         self.known: OrderedDict[str, tuple[Identity, int]] = OrderedDict()
         self.lock = Lock()
 
-    def identity(self, token: str) -> Identity:
-        """Return who the token speaks for; raise `InvalidToken`."""
-        known = self.known.get(token)
+    def identity(self, authorization: str) -> Identity | None:
+        """Return who is speaking, `None` for a scheme that is not ours; raise `InvalidToken`."""
+        known = self.known.get(authorization)
         if known is None:
+            token = access.bearer(authorization)
+            if token is None:
+                return None
             known = tokens.read_access(token)
             with self.lock:
-                self.known[token] = known
+                self.known[authorization] = known
                 while len(self.known) > self.capacity:
                     self.known.popitem(last=False)
         identity, expires = known
@@ -50,12 +57,13 @@ def verified() -> Verified:
 
 
 def identify(headers: Sequence[tuple[str, str]]) -> Identity | None:
-    """Return who the request's headers say is asking, `None` for nobody; raise `InvalidToken`."""
-    token = access.bearer(headers)
-    if token is None:
-        return None
-    identity = verified().identity(token)
-    if revocations().is_ended(identity.session):
+    """Return who the request's headers say is asking, `None` for nobody; raise `InvalidToken`.
+
+    Repeated headers are joined with a comma: so does every server on the way to Django, and both doors decide alike.
+    """
+    said = values(headers, "authorization")
+    identity = verified().identity(",".join(said)) if said else None
+    if identity is not None and revocations().is_ended(identity.session):
         raise InvalidToken("Expected a token of a session that has not ended.")
     return identity
 

@@ -13,8 +13,8 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from gateway import configuration, logs
-from gateway.policy.refusals import InvalidToken, NoRoute, Refused
-from gateway.upstreams import UpstreamDown, upstreams
+from gateway.policy.refusals import InvalidToken, NoRoute, Refused, UpstreamDown
+from gateway.upstreams import upstreams
 
 from . import passports
 

@@ -65,14 +65,18 @@ class Revocations:
         since = timezone.now() - sessions.lifetime("ACCESS_TOKEN_LIFETIME") - timedelta(seconds=5)
         self.ended = frozenset(Session.objects.filter(ended_at__gt=since).values_list("id", flat=True))
 
+    def start(self) -> None:
+        """Read the sessions, and start the thread; a second call changes nothing."""
+        with self.starting:
+            if not self.started:
+                self.read_sessions()
+                threading.Thread(target=self.keep_looking, name="revocations", daemon=True).start()
+                self.started = True
+
     def is_ended(self, session_id: str) -> bool:
-        """Return whether the session has ended. The first call reads the sessions, and starts the thread."""
+        """Return whether the session has ended. The first call starts to follow the lists, if nobody has."""
         if not self.started:
-            with self.starting:
-                if not self.started:
-                    self.read_sessions()
-                    threading.Thread(target=self.keep_looking, name="revocations", daemon=True).start()
-                    self.started = True
+            self.start()
         return session_id in self.ended
 
     def keep_looking(self) -> None:

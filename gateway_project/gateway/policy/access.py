@@ -1,7 +1,7 @@
 """Who is asking, and whether the route lets them."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .refusals import InvalidToken, NotAllowed, NotSignedIn
@@ -21,13 +21,12 @@ class Identity:
     session: str
 
 
-def bearer(headers: Iterable[tuple[str, str]]) -> str | None:
-    """Return the token of `Authorization: Bearer`, `None` without one; raise `InvalidToken` if it is malformed.
+def bearer(value: str) -> str | None:
+    """Return the token of an `Authorization: Bearer`, `None` for another scheme; raise `InvalidToken` if malformed.
 
-    Repeated headers are joined with a comma, which no token holds: so does every server on the way to Django, and both
-    doors have to decide alike.
+    `value` is the header's, a repeated one's joined with commas, which no token holds.
     """
-    value = ",".join(value for name, value in headers if name.lower() == "authorization").strip(" \t")
+    value = value.strip(" \t")
     scheme = SCHEME.match(value)
     if scheme is None or scheme[0].lower() != "bearer":
         return None

@@ -5,6 +5,7 @@ A header list is a list of pairs, name and value (latin-1), in the order they ca
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from .refusals import BadRequest, BadUpstream
@@ -49,27 +50,48 @@ OWN: Final = frozenset(
 )
 FORWARDED: Final = "x-forwarded-"
 
+# How many names' verdicts are remembered: all that are in use, and a bound on what a client can make up.
+REMEMBERED: Final = 1024
 
-def malformed(headers: Iterable[tuple[str, str]]) -> str | None:
+
+@lru_cache(REMEMBERED)
+def is_token(name: str) -> bool:
+    """Return whether a header may have the name."""
+    return TOKEN.fullmatch(name) is not None
+
+
+def malformed(headers: Sequence[tuple[str, str]]) -> str | None:
     """Return what was expected where a name or a value is malformed."""
-    for name, value in headers:
-        if not TOKEN.fullmatch(name):
+    for name, _ in headers:
+        if not is_token(name):
             return "Expected header names of letters, digits and !#$%&'*+.^_`|~-."
-        if FORBIDDEN_IN_VALUE.search(value):
-            return f"Expected no control characters in the header {name}."
+    # All values at once: nearly always that is all there is to look at.
+    values = "".join([value for _, value in headers])
+    if not (values.isascii() and values.isprintable()):
+        for name, value in headers:
+            if FORBIDDEN_IN_VALUE.search(value):
+                return f"Expected no control characters in the header {name}."
     return None
 
 
-def connection_options(headers: Iterable[tuple[str, str]]) -> set[str]:
-    """Return the names that `Connection` says are between two neighbours, in lower case."""
-    values = (value for name, value in headers if name.lower() == "connection")
-    return {option.strip(" \t").lower() for value in values for option in value.split(",")}
+def values(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
+    """Return the header's values, as often as it is there; the name in lower case."""
+    return [value for key, value in headers if key.lower() == name]
+
+
+@lru_cache(REMEMBERED)
+def is_end_to_end(name: str) -> bool:
+    """Return whether a header of that name is for more than the next neighbour, whatever `Connection` says."""
+    return name.lower() not in HOP_BY_HOP
 
 
 def end_to_end(headers: Sequence[tuple[str, str]]) -> Headers:
-    """Return the headers that are not between two neighbours only."""
-    dropped = HOP_BY_HOP | connection_options(headers)
-    return [(name, value) for name, value in headers if name.lower() not in dropped]
+    """Return the headers that are not between two neighbours only, by their names or by what `Connection` says."""
+    kept = [header for header in headers if is_end_to_end(header[0])]
+    if len(kept) == len(headers):
+        return kept
+    options = {option.strip(" \t").lower() for value in values(headers, "connection") for option in value.split(",")}
+    return [header for header in kept if header[0].lower() not in options]
 
 
 def from_client(headers: Sequence[tuple[str, str]], *, trusted: bool) -> Headers:
@@ -80,11 +102,13 @@ def from_client(headers: Sequence[tuple[str, str]], *, trusted: bool) -> Headers
     """
     if problem := malformed(headers):
         raise BadRequest(problem)
-    return [(name, value) for name, value in end_to_end(headers) if may_say(name.lower(), trusted=trusted)]
+    return [header for header in end_to_end(headers) if may_say(header[0], trusted)]
 
 
-def may_say(name: str, *, trusted: bool) -> bool:
-    """Return whether a client may say the header, its name in lower case."""
+@lru_cache(REMEMBERED)
+def may_say(name: str, trusted: bool) -> bool:
+    """Return whether a client may say the header."""
+    name = name.lower()
     if "_" in name or name in OWN:
         return False
     return trusted or not name.startswith(FORWARDED)
@@ -99,22 +123,22 @@ def to_upstream(
     host: str,
     user_id: str | None = None,
     passport: str | None = None,
-    length: int | None = None,
 ) -> Headers:
     """Return what the service is sent: what `from_client` has left, and the gateway's own.
 
-    `Host` is the sender's to say, and so is `Content-Length` unless `length` is given.
+    `Host` and what frames the body are the sender's to say.
     """
-    own = {
-        "Content-Length": None if length is None else str(length),
-        "X-Request-ID": request_id,
-        "X-Forwarded-For": address,
-        "X-Forwarded-Proto": scheme,
-        "X-Forwarded-Host": host,
-        "request-user-id": user_id,
-        "Authorization": None if passport is None else f"Bearer {passport}",
-    }
-    return [*headers, *((name, value) for name, value in own.items() if value is not None)]
+    own = [
+        ("x-request-id", request_id),
+        ("x-forwarded-for", address),
+        ("x-forwarded-proto", scheme),
+        ("x-forwarded-host", host),
+    ]
+    if user_id is not None:
+        own.append(("request-user-id", user_id))
+    if passport is not None:
+        own.append(("authorization", f"Bearer {passport}"))
+    return [*headers, *own]
 
 
 def from_upstream(headers: Sequence[tuple[str, str]]) -> Headers:
@@ -122,3 +146,16 @@ def from_upstream(headers: Sequence[tuple[str, str]]) -> Headers:
     if malformed(headers):
         raise BadUpstream("The service answered with a malformed header.")
     return end_to_end(headers)
+
+
+def varying_by_accept(headers: Sequence[tuple[str, str]]) -> Headers:
+    """Return the headers saying that a browser would get another answer (RFC 9110, section 12.5.5)."""
+    said = values(headers, "vary")
+    if not said:
+        return [*headers, ("vary", "Accept")]
+    fields = [field for value in said if (field := value.strip(" \t"))]
+    known = {field.strip(" \t").lower() for value in fields for field in value.split(",")}
+    if known & {"accept", "*"}:
+        return list(headers)
+    others = [header for header in headers if header[0].lower() != "vary"]
+    return [*others, ("vary", ", ".join([*fields, "Accept"]))]

@@ -4,7 +4,7 @@ The number is the moment at which the client would have used up nothing, had it 
 moves it on by the pace's interval; a request is admitted while it lies no more than the whole burst ahead.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.config import RateLimit
 
@@ -12,8 +12,7 @@ from gateway.config import RateLimit
 SLACK = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """`next` is to be passed as `previous` next time; `retry_after` is in seconds, 0 if the request is admitted."""
 
     admitted: bool
@@ -22,17 +21,17 @@ class Verdict:
     remaining: int
 
 
-def admit(previous: float, now: float, limit: RateLimit) -> Verdict:
-    """Return whether one more request is admitted at `now` (seconds).
+def admit(previous: float, now: float, limit: RateLimit, requests: int = 1) -> Verdict:
+    """Return whether so many more requests are admitted, all together, at `now` (seconds).
 
     `previous` is the last verdict's `next`, 0 for a new client. A client that was away may use the whole count at once.
     """
     interval = limit.seconds / limit.count
     # Never more than a whole period ahead, also if the clock has been set back meanwhile.
     used_up = min(max(previous, now), now + limit.seconds)
-    wait = used_up + interval - (now + limit.seconds)
+    following = used_up + interval * requests
+    wait = following - (now + limit.seconds)
     if wait > SLACK * interval:
         return Verdict(admitted=False, next=used_up, retry_after=wait, remaining=0)
-    following = used_up + interval
     remaining = int((now + limit.seconds - following) / interval + SLACK)
     return Verdict(admitted=True, next=following, retry_after=0.0, remaining=max(remaining, 0))

@@ -23,8 +23,19 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # A path parameter (`..;x=1`) does not make the segment another for the servers that know them.
 DOT_SEGMENT = re.compile(r"(?:^|[/\\])\.\.?(?:;[^/\\]*)?(?=[/\\]|$)")
 
+# Paths that are what they seem, as nearly all are: no escapes, and no segment that begins with a dot.
+PLAIN = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*)+/?")
+
 # RFC 3986, section 3.3: what a segment may hold as it is, and the slash between them.
 LITERAL: Final = "!$&'()*+,;=:@-._~/"
+
+
+def origin_form(target: str) -> str:
+    """Return a request target without scheme and authority, which a client may send (RFC 9112, section 3.2.2)."""
+    before, separator, after = target.partition("://")
+    if not separator or not before.isalpha():
+        return target
+    return "/" + after.partition("/")[2]
 
 
 def canonical(raw: str) -> str:
@@ -32,6 +43,8 @@ def canonical(raw: str) -> str:
 
     `raw` holds the bytes as sent, each as one character (latin-1), without the query.
     """
+    if len(raw) <= LONGEST and PLAIN.fullmatch(raw):
+        return raw
     if not raw.startswith("/"):
         raise BadRequest("Expected a path that starts with /.")
     if len(raw) > LONGEST:

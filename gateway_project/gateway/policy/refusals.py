@@ -8,9 +8,15 @@ Exception
     ├── NotAllowed          403  the one who is signed in has none of the route's roles
     ├── NoRoute             404  nothing is routed at the path
     ├── MethodNotAllowed    405  the path is routed, but not with this method
+    ├── BodyLate            408  the body stopped coming
     ├── TooLarge            413  the body is larger than the route takes
     ├── TooMany             429  the rate limit is used up
-    └── BadUpstream         502  the service's answer is malformed
+    ├── BadUpstream         502  the service's answer is malformed
+    └── UpstreamFailed      `service` says which
+        ├── UpstreamDown        502  it cannot be reached, or broke off its answer
+        ├── UpstreamMalformed   502  its answer is no well-formed HTTP
+        ├── UpstreamBusy        503  as many requests as it may have at once are under way
+        └── UpstreamLate        504  it did not answer in time
 """
 
 import math
@@ -73,6 +79,15 @@ class MethodNotAllowed(Refused):
         super().__init__(f"Expected one of the methods {allow}.", {"Allow": allow})
 
 
+class BodyLate(Refused):
+    """The client did not send the rest of its body in time (RFC 9110, section 15.5.9)."""
+
+    status = 408
+
+    def __init__(self) -> None:
+        super().__init__("Expected the rest of the body sooner.", {"Connection": "close"})
+
+
 class TooLarge(Refused):
     """The body is larger than the route takes."""
 
@@ -96,3 +111,44 @@ class BadUpstream(Refused):
     """The service's answer is malformed."""
 
     status = 502
+
+
+class UpstreamFailed(Refused):
+    """A service did not do its part; `service` is its name."""
+
+    said: ClassVar[str]
+
+    def __init__(self, service: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(f"The {service} service {self.said}", headers)
+        self.service = service
+
+
+class UpstreamDown(UpstreamFailed):
+    """The service cannot be reached, or broke off its answer (RFC 9110, section 15.6.3)."""
+
+    status = 502
+    said = "cannot be reached. Try again."
+
+
+class UpstreamMalformed(UpstreamFailed):
+    """The service's answer is no well-formed HTTP; none of it is passed on (RFC 9110, section 15.6.3)."""
+
+    status = 502
+    said = "gave a malformed answer."
+
+
+class UpstreamBusy(UpstreamFailed):
+    """As many requests as the gateway sends to one address at once are under way (RFC 9110, section 15.6.4)."""
+
+    status = 503
+    said = "has too many requests under way. Try again."
+
+    def __init__(self, service: str) -> None:
+        super().__init__(service, {"Retry-After": "1"})
+
+
+class UpstreamLate(UpstreamFailed):
+    """The service did not answer in time (RFC 9110, section 15.6.5)."""
+
+    status = 504
+    said = "did not answer in time."

@@ -5,6 +5,7 @@ ask for, however many routes there are: each level has at most one static child 
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gateway.config import Config, Route, patterns
 
@@ -12,8 +13,7 @@ from .paths import encode
 from .refusals import MethodNotAllowed, NoRoute
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """The route, the path that its service is sent (encoded), and the parameters (decoded).
 
     `allow` are all methods of the path, as the header says them. With `answer_options` the gateway itself answers an
@@ -27,30 +27,27 @@ class Match:
     answer_options: bool
 
 
-@dataclass(frozen=True, slots=True)
 class Entry:
     """A route, the pattern it is matched by, and the path it writes, which its service is sent."""
 
-    route: Route
-    pattern: patterns.Pattern
-    written: patterns.Pattern
+    def __init__(self, route: Route, pattern: patterns.Pattern, written: patterns.Pattern) -> None:
+        self.route = route
+        self.pattern = pattern
+        self.named = [(index, each) for index, each in enumerate(pattern.segments) if each.kind != "static"]
+        self.written = [(each.kind == "static", each.text) for each in written.segments]
 
     def params(self, segments: list[str]) -> dict[str, str]:
         """Return the values that the path's segments give the parameters."""
-        values = {}
-        for index, segment in enumerate(self.pattern.segments):
-            if segment.kind == "param":
-                values[segment.text] = segments[index]
-            elif segment.kind == "rest":
-                values[segment.text] = "/".join(segments[index:])
-        return values
+        return {
+            each.text: segments[index] if each.kind == "param" else "/".join(segments[index:])
+            for index, each in self.named
+        }
 
     def upstream_path(self, params: dict[str, str]) -> str:
         """Return the path as the route writes it, with the parameters' values."""
-        return "/" + "/".join(
-            segment.text if segment.kind == "static" else encode(params[segment.text])
-            for segment in self.written.segments
-        )
+        if not params:
+            return self.route.path
+        return "/" + "/".join([text if is_static else encode(params[text]) for is_static, text in self.written])
 
 
 @dataclass(slots=True)

@@ -1,14 +1,12 @@
-"""Who sent a WSGI request, and what it said, as values that policy takes."""
+"""A WSGI request, taken apart for `gate`."""
 
 from typing import cast
 from urllib.parse import quote
 
-from django.conf import settings
 from django.http import HttpRequest
-from django.http.request import split_domain_port, validate_host
 
-from gateway.policy import clients
-from gateway.policy.refusals import BadRequest
+from gateway import gate, logs
+from gateway.policy.paths import origin_form
 
 
 def headers(request: HttpRequest) -> list[tuple[str, str]]:
@@ -16,32 +14,21 @@ def headers(request: HttpRequest) -> list[tuple[str, str]]:
     return list(request.headers.items())
 
 
-def is_trusted(request: HttpRequest) -> bool:
-    """Return whether the peer is a proxy of ours."""
-    return clients.is_trusted(request.META.get("REMOTE_ADDR", ""), settings.TRUSTED_PROXIES)
+def peer(request: HttpRequest) -> str:
+    """Return the address of whoever sent the request to us."""
+    return str(request.META.get("REMOTE_ADDR", ""))
 
 
 def address(request: HttpRequest) -> str:
     """Return the client's address: the peer's, or the one that proxies of ours have forwarded for."""
-    forwarded = request.headers.get("X-Forwarded-For")
-    return clients.address(
-        request.META.get("REMOTE_ADDR", ""), [forwarded] if forwarded else [], settings.TRUSTED_PROXIES
-    )
+    return gate.current().client_address(peer(request), headers(request))
 
 
 def origin(request: HttpRequest) -> tuple[str, str]:
     """Return scheme and host as the client sees them; raise `BadRequest` for a host that is not ours."""
-    scheme, host = clients.origin(
-        request.scheme or "http",
-        request.headers.get("Host", ""),
-        forwarded_proto=request.headers.get("X-Forwarded-Proto", "").split(","),
-        forwarded_host=request.headers.get("X-Forwarded-Host", "").split(","),
-        trusted=is_trusted(request),
+    return gate.current().origin(
+        request.scheme or "http", headers(request), trusted=gate.current().is_trusted(peer(request))
     )
-    domain, _ = split_domain_port(host)
-    if not (domain and validate_host(domain, settings.ALLOWED_HOSTS)):
-        raise BadRequest("Expected a Host that is one of GATEWAY_ALLOWED_HOSTS.")
-    return scheme, host
 
 
 def raw_path(request: HttpRequest) -> str:
@@ -49,14 +36,17 @@ def raw_path(request: HttpRequest) -> str:
     target = request.META.get("RAW_URI") or request.META.get("REQUEST_URI")
     if target is None:
         return quote(request.META.get("PATH_INFO", "").encode("latin-1"), safe="/!$&'()*+,;=:@~")
-    if "://" in target.partition("?")[0]:
-        target = "/" + target.partition("://")[2].partition("/")[2]
-    return cast("str", target.partition("?")[0])
+    return origin_form(cast("str", target).partition("?")[0])
 
 
-def target_query(request: HttpRequest) -> str:
-    """Return `?` and the query as it was sent, or nothing; raise `BadRequest` for what no query may hold."""
-    query = request.META.get("QUERY_STRING", "")
-    if not (query.isascii() and query.isprintable() and " " not in query):
-        raise BadRequest("Expected a query of printable ASCII characters, others percent-encoded.")
-    return f"?{query}" if query else ""
+def taken_apart(request: HttpRequest) -> gate.Request:
+    """Return the request as `gate` takes it."""
+    return gate.Request(
+        method=request.method or "",
+        path=raw_path(request),
+        query=request.META.get("QUERY_STRING", ""),
+        headers=headers(request),
+        peer=peer(request),
+        scheme=request.scheme or "http",
+        request_id=logs.request_id.get(),
+    )

@@ -2,26 +2,20 @@
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway import problems
+from gateway.metrics import observe as count
 from gateway.policy.clients import parse, within
 
 from . import clients
 
-REQUESTS = Counter("gateway_requests", "Requests answered.", ["method", "route", "status"])
-SECONDS = Histogram("gateway_request_seconds", "Seconds until the head of the answer.", ["route"])
-METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
-
 
 def observe(request: HttpRequest, status: int, seconds: float) -> None:
-    """Count and time a request. Labels are a bounded set: what a client makes up is `other`."""
+    """Count and time a request under its route, or under the path of the gateway's own."""
     own = f"/{request.resolver_match.route}" if request.resolver_match and request.resolver_match.route else "none"
-    route = getattr(request, "route_label", own)
-    method = request.method if request.method in METHODS else "other"
-    REQUESTS.labels(method, route, str(status)).inc()
-    SECONDS.labels(route).observe(seconds)
+    count(request.method or "", getattr(request, "route_label", own), status, seconds)
 
 
 def metrics(request: HttpRequest) -> HttpResponse:

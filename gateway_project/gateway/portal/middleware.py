@@ -4,21 +4,22 @@ import time
 
 from django.http import HttpRequest, HttpResponse
 
-from gateway import configuration
+from gateway import configuration, gate
 from gateway.middleware import GetResponse
 
 from . import clients, metrics
 
 
-class OwnRequestId:
-    """Forgets a request id that the client made up; a proxy of ours may name one."""
+class OwnWord:
+    """Forgets what a client may not say of itself: who it is, and the request's id, which a proxy of ours may name."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer the request."""
-        if not clients.is_trusted(request):
+        request.META.pop("HTTP_REQUEST_USER_ID", None)
+        if not gate.current().is_trusted(clients.peer(request)):
             request.META.pop("HTTP_X_REQUEST_ID", None)
         return self.get_response(request)
 

@@ -13,14 +13,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from gateway import bodies, configuration, logs
-from gateway.config import Route
-from gateway.counters import counters
-from gateway.identity.authentication import Caller, identify
-from gateway.identity.passports import passports
-from gateway.policy import access, headers, paths
-from gateway.policy.access import Identity
-from gateway.policy.refusals import TooMany
+from gateway import bodies, gate
+from gateway.identity.authentication import Caller
+from gateway.policy.negotiation import prefers_page
 from gateway.policy.routes import Match
 from gateway.upstreams import Answer, upstreams
 
@@ -32,7 +27,7 @@ WHOLE = 64 * 1024
 
 def wants_page(request: HttpRequest) -> bool:
     """Return whether a person's browser asks: it prefers HTML to JSON."""
-    return request.get_preferred_type(["application/json", "text/html"]) == "text/html"
+    return prefers_page(request.headers.get("Accept", ""))
 
 
 class Page(BrowsableAPIRenderer):
@@ -69,26 +64,25 @@ class ProxyView(APIView):
     def forward(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:  # noqa: ANN401  # DRF's signature
         """Decide on the request, send it on and answer with what comes back. Raises `Refused`."""
         http = request._request  # noqa: SLF001  # DRF's own name for what it wraps
-        path = paths.canonical(clients.raw_path(http))
-        self.match = match = configuration.route_table().match(http.method or "", path)
+        incoming = clients.taken_apart(http)
+        self.match = match = gate.current().route(incoming.method, incoming.path)
         http.route_label = match.route.path  # type: ignore[attr-defined]
         if match.route.browser == "passthrough":
             self.headers = {}
         if match.answer_options:
             return Response(status=204, headers={"Allow": match.allow})
-        said = headers.from_client(clients.headers(http), trusted=clients.is_trusted(http))
-        identity = identify(clients.headers(http))
-        request.user = cast("Any", None if identity is None else Caller(identity))
-        access.check(match.route.allow, identity)
-        within_limit(match.route, identity, clients.address(http))
+        admitted = gate.current().admit(incoming, match)
+        if admitted.identity:
+            request.user = cast("Any", Caller(admitted.identity))
+            http.META["HTTP_REQUEST_USER_ID"] = admitted.identity.user_id
         body = bodies.read(http.META, match.route.max_body)
         page = match.route.browser == "api" and wants_page(http)
         answer = upstreams().send(
             match.route.service,
-            http.method or "",
-            match.upstream_path + clients.target_query(http),
+            incoming.method,
+            admitted.target,
             timeouts=match.route.timeouts,
-            headers=for_service(http, match.route, identity, for_page(said) if page else said),
+            headers=for_page(admitted.headers) if page else admitted.headers,
             body=body,
         )
         return self.page(answer) if page else passed_on(answer, whole=http.method == "HEAD")
@@ -134,36 +128,10 @@ class ProxyView(APIView):
         return f"Service: {route.service}. Allowed: {allow}."
 
 
-def within_limit(route: Route, identity: Identity | None, address: str) -> None:
-    """Count the request against its route's limit; raise `TooMany` where it is used up."""
-    if route.rate_limit is None:
-        return
-    who = f"user {identity.user_id}" if identity else f"address {address}"
-    verdict = counters().admit(f"{route.path} {','.join(route.methods)} {who}", route.rate_limit)
-    if not verdict.admitted:
-        raise TooMany(verdict.retry_after)
-
-
 def for_page(said: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the headers with which a service answers what the browsable API can show."""
     dropped = {"accept", "accept-encoding", "if-none-match", "if-modified-since", "range"}
     return [(name, value) for name, value in said if name.lower() not in dropped] + [("Accept", "application/json")]
-
-
-def for_service(
-    request: HttpRequest, route: Route, identity: Identity | None, said: list[tuple[str, str]]
-) -> list[tuple[str, str]]:
-    """Return the headers that the service gets: what the client may say, and what the gateway knows."""
-    scheme, host = clients.origin(request)
-    return headers.to_upstream(
-        said,
-        request_id=logs.request_id.get(),
-        address=clients.address(request),
-        scheme=scheme,
-        host=host,
-        user_id=identity.user_id if identity else None,
-        passport=passports().get(identity, route.service) if identity else None,
-    )
 
 
 class Repeated:

@@ -102,7 +102,9 @@ RATE = "a rate such as 10/second, 120/minute, 1000/hour or 5000/day"
 ALLOW = "public, authenticated, or a list of roles such as [admin]"
 METHODS = "one of GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
 ROLE = "a role: a letter, then letters, digits, - and _"
-ROUTE_KEYS = "one of `path`, `methods`, `service`, `allow`, `rate_limit`, `timeouts`, `max_body`, `browser`"
+ROUTE_KEYS = (
+    "one of `path`, `methods`, `service`, `allow`, `rate_limit`, `timeouts`, `max_body`, `websocket`, `browser`"
+)
 YAML_1_1_BOOLEAN = "quotes around it if text is meant: some read it as true or false"
 YAML_1_1_NUMBER = "a plain decimal number, or quotes around it if text is meant"
 
@@ -154,8 +156,10 @@ YAML_1_1_NUMBER = "a plain decimal number, or quotes around it if text is meant"
         ("timeouts", "{total: 61m}", "23: got '61m'", DURATION),
         ("timeouts", "{total: 1h}", "23: got '1h'", DURATION),
         ("timeouts", "{total: -1s}", "23: got '-1s'", DURATION),
-        ("timeouts", "{totl: 1s}", "16: got 'totl'", "one of `connect`, `total`; did you mean `total`?"),
+        ("timeouts", "{totl: 1s}", "16: got 'totl'", "one of `connect`, `first_byte`, `total`; did you mean `total`?"),
         ("browser", "html", "14: got 'html'", "'api' or 'passthrough'"),
+        ("websocket", "1", "16: got 1", "true or false"),
+        ("websocket", "'true'", "16: got 'true'", "true or false"),
         ("service", "b", "14: got 'b'", "a service that is defined: a"),
         ("service", "[a]", "14: got a list", "the name of a service"),
         ("path", "[/x]", "11: got a list", "a path such as /api/users/{id}"),
@@ -170,6 +174,14 @@ def test_a_bad_value_is_one_fault_at_its_place(
 ) -> None:
     line = {"path": 4, "service": 5, "allow": 6}.get(key, 7)
     assert faults(tmp_path, route(**{key: written})) == [f"{line}:{found}; expected {expected}"]
+
+
+def test_a_websocket_that_no_client_could_open_is_a_fault(tmp_path: Path) -> None:
+    found = faults(tmp_path, route(methods="[POST]", websocket="true"))
+    assert found == ["7:14: got methods without GET; expected GET among them: a WebSocket begins with one"]
+    for methods, websocket in ("[POST]", "false"), ("[GET]", "true"):
+        config = read(tmp_path, route(methods=methods, websocket=websocket))
+        assert config.routes[0].websocket is (websocket == "true")
 
 
 @pytest.mark.parametrize("version", ["2", "true", "'1'", "1.0", "[1]"])

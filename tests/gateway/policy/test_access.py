@@ -12,49 +12,46 @@ USER = Identity(user_id="2", username="user", role="default", session="s2")
 
 
 @pytest.mark.parametrize(
-    ("headers", "token"),
+    ("value", "token"),
     [
-        ([], None),
-        ([("Cookie", "Bearer x")], None),
-        ([("Authorization", "")], None),
-        ([("Authorization", "Basic dTpw")], None),
-        ([("Authorization", "Basic Bearer")], None),
-        ([("Authorization", "Bearerx abc")], None),
-        ([("Authorization", "abc.def")], None),
-        ([("X-Authorization", "Bearer abc")], None),
-        ([("Authorization", "Bearer abc")], "abc"),
-        ([("authorization", "bearer abc")], "abc"),
-        ([("AUTHORIZATION", "BEARER abc")], "abc"),
-        ([("A", "1"), ("Authorization", "  Bearer   a.b-c_d~e+f/g== "), ("B", "2")], "a.b-c_d~e+f/g=="),
-        ([("Authorization", "Basic dTpw"), ("Authorization", "Bearer abc")], None),
+        ("", None),
+        ("Basic dTpw", None),
+        ("Basic Bearer", None),
+        ("Bearerx abc", None),
+        ("abc.def", None),
+        ("Bearer abc", "abc"),
+        ("bearer abc", "abc"),
+        ("BEARER abc", "abc"),
+        ("  Bearer   a.b-c_d~e+f/g== ", "a.b-c_d~e+f/g=="),
+        ("Basic dTpw,Bearer abc", None),
     ],
 )
-def test_the_token_is_what_follows_bearer(headers: list[tuple[str, str]], token: str | None) -> None:
-    assert bearer(headers) == token
+def test_the_token_is_what_follows_bearer(value: str, token: str | None) -> None:
+    assert bearer(value) == token
 
 
 @pytest.mark.parametrize(
-    "values",
+    "value",
     [
-        ["Bearer"],
-        ["Bearer "],
-        ["bearer\tabc"],
-        ["Bearer a b"],
-        ["Bearer a,b"],
-        ["Bearer =a"],
-        ["Bearer a=b"],
-        ["Bearer ä"],
-        ["Bearer a;b"],
-        ['Bearer "a"'],
-        ["Bearer abc", "Bearer abc"],
-        ["Bearer abc", "Basic dTpw"],
-        ["Bearer abc, Bearer def"],
-        ["Bearer, Bearer abc"],
+        "Bearer",
+        "Bearer ",
+        "bearer\tabc",
+        "Bearer a b",
+        "Bearer a,b",
+        "Bearer =a",
+        "Bearer a=b",
+        "Bearer ä",
+        "Bearer a;b",
+        'Bearer "a"',
+        "Bearer abc,Bearer abc",
+        "Bearer abc,Basic dTpw",
+        "Bearer abc, Bearer def",
+        "Bearer, Bearer abc",
     ],
 )
-def test_a_malformed_bearer_is_an_invalid_token(values: list[str]) -> None:
+def test_a_malformed_bearer_is_an_invalid_token(value: str) -> None:
     with pytest.raises(InvalidToken) as refused:
-        bearer([("Authorization", value) for value in values])
+        bearer(value)
     assert refused.value.status == 401
     assert refused.value.headers == {"WWW-Authenticate": 'Bearer realm="api", error="invalid_token"'}
     assert refused.value.detail == "Expected one token after Authorization: Bearer."

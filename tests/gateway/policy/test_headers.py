@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.policy.headers import from_client, from_upstream, to_upstream
+from gateway.policy.headers import from_client, from_upstream, to_upstream, varying_by_accept
 from gateway.policy.refusals import BadRequest, BadUpstream
 
 KEPT = [("Accept", "*/*"), ("Cookie", "a=1"), ("Cookie", "b=2"), ("accept", "text/html"), ("X-Empty", "")]
@@ -149,10 +149,10 @@ def test_a_services_answer_keeps_what_is_repeated_in_its_order() -> None:
 
 OWN = {"request_id": "r-1", "address": "192.0.2.1", "scheme": "https", "host": "api.example"}
 FORWARDED = [
-    ("X-Request-ID", "r-1"),
-    ("X-Forwarded-For", "192.0.2.1"),
-    ("X-Forwarded-Proto", "https"),
-    ("X-Forwarded-Host", "api.example"),
+    ("x-request-id", "r-1"),
+    ("x-forwarded-for", "192.0.2.1"),
+    ("x-forwarded-proto", "https"),
+    ("x-forwarded-host", "api.example"),
 ]
 
 
@@ -161,7 +161,7 @@ def test_the_service_is_told_who_is_asking() -> None:
         ("A", "1"),
         *FORWARDED,
         ("request-user-id", "7"),
-        ("Authorization", "Bearer p.q.r"),
+        ("authorization", "Bearer p.q.r"),
     ]
 
 
@@ -170,9 +170,21 @@ def test_the_service_is_told_of_nobody_on_a_public_route() -> None:
     assert to_upstream([], **OWN) == FORWARDED
 
 
-@pytest.mark.parametrize("length", [0, 17])
-def test_a_length_is_said_if_it_is_given(length: int) -> None:
-    assert to_upstream([], **OWN, length=length) == [("Content-Length", str(length)), *FORWARDED]
+@pytest.mark.parametrize(
+    ("said", "vary"),
+    [
+        ([], "Accept"),
+        (["Cookie"], "Cookie, Accept"),
+        (["Cookie", "Origin, User-Agent"], "Cookie, Origin, User-Agent, Accept"),
+        (["accept"], "accept"),
+        (["*"], "*"),
+        ([""], "Accept"),
+    ],
+)
+def test_that_a_browser_gets_another_answer_is_said_beside_what_the_service_says(said: list[str], vary: str) -> None:
+    headers = [("A", "1"), *(("Vary", value) for value in said)]
+    assert [value for name, value in varying_by_accept(headers) if name.lower() == "vary"] == [vary]
+    assert ("A", "1") in varying_by_accept(headers)
 
 
 names = st.sampled_from(

@@ -423,7 +423,7 @@ def test_a_service_that_fails_is_a_problem_that_names_it(
 def test_a_body_broken_off_after_its_head_went_out_breaks_the_connection(
     client: Client, configure: Callable[..., None]
 ) -> None:
-    from gateway.upstreams import UpstreamDown
+    from gateway.policy.refusals import UpstreamDown
 
     def broken_off(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nabc")

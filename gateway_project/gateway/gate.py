@@ -1,0 +1,140 @@
+"""The decisions on a request, the same at both doors: route, then admit. Any of them may raise `Refused`.
+
+A door takes the request apart, asks here, and does the I/O.
+"""
+
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from typing import Final, NamedTuple
+
+from django.conf import settings
+from django.http.request import split_domain_port, validate_host
+
+from . import configuration
+from .config import Route
+from .counters import counters
+from .identity.authentication import identify
+from .identity.passports import passports
+from .policy import access, clients, headers, paths
+from .policy.access import Identity
+from .policy.headers import Headers
+from .policy.refusals import BadRequest, TooMany
+from .policy.routes import Match, RouteTable
+
+# How many peers and hosts are remembered as known.
+REMEMBERED: Final = 1024
+
+
+class Request(NamedTuple):
+    """A request as a door has taken it apart: path and query as they were sent, without the `?`; values latin-1."""
+
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    peer: str
+    scheme: str
+    request_id: str
+
+
+class Admitted(NamedTuple):
+    """What goes on to the route's service: path and query, and the headers but for `Host` and the body's framing."""
+
+    match: Match
+    identity: Identity | None
+    target: str
+    headers: Headers
+
+
+class Gate:
+    """The decisions, by one configuration."""
+
+    def __init__(self, table: RouteTable, *, trusted_proxies: clients.Networks, allowed_hosts: Sequence[str]) -> None:
+        self.table = table
+        self.trusted_proxies = trusted_proxies
+        self.own_address = lru_cache(REMEMBERED)(lambda peer: clients.address(peer, (), ()))
+        self.is_ours = lru_cache(REMEMBERED)(lambda host: is_one_of(host, allowed_hosts))
+
+    def route(self, method: str, path: str) -> Match:
+        """Return the route that the request is for; `path` is as it was sent."""
+        return self.table.match(method, paths.canonical(path))
+
+    def admit(self, request: Request, match: Match) -> Admitted:
+        """Return what the route's service is sent, if the route lets the request in."""
+        trusted = self.is_trusted(request.peer)
+        said = headers.from_client(request.headers, trusted=trusted)
+        identity = identify(request.headers)
+        access.check(match.route.allow, identity)
+        address = self.client_address(request.peer, request.headers)
+        within_limit(match.route, identity, address)
+        scheme, host = self.origin(request.scheme, request.headers, trusted=trusted)
+        onward = headers.to_upstream(
+            said,
+            request_id=request.request_id,
+            address=address,
+            scheme=scheme,
+            host=host,
+            user_id=identity.user_id if identity else None,
+            passport=passports().get(identity, match.route.service) if identity else None,
+        )
+        return Admitted(match, identity, match.upstream_path + target_query(request.query), onward)
+
+    def is_trusted(self, peer: str) -> bool:
+        """Return whether the peer is a proxy of ours."""
+        return bool(self.trusted_proxies) and clients.is_trusted(peer, self.trusted_proxies)
+
+    def client_address(self, peer: str, pairs: Headers) -> str:
+        """Return the client's address: the peer's, or the one that proxies of ours have forwarded for."""
+        if not self.trusted_proxies:
+            return self.own_address(peer)
+        return clients.address(peer, headers.values(pairs, "x-forwarded-for"), self.trusted_proxies)
+
+    def origin(self, scheme: str, pairs: Headers, *, trusted: bool) -> tuple[str, str]:
+        """Return scheme and host as the client sees them; raise `BadRequest` for a host that is not ours."""
+        host = ",".join(headers.values(pairs, "host"))
+        if trusted:
+            scheme, host = clients.origin(
+                scheme,
+                host,
+                forwarded_proto=headers.values(pairs, "x-forwarded-proto"),
+                forwarded_host=headers.values(pairs, "x-forwarded-host"),
+                trusted=True,
+            )
+        if not self.is_ours(host):
+            raise BadRequest("Expected a Host that is one of GATEWAY_ALLOWED_HOSTS.")
+        return scheme, host
+
+
+@cache
+def current() -> Gate:
+    """Return the process's gate."""
+    return Gate(
+        configuration.route_table(),
+        trusted_proxies=settings.TRUSTED_PROXIES,
+        allowed_hosts=tuple(settings.ALLOWED_HOSTS),
+    )
+
+
+def is_one_of(host: str, allowed: Sequence[str]) -> bool:
+    """Return whether the value of `Host` names one of the allowed hosts."""
+    domain, _ = split_domain_port(host)
+    return bool(domain) and validate_host(domain, allowed)
+
+
+def target_query(query: str) -> str:
+    """Return `?` and the query, or nothing; raise `BadRequest` for what no query may hold (RFC 3986, section 3.4)."""
+    if not query:
+        return ""
+    if not (query.isascii() and query.isprintable() and " " not in query):
+        raise BadRequest("Expected a query of printable ASCII characters, others percent-encoded.")
+    return f"?{query}"
+
+
+def within_limit(route: Route, identity: Identity | None, address: str) -> None:
+    """Count the request against its route's limit; raise `TooMany` where it is used up."""
+    if route.rate_limit is None:
+        return
+    who = f"user {identity.user_id}" if identity else f"address {address}"
+    verdict = counters().admit(f"{route.path} {','.join(route.methods)} {who}", route.rate_limit)
+    if not verdict.admitted:
+        raise TooMany(verdict.retry_after)
