@@ -16,6 +16,7 @@ usage: ./manage_all.sh COMMAND
   logs [NAME...]        follow their logs
   test [ARG...]         the whole test suite; arguments go to each pytest
   check                 lint, types, import rules, Django's checks, migrations, known vulnerabilities, documentation
+  bench [OPTION...]     measure the gateway beside Envoy, Fastify and FastAPI; --help says what can be chosen
   lock                  pin requirements/*.txt anew from requirements/*.in
   NAME ARG...           manage.py of that project: ./manage_all.sh gateway routes
 EOF
@@ -110,7 +111,8 @@ prepare() {
 }
 
 start() {
-  local name=$1
+  local name=$1 application=${1}_project.wsgi
+  [[ $name != gateway ]] || application=gateway_project.asgi
   if pid "$name" >/dev/null; then
     say "$name is running already"
     return
@@ -118,7 +120,7 @@ start() {
   rm -f "$run/$name.pid"
   (
     cd "$root/${name}_project"
-    exec setsid "$venv/bin/gunicorn" -c gunicorn.conf.py --pid "$run/$name.pid" "${name}_project.wsgi" \
+    exec setsid "$venv/bin/gunicorn" -c gunicorn.conf.py --pid "$run/$name.pid" "$application" \
       >> "$logs/$name.log" 2>&1 < /dev/null
   ) &
   started[$name]=$!
@@ -268,6 +270,44 @@ sys.exit(any(package["vulns"] for package in audited))
 EOF
 }
 
+# quietly LOG COMMAND...: show what it says only if it fails.
+quietly() {
+  local log=$1
+  shift
+  "$@" > "$log" 2>&1 || { cat "$log" >&2; fail "failed: $*"; }
+}
+
+# The tools, the peers and what they import; then tests/bench.
+bench() {
+  install_tools
+  local own=$GATEHOUSE_VAR/bench wanted
+  mkdir -p "$own"
+  export PATH=$PATH:/usr/sbin:$own/debian/usr/sbin
+  if ! command -v wrk >/dev/null; then
+    [[ $EUID == 0 ]] && command -v apt-get >/dev/null || fail 'expected wrk; install it (Debian: apt-get install wrk)'
+    say 'Installing wrk'
+    quietly "$own/apt.log" eval 'apt-get update && apt-get install --yes --no-install-recommends wrk'
+  fi
+  if ! command -v nginx >/dev/null; then
+    command -v apt-get >/dev/null || fail 'expected nginx; install it (Debian: apt-get install nginx)'
+    say "Unpacking nginx into $own/debian"
+    # Only the program: the package, once installed, starts a server on port 80.
+    (cd "$own" && quietly apt.log eval '((EUID)) || apt-get update; apt-get download nginx && dpkg -x nginx_*.deb debian')
+  fi
+  (venv=$own/venv; install peers requirements/bench.txt)
+  if command -v npm >/dev/null; then
+    mkdir -p "$own/fastify"
+    cp tests/bench/fastify/{package.json,package-lock.json,gateway.js} "$own/fastify"
+    wanted=$(cksum < tests/bench/fastify/package-lock.json)
+    if [[ ! -f $own/fastify/.installed || $(<"$own/fastify/.installed") != "$wanted" ]]; then
+      say 'Installing tests/bench/fastify'
+      npm --prefix "$own/fastify" ci --silent --no-audit --no-fund
+      echo "$wanted" > "$own/fastify/.installed"
+    fi
+  fi
+  PYTHONPATH=$root/gateway_project exec "$venv/bin/python" -m tests.bench "$@"
+}
+
 lock() {
   local name
   install_tools
@@ -276,6 +316,7 @@ lock() {
   local compile=("$venv/bin/uv" pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --upgrade)
   "${compile[@]}" dev.in -o dev.txt
   for name in "${projects[@]}"; do "${compile[@]}" -c dev.txt "$name.in" -o "$name.txt"; done
+  "${compile[@]}" bench.in -o bench.txt
 }
 
 command=${1:-help}
@@ -287,6 +328,7 @@ case $command in
   logs) known "$@"; (($#)) || set -- "${projects[@]}"; cd "$logs" && exec tail -n 20 -F "${@/%/.log}" ;;
   test) test_all "$@" ;;
   check) check ;;
+  bench) bench "$@" ;;
   lock) lock ;;
   gateway | users | orders) install_projects; django "$command" "$@" ;;
   help | -h | --help) usage ;;

@@ -1,14 +1,22 @@
-"""gunicorn's settings for the gateway: `gunicorn -c gunicorn.conf.py gateway_project.wsgi`."""
+"""gunicorn's settings for the gateway: `gunicorn -c gunicorn.conf.py gateway_project.asgi`."""
 
 import os
 import shutil
 import sys
 
+from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
 from gateway import logs
 from gateway.config import ConfigError, load
 from gateway_project import environment
+
+
+class OneAccessLog(Logger):
+    """gunicorn's log without its own access log: the gateway writes one, with what it knows of a request."""
+
+    access_log_enabled = False
+
 
 env = environment.read()
 try:
@@ -18,14 +26,20 @@ except ConfigError as exc:
 
 bind = f"{env.gateway_bind}:{env.gateway_port}"
 workers = env.gateway_workers
-worker_class = "gthread"
-threads = 32
+worker_class = "gateway.proxy.server.Worker"
+asgi_loop = "uvloop"
+asgi_lifespan = "on"
+http_parser = "fast"
+# A client that leaves takes its request to the service with it.
+asgi_disconnect_grace_period = 0
 keepalive = 75
+# Seconds: for a piece of a client's body, and for a worker to show that it lives.
 timeout = 60
 graceful_timeout = 15
 control_socket_disable = True
 # Whom to believe is policy's decision, made with TRUSTED_PROXIES; gunicorn leaves the peer's headers alone.
 forwarded_allow_ips = ""
+logger_class = OneAccessLog
 logconfig_dict = logs.configuration(env.log_level)
 
 # Where the workers' metrics meet: prometheus_client reads the variable when it is imported, in the workers.

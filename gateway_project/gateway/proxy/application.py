@@ -1,0 +1,48 @@
+"""The ASGI application: the fast door in front, Django behind it."""
+
+from functools import cached_property
+
+from asgiref.sync import sync_to_async
+
+from gateway import configuration, gate
+from gateway.identity.revocations import revocations
+
+from .door import Door
+from .forwarding import Receive
+from .pools import Pools
+from .wsgi import Message, Send, ThreadedWSGI, WSGIApplication
+
+
+class Gateway:
+    """What the ASGI server runs; one a process."""
+
+    def __init__(self, django: WSGIApplication) -> None:
+        self.django = ThreadedWSGI(django)
+
+    @cached_property
+    def pools(self) -> Pools:
+        """The connections to the services."""
+        return Pools(configuration.current().services)
+
+    @cached_property
+    def door(self) -> Door:
+        """The fast door."""
+        return Door(gate.current(), self.pools, self.django)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one request, or the process's start and stop."""
+        if scope["type"] == "http":
+            await self.door.answer(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self.live(receive, send)
+
+    async def live(self, receive: Receive, send: Send) -> None:
+        """Start and stop with the server."""
+        await receive()
+        # Reads the database, which must not be done on a request's way here.
+        await sync_to_async(revocations().start)()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self.pools.close()
+        self.django.close()
+        await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,366 @@
+"""One connection to a service: requests out, answers in, one exchange at a time, every wait under a deadline.
+
+Answers are parsed strictly (`httptools`, which is Node's llhttp). What is malformed, late or broken off ends the
+exchange with an `UpstreamFailed`, and the connection with it: one that is in doubt is never used again.
+"""
+
+import asyncio
+import select
+from typing import TYPE_CHECKING, Final, cast
+
+import httptools
+
+from gateway.policy.headers import Headers, from_upstream, values
+from gateway.policy.refusals import BadUpstream, UpstreamDown, UpstreamLate, UpstreamMalformed
+
+if TYPE_CHECKING:
+    from .tunnels import Tunnel
+
+# Bytes: an answer of up to this size is held whole before its head is passed on, so that one broken off is a 502.
+WHOLE: Final = 64 * 1024
+# Bytes of an answer's head.
+LARGEST_HEAD: Final = 64 * 1024
+# Bytes of a body that wait for the client before the service is read from no more.
+HIGH_WATER: Final = 256 * 1024
+# Seconds that an idle connection is kept: less than the usual servers do (Node.js and uvicorn 5 s), so that it is
+# rarely they who close it, and never while a request is on its way.
+IDLE: Final = 4.0
+
+
+class ClosedBeforeAnswer(Exception):  # noqa: N818  # an outcome: the request may be tried on another connection
+    """The service had closed the connection before it had said anything on it."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection to a service. `exchange` sends a request; then `status`, `headers` and `body` are the answer."""
+
+    def __init__(self, service: str, live: "set[Connection]") -> None:
+        self.service = service
+        # All that are open; a connection is in it as long as it is.
+        self.live = live
+        self.loop = asyncio.get_running_loop()
+        self.transport: asyncio.Transport
+        self.parser = httptools.HttpResponseParser(self)
+        self.poll: select.poll | None = None
+        self.used = False
+        self.closed = False
+        self.writable: asyncio.Future[None] | None = None
+        self.paused = False
+        self.timer: asyncio.TimerHandle | None = None
+        self.deadline = 0.0
+        self.whole_by = 0.0
+        self.sending: asyncio.Task[None] | None = None
+        self.waiter: asyncio.Future[None] | None = None
+        self.in_use = False
+        self.tunnel: Tunnel | None = None
+        self.prepare("")
+
+    def prepare(self, method: str) -> None:
+        """Forget the last exchange."""
+        self.method = method
+        self.status = 0
+        self.said: list[tuple[bytes, bytes]] = []
+        self.head_size = 0
+        self.headers: Headers = []
+        self.length: int | None = None
+        self.has_head = False
+        self.is_whole = False
+        self.keeps = False
+        self.until_close = False
+        self.chunks: list[bytes] = []
+        self.held = 0
+        self.failure: Exception | None = None
+        self.body_sent = True
+        self.may_upgrade = False
+        self.upgraded = False
+        self.rest = b""
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.live.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what the service said."""
+        if self.upgraded:
+            if self.tunnel:
+                self.tunnel.service_says(data)
+            else:
+                self.rest += data
+            return
+        if not self.in_use or self.is_whole:
+            # Nobody asked: whatever this is, it must not be taken for the next answer.
+            self.keeps = False
+            self.close()
+            return
+        if not self.has_head:
+            self.head_size += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as exc:
+            # Raised after the head of an answer that switches protocols, with where it ends.
+            self.rest = data[exc.args[0] :]
+            if not self.upgraded:
+                self.fail(UpstreamMalformed(self.service))
+            return
+        except httptools.HttpParserError:
+            # A whole answer, with something after it that is none.
+            if not self.is_whole:
+                self.fail(UpstreamMalformed(self.service))
+            self.keeps = False
+            return
+        if not self.has_head and self.head_size > LARGEST_HEAD:
+            self.fail(UpstreamMalformed(self.service))
+
+    def eof_received(self) -> None:
+        """End the answer, where that is how the service ends it; the transport closes itself."""
+        self.keeps = False
+        if self.has_head and self.until_close and self.failure is None:
+            self.on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End what is under way."""
+        self.closed = True
+        self.live.discard(self)
+        if self.timer:
+            self.timer.cancel()
+            self.timer = None
+        if self.tunnel:
+            self.tunnel.end()
+        if self.in_use and not self.is_whole and self.failure is None:
+            untouched = self.used and self.head_size == 0
+            self.fail(ClosedBeforeAnswer() if untouched else UpstreamDown(self.service))
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """Keep the next piece of a body back."""
+        self.writable = self.writable or self.loop.create_future()
+        if self.tunnel:
+            self.tunnel.service_is_full(True)
+
+    def resume_writing(self) -> None:
+        """Let the next piece of a body go."""
+        if self.writable:
+            self.writable.set_result(None)
+            self.writable = None
+        if self.tunnel:
+            self.tunnel.service_is_full(False)
+
+    # What the parser calls.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; a trailer is dropped (RFC 9110, section 6.5.1)."""
+        if not self.has_head:
+            self.said.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Judge the head."""
+        if self.is_whole:
+            return
+        status = self.parser.get_status_code()
+        if status == 101:
+            self.upgrade()
+            return
+        if status < 200:
+            # An interim answer (RFC 9110, section 15.2).
+            self.said = []
+            return
+        self.keeps = self.parser.should_keep_alive()
+        self.status = status
+        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.said]
+        self.frame(pairs)
+        self.headers = from_upstream(pairs)
+        self.has_head = True
+        self.deadline = self.whole_by
+        if self.method == "HEAD":
+            # The parser does not know that no body comes.
+            self.parser = httptools.HttpResponseParser(self)
+            self.on_message_complete()
+        elif self.length is None or self.length > WHOLE:
+            self.wake()
+
+    def upgrade(self) -> None:
+        """Switch to WebSocket; raise `BadUpstream` where that, or anything but that, was not asked for."""
+        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.said]
+        if not self.may_upgrade or [value.lower() for value in values(pairs, "upgrade")] != ["websocket"]:
+            raise BadUpstream("101")
+        self.status = 101
+        self.headers = from_upstream(pairs)
+        self.has_head = self.upgraded = True
+        if self.timer:
+            self.timer.cancel()
+            self.timer = None
+        self.wake()
+
+    def frame(self, headers: Headers) -> None:
+        """Note how the body ends; raise `BadUpstream` where that is not certain (RFC 9112, section 6.3)."""
+        codings = []
+        size = 0
+        for name, value in headers:
+            size += len(name) + len(value)
+            lower = name.lower()
+            if lower == "content-length":
+                self.length = int(value)
+            elif lower == "transfer-encoding":
+                codings.append(value.lower())
+        if (
+            size > LARGEST_HEAD
+            or codings not in ([], ["chunked"])
+            or self.parser.get_http_version() not in {"1.1", "1.0"}
+        ):
+            raise BadUpstream("framing")
+        if self.status in {204, 304} or self.method == "HEAD":
+            return
+        self.until_close = self.length is None and not codings
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        if self.is_whole:
+            self.keeps = False
+            return
+        self.chunks.append(body)
+        self.held += len(body)
+        if self.length is None or self.length > WHOLE:
+            if self.held > HIGH_WATER and not self.paused and not self.transport.is_closing():
+                self.paused = True
+                self.transport.pause_reading()
+            self.wake()
+
+    def on_message_begin(self) -> None:
+        """Note an answer that nobody asked for."""
+        if self.is_whole:
+            self.keeps = False
+
+    def on_message_complete(self) -> None:
+        """Note that the answer is whole."""
+        if self.has_head and not self.is_whole and not self.upgraded:
+            self.is_whole = True
+            self.wake()
+
+    # What the door calls.
+
+    def is_usable(self, *, repeatable: bool) -> bool:
+        """Return whether an idle connection still is one, as far as can be told.
+
+        For a request that may not be repeated the socket is asked whether the service has closed it meanwhile.
+        """
+        if self.closed or self.transport.is_closing() or self.loop.time() >= self.deadline:
+            return False
+        if repeatable:
+            return True
+        if self.poll is None:
+            self.poll = select.poll()
+            self.poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not self.poll.poll(0)
+
+    def begin(self, method: str, message: bytes, *, head_by: float, whole_by: float, may_upgrade: bool = False) -> None:
+        """Send a request's head, with what there is of its body. The answer has to be there by then (loop's time)."""
+        self.prepare(method)
+        self.may_upgrade = may_upgrade
+        self.in_use = True
+        self.whole_by = whole_by
+        self.until(head_by)
+        self.transport.write(message)
+
+    def until(self, deadline: float) -> None:
+        """Let whatever is under way end at the deadline. The timer is set anew only where it would ring too late."""
+        self.deadline = deadline
+        if self.timer is None:
+            self.timer = self.loop.call_at(deadline, self.ring)
+        elif self.timer.when() > deadline:
+            self.timer.cancel()
+            self.timer = self.loop.call_at(deadline, self.ring)
+
+    def extend(self, whole_by: float, *, first_byte: float | None = None) -> None:
+        """Give the service until then, and where its answer has not begun, so many seconds from now for that."""
+        self.whole_by = whole_by
+        begin_by = whole_by if first_byte is None else min(whole_by, self.loop.time() + first_byte)
+        self.until(whole_by if self.has_head else begin_by)
+
+    def ring(self) -> None:
+        """End what is late; an idle connection has been idle for long enough."""
+        if self.loop.time() < self.deadline:
+            self.timer = self.loop.call_at(self.deadline, self.ring)
+            return
+        self.timer = None
+        if self.in_use:
+            self.fail(UpstreamLate(self.service))
+        else:
+            self.close()
+
+    async def send(self, piece: bytes) -> None:
+        """Send more of the body, no faster than the service takes it; raise what has failed."""
+        if self.failure:
+            raise self.failure
+        self.transport.write(piece)
+        while self.writable and not self.is_whole:
+            await asyncio.shield(self.writable)
+            if self.failure:
+                raise self.failure
+
+    async def head(self) -> None:
+        """Return once the head is there, and of an answer of up to `WHOLE` bytes all of it; raise what has failed."""
+        while not (self.is_whole or (self.has_head and (self.length is None or self.length > WHOLE))):
+            await self.wait()
+
+    async def piece(self) -> bytes:
+        """Return more of the body, nothing at its end; raise what has failed."""
+        while not (self.chunks or self.is_whole):
+            await self.wait()
+        return self.take()
+
+    def take(self) -> bytes:
+        """Return what there is of the body."""
+        chunks, self.chunks, self.held = self.chunks, [], 0
+        if self.paused:
+            self.paused = False
+            self.transport.resume_reading()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def wait(self) -> None:
+        """Wait for the service to say something; raise what has failed."""
+        if self.failure:
+            raise self.failure
+        self.waiter = self.loop.create_future()
+        try:
+            await self.waiter
+        finally:
+            self.waiter = None
+
+    def wake(self) -> None:
+        """Let whoever waits look again."""
+        if self.waiter and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    def fail(self, failure: Exception) -> None:
+        """End the exchange and the connection."""
+        if self.failure:
+            return
+        self.failure = failure
+        self.keeps = False
+        self.close()
+        if self.waiter and not self.waiter.done():
+            self.waiter.set_exception(failure)
+
+    def close(self) -> None:
+        """Close the connection at once, whatever is still to be sent."""
+        self.transport.abort()
+
+    def end(self) -> bool:
+        """End the exchange; return whether the connection can be used for another."""
+        if self.sending:
+            self.sending.cancel()
+            self.sending = None
+        self.in_use = False
+        self.used = True
+        if self.upgraded:
+            self.transport.close()
+            return False
+        reusable = self.is_whole and self.keeps and self.body_sent and not self.paused
+        if not reusable or self.closed or self.transport.is_closing():
+            self.close()
+            return False
+        self.until(self.loop.time() + IDLE)
+        return True

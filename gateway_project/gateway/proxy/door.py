@@ -1,0 +1,241 @@
+"""The fast door: one request of a program's, from its head to the last byte of its answer.
+
+`Exchange.run` reads like the list of a request's steps; what is no program's request for a route is Django's.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from gateway import logs, metrics, problems
+from gateway.gate import Admitted, Gate, Request
+from gateway.policy import headers as header_policy
+from gateway.policy.access import Identity
+from gateway.policy.headers import Headers
+from gateway.policy.negotiation import prefers_page
+from gateway.policy.paths import origin_form
+from gateway.policy.refusals import BadRequest, NoRoute, Refused, UpstreamFailed
+from gateway.policy.routes import Match
+
+from .access_log import AccessLog
+from .connections import Connection
+from .forwarding import Body, Outgoing, Receive, forward
+from .pools import Pool, Pools
+from .tunnels import Tunnel, Tunnels, is_handshake
+from .wsgi import Message, Send
+
+log = logging.getLogger(__name__)
+
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
+
+# What is logged and counted where the client left before there was an answer; nginx's number for it.
+CLIENT_LEFT: Final = 499
+SWITCHING: Final = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
+# Of a Content-Length; `int` refuses thousands.
+MAX_DIGITS: Final = 18
+
+
+class Door:
+    """Answers programs' requests for routes; `django` answers everything else."""
+
+    def __init__(self, gate: Gate, pools: Pools, django: Application) -> None:
+        self.gate = gate
+        self.pools = pools
+        self.django = django
+        self.tunnels = Tunnels()
+        self.access_log = AccessLog()
+
+    async def answer(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        exchange = Exchange(self, scope, receive, send)
+        try:
+            await exchange.run()
+        except Exception:
+            # A fault of ours. Nothing of it goes out but the id under which the log has it.
+            log.exception("%s %s failed", exchange.request.method, exchange.request.path)
+            if exchange.answered:
+                raise
+            await exchange.respond(500, *problem(scope["path"], 500, FAILED))
+
+
+FAILED: Final = "Something went wrong here. The log has it under this request_id."
+
+
+class Exchange:
+    """One request, and its answer."""
+
+    __slots__ = ("answered", "door", "match", "receive", "request", "scope", "send", "started")
+
+    def __init__(self, door: Door, scope: Message, receive: Receive, send: Send) -> None:
+        self.started = time.perf_counter()
+        self.door = door
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.match: Match | None = None
+        self.answered = False
+        self.request = taken_apart(scope, door.gate)
+
+    async def run(self) -> None:
+        """Decide on the request, send it on and pass the answer back."""
+        request, gate = self.request, self.door.gate
+        page = prefers_page(",".join(header_policy.values(request.headers, "accept")))
+        try:
+            self.match = match = gate.route(request.method, request.path)
+            if page and match.route.browser == "api":
+                await self.fall_through()
+                return
+            if match.answer_options:
+                await self.respond(204, [("allow", match.allow)])
+                return
+            admitted = gate.admit(request, match)
+        except Refused as refused:
+            # No route's request, or a person's: Django comes to the same decision, and has the page for it.
+            if page or isinstance(refused, NoRoute):
+                await self.fall_through()
+            else:
+                await self.refuse(refused)
+            return
+        try:
+            pool, connection = await self.forward(admitted)
+        except Refused as refused:
+            await self.refuse(refused)
+        except asyncio.CancelledError:
+            self.note(CLIENT_LEFT, admitted.identity)
+            raise
+        else:
+            self.note(connection.status, admitted.identity)
+            try:
+                await (self.join if connection.upgraded else self.pass_on)(connection, admitted)
+            finally:
+                pool.give_back(connection)
+
+    async def fall_through(self) -> None:
+        """Let Django answer."""
+        self.answered = True
+        await self.door.django(self.scope, self.receive, self.send)
+
+    async def forward(self, admitted: Admitted) -> tuple[Pool, Connection]:
+        """Send the request to its service; return the connection that the answer's head has come on, and its pool."""
+        request, route = self.request, admitted.match.route
+        body = Body(self.receive, length_of(request.headers), route.max_body)
+        await body.begin()
+        handshake = (
+            route.websocket
+            and "gatehouse.take_over" in self.scope.get("extensions", {})
+            and is_handshake(request.method, self.scope["http_version"], request.headers)
+        )
+        outgoing = Outgoing(
+            route.service, request.method, admitted.target, admitted.headers, body, route.timeouts, handshake
+        )
+        return await forward(self.door.pools, outgoing)
+
+    async def pass_on(self, connection: Connection, admitted: Admitted) -> None:
+        """Answer with what the service answers, as it comes."""
+        passed = connection.headers
+        if admitted.match.route.browser == "api":
+            passed = header_policy.varying_by_accept(passed)
+        try:
+            await self.start(connection.status, passed)
+            while not connection.is_whole:
+                await self.send({"type": "http.response.body", "body": await connection.piece(), "more_body": True})
+            await self.send({"type": "http.response.body", "body": connection.take()})
+        except UpstreamFailed as failed:
+            # The head is out. An answer without its end closes the client's connection, so that it can tell.
+            log.warning("An answer was broken off: %s", failed.detail)
+
+    async def join(self, connection: Connection, admitted: Admitted) -> None:
+        """Let the WebSocket's bytes through until it ends."""
+        self.answered = True
+        pairs = [*connection.headers, ("x-request-id", self.request.request_id)]
+        head = SWITCHING + "".join(f"{name}: {value}\r\n" for name, value in pairs) + "\r\n"
+        tunnel: Tunnel = self.scope["extensions"]["gatehouse.take_over"](
+            head.encode("latin-1"), lambda client: Tunnel(client, connection, admitted.identity)
+        )
+        if connection.rest:
+            tunnel.service_says(connection.rest)
+        await self.door.tunnels.keep(tunnel)
+
+    async def refuse(self, refused: Refused) -> None:
+        """Answer with the problem that the refusal is."""
+        service = refused.service if isinstance(refused, UpstreamFailed) else None
+        pairs, content = problem(self.scope["path"], refused.status, refused.detail, service)
+        await self.respond(refused.status, [*pairs, *refused.headers.items()], content)
+
+    async def respond(self, status: int, pairs: Headers, content: bytes = b"") -> None:
+        """Answer with something of the gateway's own."""
+        self.note(status)
+        if content:
+            pairs = [*pairs, ("content-length", str(len(content)))]
+        await self.start(status, pairs)
+        await self.send({"type": "http.response.body", "body": content})
+
+    async def start(self, status: int, pairs: Headers) -> None:
+        """Send the answer's head. The request's id is the gateway's to say."""
+        self.answered = True
+        fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs if not is_id(name)]
+        fields.append((b"x-request-id", self.request.request_id.encode("latin-1")))
+        await self.send({"type": "http.response.start", "status": status, "headers": fields})
+
+    def note(self, status: int, identity: Identity | None = None) -> None:
+        """Count, time and log the request."""
+        request = self.request
+        seconds = time.perf_counter() - self.started
+        metrics.observe(request.method, self.match.route.path if self.match else "none", status, seconds)
+        user_id = identity.user_id if identity else None
+        self.door.access_log.write(request.request_id, request.method, request.path, status, seconds, user_id)
+
+
+def taken_apart(scope: Message, gate: Gate) -> Request:
+    """Return the request as `gate` takes it; from here on its id is in every log line."""
+    pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    peer = scope["client"][0] if scope["client"] else ""
+    said = ",".join(header_policy.values(pairs, "x-request-id")) if gate.is_trusted(peer) else None
+    request_id = logs.request_id_from(said)
+    logs.request_id.set(request_id)
+    return Request(
+        method=scope["method"],
+        path=origin_form(scope["raw_path"].decode("latin-1")),
+        query=scope["query_string"].decode("latin-1"),
+        headers=pairs,
+        peer=peer,
+        scheme=scope["scheme"],
+        request_id=request_id,
+    )
+
+
+def is_id(name: str) -> bool:
+    """Return whether the header names a request."""
+    return len(name) == 12 and name.lower() == "x-request-id"
+
+
+def length_of(pairs: Headers) -> int | None:
+    """Return the body's length as it was said, `None` where it is chunked; raise `BadRequest` for anything unclear.
+
+    The server checks the framing too. What two parsers could read differently goes no further (RFC 9112, section 6.3).
+    """
+    codings = header_policy.values(pairs, "transfer-encoding")
+    lengths = header_policy.values(pairs, "content-length")
+    if not codings and not lengths:
+        return 0
+    if len(codings) + len(lengths) > 1:
+        raise BadRequest("Expected one Content-Length or one Transfer-Encoding.")
+    if codings:
+        if codings[0].lower() != "chunked":
+            raise BadRequest("Expected no transfer coding but chunked.")
+        return None
+    if not (lengths[0].isascii() and lengths[0].isdigit()):
+        raise BadRequest("Expected a Content-Length in digits.")
+    return int(lengths[0]) if len(lengths[0]) <= MAX_DIGITS else 10**MAX_DIGITS
+
+
+def problem(path: str, status: int, detail: str, service: str | None = None) -> tuple[Headers, bytes]:
+    """Return the headers and the content of a problem."""
+    members: dict[str, Any] = problems.body(path, status, detail)
+    if service is not None:
+        members["service"] = service
+    content = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    return [("content-type", problems.MEDIA_TYPE)], content

@@ -1,0 +1,175 @@
+"""A request's way to a service: which address, which connection, how the body is framed, and when to try again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final, NamedTuple
+
+from gateway.config import Timeouts
+from gateway.policy.headers import Headers
+from gateway.policy.refusals import BodyLate, Refused, TooLarge, UpstreamDown, UpstreamLate
+
+from .connections import WHOLE, ClosedBeforeAnswer, Connection
+from .pools import NotConnected, Pool, Pools
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+# RFC 9110, section 9.2.2.
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+# Their requests say a length even where it is 0 (RFC 9110, section 8.6).
+WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+LAST_CHUNK: Final = b"0\r\n\r\n"
+# Seconds: more than the server waits for a piece of a client's body, so that it is the client who is found late.
+PATIENCE: Final = 300.0
+
+
+class Body:
+    """A request's body: its beginning is held, and of a small one all; the rest comes when it is asked for.
+
+    `length` is what the client said, `None` where the body is chunked; `most` bytes is all that the route takes.
+    """
+
+    def __init__(self, receive: Receive, length: int | None, most: int) -> None:
+        self.receive = receive
+        self.length = length
+        self.most = most
+        self.beginning = b""
+        self.size = 0
+        self.is_whole = length == 0
+
+    async def begin(self) -> None:
+        """Take up to `WHOLE` bytes of it: a small body is waited for before the service hears of the request."""
+        if self.length is not None and self.length > self.most:
+            raise TooLarge(self.most)
+        pieces = []
+        while not self.is_whole and self.size <= WHOLE:
+            pieces.append(await self.piece())
+        self.beginning = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def piece(self) -> bytes:
+        """Return more of it; raise `TooLarge` or `BodyLate`."""
+        message = await self.receive()
+        if message["type"] == "http.disconnect":
+            # The server has waited for long enough. Had the client left, this task would be cancelled.
+            raise BodyLate
+        piece: bytes = message.get("body", b"")
+        self.size += len(piece)
+        if self.size > self.most:
+            raise TooLarge(self.most)
+        self.is_whole = not message.get("more_body", False)
+        return piece
+
+
+class Outgoing(NamedTuple):
+    """A request as it goes out, but for `Host` and the framing, which are this module's to say."""
+
+    service: str
+    method: str
+    target: str
+    headers: Headers
+    body: Body
+    timeouts: Timeouts
+    # Whether it is a WebSocket's handshake that the service may take up.
+    is_handshake: bool = False
+
+    def message(self, pool: Pool) -> bytes:
+        """Return the head, and what there is of the body."""
+        body = self.body
+        lines = [f"{self.method} {pool.address.base}{self.target} HTTP/1.1\r\nhost: {pool.address.authority}\r\n"]
+        lines += [f"{name}: {value}\r\n" for name, value in self.headers]
+        if self.is_handshake:
+            lines.append("upgrade: websocket\r\nconnection: Upgrade\r\n")
+        length = len(body.beginning) if body.is_whole else body.length
+        if length is None:
+            lines.append("transfer-encoding: chunked\r\n\r\n")
+            return "".join(lines).encode("latin-1") + chunk(body.beginning)
+        if length or self.method in WITH_BODY:
+            lines.append(f"content-length: {length}\r\n")
+        lines.append("\r\n")
+        return "".join(lines).encode("latin-1") + body.beginning
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether it may be sent once more, and all of it is still here."""
+        return self.method in IDEMPOTENT and self.body.is_whole
+
+
+def chunk(piece: bytes) -> bytes:
+    """Return the piece as a chunk (RFC 9112, section 7.1); nothing for nothing, which would be the last one."""
+    return b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
+
+
+async def forward(pools: Pools, outgoing: Outgoing) -> tuple[Pool, Connection]:
+    """Send the request to one of its service's addresses, or to the next where that cannot be connected to.
+
+    Returns the connection that the answer's head has come on, to be given back to its pool. Raises `Refused`.
+    """
+    deadline = asyncio.get_running_loop().time() + outgoing.timeouts.total
+    refused: UpstreamDown | UpstreamLate = UpstreamDown(outgoing.service)
+    for pool in pools.of(outgoing.service):
+        try:
+            return pool, await answered(pool, outgoing, deadline)
+        except NotConnected as exc:
+            refused = exc.refused
+    raise refused
+
+
+async def answered(pool: Pool, outgoing: Outgoing, deadline: float) -> Connection:
+    """Return a connection of the pool with the answer's head.
+
+    A kept connection that the service had closed meanwhile is no failure of the service's: what may be repeated is
+    sent once more, on a fresh one.
+    """
+    connection = pool.kept(repeatable=outgoing.is_repeatable)
+    if connection is not None:
+        try:
+            return await exchanged(pool, connection, outgoing, deadline)
+        except ClosedBeforeAnswer as exc:
+            if not outgoing.is_repeatable:
+                raise UpstreamDown(outgoing.service) from exc
+    left = deadline - asyncio.get_running_loop().time()
+    if left <= 0:
+        raise UpstreamLate(outgoing.service)
+    connection = await pool.fresh(min(outgoing.timeouts.connect, left))
+    return await exchanged(pool, connection, outgoing, deadline)
+
+
+async def exchanged(pool: Pool, connection: Connection, outgoing: Outgoing, deadline: float) -> Connection:
+    """Send the request on the connection and return it with the answer's head."""
+    now = asyncio.get_running_loop().time()
+    timeouts = outgoing.timeouts
+    head_by = deadline if timeouts.first_byte is None else min(now + timeouts.first_byte, deadline)
+    connection.begin(
+        outgoing.method,
+        outgoing.message(pool),
+        head_by=head_by,
+        whole_by=deadline,
+        may_upgrade=outgoing.is_handshake,
+    )
+    try:
+        if not outgoing.body.is_whole:
+            connection.body_sent = False
+            connection.sending = asyncio.create_task(send_rest(connection, outgoing))
+        await connection.head()
+    except BaseException:
+        pool.give_back(connection)
+        raise
+    return connection
+
+
+async def send_rest(connection: Connection, outgoing: Outgoing) -> None:
+    """Send the rest of the body as it comes. The time that the service has for its answer begins at the body's end."""
+    loop = asyncio.get_running_loop()
+    body, timeouts = outgoing.body, outgoing.timeouts
+    try:
+        while not body.is_whole:
+            connection.extend(loop.time() + PATIENCE)
+            piece = await body.piece()
+            connection.extend(loop.time() + timeouts.total)
+            await connection.send(chunk(piece) if body.length is None else piece)
+        if body.length is None:
+            await connection.send(LAST_CHUNK)
+    except (Refused, ClosedBeforeAnswer) as exc:
+        connection.fail(exc)
+        return
+    connection.body_sent = True
+    connection.extend(loop.time() + timeouts.total, first_byte=timeouts.first_byte)

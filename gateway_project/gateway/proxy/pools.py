@@ -1,0 +1,133 @@
+"""The connections to the services: a pool for each of their addresses, and the choice between them."""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from typing import Final
+from urllib.parse import urlsplit
+
+from gateway.config import Service
+from gateway.policy.refusals import UpstreamBusy, UpstreamDown, UpstreamLate
+
+from .connections import Connection
+
+# Connections to one address, in use and idle. With more requests than that under way the service is not asked.
+MOST: Final = 4096
+# Idle connections that are kept to one address.
+MOST_IDLE: Final = 256
+
+
+class NotConnected(Exception):  # noqa: N818  # an outcome: the next address is tried
+    """No connection could be made, so nothing was sent; `refused` is what to answer if there is no other address."""
+
+    def __init__(self, refused: UpstreamDown | UpstreamLate) -> None:
+        super().__init__(refused.detail)
+        self.refused = refused
+
+
+@cache
+def tls() -> ssl.SSLContext:
+    """Return what https connections are checked with: the machine's authorities, and the host's name."""
+    return ssl.create_default_context()
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a service is."""
+
+    secure: bool
+    host: str
+    port: int
+    # What `Host` says.
+    authority: str
+    # In front of every path.
+    base: str
+
+    @classmethod
+    def of(cls, url: str) -> "Address":
+        """Return the address of a URL that gateway.yaml has accepted."""
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+        return cls(secure, parts.hostname or "", parts.port or (443 if secure else 80), parts.netloc, parts.path)
+
+
+class Pool:
+    """The connections to one address, the one used last first: what is not needed grows old and is closed."""
+
+    def __init__(self, service: str, address: Address) -> None:
+        self.service = service
+        self.address = address
+        self.idle: deque[Connection] = deque()
+        self.live: set[Connection] = set()
+        self.connecting = 0
+
+    def kept(self, *, repeatable: bool) -> Connection | None:
+        """Return an idle connection, if there is one that can be used."""
+        while self.idle:
+            connection = self.idle.pop()
+            if connection.is_usable(repeatable=repeatable):
+                return connection
+            connection.close()
+        return None
+
+    async def fresh(self, within: float) -> Connection:
+        """Return a new connection; raise `NotConnected` if there is none in so many seconds, or `UpstreamBusy`."""
+        if len(self.live) + self.connecting >= MOST:
+            raise UpstreamBusy(self.service)
+        self.connecting += 1
+        try:
+            async with asyncio.timeout(within):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: Connection(self.service, self.live),
+                    self.address.host,
+                    self.address.port,
+                    ssl=tls() if self.address.secure else None,
+                )
+        except TimeoutError as exc:
+            raise NotConnected(UpstreamLate(self.service)) from exc
+        except OSError as exc:
+            raise NotConnected(UpstreamDown(self.service)) from exc
+        finally:
+            self.connecting -= 1
+        return connection
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep the connection for another exchange, if it is good for one."""
+        if connection.end():
+            self.idle.append(connection)
+            if len(self.idle) > MOST_IDLE:
+                self.idle.popleft().close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.idle.clear()
+        for connection in list(self.live):
+            connection.close()
+
+
+class Pools:
+    """The pools of every service's addresses; the services share their addresses' work by turns."""
+
+    def __init__(self, services: Mapping[str, Service]) -> None:
+        self.pools = {
+            name: tuple(Pool(name, Address.of(url)) for url in service.url) for name, service in services.items()
+        }
+        self.turn = count()
+
+    def of(self, service: str) -> tuple[Pool, ...]:
+        """Return the service's pools in the order in which they are to be tried."""
+        pools = self.pools[service]
+        if len(pools) == 1:
+            return pools
+        first = next(self.turn) % len(pools)
+        return pools[first:] + pools[:first]
+
+    def close(self) -> None:
+        """Close every connection."""
+        for pools in self.pools.values():
+            for pool in pools:
+                pool.close()

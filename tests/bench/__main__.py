@@ -1,0 +1,178 @@
+"""Measure this gateway beside others: `./manage_all.sh bench --help`."""
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+
+import jwt
+from tests.conformance.gateways import Gateway, free_port
+
+from gateway.identity.keys import key_create
+
+from . import report
+from .load import Sample, measure
+from .peers import BODY, PATH, PEERS, WHOAMI, Peer, Place, nginx
+from .processes import BenchError, Server, ask, kill_children
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT, CHART = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks.svg"
+NAMES = [peer.name for peer in PEERS]
+
+
+def say(text: str) -> None:
+    """Say how it goes, beside the report."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def arguments() -> argparse.Namespace:
+    """Return what was asked for."""
+    parser = argparse.ArgumentParser(prog="manage_all.sh bench", description="Measure this gateway beside others.")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (5)")
+    parser.add_argument("--seconds", type=float, default=4, help="how long each time (4)")
+    parser.add_argument("--warm-up", type=float, default=2, help="seconds of load before each time (2)")
+    parser.add_argument("--connections", type=int, default=32, help="how many requests are under way at once (32)")
+    parser.add_argument(
+        "--only", action="append", metavar="NAME", choices=NAMES, help=f"may repeat: {', '.join(NAMES)}"
+    )
+    parser.add_argument("--publish", action="store_true", help="put the results into docs/benchmarks.md")
+    return parser.parse_args()
+
+
+def chosen(only: Sequence[str] | None) -> tuple[list[Peer], list[str]]:
+    """Return the gateways to measure, and what has to be said about those that are not."""
+    peers = [peer for peer in PEERS if not only or peer.name in only]
+    if shutil.which("node") or not any(peer.name == "fastify" for peer in peers):
+        return peers, []
+    return [peer for peer in peers if peer.name != "fastify"], ["Fastify was left out: there is no `node` here."]
+
+
+def pinning() -> tuple[tuple[str, ...], list[str]]:
+    """Keep this process, the load program and nginx on one core; return what keeps a gateway on another."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        return (), ["Not pinned: there is one core for the load program, nginx and the gateways."]
+    os.sched_setaffinity(0, {cores[0]})
+    return ("taskset", "-c", str(cores[1])), []
+
+
+def checked(peer: Peer, server: Server, place: Place, token: str) -> None:
+    """Raise `BenchError` unless the gateway forwards what it should, and nothing else."""
+    claims = jwt.decode(token, options={"verify_signature": False})
+    head = {"kid": place.key.kid}
+    expired = jwt.encode(claims | {"exp": int(time.time()) - 3600}, place.key.private, "ES256", head)
+    # A well-formed signature, of other claims.
+    forged = ".".join([*token.split(".")[:2], expired.rpartition(".")[2]])
+    told = {"Authorization": f"Bearer {token}", "request-user-id": "1"}
+    cases = [
+        ("a good token", PATH, told, (200, BODY)),
+        ("who is asking", WHOAMI, told, (200, "2")),
+        ("no token", PATH, {}, (401, None)),
+        ("a forged token", PATH, {"Authorization": f"Bearer {forged}"}, (401, None)),
+        ("an expired token", PATH, {"Authorization": f"Bearer {expired}"}, (401, None)),
+    ]
+    # The good token twice: what is remembered of it must not let the others in.
+    for what, path, headers, (status, body) in [*cases, *cases]:
+        got = ask(server.port, path, headers)
+        if got[0] != status or (body is not None and got[1] != body):
+            raise BenchError(f"{peer.name}, {what}: expected {status} {body or ''}, got {got[0]} {got[1][:200]}")
+
+
+def measured(options: argparse.Namespace, peers: Sequence[Peer], place: Place) -> dict[str, list[Sample]]:
+    """Start all, check all, and measure them in turn, round by round."""
+    with ExitStack() as running:
+        upstream = running.enter_context(nginx(place))
+        token = Gateway("drf", place.directory / "token", {}).token(ttl=86400)
+        servers = {report.DIRECT: upstream}
+        for peer in peers:
+            say(f"starting {peer.name}")
+            servers[peer.name] = running.enter_context(peer.start(place))
+            checked(peer, servers[peer.name], place, token)
+        samples: dict[str, list[Sample]] = {name: [] for name in servers}
+        for number in range(1, options.rounds + 1):
+            # There and back, so that a drift of the machine's speed hits all alike.
+            for name, server in list(servers.items())[:: 1 if number % 2 else -1]:
+                load = {"token": token, "connections": options.connections}
+                measure(server, upstream, **load, seconds=options.warm_up)
+                sample = measure(server, upstream, **load, seconds=options.seconds)
+                samples[name].append(sample)
+                failed = f", {sample.failed} failed" if sample.failed else ""
+                say(f"round {number}/{options.rounds}  {name:16} {sample.rate:9,.0f}/s  {sample.cpu:8.1f} µs{failed}")
+        return samples
+
+
+def processor() -> str:
+    """Return what the processor calls itself."""
+    found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found[1] if found else platform.machine()
+
+
+def bench(options: argparse.Namespace, directory: Path) -> int:
+    """Measure, print, write; return the exit status."""
+    cores = len(os.sched_getaffinity(0))
+    peers, notes = chosen(options.only)
+    pin, unpinned = pinning()
+    notes += unpinned
+    for note in notes:
+        say(note)
+    with TemporaryDirectory(dir=directory, prefix="run-") as own:
+        # Where a gateway at that place would have it, so that it can sign the token.
+        key_directory = Path(own) / "token" / "gateway" / "keys"
+        key_directory.mkdir(parents=True)
+        key = key_create(key_directory)
+        place = Place(Path(own), directory, free_port(), key_directory / f"{key.kid}.pem", pin)
+        samples = measured(options, peers, place)
+    rows = report.rows(samples, {peer.name: peer.title for peer in peers} | {report.DIRECT: "no gateway"})
+    run = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "processor": processor(),
+        "cores": cores,
+        "python": platform.python_version(),
+        "notes": notes,
+        **{name: getattr(options, name) for name in ("connections", "rounds", "seconds")},
+    }
+    text = report.text(run, rows, samples)
+    print(text)  # noqa: T201
+    report.write(directory, run, rows, samples)
+    if failed := [row.name for row in rows if row.failed]:
+        say(f"requests failed: {', '.join(failed)}")
+        return 1
+    if options.publish:
+        DOCUMENT.write_text(report.published(DOCUMENT.read_text(), text))
+        CHART.write_text(report.chart(rows))
+    return 0
+
+
+def leave(number: int, frame: FrameType | None) -> None:
+    """End at the first signal, undisturbed by a second one while all that was started is stopped."""
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
+def main() -> int:
+    """Run the benchmark; return the exit status."""
+    options = arguments()
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, leave)
+    directory = Path(os.environ["GATEHOUSE_VAR"]) / "bench"
+    try:
+        return bench(options, directory)
+    except BenchError as exc:
+        say(f"manage_all.sh bench: {exc}")
+        return 1
+    finally:
+        kill_children()
+
+
+sys.exit(main())

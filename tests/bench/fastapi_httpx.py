@@ -1,0 +1,48 @@
+"""A gateway of the usual make: FastAPI, PyJWT, and one shared HTTPX client."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import jwt
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+PUBLIC_KEY = jwt.PyJWK.from_json(Path(os.environ["PUBLIC_JWK"]).read_text()).key
+HOP_BY_HOP = {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "host", "content-length"}
+bearer = HTTPBearer(auto_error=False)
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with httpx.AsyncClient(base_url=os.environ["UPSTREAM"], timeout=10) as client:
+        app.state.client = client
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+async def claims(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> dict[str, Any]:
+    if credentials is None:
+        raise HTTPException(401, "Not authenticated")
+    try:
+        return jwt.decode(credentials.credentials, PUBLIC_KEY, algorithms=["ES256"], issuer="gatehouse")
+    except jwt.InvalidTokenError as exc:
+        raise HTTPException(401, "Invalid token") from exc
+
+
+@app.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+async def forward(path: str, request: Request, user: Annotated[dict[str, Any], Depends(claims)]) -> Response:
+    headers = {name: value for name, value in request.headers.items() if name not in HOP_BY_HOP}
+    headers["request-user-id"] = user["sub"]
+    answer = await request.app.state.client.request(
+        request.method, f"/{path}", params=request.query_params, headers=headers, content=await request.body()
+    )
+    # HTTPX has decoded the body, so its Content-Encoding no longer holds.
+    dropped = HOP_BY_HOP | {"content-encoding"}
+    kept = {name: value for name, value in answer.headers.items() if name not in dropped}
+    return Response(answer.content, answer.status_code, kept)

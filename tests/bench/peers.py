@@ -1,0 +1,172 @@
+"""The gateways that are measured, each as one process, and nginx behind them: how each is set up and started.
+
+Each checks the same ES256 token, tells the upstream who is asking in `request-user-id`, and writes a line a request.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from string import Template
+
+from cryptography.hazmat.primitives import serialization
+from tests.conformance.gateways import Door, Gateway, free_port
+
+from gateway.identity.keys import Key, key_load
+
+from .processes import Server, served
+
+HERE = Path(__file__).parent
+# The path that is measured; one route, with a parameter, of those that the gateway has.
+PATH = "/api/items/7"
+# Answered by the upstream with the user id that it was told.
+WHOAMI = "/api/items/whoami"
+BODY = '{"message":"hello, world!"}'
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the gateways of one run share: `installed` has their packages, `pin` goes in front of their commands."""
+
+    directory: Path
+    installed: Path
+    upstream_port: int
+    key_file: Path
+    pin: tuple[str, ...]
+
+    @cached_property
+    def key(self) -> Key:
+        """The pair that signs and checks the tokens."""
+        return key_load(self.key_file)
+
+    @property
+    def upstream(self) -> str:
+        """Where nginx is."""
+        return f"http://127.0.0.1:{self.upstream_port}"
+
+    def own(self, name: str) -> Path:
+        """Return a directory for one gateway's files."""
+        path = self.directory / name
+        path.mkdir()
+        return path
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A gateway to measure: `name` on the command line, `title` in the report."""
+
+    name: str
+    title: str
+    start: Callable[[Place], AbstractContextManager[Server]]
+
+
+def nginx(place: Place) -> AbstractContextManager[Server]:
+    """Start the upstream."""
+    own = place.own("nginx")
+    config = own / "nginx.conf"
+    template = Template((HERE / "nginx.conf").read_text())
+    config.write_text(template.substitute(directory=own, port=place.upstream_port, whoami=WHOAMI, body=BODY))
+    command = ["nginx", "-p", str(own), "-e", "stderr", "-c", str(config)]
+    return served(command, place.upstream_port, own / "log")
+
+
+def envoy(name: str, token_cache: str) -> Callable[[Place], AbstractContextManager[Server]]:
+    """Return what starts Envoy with jwt_authn; `token_cache` is its setting of that, or nothing."""
+
+    def start(place: Place) -> AbstractContextManager[Server]:
+        own, port = place.own(name), free_port()
+        config = own / "envoy.yaml"
+        config.write_text(
+            Template((HERE / "envoy.yaml").read_text()).substitute(
+                port=port,
+                upstream_port=place.upstream_port,
+                access_log=own / "access.log",
+                token_cache=token_cache,
+                jwks=json.dumps({"keys": [place.key.jwk()]}),
+            )
+        )
+        # The program itself: what the package puts on the path is a Python script around it.
+        (program,) = place.installed.glob("venv/lib/python3*/site-packages/envoy/_bin/envoy")
+        command = [*place.pin, str(program), "-c", str(config), "--concurrency", "1", "--disable-hot-restart"]
+        return served([*command, "--log-level", "warn"], port, own / "log")
+
+    return start
+
+
+def fastify(place: Place) -> AbstractContextManager[Server]:
+    """Start Fastify with @fastify/http-proxy and @fastify/jwt."""
+    own, port = place.own("fastify"), free_port()
+    public = own / "public.pem"
+    public.write_bytes(
+        place.key.private.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    environ = {
+        "NODE_ENV": "production",
+        "ACCESS_LOG": str(own / "access.log"),
+        "PORT": str(port),
+        "PUBLIC_KEY": str(public),
+        "UPSTREAM": place.upstream,
+    }
+    command = [*place.pin, "node", str(place.installed / "fastify" / "gateway.js")]
+    return served(command, port, own / "log", environ)
+
+
+def fastapi(client: str) -> Callable[[Place], AbstractContextManager[Server]]:
+    """Return what starts the FastAPI gateway over that HTTP client, under uvicorn with its fast parts."""
+
+    def start(place: Place) -> AbstractContextManager[Server]:
+        own, port = place.own(f"fastapi-{client}"), free_port()
+        public = own / "public.json"
+        public.write_text(json.dumps(place.key.jwk()))
+        uvicorn = [*place.pin, str(place.installed / "venv/bin/python"), "-m", "uvicorn", "--app-dir", str(HERE)]
+        options = ["--host", "127.0.0.1", "--port", str(port), "--loop", "uvloop", "--http", "httptools"]
+        command = [*uvicorn, *options, f"fastapi_{client}:app"]
+        return served(command, port, own / "log", {"PUBLIC_JWK": str(public), "UPSTREAM": place.upstream})
+
+    return start
+
+
+def gatehouse(door: Door, routes: int) -> Callable[[Place], AbstractContextManager[Server]]:
+    """Return what starts this gateway at one of its doors, with so many routes and every policy on."""
+    items = {
+        "methods": ["GET", "PUT", "PATCH", "DELETE"],
+        "service": "items",
+        "allow": "authenticated",
+        # Counted with every request, and never reached.
+        "rate_limit": "100000/second",
+        "max_body": "1MiB",
+    }
+    paths = ["/api/items/{id}", *(f"/api/things-{number}/{{id}}" for number in range(routes - 1))]
+
+    @contextmanager
+    def start(place: Place) -> Iterator[Server]:
+        own = place.own(f"{door}-{routes}")
+        keys = own / "gateway" / "keys"
+        keys.mkdir(parents=True)
+        shutil.copy(place.key_file, keys)
+        config = {
+            "services": {"items": {"url": place.upstream}},
+            "versions": {"current": "v1"},
+            "routes": [{"path": path, **items} for path in paths],
+        }
+        with Gateway(door, own, config, wrapper=place.pin) as gateway:
+            yield Server(gateway.port, gateway.pid)
+
+    return start
+
+
+PEERS = (
+    Peer("envoy", "Envoy, jwt_authn", envoy("envoy", "jwt_cache_config: {jwt_cache_size: 1000}")),
+    Peer("envoy-uncached", "Envoy, no token cache", envoy("envoy-uncached", "")),
+    Peer("fastify", "Fastify, http-proxy and jwt", fastify),
+    Peer("fastapi-aiohttp", "FastAPI and aiohttp", fastapi("aiohttp")),
+    Peer("fastapi-httpx", "FastAPI and HTTPX", fastapi("httpx")),
+    Peer("drf", "Gatehouse, DRF door", gatehouse("drf", 10)),
+    Peer("fast", "Gatehouse, fast door", gatehouse("fast", 10)),
+    Peer("fast-1000", "Gatehouse, fast door, 1,000 routes", gatehouse("fast", 1000)),
+)

@@ -1,0 +1,93 @@
+"""Processes of a benchmark: started in sessions of their own, watched through /proc, and gone afterwards."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+STARTS_WITHIN = 30
+STOPS_WITHIN = 20
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class BenchError(Exception):
+    """The benchmark cannot go on; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that answers on a port of the loopback address. `session` is the id of its processes' session."""
+
+    port: int
+    session: int
+
+
+def ask(port: int, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Return status and body of a GET."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path, headers=dict(headers or {}))
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+@contextmanager
+def served(command: Sequence[str], port: int, log: Path, environ: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """Run the command until the block ends; the block begins once something answers HTTP on its port."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **(environ or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + STARTS_WITHIN
+        while True:
+            if process.poll() is not None or time.monotonic() > deadline:
+                end = "\n".join(log.read_text().splitlines()[-15:])
+                raise BenchError(f"expected {' '.join(command)} to answer within {STARTS_WITHIN} s\n{end}")
+            with suppress(OSError, HTTPException):
+                ask(port, "/")
+                break
+            time.sleep(0.05)
+        yield Server(port, process.pid)
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOPS_WITHIN)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def statuses() -> Iterator[tuple[int, list[str]]]:
+    """Yield each process's id and the fields of its /proc/PID/stat from the third on (proc(5))."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        # It may end meanwhile.
+        with suppress(OSError):
+            # The second field is the name, in parentheses, and may hold spaces and parentheses itself.
+            yield int(path.parent.name), path.read_text().rpartition(")")[2].split()
+
+
+def cpu_seconds(session: int) -> float:
+    """Return the CPU time, user and system, that the session's living processes have used."""
+    return sum(int(fields[11]) + int(fields[12]) for _, fields in statuses() if int(fields[3]) == session) / TICKS
+
+
+def kill_children() -> None:
+    """Kill what is left of our own: a signal can come between a process's start and the block that stops it."""
+    for pid, fields in statuses():
+        if int(fields[1]) == os.getpid():
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)

@@ -1,0 +1,165 @@
+"""A gateway as a real process, at one of its two doors, for tests that know it by HTTP alone."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+from uuid import uuid4
+
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+PROJECT = Path(__file__).resolve().parents[2] / "gateway_project"
+
+Door = Literal["fast", "drf"]
+DOORS: tuple[Door, ...] = ("fast", "drf")
+# What gunicorn is started with: the fast door as it is served, the DRF door as any WSGI server would.
+APPLICATIONS: dict[Door, list[str]] = {
+    "fast": ["gateway_project.asgi"],
+    "drf": ["-k", "gthread", "--threads", "32", "gateway_project.wsgi"],
+}
+STARTS_WITHIN = 15
+STOPS_WITHIN = 30
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        return int(unused.getsockname()[1])
+
+
+@dataclass
+class Gateway:
+    """One running gateway: `config` is its gateway.yaml, `var` its state. Use it as a context manager."""
+
+    door: Door
+    var: Path
+    config: dict[str, Any]
+    workers: int = 1
+    environ: dict[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    # In front of gunicorn, such as `taskset -c 1`.
+    wrapper: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = self.var / "gateway.log"
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The process id of gunicorn's master."""
+        assert self.process
+        return self.process.pid
+
+    def worker_pids(self) -> list[int]:
+        """Return the process ids of the workers."""
+        listed = subprocess.run(["pgrep", "-P", str(self.pid)], capture_output=True, text=True, check=False).stdout
+        return [int(line) for line in listed.split()]
+
+    def __enter__(self) -> Self:
+        self.var.mkdir(parents=True, exist_ok=True)
+        path = self.var / "gateway.yaml"
+        # JSON is YAML.
+        path.write_text(json.dumps({"version": 1, "services": {}, "routes": []} | self.config))
+        environ = {
+            **os.environ,
+            "GATEHOUSE_VAR": str(self.var),
+            "GATEWAY_CONFIG": str(path),
+            "GATEWAY_PORT": str(self.port),
+            "GATEWAY_WORKERS": str(self.workers),
+            **self.environ,
+        }
+        subprocess.run(
+            [sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=PROJECT, env=environ, check=True
+        )
+        command = [*self.wrapper, sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *APPLICATIONS[self.door]]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=PROJECT, env=environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )  # fmt: skip
+        try:
+            self.wait_until_it_answers()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def wait_until_it_answers(self) -> None:
+        """Return once every worker has had time to boot: /healthz answers 200."""
+        deadline = time.monotonic() + STARTS_WITHIN
+        while True:
+            assert self.process
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+                    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                    if connection.recv(12) == b"HTTP/1.1 200":
+                        return
+            except OSError:
+                pass
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
+    def reload(self) -> None:
+        """Start new workers and let the old ones finish: `kill -HUP`."""
+        os.kill(self.pid, signal.SIGHUP)
+
+    def stop(self) -> None:
+        """Stop it, by force if it does not within its time."""
+        assert self.process
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOPS_WITHIN)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+                raise
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """Return the log, parsed."""
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+    def signing_key(self) -> tuple[str, ec.EllipticCurvePrivateKey]:
+        """Return the gateway's key, and its id."""
+        (path,) = (self.var / "gateway" / "keys").glob("*.pem")
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return path.stem, key
+
+    def claims(self, user_id: str = "2", role: str = "default", ttl: int = 900, **claims: Any) -> dict[str, Any]:
+        """Return the claims of an access token as the gateway makes them, but for those given; `None` is left out."""
+        now = int(time.time())
+        made = {
+            "iss": "gatehouse",
+            "sub": user_id,
+            "username": f"user{user_id}",
+            "role": role,
+            "sid": uuid4().hex,
+            "jti": uuid4().hex,
+            "iat": now,
+            "exp": now + ttl,
+            "token_type": "access",
+        } | claims
+        return {name: value for name, value in made.items() if value is not None}
+
+    def token(self, user_id: str = "2", role: str = "default", ttl: int = 900, **claims: Any) -> str:
+        """Return an access token of those claims, signed with the gateway's own key."""
+        kid, key = self.signing_key()
+        return jwt.encode(self.claims(user_id, role, ttl, **claims), key, "ES256", {"kid": kid})
