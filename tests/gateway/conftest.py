@@ -30,8 +30,14 @@ def state(tmp_path: Path, settings: Any) -> Iterator[None]:
     # Tests look at the lists themselves, when it suits them.
     revocations.revocations().started = True
     yield
+    forget_upstreams()
+
+
+def forget_upstreams() -> None:
+    """Close the connections that the test has made."""
     if upstreams.upstreams.cache_info().currsize:
-        upstreams.upstreams().session.close()
+        upstreams.upstreams().close()
+        upstreams.upstreams.cache_clear()
 
 
 @pytest.fixture
@@ -60,6 +66,7 @@ def configure(tmp_path: Path, settings: Any) -> Callable[..., None]:
         configuration.current.cache_clear()
         configuration.route_table.cache_clear()
         gate.current.cache_clear()
+        forget_upstreams()
 
     return write
 

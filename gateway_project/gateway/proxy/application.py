@@ -4,12 +4,11 @@ from functools import cached_property
 
 from asgiref.sync import sync_to_async
 
-from gateway import configuration, gate
+from gateway import gate
 from gateway.identity.revocations import revocations
+from gateway.upstreams import Receive, upstreams
 
 from .door import Door
-from .forwarding import Receive
-from .pools import Pools
 from .wsgi import Message, Send, ThreadedWSGI, WSGIApplication
 
 
@@ -20,14 +19,9 @@ class Gateway:
         self.django = ThreadedWSGI(django)
 
     @cached_property
-    def pools(self) -> Pools:
-        """The connections to the services."""
-        return Pools(configuration.current().services)
-
-    @cached_property
     def door(self) -> Door:
         """The fast door."""
-        return Door(gate.current(), self.pools, self.django)
+        return Door(gate.current(), upstreams().pools, self.django)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request, or the process's start and stop."""
@@ -39,10 +33,12 @@ class Gateway:
     async def live(self, receive: Receive, send: Send) -> None:
         """Start and stop with the server."""
         await receive()
+        # Before any thread asks: they are this loop's.
+        upstreams()
         # Reads the database, which must not be done on a request's way here.
         await sync_to_async(revocations().start)()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        self.pools.close()
+        upstreams().pools.close()
         self.django.close()
         await send({"type": "lifespan.shutdown.complete"})

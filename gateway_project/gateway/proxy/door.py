@@ -19,11 +19,9 @@ from gateway.policy.negotiation import prefers_page
 from gateway.policy.paths import origin_form
 from gateway.policy.refusals import BadRequest, NoRoute, Refused, UpstreamFailed
 from gateway.policy.routes import Match
+from gateway.upstreams import Body, Connection, Outgoing, Pool, Pools, Receive, forward
 
 from .access_log import AccessLog
-from .connections import Connection
-from .forwarding import Body, Outgoing, Receive, forward
-from .pools import Pool, Pools
 from .tunnels import Tunnel, Tunnels, is_handshake
 from .wsgi import Message, Send
 

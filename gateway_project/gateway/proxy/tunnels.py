@@ -7,8 +7,7 @@ from typing import Final
 from gateway.identity.revocations import revocations
 from gateway.policy.access import Identity
 from gateway.policy.headers import Headers, values
-
-from .connections import Connection
+from gateway.upstreams import Connection
 
 # Seconds between two looks at whose session has ended.
 INTERVAL: Final = 1.0

@@ -14,8 +14,7 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.policy.paths import origin_form
 from gateway.policy.refusals import BodyLate
-
-from .forwarding import Receive
+from gateway.upstreams import Receive
 
 # How many requests Django answers at once; more wait.
 THREADS: Final = 32

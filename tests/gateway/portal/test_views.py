@@ -466,7 +466,7 @@ def test_of_several_addresses_the_living_ones_share_the_requests(
     assert min(len(first.seen), len(second.seen)) >= 3
 
 
-@pytest.mark.parametrize(("method", "status", "times"), [("GET", 200, 2), ("PUT", 200, 2), ("POST", 502, 1)])
+@pytest.mark.parametrize(("method", "status", "times"), [("GET", 200, 3), ("PUT", 200, 3), ("POST", 502, 2)])
 def test_a_connection_closed_meanwhile_is_tried_again_where_the_request_may_be_repeated(
     client: Client, configure: Callable[..., None], serve: Callable[..., Service], method: str, status: int, times: int
 ) -> None:
@@ -474,12 +474,25 @@ def test_a_connection_closed_meanwhile_is_tried_again_where_the_request_may_be_r
 
     def close_once(seen: Seen) -> Reply | None:
         calls.append(seen)
-        return Reply() if len(calls) > 1 else None
+        return None if len(calls) == 2 else Reply()
 
     service = serve(close_once)
     configure(
         services={"things": {"url": service.url}},
         routes=[{"path": "/api/open", "service": "things", "methods": [method], "allow": "public"}],
     )
+    assert client.generic(method, "/api/open", b"x").status_code == 200
     assert client.generic(method, "/api/open", b"x").status_code == status
     assert len(calls) == times
+
+
+def test_a_fresh_connection_closed_without_an_answer_is_the_service_s_failure(
+    client: Client, configure: Callable[..., None], serve: Callable[..., Service]
+) -> None:
+    service = serve(lambda seen: None)
+    configure(
+        services={"things": {"url": service.url}},
+        routes=[{"path": "/api/open", "service": "things", "methods": ["GET"], "allow": "public"}],
+    )
+    assert client.get("/api/open").status_code == 502
+    assert len(service.seen) == 1

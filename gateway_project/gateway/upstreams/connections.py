@@ -6,15 +6,26 @@ exchange with an `UpstreamFailed`, and the connection with it: one that is in do
 
 import asyncio
 import select
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, Protocol, cast
 
 import httptools
 
 from gateway.policy.headers import Headers, from_upstream, values
 from gateway.policy.refusals import BadUpstream, UpstreamDown, UpstreamLate, UpstreamMalformed
 
-if TYPE_CHECKING:
-    from .tunnels import Tunnel
+
+class Peer(Protocol):
+    """The other end, where a connection has become a WebSocket."""
+
+    def service_says(self, data: bytes) -> None:
+        """Pass on what the service says."""
+
+    def service_is_full(self, full: bool) -> None:
+        """Hold what is for the service back, or let it come again."""
+
+    def end(self) -> None:
+        """End with the service."""
+
 
 # Bytes: an answer of up to this size is held whole before its head is passed on, so that one broken off is a 502.
 WHOLE: Final = 64 * 1024
@@ -52,7 +63,7 @@ class Connection(asyncio.Protocol):
         self.sending: asyncio.Task[None] | None = None
         self.waiter: asyncio.Future[None] | None = None
         self.in_use = False
-        self.tunnel: Tunnel | None = None
+        self.tunnel: Peer | None = None
         self.prepare("")
 
     def prepare(self, method: str) -> None:

@@ -36,6 +36,14 @@ class Body:
         self.size = 0
         self.is_whole = length == 0
 
+    @classmethod
+    def of(cls, content: bytes) -> "Body":
+        """Return a body that is here already."""
+        body = cls(nothing_more, len(content), len(content))
+        body.beginning = content
+        body.is_whole = True
+        return body
+
     async def begin(self) -> None:
         """Take up to `WHOLE` bytes of it: a small body is waited for before the service hears of the request."""
         if self.length is not None and self.length > self.most:
@@ -57,6 +65,11 @@ class Body:
             raise TooLarge(self.most)
         self.is_whole = not message.get("more_body", False)
         return piece
+
+
+async def nothing_more() -> MutableMapping[str, Any]:
+    """Return that the client has left: nobody asks for more of a body that is whole."""
+    return {"type": "http.disconnect"}
 
 
 class Outgoing(NamedTuple):
