@@ -34,7 +34,12 @@ def check_length(environ: Mapping[str, Any], limit: int) -> int | None:
 def read(environ: Mapping[str, Any], limit: int) -> bytes:
     """Return the whole body; raise as `check_length` does, and `TooLarge` before reading more than `limit` bytes."""
     length = check_length(environ, limit)
-    body = cast("bytes", environ["wsgi.input"].read(limit + 1 if length is None else length))
+    try:
+        body = cast("bytes", environ["wsgi.input"].read(limit + 1 if length is None else length))
+    except Refused:
+        raise
+    except Exception as exc:  # each WSGI server has its own for malformed chunks and for a client that left
+        raise BadRequest("Expected a well-framed body.") from exc
     if len(body) > limit:
         raise TooLarge(limit)
     if length is not None and len(body) != length:

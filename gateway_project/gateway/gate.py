@@ -18,7 +18,7 @@ from .identity.passports import passports
 from .policy import access, clients, headers, paths
 from .policy.access import Identity
 from .policy.headers import Headers
-from .policy.refusals import BadRequest, TooMany
+from .policy.refusals import BadRequest, ExpectationFailed, TooMany
 from .policy.routes import Match, RouteTable
 
 # How many peers and hosts are remembered as known.
@@ -26,11 +26,15 @@ REMEMBERED: Final = 1024
 
 
 class Request(NamedTuple):
-    """A request as a door has taken it apart: path and query as they were sent, without the `?`; values latin-1."""
+    """A request as a door has taken it apart: path and query as they were sent, without the `?`; values latin-1.
+
+    `host` is whom the request is for: what `Host` says, unless the target says it (RFC 9112, section 3.2.2).
+    """
 
     method: str
     path: str
     query: str
+    host: str
     headers: Headers
     peer: str
     scheme: str
@@ -63,11 +67,12 @@ class Gate:
         """Return what the route's service is sent, if the route lets the request in."""
         trusted = self.is_trusted(request.peer)
         said = headers.from_client(request.headers, trusted=trusted)
+        refuse_expectations(request.headers)
         identity = identify(request.headers)
         access.check(match.route.allow, identity)
         address = self.client_address(request.peer, request.headers)
         within_limit(match.route, identity, address)
-        scheme, host = self.origin(request.scheme, request.headers, trusted=trusted)
+        scheme, host = self.origin(request.scheme, request.host, request.headers, trusted=trusted)
         onward = headers.to_upstream(
             said,
             request_id=request.request_id,
@@ -89,9 +94,8 @@ class Gate:
             return self.own_address(peer)
         return clients.address(peer, headers.values(pairs, "x-forwarded-for"), self.trusted_proxies)
 
-    def origin(self, scheme: str, pairs: Headers, *, trusted: bool) -> tuple[str, str]:
+    def origin(self, scheme: str, host: str, pairs: Headers, *, trusted: bool) -> tuple[str, str]:
         """Return scheme and host as the client sees them; raise `BadRequest` for a host that is not ours."""
-        host = ",".join(headers.values(pairs, "host"))
         if trusted:
             scheme, host = clients.origin(
                 scheme,
@@ -125,9 +129,15 @@ def target_query(query: str) -> str:
     """Return `?` and the query, or nothing; raise `BadRequest` for what no query may hold (RFC 3986, section 3.4)."""
     if not query:
         return ""
-    if not (query.isascii() and query.isprintable() and " " not in query):
+    if not (query.isascii() and query.isprintable() and " " not in query and "#" not in query):
         raise BadRequest("Expected a query of printable ASCII characters, others percent-encoded.")
     return f"?{query}"
+
+
+def refuse_expectations(pairs: Headers) -> None:
+    """Raise `ExpectationFailed` for anything but `100-continue`, which the server sees to."""
+    if any(value.lower() != "100-continue" for value in headers.values(pairs, "expect")):
+        raise ExpectationFailed
 
 
 def within_limit(route: Route, identity: Identity | None, address: str) -> None:

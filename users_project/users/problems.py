@@ -10,6 +10,7 @@ This file is the same in each project.
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
@@ -20,6 +21,8 @@ from rest_framework.response import Response
 from . import logs
 
 MEDIA_TYPE = "application/problem+json"
+# RFC 3986, section 3.3: what stands in a path as it is.
+IN_PATH = "/!$&'()*+,;=:@~"
 Errors = dict[str, list[str]]
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -70,7 +73,7 @@ def body(path: str, status: int, detail: str, errors: Errors | None = None, **ex
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
-        "instance": path,
+        "instance": quote(path, safe=IN_PATH),
         "request_id": logs.request_id.get(),
         "origin": settings.SERVICE_NAME,
     }

@@ -26,16 +26,16 @@ DOT_SEGMENT = re.compile(r"(?:^|[/\\])\.\.?(?:;[^/\\]*)?(?=[/\\]|$)")
 # Paths that are what they seem, as nearly all are: no escapes, and no segment that begins with a dot.
 PLAIN = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*)+/?")
 
+ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<authority>[^/?#]*)")
+
 # RFC 3986, section 3.3: what a segment may hold as it is, and the slash between them.
 LITERAL: Final = "!$&'()*+,;=:@-._~/"
 
 
-def origin_form(target: str) -> str:
-    """Return a request target without scheme and authority, which a client may send (RFC 9112, section 3.2.2)."""
-    before, separator, after = target.partition("://")
-    if not separator or not before.isalpha():
-        return target
-    return "/" + after.partition("/")[2]
+def origin_form(target: str) -> tuple[str, str | None]:
+    """Return a target's path, and its authority where it has one: a client may send both (RFC 9112, section 3.2.2)."""
+    found = ABSOLUTE.match(target)
+    return (target[found.end() :] or "/", found["authority"]) if found else (target, None)
 
 
 def canonical(raw: str) -> str:

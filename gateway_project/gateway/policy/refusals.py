@@ -10,6 +10,7 @@ Exception
     ├── MethodNotAllowed    405  the path is routed, but not with this method
     ├── BodyLate            408  the body stopped coming
     ├── TooLarge            413  the body is larger than the route takes
+    ├── ExpectationFailed   417  the client expects what nobody knows
     ├── TooMany             429  the rate limit is used up
     ├── BadUpstream         502  the service's answer is malformed
     └── UpstreamFailed      `service` says which
@@ -85,7 +86,7 @@ class BodyLate(Refused):
     status = 408
 
     def __init__(self) -> None:
-        super().__init__("Expected the rest of the body sooner.", {"Connection": "close"})
+        super().__init__("Expected the rest of the body sooner.")
 
 
 class TooLarge(Refused):
@@ -95,6 +96,15 @@ class TooLarge(Refused):
 
     def __init__(self, max_body: int) -> None:
         super().__init__(f"Expected a body of at most {max_body} bytes.")
+
+
+class ExpectationFailed(Refused):
+    """The client expects something else than to be told to go on (RFC 9110, section 15.5.18)."""
+
+    status = 417
+
+    def __init__(self) -> None:
+        super().__init__("Expected no expectation but 100-continue.")
 
 
 class TooMany(Refused):

@@ -24,27 +24,35 @@ def address(request: HttpRequest) -> str:
     return gate.current().client_address(peer(request), headers(request))
 
 
+def target(request: HttpRequest) -> tuple[str, str, str]:
+    """Return path and query as they were sent, and the host that the request is for.
+
+    Where the server keeps only its own decoding of the path, that is what is judged.
+    """
+    said = cast("str | None", request.META.get("RAW_URI") or request.META.get("REQUEST_URI"))
+    if said is None:
+        said = quote(request.META.get("PATH_INFO", "").encode("latin-1"), safe="/!$&'()*+,;=:@~")
+        said += f"?{request.META['QUERY_STRING']}" if request.META.get("QUERY_STRING") else ""
+    path, _, query = said.partition("?")
+    path, authority = origin_form(path)
+    return path, query, request.headers.get("Host", "") if authority is None else authority
+
+
 def origin(request: HttpRequest) -> tuple[str, str]:
     """Return scheme and host as the client sees them; raise `BadRequest` for a host that is not ours."""
-    return gate.current().origin(
-        request.scheme or "http", headers(request), trusted=gate.current().is_trusted(peer(request))
-    )
-
-
-def raw_path(request: HttpRequest) -> str:
-    """Return the path as it was sent. Where the server keeps only its own decoding of it, that is what is judged."""
-    target = request.META.get("RAW_URI") or request.META.get("REQUEST_URI")
-    if target is None:
-        return quote(request.META.get("PATH_INFO", "").encode("latin-1"), safe="/!$&'()*+,;=:@~")
-    return origin_form(cast("str", target).partition("?")[0])
+    known = gate.current()
+    host = target(request)[2]
+    return known.origin(request.scheme or "http", host, headers(request), trusted=known.is_trusted(peer(request)))
 
 
 def taken_apart(request: HttpRequest) -> gate.Request:
     """Return the request as `gate` takes it."""
+    path, query, host = target(request)
     return gate.Request(
         method=request.method or "",
-        path=raw_path(request),
-        query=request.META.get("QUERY_STRING", ""),
+        path=path,
+        query=query,
+        host=host,
         headers=headers(request),
         peer=peer(request),
         scheme=request.scheme or "http",

@@ -4,7 +4,7 @@ import time
 
 from django.http import HttpRequest, HttpResponse
 
-from gateway import configuration, gate
+from gateway import configuration, gate, problems
 from gateway.middleware import GetResponse
 
 from . import clients, metrics
@@ -46,6 +46,8 @@ class CurrentVersion:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer the request."""
+        if not request.path_info.startswith("/"):
+            return problems.problem(request, 400, "Expected a path that starts with /.")
         versions = configuration.current().versions
         prefix = f"/api/{versions.current}/" if versions else None
         if prefix and request.path_info.startswith(prefix):

@@ -175,6 +175,10 @@ def passed_on(answer: Answer, *, whole: bool) -> HttpResponseBase:
     """Return the answer as it is, whole where it is small, else as it comes."""
     kept = answer.headers
     length = next((value for name, value in kept if name.lower() == "content-length"), None)
+    if whole and length is None:
+        # Of an answer to HEAD without a length Django must not say that it is 0.
+        answer.close()
+        return PassedStream((), answer.status, kept)
     if whole or answer.status in {204, 304} or (length is not None and length.isdigit() and int(length) <= WHOLE):
         return Passed(answer.read(), answer.status, kept)
     return PassedStream(answer.body(), answer.status, kept)

@@ -8,7 +8,8 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
+from urllib.parse import unquote
 
 from gateway import logs, metrics, problems
 from gateway.gate import Admitted, Gate, Request
@@ -36,6 +37,16 @@ SWITCHING: Final = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nco
 MAX_DIGITS: Final = 18
 
 
+class Client(Protocol):
+    """What the gateway's own server can do with a client's connection that ASGI has no message for."""
+
+    def flush(self) -> None:
+        """Send the answer's head before there is any of its body."""
+
+    def take_over(self, head: bytes, tunnel_of: Callable[[asyncio.Transport], Tunnel]) -> Tunnel:
+        """Send the head, and let all that the client sends from here on go to the tunnel."""
+
+
 class Door:
     """Answers programs' requests for routes; `django` answers everything else."""
 
@@ -56,7 +67,7 @@ class Door:
             log.exception("%s %s failed", exchange.request.method, exchange.request.path)
             if exchange.answered:
                 raise
-            await exchange.respond(500, *problem(scope["path"], 500, FAILED))
+            await exchange.respond(500, *problem(exchange.instance, 500, FAILED))
 
 
 FAILED: Final = "Something went wrong here. The log has it under this request_id."
@@ -65,7 +76,7 @@ FAILED: Final = "Something went wrong here. The log has it under this request_id
 class Exchange:
     """One request, and its answer."""
 
-    __slots__ = ("answered", "door", "match", "receive", "request", "scope", "send", "started")
+    __slots__ = ("answered", "client", "door", "match", "receive", "request", "scope", "send", "started")
 
     def __init__(self, door: Door, scope: Message, receive: Receive, send: Send) -> None:
         self.started = time.perf_counter()
@@ -73,9 +84,16 @@ class Exchange:
         self.scope = scope
         self.receive = receive
         self.send = send
+        # The server's side of the connection, where the server is ours.
+        self.client: Client | None = scope.get("gatehouse.client")
         self.match: Match | None = None
         self.answered = False
         self.request = taken_apart(scope, door.gate)
+
+    @property
+    def instance(self) -> str:
+        """The path, decoded as well as it can be, for a problem to name."""
+        return unquote(self.request.path, errors="replace")
 
     async def run(self) -> None:
         """Decide on the request, send it on and pass the answer back."""
@@ -123,7 +141,7 @@ class Exchange:
         await body.begin()
         handshake = (
             route.websocket
-            and "gatehouse.take_over" in self.scope.get("extensions", {})
+            and self.client is not None
             and is_handshake(request.method, self.scope["http_version"], request.headers)
         )
         outgoing = Outgoing(
@@ -138,6 +156,9 @@ class Exchange:
             passed = header_policy.varying_by_accept(passed)
         try:
             await self.start(connection.status, passed)
+            if not (connection.is_whole or connection.chunks) and self.client:
+                # The first piece may be long in coming, as the first of server-sent events.
+                self.client.flush()
             while not connection.is_whole:
                 await self.send({"type": "http.response.body", "body": await connection.piece(), "more_body": True})
             await self.send({"type": "http.response.body", "body": connection.take()})
@@ -150,7 +171,8 @@ class Exchange:
         self.answered = True
         pairs = [*connection.headers, ("x-request-id", self.request.request_id)]
         head = SWITCHING + "".join(f"{name}: {value}\r\n" for name, value in pairs) + "\r\n"
-        tunnel: Tunnel = self.scope["extensions"]["gatehouse.take_over"](
+        assert self.client is not None, "without it no handshake is sent on"  # noqa: S101
+        tunnel = self.client.take_over(
             head.encode("latin-1"), lambda client: Tunnel(client, connection, admitted.identity)
         )
         if connection.rest:
@@ -160,7 +182,7 @@ class Exchange:
     async def refuse(self, refused: Refused) -> None:
         """Answer with the problem that the refusal is."""
         service = refused.service if isinstance(refused, UpstreamFailed) else None
-        pairs, content = problem(self.scope["path"], refused.status, refused.detail, service)
+        pairs, content = problem(self.instance, refused.status, refused.detail, service)
         await self.respond(refused.status, [*pairs, *refused.headers.items()], content)
 
     async def respond(self, status: int, pairs: Headers, content: bytes = b"") -> None:
@@ -194,10 +216,12 @@ def taken_apart(scope: Message, gate: Gate) -> Request:
     said = ",".join(header_policy.values(pairs, "x-request-id")) if gate.is_trusted(peer) else None
     request_id = logs.request_id_from(said)
     logs.request_id.set(request_id)
+    path, authority = origin_form(scope["raw_path"].decode("latin-1"))
     return Request(
         method=scope["method"],
-        path=origin_form(scope["raw_path"].decode("latin-1")),
+        path=path,
         query=scope["query_string"].decode("latin-1"),
+        host=",".join(header_policy.values(pairs, "host")) if authority is None else authority,
         headers=pairs,
         peer=peer,
         scheme=scope["scheme"],

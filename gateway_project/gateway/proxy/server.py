@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # Seconds within which a request's head has to come, the first from the connection's beginning.
 HEAD_WITHIN: Final = 30.0
 
+# Seconds for which a connection that is closed takes what the client is still sending.
+LINGER: Final = 2.0
+
 # What gunicorn's parser refuses, in the words of a problem's `detail`.
 EXPECTED: Final = {
     400: "Expected a well-formed HTTP/1.1 request.",
@@ -37,7 +40,11 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn is not typed
     """A client's connection."""
 
     # gunicorn's own.
+    _body_receiver: Any
     _callback_parser: Any
+    _closed: bool
+    _response_buffer: bytes | None
+    lingers = False
     _websocket: Any
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401  # asyncio's
@@ -52,6 +59,8 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn is not typed
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sends; the first bytes of another request begin the time that its head has."""
+        if self.lingers:
+            return
         if self._awaiting_request and self._keepalive_handle is not None:
             self._cancel_keepalive_timer()
             self.head_timer = self.worker.loop.call_later(HEAD_WITHIN, self.head_is_late)
@@ -59,7 +68,28 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn is not typed
 
     def _on_headers_complete(self) -> bool:
         self.head_timer.cancel()
-        return bool(super()._on_headers_complete())
+        go_on = bool(super()._on_headers_complete())
+        if self._current_request.version < (1, 1):
+            # Nobody promises an HTTP/1.0 client that the connection stays, so it does not.
+            self._current_request.must_close = True
+        return go_on
+
+    def _close_transport(self) -> None:
+        """Say that there is no more to come, and take what is still on its way.
+
+        Closed with bytes unread, the connection would be reset, and the answer lost with it (RFC 9112, section 9.6).
+        """
+        if self.transport is None or self._closed:
+            return
+        self._closed = True
+        if self.transport.is_closing() or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self.lingers = True
+        self.transport.write_eof()
+        self._reading_paused = True
+        self._resume_reading()
+        self.worker.loop.call_later(LINGER, self.transport.close)
 
     def head_is_late(self) -> None:
         """Say so, and close: a head that does not come must not hold a connection."""
@@ -77,9 +107,20 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn is not typed
 
     def _build_http_scope(self, request: Any, sockname: Any, peername: Any) -> dict[str, Any]:  # noqa: ANN401  # gunicorn's
         scope: dict[str, Any] = super()._build_http_scope(request, sockname, peername)
-        if request.may_upgrade():
-            scope["extensions"] = {"gatehouse.take_over": self.take_over}
+        scope["gatehouse.client"] = self
         return scope
+
+    def _will_close(self, request: Any, response_requires_close: bool) -> bool:  # noqa: ANN401  # gunicorn's
+        """Announce the end of a connection whose request has not been read to its end (RFC 9112, section 9.6)."""
+        receiver = self._body_receiver
+        is_read = receiver is None or receiver._complete  # noqa: SLF001
+        return not is_read or bool(super()._will_close(request, response_requires_close))
+
+    def flush(self) -> None:
+        """Send the answer's head, which gunicorn keeps for the first piece of the body."""
+        head, self._response_buffer = self._response_buffer, None
+        if head:
+            self._safe_write(head)
 
     def take_over(self, head: bytes, tunnel_of: Callable[[asyncio.Transport], "Tunnel"]) -> "Tunnel":
         """Send the head, and let all that the client sends from here on go to the tunnel."""

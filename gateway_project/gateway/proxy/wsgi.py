@@ -141,14 +141,15 @@ async def anext_message(receive: Receive) -> Message:
 def environ(scope: Message, body: Any) -> dict[str, Any]:  # noqa: ANN401  # a file
     """Return the WSGI environment of the request (PEP 3333), with the target as it was sent in `RAW_URI`."""
     query = scope["query_string"].decode("latin-1")
-    path = origin_form(scope["raw_path"].decode("latin-1"))
+    target = scope["raw_path"].decode("latin-1")
+    path, authority = origin_form(target)
     host, port = scope["server"] or ("localhost", 0)
     made: dict[str, Any] = {
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": "",
         "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
         "QUERY_STRING": query,
-        "RAW_URI": f"{path}?{query}" if query else path,
+        "RAW_URI": f"{target}?{query}" if query else target,
         "SERVER_NAME": host,
         "SERVER_PORT": str(port),
         "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
@@ -169,4 +170,6 @@ def environ(scope: Message, body: Any) -> dict[str, Any]:  # noqa: ANN401  # a f
         text = value.decode("latin-1")
         # RFC 9110, section 5.3; cookies are joined otherwise (RFC 6265, section 5.4).
         made[key] = f"{made[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}" if key in made else text
+    if authority is not None:
+        made["HTTP_HOST"] = authority
     return made

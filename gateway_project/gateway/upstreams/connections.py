@@ -31,6 +31,7 @@ class Peer(Protocol):
 WHOLE: Final = 64 * 1024
 # Bytes of an answer's head.
 LARGEST_HEAD: Final = 64 * 1024
+MOST_HEADERS: Final = 256
 # Bytes of a body that wait for the client before the service is read from no more.
 HIGH_WATER: Final = 256 * 1024
 # Seconds that an idle connection is kept: less than the usual servers do (Node.js and uvicorn 5 s), so that it is
@@ -174,6 +175,8 @@ class Connection(asyncio.Protocol):
         if status == 101:
             self.upgrade()
             return
+        if status < 100 or len(self.said) > MOST_HEADERS:
+            raise BadUpstream("head")
         if status < 200:
             # An interim answer (RFC 9110, section 15.2).
             self.said = []
@@ -315,6 +318,8 @@ class Connection(asyncio.Protocol):
         """Return once the head is there, and of an answer of up to `WHOLE` bytes all of it; raise what has failed."""
         while not (self.is_whole or (self.has_head and (self.length is None or self.length > WHOLE))):
             await self.wait()
+        if self.failure and not self.chunks:
+            raise self.failure
 
     async def piece(self) -> bytes:
         """Return more of the body, nothing at its end; raise what has failed."""

@@ -1,0 +1,61 @@
+"""Both doors, each with and without a trusted proxy in front, started once; one service behind them all."""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from tests.conformance import cases, faults
+from tests.conformance.gateways import DOORS, Door, Gateway
+from tests.conformance.upstream import Upstream
+
+# Whether the gateway takes this machine for a proxy of its own.
+Fleet = Mapping[tuple[Door, bool], Gateway]
+TRUSTING = {"TRUSTED_PROXIES": "127.0.0.0/8"}
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[Upstream]:
+    """The service that records and answers."""
+    with Upstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture(scope="session")
+def faulty() -> Iterator[faults.FaultyService]:
+    """The service that fails in every way."""
+    with faults.FaultyService() as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def fleet(
+    upstream: Upstream,
+    faulty: faults.FaultyService,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Iterator[Fleet]:
+    """The gateways of the doors that the chosen tests go through."""
+    services: dict[str, Any] = {"echo": {"url": upstream.url}, "based": {"url": f"{upstream.url}/base"}}
+    config = {
+        "services": services | faulty.services(),
+        "versions": {"current": "v1"},
+        "routes": [{"service": "echo"} | route for route in cases.ROUTES] + faults.ROUTES,
+    }
+    gateways = {
+        (door, trusted): Gateway(
+            door, tmp_path_factory.mktemp(door) / "var", config, environ=TRUSTING if trusted else {}
+        )
+        for door in DOORS
+        if any(item.callspec.params.get("door") == door for item in request.session.items if hasattr(item, "callspec"))
+        for trusted in (False, True)
+    }
+    with ExitStack() as running, ThreadPoolExecutor() as starting:
+        started = [starting.submit(gateway.__enter__) for gateway in gateways.values()]
+        for future in started:
+            if future.exception() is None:
+                running.push(future.result())
+        for future in started:
+            future.result()
+        yield gateways
