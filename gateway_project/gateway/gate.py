@@ -4,7 +4,7 @@ A door takes the request apart, asks here, and does the I/O.
 """
 
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Final, NamedTuple
 
 from django.conf import settings
@@ -18,11 +18,53 @@ from .identity.passports import passports
 from .policy import access, clients, headers, paths
 from .policy.access import Identity
 from .policy.headers import Headers
+from .policy.negotiation import prefers_page
 from .policy.refusals import BadRequest, ExpectationFailed, TooMany
 from .policy.routes import Match, RouteTable
 
 # How many peers and hosts are remembered as known.
 REMEMBERED: Final = 1024
+
+
+class Heard:
+    """A request's headers, and what they mean: the same for every request that says the same to the same gate.
+
+    Each meaning is worked out when it is first asked for; what has none raises `Refused` whenever it is asked for.
+    """
+
+    def __init__(self, pairs: Headers, peer: str, gate: "Gate") -> None:
+        self.pairs = pairs
+        self.peer = peer
+        self.trusted = gate.is_trusted(peer)
+        self.address = gate.client_address(peer, pairs)
+
+    @cached_property
+    def said(self) -> Headers:
+        """What the client may say to a service."""
+        if any(value.lower() != "100-continue" for value in headers.values(self.pairs, "expect")):
+            raise ExpectationFailed
+        return headers.from_client(self.pairs, trusted=self.trusted)
+
+    @cached_property
+    def authorization(self) -> str | None:
+        """The value of `Authorization`, a repeated one's joined with commas."""
+        said = headers.values(self.pairs, "authorization")
+        return ",".join(said) if said else None
+
+    @cached_property
+    def host(self) -> str:
+        """The value of `Host`."""
+        return ",".join(headers.values(self.pairs, "host"))
+
+    @cached_property
+    def prefers_page(self) -> bool:
+        """Whether it is a person's browser that asks."""
+        return prefers_page(",".join(headers.values(self.pairs, "accept")))
+
+    @cached_property
+    def request_id(self) -> str | None:
+        """The request's id, where a proxy of ours names one."""
+        return ",".join(headers.values(self.pairs, "x-request-id")) if self.trusted else None
 
 
 class Request(NamedTuple):
@@ -35,8 +77,7 @@ class Request(NamedTuple):
     path: str
     query: str
     host: str
-    headers: Headers
-    peer: str
+    heard: Heard
     scheme: str
     request_id: str
 
@@ -65,18 +106,16 @@ class Gate:
 
     def admit(self, request: Request, match: Match) -> Admitted:
         """Return what the route's service is sent, if the route lets the request in."""
-        trusted = self.is_trusted(request.peer)
-        said = headers.from_client(request.headers, trusted=trusted)
-        refuse_expectations(request.headers)
-        identity = identify(request.headers)
+        heard = request.heard
+        said = heard.said
+        identity = identify(heard.authorization)
         access.check(match.route.allow, identity)
-        address = self.client_address(request.peer, request.headers)
-        within_limit(match.route, identity, address)
-        scheme, host = self.origin(request.scheme, request.host, request.headers, trusted=trusted)
+        within_limit(match.route, identity, heard.address)
+        scheme, host = self.origin(request.scheme, request.host, heard)
         onward = headers.to_upstream(
             said,
             request_id=request.request_id,
-            address=address,
+            address=heard.address,
             scheme=scheme,
             host=host,
             user_id=identity.user_id if identity else None,
@@ -94,14 +133,14 @@ class Gate:
             return self.own_address(peer)
         return clients.address(peer, headers.values(pairs, "x-forwarded-for"), self.trusted_proxies)
 
-    def origin(self, scheme: str, host: str, pairs: Headers, *, trusted: bool) -> tuple[str, str]:
+    def origin(self, scheme: str, host: str, heard: Heard) -> tuple[str, str]:
         """Return scheme and host as the client sees them; raise `BadRequest` for a host that is not ours."""
-        if trusted:
+        if heard.trusted:
             scheme, host = clients.origin(
                 scheme,
                 host,
-                forwarded_proto=headers.values(pairs, "x-forwarded-proto"),
-                forwarded_host=headers.values(pairs, "x-forwarded-host"),
+                forwarded_proto=headers.values(heard.pairs, "x-forwarded-proto"),
+                forwarded_host=headers.values(heard.pairs, "x-forwarded-host"),
                 trusted=True,
             )
         if not self.is_ours(host):
@@ -132,12 +171,6 @@ def target_query(query: str) -> str:
     if not (query.isascii() and query.isprintable() and " " not in query and "#" not in query):
         raise BadRequest("Expected a query of printable ASCII characters, others percent-encoded.")
     return f"?{query}"
-
-
-def refuse_expectations(pairs: Headers) -> None:
-    """Raise `ExpectationFailed` for anything but `100-continue`, which the server sees to."""
-    if any(value.lower() != "100-continue" for value in headers.values(pairs, "expect")):
-        raise ExpectationFailed
 
 
 def within_limit(route: Route, identity: Identity | None, address: str) -> None:

@@ -2,7 +2,6 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
 from functools import cache
 from threading import Lock
 
@@ -11,7 +10,6 @@ from rest_framework.request import Request
 
 from gateway.policy import access
 from gateway.policy.access import Identity
-from gateway.policy.headers import values
 from gateway.policy.refusals import InvalidToken
 
 from . import tokens
@@ -56,13 +54,12 @@ def verified() -> Verified:
     return Verified()
 
 
-def identify(headers: Sequence[tuple[str, str]]) -> Identity | None:
-    """Return who the request's headers say is asking, `None` for nobody; raise `InvalidToken`.
+def identify(authorization: str | None) -> Identity | None:
+    """Return who the value of `Authorization` says is asking, `None` for nobody; raise `InvalidToken`.
 
     Repeated headers are joined with a comma: so does every server on the way to Django, and both doors decide alike.
     """
-    said = values(headers, "authorization")
-    identity = verified().identity(",".join(said)) if said else None
+    identity = None if authorization is None else verified().identity(authorization)
     if identity is not None and revocations().is_ended(identity.session):
         raise InvalidToken("Expected a token of a session that has not ended.")
     return identity
@@ -86,9 +83,7 @@ class BearerAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Caller, None] | None:
         """Return the caller; `None`, which means 401 where one must be signed in, for nobody."""
-        identity = identify(
-            [("Authorization", request.headers["Authorization"])] if "Authorization" in request.headers else []
-        )
+        identity = identify(request.headers.get("Authorization"))
         return None if identity is None else (Caller(identity), None)
 
     def authenticate_header(self, request: Request) -> str:

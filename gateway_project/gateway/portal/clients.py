@@ -9,9 +9,9 @@ from gateway import gate, logs
 from gateway.policy.paths import origin_form
 
 
-def headers(request: HttpRequest) -> list[tuple[str, str]]:
-    """Return the request's headers."""
-    return list(request.headers.items())
+def heard(request: HttpRequest) -> gate.Heard:
+    """Return the request's headers, and what they mean."""
+    return gate.Heard(list(request.headers.items()), peer(request), gate.current())
 
 
 def peer(request: HttpRequest) -> str:
@@ -21,7 +21,7 @@ def peer(request: HttpRequest) -> str:
 
 def address(request: HttpRequest) -> str:
     """Return the client's address: the peer's, or the one that proxies of ours have forwarded for."""
-    return gate.current().client_address(peer(request), headers(request))
+    return heard(request).address
 
 
 def target(request: HttpRequest) -> tuple[str, str, str]:
@@ -40,9 +40,7 @@ def target(request: HttpRequest) -> tuple[str, str, str]:
 
 def origin(request: HttpRequest) -> tuple[str, str]:
     """Return scheme and host as the client sees them; raise `BadRequest` for a host that is not ours."""
-    known = gate.current()
-    host = target(request)[2]
-    return known.origin(request.scheme or "http", host, headers(request), trusted=known.is_trusted(peer(request)))
+    return gate.current().origin(request.scheme or "http", target(request)[2], heard(request))
 
 
 def taken_apart(request: HttpRequest) -> gate.Request:
@@ -53,8 +51,7 @@ def taken_apart(request: HttpRequest) -> gate.Request:
         path=path,
         query=query,
         host=host,
-        headers=headers(request),
-        peer=peer(request),
+        heard=heard(request),
         scheme=request.scheme or "http",
         request_id=logs.request_id.get(),
     )

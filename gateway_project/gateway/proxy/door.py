@@ -8,15 +8,15 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from functools import cached_property
+from typing import Any, Final, Protocol, cast
 from urllib.parse import unquote
 
 from gateway import logs, metrics, problems
-from gateway.gate import Admitted, Gate, Request
+from gateway.gate import Admitted, Gate, Heard, Request
 from gateway.policy import headers as header_policy
 from gateway.policy.access import Identity
 from gateway.policy.headers import Headers
-from gateway.policy.negotiation import prefers_page
 from gateway.policy.paths import origin_form
 from gateway.policy.refusals import BadRequest, NoRoute, Refused, UpstreamFailed
 from gateway.policy.routes import Match
@@ -38,7 +38,12 @@ MAX_DIGITS: Final = 18
 
 
 class Client(Protocol):
-    """What the gateway's own server can do with a client's connection that ASGI has no message for."""
+    """What the gateway's own server can do with a client's connection that ASGI has no message for.
+
+    `heard` is what its last request's headers meant: the next one's are often the same.
+    """
+
+    heard: "HeardFields | None"
 
     def flush(self) -> None:
         """Send the answer's head before there is any of its body."""
@@ -55,7 +60,8 @@ class Door:
         self.pools = pools
         self.django = django
         self.tunnels = Tunnels()
-        self.access_log = AccessLog()
+        self.access_log = AccessLog(pools.loop)
+        self.tally = metrics.Tally(pools.loop)
 
     async def answer(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -70,6 +76,7 @@ class Door:
             await exchange.respond(500, *problem(exchange.instance, 500, FAILED))
 
 
+NO_BODY: Final = Body.of(b"")
 FAILED: Final = "Something went wrong here. The log has it under this request_id."
 
 
@@ -88,7 +95,7 @@ class Exchange:
         self.client: Client | None = scope.get("gatehouse.client")
         self.match: Match | None = None
         self.answered = False
-        self.request = taken_apart(scope, door.gate)
+        self.request = taken_apart(scope, self.client, door.gate)
 
     @property
     def instance(self) -> str:
@@ -98,7 +105,7 @@ class Exchange:
     async def run(self) -> None:
         """Decide on the request, send it on and pass the answer back."""
         request, gate = self.request, self.door.gate
-        page = prefers_page(",".join(header_policy.values(request.headers, "accept")))
+        page = request.heard.prefers_page
         try:
             self.match = match = gate.route(request.method, request.path)
             if page and match.route.browser == "api":
@@ -137,12 +144,16 @@ class Exchange:
     async def forward(self, admitted: Admitted) -> tuple[Pool, Connection]:
         """Send the request to its service; return the connection that the answer's head has come on, and its pool."""
         request, route = self.request, admitted.match.route
-        body = Body(self.receive, length_of(request.headers), route.max_body)
-        await body.begin()
+        heard = cast("HeardFields", request.heard)
+        body = NO_BODY if heard.length == 0 else Body(self.receive, heard.length, route.max_body)
+        if not body.is_whole:
+            await body.begin()
         handshake = (
             route.websocket
             and self.client is not None
-            and is_handshake(request.method, self.scope["http_version"], request.headers)
+            and request.method == "GET"
+            and self.scope["http_version"] == "1.1"
+            and heard.is_handshake
         )
         outgoing = Outgoing(
             route.service, request.method, admitted.target, admitted.headers, body, route.timeouts, handshake
@@ -151,11 +162,9 @@ class Exchange:
 
     async def pass_on(self, connection: Connection, admitted: Admitted) -> None:
         """Answer with what the service answers, as it comes."""
-        passed = connection.headers
-        if admitted.match.route.browser == "api":
-            passed = header_policy.varying_by_accept(passed)
+        fields = connection.answer.fields(varies=admitted.match.route.browser == "api") if connection.answer else []
         try:
-            await self.start(connection.status, passed)
+            await self.start(connection.status, fields)
             if not (connection.is_whole or connection.chunks) and self.client:
                 # The first piece may be long in coming, as the first of server-sent events.
                 self.client.flush()
@@ -190,48 +199,63 @@ class Exchange:
         self.note(status)
         if content:
             pairs = [*pairs, ("content-length", str(len(content)))]
-        await self.start(status, pairs)
+        await self.start(status, [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs])
         await self.send({"type": "http.response.body", "body": content})
 
-    async def start(self, status: int, pairs: Headers) -> None:
+    async def start(self, status: int, fields: list[tuple[bytes, bytes]]) -> None:
         """Send the answer's head. The request's id is the gateway's to say."""
         self.answered = True
-        fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs if not is_id(name)]
-        fields.append((b"x-request-id", self.request.request_id.encode("latin-1")))
-        await self.send({"type": "http.response.start", "status": status, "headers": fields})
+        named = [*fields, (b"x-request-id", self.request.request_id.encode("latin-1"))]
+        await self.send({"type": "http.response.start", "status": status, "headers": named})
 
     def note(self, status: int, identity: Identity | None = None) -> None:
         """Count, time and log the request."""
         request = self.request
         seconds = time.perf_counter() - self.started
-        metrics.observe(request.method, self.match.route.path if self.match else "none", status, seconds)
+        self.door.tally.count(request.method, self.match.route.path if self.match else "none", status, seconds)
         user_id = identity.user_id if identity else None
         self.door.access_log.write(request.request_id, request.method, request.path, status, seconds, user_id)
 
 
-def taken_apart(scope: Message, gate: Gate) -> Request:
+def taken_apart(scope: Message, client: Client | None, gate: Gate) -> Request:
     """Return the request as `gate` takes it; from here on its id is in every log line."""
-    pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-    peer = scope["client"][0] if scope["client"] else ""
-    said = ",".join(header_policy.values(pairs, "x-request-id")) if gate.is_trusted(peer) else None
-    request_id = logs.request_id_from(said)
+    fields = scope["headers"]
+    if client is not None and client.heard is not None and client.heard.fields == fields:
+        heard = client.heard
+    else:
+        heard = HeardFields(fields, scope["client"][0] if scope["client"] else "", gate)
+        if client is not None:
+            client.heard = heard
+    request_id = logs.request_id_from(heard.request_id)
     logs.request_id.set(request_id)
     path, authority = origin_form(scope["raw_path"].decode("latin-1"))
     return Request(
         method=scope["method"],
         path=path,
         query=scope["query_string"].decode("latin-1"),
-        host=",".join(header_policy.values(pairs, "host")) if authority is None else authority,
-        headers=pairs,
-        peer=peer,
+        host=heard.host if authority is None else authority,
+        heard=heard,
         scheme=scope["scheme"],
         request_id=request_id,
     )
 
 
-def is_id(name: str) -> bool:
-    """Return whether the header names a request."""
-    return len(name) == 12 and name.lower() == "x-request-id"
+class HeardFields(Heard):
+    """A request's headers as ASGI has them, in bytes."""
+
+    def __init__(self, fields: list[tuple[bytes, bytes]], peer: str, gate: Gate) -> None:
+        self.fields = fields
+        super().__init__([(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields], peer, gate)
+
+    @cached_property
+    def length(self) -> int | None:
+        """The body's length as it was said, `None` where it is chunked."""
+        return length_of(self.pairs)
+
+    @cached_property
+    def is_handshake(self) -> bool:
+        """Whether a WebSocket is asked for."""
+        return is_handshake(self.pairs)
 
 
 def length_of(pairs: Headers) -> int | None:

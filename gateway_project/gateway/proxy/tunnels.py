@@ -13,11 +13,11 @@ from gateway.upstreams import Connection
 INTERVAL: Final = 1.0
 
 
-def is_handshake(method: str, version: str, pairs: Headers) -> bool:
-    """Return whether the request asks for a WebSocket (RFC 6455, section 4.1)."""
+def is_handshake(pairs: Headers) -> bool:
+    """Return whether the headers of a GET ask for a WebSocket (RFC 6455, section 4.1)."""
     upgrade = ",".join(values(pairs, "upgrade")).lower()
     options = {option.strip(" \t") for option in ",".join(values(pairs, "connection")).lower().split(",")}
-    return method == "GET" and version == "1.1" and upgrade == "websocket" and "upgrade" in options
+    return upgrade == "websocket" and "upgrade" in options
 
 
 class Tunnel:

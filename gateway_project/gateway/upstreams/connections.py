@@ -10,8 +10,41 @@ from typing import Final, Protocol, cast
 
 import httptools
 
-from gateway.policy.headers import Headers, from_upstream, values
+from gateway.policy.headers import Headers, from_upstream, values, varying_by_accept
 from gateway.policy.refusals import BadUpstream, UpstreamDown, UpstreamLate, UpstreamMalformed
+
+
+class Head:
+    """An answer's head, judged; raises `BadUpstream` where it is malformed, or it is not certain how the body ends.
+
+    `silent` says that no body comes, whatever the head says of one. `headers` are those that the client gets.
+    """
+
+    def __init__(self, status: int, said: list[tuple[bytes, bytes]], *, silent: bool) -> None:
+        self.status = status
+        self.said = said
+        self.silent = silent
+        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in said]
+        lengths, codings = values(pairs, "content-length"), values(pairs, "transfer-encoding")
+        size = sum(len(name) + len(value) for name, value in said)
+        # RFC 9112, section 6.3. The parser refuses several lengths, and a length beside a coding.
+        if size > LARGEST_HEAD or [value.lower() for value in codings] not in ([], ["chunked"]):
+            raise BadUpstream("framing")
+        self.length = int(lengths[0]) if lengths else None
+        self.until_close = not (silent or lengths or codings)
+        self.headers = from_upstream(pairs)
+        self.encoded: dict[bool, list[tuple[bytes, bytes]]] = {}
+
+    def fields(self, *, varies: bool) -> list[tuple[bytes, bytes]]:
+        """Return the headers in bytes; where it `varies`, a browser would get another answer."""
+        if varies not in self.encoded:
+            pairs = varying_by_accept(self.headers) if varies else self.headers
+            self.encoded[varies] = [
+                (name.encode("latin-1"), value.encode("latin-1"))
+                for name, value in pairs
+                if name.lower() != "x-request-id"
+            ]
+        return self.encoded[varies]
 
 
 class Peer(Protocol):
@@ -32,6 +65,8 @@ WHOLE: Final = 64 * 1024
 # Bytes of an answer's head.
 LARGEST_HEAD: Final = 64 * 1024
 MOST_HEADERS: Final = 256
+VERSIONS: Final = frozenset({"1.1", "1.0"})
+WITHOUT_BODY: Final = frozenset({204, 304})
 # Bytes of a body that wait for the client before the service is read from no more.
 HIGH_WATER: Final = 256 * 1024
 # Seconds that an idle connection is kept: less than the usual servers do (Node.js and uvicorn 5 s), so that it is
@@ -46,11 +81,12 @@ class ClosedBeforeAnswer(Exception):  # noqa: N818  # an outcome: the request ma
 class Connection(asyncio.Protocol):
     """A connection to a service. `exchange` sends a request; then `status`, `headers` and `body` are the answer."""
 
-    def __init__(self, service: str, live: "set[Connection]") -> None:
+    def __init__(self, service: str, live: "set[Connection]", loop: asyncio.AbstractEventLoop) -> None:
         self.service = service
         # All that are open; a connection is in it as long as it is.
         self.live = live
-        self.loop = asyncio.get_running_loop()
+        # Given, not asked for: asyncio asks the system for the process's id each time.
+        self.loop = loop
         self.transport: asyncio.Transport
         self.parser = httptools.HttpResponseParser(self)
         self.poll: select.poll | None = None
@@ -65,6 +101,7 @@ class Connection(asyncio.Protocol):
         self.waiter: asyncio.Future[None] | None = None
         self.in_use = False
         self.tunnel: Peer | None = None
+        self.answer: Head | None = None
         self.prepare("")
 
     def prepare(self, method: str) -> None:
@@ -181,11 +218,10 @@ class Connection(asyncio.Protocol):
             # An interim answer (RFC 9110, section 15.2).
             self.said = []
             return
+        if self.parser.get_http_version() not in VERSIONS:
+            raise BadUpstream("version")
         self.keeps = self.parser.should_keep_alive()
-        self.status = status
-        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.said]
-        self.frame(pairs)
-        self.headers = from_upstream(pairs)
+        self.take_head(status)
         self.has_head = True
         self.deadline = self.whole_by
         if self.method == "HEAD":
@@ -194,6 +230,17 @@ class Connection(asyncio.Protocol):
             self.on_message_complete()
         elif self.length is None or self.length > WHOLE:
             self.wake()
+
+    def take_head(self, status: int) -> None:
+        """Take the head, judged anew unless it is the last one again, as it often is."""
+        silent = self.method == "HEAD" or status in WITHOUT_BODY
+        head = self.answer
+        if head is None or head.status != status or head.silent is not silent or head.said != self.said:
+            self.answer = head = Head(status, self.said, silent=silent)
+        self.status = status
+        self.headers = head.headers
+        self.length = head.length
+        self.until_close = head.until_close
 
     def upgrade(self) -> None:
         """Switch to WebSocket; raise `BadUpstream` where that, or anything but that, was not asked for."""
@@ -207,27 +254,6 @@ class Connection(asyncio.Protocol):
             self.timer.cancel()
             self.timer = None
         self.wake()
-
-    def frame(self, headers: Headers) -> None:
-        """Note how the body ends; raise `BadUpstream` where that is not certain (RFC 9112, section 6.3)."""
-        codings = []
-        size = 0
-        for name, value in headers:
-            size += len(name) + len(value)
-            lower = name.lower()
-            if lower == "content-length":
-                self.length = int(value)
-            elif lower == "transfer-encoding":
-                codings.append(value.lower())
-        if (
-            size > LARGEST_HEAD
-            or codings not in ([], ["chunked"])
-            or self.parser.get_http_version() not in {"1.1", "1.0"}
-        ):
-            raise BadUpstream("framing")
-        if self.status in {204, 304} or self.method == "HEAD":
-            return
-        self.until_close = self.length is None and not codings
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""

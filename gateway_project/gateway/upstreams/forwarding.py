@@ -116,14 +116,15 @@ async def forward(pools: Pools, outgoing: Outgoing) -> tuple[Pool, Connection]:
 
     Returns the connection that the answer's head has come on, to be given back to its pool. Raises `Refused`.
     """
-    deadline = asyncio.get_running_loop().time() + outgoing.timeouts.total
-    refused: UpstreamDown | UpstreamLate = UpstreamDown(outgoing.service)
-    for pool in pools.of(outgoing.service):
+    candidates = pools.of(outgoing.service)
+    deadline = pools.loop.time() + outgoing.timeouts.total
+    for pool in candidates:
         try:
             return pool, await answered(pool, outgoing, deadline)
         except NotConnected as exc:
-            refused = exc.refused
-    raise refused
+            if pool is candidates[-1]:
+                raise exc.refused from exc
+    raise UpstreamDown(outgoing.service)  # it has no address
 
 
 async def answered(pool: Pool, outgoing: Outgoing, deadline: float) -> Connection:
@@ -132,14 +133,16 @@ async def answered(pool: Pool, outgoing: Outgoing, deadline: float) -> Connectio
     A kept connection that the service had closed meanwhile is no failure of the service's: what may be repeated is
     sent once more, on a fresh one.
     """
-    connection = pool.kept(repeatable=outgoing.is_repeatable)
+    # Decided before anything is sent: a body that came piece by piece is whole in the end, and gone.
+    repeatable = outgoing.is_repeatable
+    connection = pool.kept(repeatable=repeatable)
     if connection is not None:
         try:
             return await exchanged(pool, connection, outgoing, deadline)
         except ClosedBeforeAnswer as exc:
-            if not outgoing.is_repeatable:
+            if not repeatable:
                 raise UpstreamDown(outgoing.service) from exc
-    left = deadline - asyncio.get_running_loop().time()
+    left = deadline - pool.loop.time()
     if left <= 0:
         raise UpstreamLate(outgoing.service)
     connection = await pool.fresh(min(outgoing.timeouts.connect, left))
@@ -148,9 +151,8 @@ async def answered(pool: Pool, outgoing: Outgoing, deadline: float) -> Connectio
 
 async def exchanged(pool: Pool, connection: Connection, outgoing: Outgoing, deadline: float) -> Connection:
     """Send the request on the connection and return it with the answer's head."""
-    now = asyncio.get_running_loop().time()
-    timeouts = outgoing.timeouts
-    head_by = deadline if timeouts.first_byte is None else min(now + timeouts.first_byte, deadline)
+    first_byte = outgoing.timeouts.first_byte
+    head_by = deadline if first_byte is None else min(pool.loop.time() + first_byte, deadline)
     connection.begin(
         outgoing.method,
         outgoing.message(pool),
@@ -171,7 +173,7 @@ async def exchanged(pool: Pool, connection: Connection, outgoing: Outgoing, dead
 
 async def send_rest(connection: Connection, outgoing: Outgoing) -> None:
     """Send the rest of the body as it comes. The time that the service has for its answer begins at the body's end."""
-    loop = asyncio.get_running_loop()
+    loop = connection.loop
     body, timeouts = outgoing.body, outgoing.timeouts
     try:
         while not body.is_whole:

@@ -58,8 +58,9 @@ class Address:
 class Pool:
     """The connections to one address, the one used last first: what is not needed grows old and is closed."""
 
-    def __init__(self, service: str, address: Address) -> None:
+    def __init__(self, service: str, address: Address, loop: asyncio.AbstractEventLoop) -> None:
         self.service = service
+        self.loop = loop
         self.address = address
         self.idle: deque[Connection] = deque()
         self.live: set[Connection] = set()
@@ -81,8 +82,8 @@ class Pool:
         self.connecting += 1
         try:
             async with asyncio.timeout(within):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(self.service, self.live),
+                _, connection = await self.loop.create_connection(
+                    lambda: Connection(self.service, self.live, self.loop),
                     self.address.host,
                     self.address.port,
                     ssl=tls() if self.address.secure else None,
@@ -112,9 +113,10 @@ class Pool:
 class Pools:
     """The pools of every service's addresses; the services share their addresses' work by turns."""
 
-    def __init__(self, services: Mapping[str, Service]) -> None:
+    def __init__(self, services: Mapping[str, Service], loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self.pools = {
-            name: tuple(Pool(name, Address.of(url)) for url in service.url) for name, service in services.items()
+            name: tuple(Pool(name, Address.of(url), loop) for url in service.url) for name, service in services.items()
         }
         self.turn = count()
 

@@ -167,11 +167,11 @@ def upstreams() -> Upstreams:
 
     The ASGI server asks first, on its event loop, and they are on that one; where no loop runs, they have their own.
     """
-    pools = Pools(configuration.current().services)
+    thread = None
     try:
-        return Upstreams(asyncio.get_running_loop(), pools)
+        loop = asyncio.get_running_loop()
     except RuntimeError:
         loop = uvloop.new_event_loop()
         thread = threading.Thread(target=loop.run_forever, name="upstreams", daemon=True)
         thread.start()
-        return Upstreams(loop, pools, thread)
+    return Upstreams(loop, Pools(configuration.current().services, loop), thread)
