@@ -12,6 +12,7 @@ usage: ./manage_all.sh COMMAND
   up [-d] [NAME...]     install, migrate and start users, orders and gateway (or only those named), and wait until they
                         are ready; stays in the foreground until Ctrl-C, or returns once ready with -d
   down [NAME...]        stop them
+  reload [NAME...]      new workers with the settings and gateway.yaml as they are now; no request is lost
   status                what is running, and where
   logs [NAME...]        follow their logs
   test [ARG...]         the whole test suite; arguments go to each pytest
@@ -156,6 +157,14 @@ stop() {
       sleep 0.05
     done
     rm -f "$run/$name.pid"
+  done
+}
+
+reload() {
+  local name number
+  for name in "$@"; do
+    number=$(pid "$name") || fail "$name is not running"
+    kill -HUP "$number"
   done
 }
 
@@ -324,6 +333,7 @@ shift || true
 case $command in
   up) up "$@" ;;
   down) known "$@"; if (($#)); then stop "$@"; else stop gateway users orders; fi ;;
+  reload) known "$@"; (($#)) || set -- "${projects[@]}"; reload "$@" ;;
   status) status ;;
   logs) known "$@"; (($#)) || set -- "${projects[@]}"; cd "$logs" && exec tail -n 20 -F "${@/%/.log}" ;;
   test) test_all "$@" ;;

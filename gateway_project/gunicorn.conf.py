@@ -1,13 +1,15 @@
 """gunicorn's settings for the gateway: `gunicorn -c gunicorn.conf.py gateway_project.asgi`."""
 
+import logging
 import os
+import resource
 import shutil
 import sys
 
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
-from gateway import logs
+from gateway import configuration, logs
 from gateway.config import ConfigError, load
 from gateway_project import environment
 
@@ -18,20 +20,32 @@ class OneAccessLog(Logger):
     access_log_enabled = False
 
 
+# How many files and connections a worker may have open, where the system allows it.
+DESCRIPTORS = 65_536
+
 env = environment.read()
 try:
-    load(env.gateway_config, os.environ)
+    configuration.by_master = load(env.gateway_config, os.environ)
 except ConfigError as exc:
-    sys.exit("\n".join(str(fault) for fault in exc.faults))
+    if configuration.by_master is None:
+        sys.exit("\n".join(str(fault) for fault in exc.faults))
+    # At a reload: what is in force stays in force.
+    for fault in exc.faults:
+        logging.getLogger("gunicorn.error").error(  # noqa: TRY400  # the faults say it all
+            "gateway.yaml is not reloaded: %s", fault
+        )
+
+# Each client and each connection to a service takes a descriptor; the usual soft limit is 1,024.
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(
+    resource.RLIMIT_NOFILE, (DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard), hard)
+)
 
 bind = f"{env.gateway_bind}:{env.gateway_port}"
 workers = env.gateway_workers
 worker_class = "gateway.proxy.server.Worker"
 asgi_loop = "uvloop"
 asgi_lifespan = "on"
-http_parser = "fast"
-# A client that leaves takes its request to the service with it.
-asgi_disconnect_grace_period = 0
 keepalive = 75
 # Seconds: for a piece of a client's body, and for a worker to show that it lives.
 timeout = 60

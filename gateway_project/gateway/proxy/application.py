@@ -50,5 +50,6 @@ class Gateway:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         upstreams().pools.close()
+        self.door.close()
         self.django.close()
         await send({"type": "lifespan.shutdown.complete"})

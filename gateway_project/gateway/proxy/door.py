@@ -63,6 +63,11 @@ class Door:
         self.access_log = AccessLog(pools.loop)
         self.tally = metrics.Tally(pools.loop)
 
+    def close(self) -> None:
+        """Write what is still to be logged and counted."""
+        self.access_log.flush()
+        self.tally.hand_on()
+
     async def answer(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
         exchange = Exchange(self, scope, receive, send)
