@@ -289,4 +289,5 @@ def problem(path: str, status: int, detail: str, service: str | None = None) -> 
     if service is not None:
         members["service"] = service
     content = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
-    return [("content-type", problems.MEDIA_TYPE)], content
+    # A browser would get a page.
+    return [("content-type", problems.MEDIA_TYPE), ("vary", "Accept")], content

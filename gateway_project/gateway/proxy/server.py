@@ -326,8 +326,10 @@ class ClientConnection(asyncio.Protocol):
             self.begin(message["status"], message["headers"])
             return
         self.write(message.get("body", b""), more=message.get("more_body", False))
-        while self.writable:
+        while self.writable and not self.closed:
+            self.until(self.loop.time() + self.worker.cfg.timeout)
             await asyncio.shield(self.writable)
+            self.deadline = math.inf
 
     def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Make the head, which goes out with the first piece of the body."""
@@ -441,7 +443,8 @@ class ClientConnection(asyncio.Protocol):
             return
         self.read(True)
         self.transport.write_eof()
-        self.until(self.loop.time() + LINGER)
+        patience = self.worker.cfg.timeout if self.transport.get_write_buffer_size() else LINGER
+        self.until(self.loop.time() + patience)
 
     def until(self, deadline: float) -> None:
         """Let the client have until then. The timer is set anew only where it would ring too late."""
@@ -458,8 +461,9 @@ class ClientConnection(asyncio.Protocol):
         if self.loop.time() < self.deadline:
             if self.deadline < math.inf:
                 self.timer = self.loop.call_at(self.deadline, self.ring)
-        elif self.lingers:
-            self.transport.close()
+        elif self.lingers or self.writable:
+            # The client has taken nothing for that long.
+            self.transport.abort()
         elif self.waiter:
             self.body_is_late = True
             self.wake()
