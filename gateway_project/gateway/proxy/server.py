@@ -130,6 +130,7 @@ class ClientConnection(asyncio.Protocol):
             self.timer.cancel()
             self.timer = None
         self.resume_writing()
+        self.give_up_body()
         if self.tunnel:
             self.tunnel.feed_eof()
         elif self.task:
@@ -192,6 +193,7 @@ class ClientConnection(asyncio.Protocol):
             status = 431
         else:
             status = 400
+        self.give_up_body()
         if self.task:
             self.task.cancel()
         self.refuse(status)
@@ -278,7 +280,7 @@ class ClientConnection(asyncio.Protocol):
 
     async def receive(self) -> dict[str, Any]:
         """Return a piece of the body, or that there is nothing more to come (ASGI)."""
-        if not (self.chunks or self.complete):
+        if not (self.chunks or self.complete or self.body_is_late):
             if self.expects:
                 self.expects = False
                 self.transport.write(CONTINUE)
@@ -304,6 +306,11 @@ class ClientConnection(asyncio.Protocol):
         finally:
             self.waiter = None
             self.deadline = math.inf
+
+    def give_up_body(self) -> None:
+        """Let nobody wait for more of the body: not even a thread of Django's, which cannot be cancelled."""
+        self.body_is_late = True
+        self.wake()
 
     def wake(self) -> None:
         """Let whoever waits for the body look again."""
@@ -465,8 +472,7 @@ class ClientConnection(asyncio.Protocol):
             # The client has taken nothing for that long.
             self.transport.abort()
         elif self.waiter:
-            self.body_is_late = True
-            self.wake()
+            self.give_up_body()
         elif self.task is None and self.head_began:
             self.refuse(408)
         elif self.task is None:

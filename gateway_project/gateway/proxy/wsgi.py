@@ -68,6 +68,7 @@ class Exchange:
         self.send = send
         self.client_left = False
         self.start: Message = {}
+        self.left: int | None = None
 
     def run(self) -> None:
         """Run the application and pass on what it answers."""
@@ -75,13 +76,15 @@ class Exchange:
             environ(self.scope, BufferedReader(Input(self.loop, self.receive))), self.start_response
         )
         try:
-            # A piece behind, so that the last one is known to be it.
-            waiting: bytes = b""
+            ended = False
             for piece in answer:
-                if waiting:
-                    self.push(waiting, more=True)
-                waiting = piece
-            self.push(waiting, more=False)
+                if piece:
+                    # Where the length is known, so is which piece is the last.
+                    self.left = None if self.left is None else self.left - len(piece)
+                    ended = self.left is not None and self.left <= 0
+                    self.push(piece, more=not ended)
+            if not ended:
+                self.push(b"", more=False)
         except ClientLeft:
             pass
         finally:
@@ -91,6 +94,7 @@ class Exchange:
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: object = None) -> None:
         """Keep the head for the first piece."""
         pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        self.left = next((int(value) for name, value in pairs if name == b"content-length"), None)
         self.start = {"type": "http.response.start", "status": int(status[:3]), "headers": pairs}
 
     def push(self, piece: bytes, *, more: bool) -> None:
