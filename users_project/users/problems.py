@@ -73,7 +73,7 @@ def body(path: str, status: int, detail: str, errors: Errors | None = None, **ex
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
-        "instance": quote(path, safe=IN_PATH),
+        "instance": quote(path, safe=IN_PATH, errors="replace"),
         "request_id": logs.request_id.get(),
         "origin": settings.SERVICE_NAME,
     }

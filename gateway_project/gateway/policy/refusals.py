@@ -12,6 +12,7 @@ Exception
     ├── TooLarge            413  the body is larger than the route takes
     ├── ExpectationFailed   417  the client expects what nobody knows
     ├── TooMany             429  the rate limit is used up
+    ├── MethodUnknown       501  HTTP has no such method
     ├── BadUpstream         502  the service's answer is malformed
     └── UpstreamFailed      `service` says which
         ├── UpstreamDown        502  it cannot be reached, or broke off its answer
@@ -78,6 +79,15 @@ class MethodNotAllowed(Refused):
 
     def __init__(self, allow: str) -> None:
         super().__init__(f"Expected one of the methods {allow}.", {"Allow": allow})
+
+
+class MethodUnknown(Refused):
+    """HTTP has no such method (RFC 9110, sections 9.1 and 15.6.2)."""
+
+    status = 501
+
+    def __init__(self) -> None:
+        super().__init__("Expected a method that HTTP knows.")
 
 
 class BodyLate(Refused):

@@ -5,12 +5,15 @@ ask for, however many routes there are: each level has at most one static child 
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.config import Config, Route, patterns
 
 from .paths import encode
-from .refusals import MethodNotAllowed, NoRoute
+from .refusals import MethodNotAllowed, MethodUnknown, NoRoute
+
+# RFC 9110, section 9.3, and RFC 5789. Case matters.
+KNOWN: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 
 
 class Match(NamedTuple):
@@ -113,7 +116,9 @@ class RouteTable:
             self.root.place(entry.pattern).add(entry)
 
     def match(self, method: str, path: str) -> Match:
-        """Return the match of a canonical path; raise `NoRoute` or `MethodNotAllowed`."""
+        """Return the match of a canonical path; raise `MethodUnknown`, `NoRoute` or `MethodNotAllowed`."""
+        if method not in KNOWN:
+            raise MethodUnknown
         segments = patterns.unversioned(path[1:].split("/"), self.current_version)
         shape = self.root.find(segments)
         if shape is None:

@@ -1,6 +1,6 @@
 """The clients' side: HTTP/1.1 connections, served by gunicorn's ASGI worker.
 
-gunicorn forks, reloads and stops the workers, and its C parser reads requests. A connection is `ClientConnection`, not
+gunicorn forks, reloads and stops the workers; `httptools` parses requests. A connection is `ClientConnection`, not
 gunicorn's own: it bounds the time that a request's head may take, answers what is malformed with a problem document,
 lets a WebSocket take it over, keeps little for an idle client, and takes a third of the time for a request.
 """
@@ -9,13 +9,15 @@ import asyncio
 import json
 import logging
 import math
+import re
 import time
+from collections import deque
 from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import gunicorn_h1c
+import httptools
 from gunicorn.workers import gasgi
 
 from gateway.logs import request_id_from
@@ -32,6 +34,11 @@ HEAD_WITHIN: Final = 30.0
 LINGER: Final = 2.0
 # Seconds for which a connection may stay idle in a worker that stops: longer than a client in use pauses.
 IDLE_AT_STOP: Final = 1.0
+# Bytes of a request line, of a header field, and of a whole head; how many fields.
+LONGEST_TARGET: Final = 8190
+LONGEST_FIELD: Final = 8190
+LARGEST_HEAD: Final = 64 * 1024
+MOST_FIELDS: Final = 100
 # Bytes of a body, or of further requests, that wait here before the client is read from no more.
 HIGH_WATER: Final = 256 * 1024
 # Bytes of an answer that wait for the client before more are asked for.
@@ -46,11 +53,17 @@ EXPECTED: Final = {
     414: "Expected a shorter request line.",
     431: "Expected fewer or shorter header fields.",
     500: "Something went wrong here. The log has it.",
+    501: "Expected a method that HTTP knows.",
+    505: "Expected HTTP/1.1 or HTTP/1.0.",
 }
+# One that is well formed, whatever its method.
+REQUEST_LINE = re.compile(rb"(?:\r\n)*[!#$%&'*+.^_`|~0-9A-Za-z-]+ (?P<path>[!-~]+?)(?:\?[!-~]*)? HTTP/1\.[01]\r\n")
 STATUS_LINES: Final[dict[int, bytes]] = {
     status: f"HTTP/1.1 {status:d} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+VERSIONS: Final = frozenset({"1.1", "1.0"})
+BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 WITHOUT_BODY: Final = frozenset({204, 304})
 # What the connection says itself.
 FRAMING: Final = frozenset({b"connection", b"transfer-encoding"})
@@ -75,20 +88,54 @@ class Clock:
 CLOCK: Final = Clock()
 
 
-class ClientConnection(asyncio.Protocol):
-    """A client's connection: requests in, one at a time, answers out in their order."""
+class Incoming:
+    """A request as it comes: its head is whole, its body may not be."""
 
     __slots__ = (
-        "body_ended", "body_is_late", "buffered", "chunked", "chunks", "closed", "complete", "deadline", "expects",
-        "finished", "head", "head_began", "heard", "keeps", "left", "lingers", "loop", "method", "modern", "parser",
-        "peer", "pending", "reading", "server", "silent", "started", "task", "timer", "transport", "tunnel", "waiter",
-        "worker", "writable",
+        "buffered", "chunks", "complete", "ended", "expects", "fields", "framing", "keeps", "late", "method", "modern",
+        "size", "target",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.method = ""
+        self.target = b""
+        self.fields: list[tuple[bytes, bytes]] = []
+        # Bytes of the head, as far as they are known.
+        self.size = 0
+        # The field that frames the body, as a line of its own.
+        self.framing = b""
+        self.modern = self.keeps = self.expects = False
+        self.chunks: list[bytes] = []
+        self.buffered = 0
+        # The body is all here; it has been taken; the rest of it will not come.
+        self.complete = self.ended = self.late = False
+
+
+class Unacceptable(Exception):  # noqa: N818  # an outcome, which the parser carries through
+    """The request is not one that this server takes; `status` says why."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class ClientConnection(asyncio.Protocol):
+    """A client's connection: requests in, answers out in their order, one under way at a time."""
+
+    __slots__ = (
+        "chunked", "closed", "coming", "current", "deadline", "finished", "head", "heard", "left", "lingers", "loop",
+        "parser", "peer", "pending", "reading", "resumed", "server", "silent", "started", "task", "timer", "transport",
+        "tunnel", "upgrades", "waiter", "waiting", "worker", "writable",
     )  # fmt: skip
 
     def __init__(self, worker: Any) -> None:  # noqa: ANN401  # gunicorn's
         self.worker = worker
         self.loop: asyncio.AbstractEventLoop = worker.loop
-        self.parser: Any = None
+        self.parser: httptools.HttpRequestParser | None = None
+        # The request being parsed; the one being answered; those that wait for their turn.
+        self.coming: Incoming | None = None
+        self.current: Incoming | None = None
+        self.waiting: deque[Incoming] = deque()
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.tunnel: Tunnel | None = None
@@ -96,17 +143,13 @@ class ClientConnection(asyncio.Protocol):
         self.writable: asyncio.Future[None] | None = None
         # What the door has found out about the headers of the last request: the next one often has the same.
         self.heard: Any = None
-        self.closed = self.lingers = False
-        self.reading = True
+        self.closed = self.lingers = self.started = self.finished = False
+        # The request asks for another protocol: the parser stops behind it. `pending` is what came after that.
+        self.upgrades = False
         self.pending = b""
-        self.prepare()
-
-    def prepare(self) -> None:
-        """Forget the last request."""
-        self.head_began = self.complete = self.body_ended = self.body_is_late = self.expects = False
-        self.started = self.finished = False
-        self.chunks: list[bytes] = []
-        self.buffered = 0
+        # The parser has been given a head only to go on with a body.
+        self.resumed = False
+        self.reading = True
         self.head = b""
 
     # What the event loop calls.
@@ -140,8 +183,8 @@ class ClientConnection(asyncio.Protocol):
         """Take what the client sends."""
         if self.tunnel:
             self.tunnel.feed_data(data)
-        elif self.complete:
-            # Requests that follow wait until this one is answered.
+        elif self.upgrades:
+            # Whether this is the other protocol's, or further requests, is known when this one is answered.
             self.pending += data
             self.read(len(self.pending) <= HIGH_WATER)
         elif not self.lingers:
@@ -161,141 +204,244 @@ class ClientConnection(asyncio.Protocol):
         if self.tunnel:
             self.tunnel.client_is_full(False)
 
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        if not self.resumed:
+            self.coming = Incoming()
+
+    def on_url(self, piece: bytes) -> None:
+        """Take a piece of the target."""
+        coming = self.coming
+        if coming is not None and not self.resumed:
+            coming.target = coming.target + piece if coming.target else piece
+            if len(coming.target) > LONGEST_TARGET:
+                raise Unacceptable(414)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field; a trailer is dropped (RFC 9110, section 6.5.1)."""
+        coming = self.coming
+        if coming is None or coming.method or self.resumed:
+            return
+        name = name.lower()
+        fields = coming.fields
+        fields.append((name, value))
+        if len(name) + len(value) > LONGEST_FIELD or len(fields) > MOST_FIELDS:
+            raise Unacceptable(431)
+        if name in BODY_FIELDS:
+            if name == b"expect":
+                coming.expects = True
+            elif value != b"0":
+                coming.framing = b"%b: %b\r\n" % (name, value)
+
+    def on_headers_complete(self) -> None:
+        """Let the application answer, while the body may still be coming."""
+        coming, parser = self.coming, cast("httptools.HttpRequestParser", self.parser)
+        if self.resumed or coming is None:
+            return
+        version = parser.get_http_version()
+        if version not in VERSIONS:
+            raise Unacceptable(505 if version > "1.1" else 400)
+        if version == "1.0" and coming.framing.startswith(b"transfer-encoding"):
+            # RFC 9112, section 6.1.
+            raise Unacceptable(400)
+        coming.method = parser.get_method().decode("ascii")
+        coming.modern = version == "1.1"
+        self.upgrades = parser.should_upgrade()
+        # Nobody promises an HTTP/1.0 client that the connection stays, so it does not; and what follows a CONNECT is
+        # no request (RFC 9110, section 9.3.6).
+        coming.keeps = coming.modern and parser.should_keep_alive() and coming.method != "CONNECT"
+        coming.expects = coming.expects and coming.modern and bool(coming.framing)
+        if self.current is None:
+            self.answer(coming)
+        else:
+            self.waiting.append(coming)
+            self.read(False)
+
+    def on_body(self, piece: bytes) -> None:
+        """Keep a piece of the body until it is asked for."""
+        coming = self.coming
+        if coming is None:
+            return
+        coming.expects = False
+        coming.chunks.append(piece)
+        coming.buffered += len(piece)
+        if coming.buffered > HIGH_WATER:
+            self.read(False)
+        if coming is self.current:
+            self.wake()
+
+    def on_message_complete(self) -> None:
+        """Note that the body is whole."""
+        coming = self.coming
+        if coming is None or (self.upgrades and coming.framing and not self.resumed):
+            # The parser takes the body of a request that asks for another protocol for that protocol's.
+            return
+        self.resumed = False
+        self.coming = None
+        coming.complete = True
+        if coming is self.current:
+            self.wake()
+
     # Requests.
 
     def feed(self, data: bytes) -> None:
-        """Parse more of a request."""
+        """Parse more."""
         if self.parser is None:
-            limits = self.worker.cfg
-            self.parser = gunicorn_h1c.H1CProtocol(
-                on_headers_complete=self.on_headers_complete,
-                on_body=self.on_body,
-                on_message_complete=self.on_message_complete,
-                limit_request_line=limits.limit_request_line,
-                limit_request_fields=limits.limit_request_fields,
-                limit_request_field_size=limits.limit_request_field_size,
-                permit_unconventional_http_method=True,
-            )
+            self.parser = httptools.HttpRequestParser(self)
         try:
-            self.parser.feed(data)
-        except ValueError as exc:
-            self.malformed(exc)
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as exc:
+            self.go_on_behind_upgrade(data[exc.args[0] :])
             return
-        if self.task is None and not self.head_began:
-            self.head_began = True
+        except httptools.HttpParserError as exc:
+            self.malformed(exc, data)
+            return
+        coming = self.coming
+        if coming is not None and not coming.method:
+            self.wait_for_head(coming, len(data))
+        elif coming is None and self.current is None and not self.lingers:
+            # White space before a request, which the parser skips.
+            self.until(min(self.deadline, self.loop.time() + HEAD_WITHIN))
+
+    def wait_for_head(self, coming: Incoming, size: int) -> None:
+        """Bound the head that is coming, in time and size."""
+        if coming.size == 0 and self.current is None:
             self.until(self.loop.time() + HEAD_WITHIN)
+        coming.size += size
+        if coming.size > LARGEST_HEAD:
+            self.refuse_next(431 if coming.target else 414)
 
-    def malformed(self, exc: ValueError) -> None:
+    def go_on_behind_upgrade(self, rest: bytes) -> None:
+        """Keep what came behind a request for another protocol; or parse on, where that is the request's body."""
+        coming = self.coming
+        if coming is None or coming.complete:
+            self.pending += rest
+            return
+        self.parser = httptools.HttpRequestParser(self)
+        self.upgrades = False
+        self.resumed = True
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n" + coming.framing + b"\r\n")
+        if rest:
+            self.feed(rest)
+
+    def malformed(self, exc: Exception, data: bytes) -> None:
         """Answer what the parser has refused, and close."""
-        if isinstance(exc, gunicorn_h1c.LimitRequestLine):
-            status = 414
-        elif isinstance(exc, gunicorn_h1c.LimitRequestHeaders):
-            status = 431
-        else:
-            status = 400
-        self.give_up_body()
-        if self.task:
-            self.task.cancel()
-        self.refuse(status)
+        status, path = 400, ""
+        if isinstance(exc, httptools.HttpParserInvalidMethodError) and (line := REQUEST_LINE.match(data)):
+            status, path = 501, line["path"].decode()
+        elif isinstance(exc.__context__, Unacceptable):
+            status = exc.__context__.status
+        self.refuse_next(status, path)
 
-    def on_headers_complete(self) -> bool:
-        """Let the application answer, while the body may still be coming."""
-        parser = self.parser
+    def refuse_next(self, status: int, path: str = "") -> None:
+        """Refuse what is being parsed: at once, or after the answers that come before it."""
+        coming, self.coming = self.coming, None
+        if self.current is None or coming is self.current:
+            self.give_up_body()
+            if self.task:
+                self.task.cancel()
+            self.refuse(status, path)
+            return
+        # What comes before it is answered as the last; then the connection closes without a word on this one.
+        self.read(False)
+        self.waiting.clear()
+        self.current.keeps = False
+
+    def answer(self, incoming: Incoming) -> None:
+        """Let the application answer."""
+        self.current = incoming
+        self.started = self.finished = False
         self.deadline = math.inf
-        self.method = parser.method.decode("ascii")
-        self.modern = parser.http_version >= (1, 1)
-        # Nobody promises an HTTP/1.0 client that the connection stays, so it does not.
-        self.keeps = self.modern and parser.should_keep_alive
-        headers = parser.asgi_headers
-        if parser.is_chunked or parser.content_length:
-            self.expects = self.modern and any(name == b"expect" for name, _ in headers)
-        path, _, query = parser.path.partition(b"?")
+        path, _, query = incoming.target.partition(b"?")
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.1" if self.modern else "1.0",
-            "method": self.method,
+            "http_version": "1.1" if incoming.modern else "1.0",
+            "method": incoming.method,
             "scheme": "https" if self.worker.cfg.is_ssl else "http",
             "path": path.decode("latin-1"),
             "raw_path": path,
             "query_string": query,
             "root_path": "",
-            "headers": headers,
+            "headers": incoming.fields,
             "client": self.peer,
             "server": self.server,
             "gatehouse.client": self,
         }
         self.task = self.loop.create_task(self.run(scope))
-        return False
-
-    def on_body(self, piece: bytes) -> None:
-        """Keep a piece of the body until it is asked for."""
-        self.expects = False
-        self.chunks.append(piece)
-        self.buffered += len(piece)
-        self.read(self.buffered <= HIGH_WATER)
-        self.wake()
-
-    def on_message_complete(self) -> None:
-        """Note that the body is whole."""
-        self.complete = True
-        self.wake()
 
     async def run(self, scope: dict[str, Any]) -> None:
         """Answer one request."""
         try:
             await self.worker.asgi(scope, self.receive, self.send)
         except asyncio.CancelledError:
-            self.keeps = False
+            if self.current:
+                self.current.keeps = False
             raise
         except Exception:
-            log.exception("%s %s failed", self.method, scope["path"])
+            log.exception("%s %s failed", scope["method"], scope["path"])
         finally:
             self.task = None
             self.end()
 
     def end(self) -> None:
         """Go on to the next request, or close."""
+        current, self.current = self.current, None
         self.worker.nr += 1
         if self.worker.nr >= self.worker.max_requests:
             self.worker.alive = False
-        if self.closed or self.lingers:
+        if self.closed or self.lingers or current is None:
             return
-        if self.tunnel or (self.started and not self.finished):
-            # An answer without its end must not look like a whole one.
-            self.transport.abort() if self.left is None and not self.chunked else self.transport.close()
+        if self.tunnel:
+            self.transport.close()
         elif not self.started:
             self.refuse(500)
-        elif not self.keeps or self.parser.remaining_truncated:
+        elif not self.finished:
+            # An answer without its end must not look like a whole one.
+            self.transport.abort() if self.left is None and not self.chunked else self.transport.close()
+        elif not (current.keeps and current.complete):
             self.close()
+        elif self.waiting:
+            following = self.waiting.popleft()
+            self.read(not self.waiting and following.buffered <= HIGH_WATER)
+            self.answer(following)
         else:
-            rest = self.parser.remaining() + self.pending
-            self.pending = b""
-            self.parser.reset()
-            self.prepare()
-            self.read(True)
-            self.until(self.loop.time() + (self.worker.cfg.keepalive if self.worker.alive else IDLE_AT_STOP))
-            if rest:
-                self.feed(rest)
+            self.idle()
+
+    def idle(self) -> None:
+        """Wait for the next request."""
+        self.read(True)
+        self.until(self.loop.time() + (self.worker.cfg.keepalive if self.worker.alive else IDLE_AT_STOP))
+        if self.upgrades:
+            # Not taken up: what came behind it are requests.
+            self.upgrades = False
+            self.parser = None
+            pending, self.pending = self.pending, b""
+            if pending:
+                self.feed(pending)
 
     async def receive(self) -> dict[str, Any]:
         """Return a piece of the body, or that there is nothing more to come (ASGI)."""
-        if not (self.chunks or self.complete or self.body_is_late):
-            if self.expects:
-                self.expects = False
+        current = cast("Incoming", self.current)
+        if not (current.chunks or current.complete or current.late):
+            if current.expects:
+                current.expects = False
                 self.transport.write(CONTINUE)
             await self.wait_for_body()
-        if self.body_is_late:
+        if current.late:
             return {"type": "http.disconnect"}
-        if self.body_ended:
+        if current.ended:
             # The client's leaving cancels this.
             await self.loop.create_future()
-        piece = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
-        self.chunks = []
-        self.buffered = 0
-        self.body_ended = self.complete
-        self.read(len(self.pending) <= HIGH_WATER)
-        return {"type": "http.request", "body": piece, "more_body": not self.complete}
+        piece = current.chunks[0] if len(current.chunks) == 1 else b"".join(current.chunks)
+        current.chunks = []
+        current.buffered = 0
+        current.ended = current.complete
+        if not self.waiting:
+            self.read(len(self.pending) <= HIGH_WATER)
+        return {"type": "http.request", "body": piece, "more_body": not current.complete}
 
     async def wait_for_body(self) -> None:
         """Return once there is more of the body, or the client has let too long pass."""
@@ -309,8 +455,9 @@ class ClientConnection(asyncio.Protocol):
 
     def give_up_body(self) -> None:
         """Let nobody wait for more of the body: not even a thread of Django's, which cannot be cancelled."""
-        self.body_is_late = True
-        self.wake()
+        if self.current:
+            self.current.late = True
+            self.wake()
 
     def wake(self) -> None:
         """Let whoever waits for the body look again."""
@@ -357,18 +504,22 @@ class ClientConnection(asyncio.Protocol):
             lines += (name, b": ", value, b"\r\n")
         if not dated:
             lines.append(CLOCK.date())
-        self.silent = self.method == "HEAD" or status in WITHOUT_BODY
-        self.chunked = self.left is None and not self.silent and self.modern
+        current = self.current
+        modern = current is None or current.modern
+        self.silent = (current is not None and current.method == "HEAD") or status in WITHOUT_BODY
+        self.chunked = self.left is None and not self.silent and modern
         if self.chunked:
             lines.append(b"transfer-encoding: chunked\r\n")
         # RFC 9112, section 9.6: where the request has not been read to its end, nothing can follow it.
-        self.keeps = self.keeps and self.complete and self.worker.alive
-        if not self.keeps:
+        keeps = current is not None and current.keeps and current.complete and self.worker.alive
+        if current is not None:
+            current.keeps = keeps
+            current.expects = False
+        if not keeps:
             lines.append(b"connection: close\r\n")
         lines.append(b"\r\n")
         self.head = b"".join(lines)
         self.started = True
-        self.expects = False
 
     def write(self, piece: bytes, *, more: bool) -> None:
         """Write a piece of the body, framed; what is more than its length is no part of it."""
@@ -402,13 +553,14 @@ class ClientConnection(asyncio.Protocol):
         self.started = True
         self.read(True)
         self.transport.write(head)
-        if rest := self.parser.remaining() + self.pending:
-            tunnel.feed_data(rest)
+        if self.pending:
+            tunnel.feed_data(self.pending)
+            self.pending = b""
         return tunnel
 
-    def refuse(self, status: int) -> None:
+    def refuse(self, status: int, path: str = "") -> None:
         """Answer with a problem of the connection's own, unless there is half an answer already, and close."""
-        if self.started or self.tunnel:
+        if (self.started and not self.finished) or self.tunnel:
             self.transport.abort()
             return
         request_id = request_id_from(None)
@@ -417,12 +569,12 @@ class ClientConnection(asyncio.Protocol):
             "title": HTTPStatus(status).phrase,
             "status": status,
             "detail": EXPECTED[status],
-            "instance": "",
+            "instance": path,
             "request_id": request_id,
             "origin": "gateway",
         }
         content = json.dumps(members, separators=(",", ":")).encode()
-        self.method, self.modern, self.keeps = "", True, False
+        self.current = None
         self.begin(
             status,
             [
@@ -444,7 +596,8 @@ class ClientConnection(asyncio.Protocol):
         if self.lingers or self.transport.is_closing():
             return
         self.lingers = True
-        self.chunks, self.pending = [], b""
+        self.waiting.clear()
+        self.pending = b""
         if not self.transport.can_write_eof():
             self.transport.close()
             return
@@ -473,7 +626,7 @@ class ClientConnection(asyncio.Protocol):
             self.transport.abort()
         elif self.waiter:
             self.give_up_body()
-        elif self.task is None and self.head_began:
+        elif self.task is None and self.coming is not None:
             self.refuse(408)
         elif self.task is None:
             self.close()

@@ -168,6 +168,9 @@ def environ(scope: Message, body: Any) -> dict[str, Any]:  # noqa: ANN401  # a f
         "wsgi.run_once": False,
     }
     for name, value in scope["headers"]:
+        if b"_" in name:
+            # In WSGI it would be the same as the name with a hyphen.
+            continue
         key = name.decode("latin-1").upper().replace("-", "_")
         if key not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
             key = f"HTTP_{key}"

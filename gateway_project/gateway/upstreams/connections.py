@@ -335,7 +335,7 @@ class Connection(asyncio.Protocol):
         if self.failure:
             raise self.failure
         self.transport.write(piece)
-        while self.writable and not self.is_whole:
+        while self.writable:
             await asyncio.shield(self.writable)
             if self.failure:
                 raise self.failure

@@ -177,6 +177,9 @@ async def send_rest(connection: Connection, outgoing: Outgoing) -> None:
     body, timeouts = outgoing.body, outgoing.timeouts
     try:
         while not body.is_whole:
+            if connection.is_whole:
+                # Answered already; nobody reads the rest.
+                return
             connection.extend(loop.time() + PATIENCE)
             piece = await body.piece()
             connection.extend(loop.time() + timeouts.total)

@@ -11,7 +11,8 @@ from gateway.policy.refusals import Refused, TooLarge, TooMany
     [
         ("BadRequest", 400), ("NotSignedIn", 401), ("InvalidToken", 401), ("NotAllowed", 403), ("NoRoute", 404),
         ("MethodNotAllowed", 405), ("BodyLate", 408), ("TooLarge", 413), ("TooMany", 429), ("BadUpstream", 502),
-        ("UpstreamDown", 502), ("UpstreamMalformed", 502), ("UpstreamBusy", 503), ("UpstreamLate", 504),
+        ("ExpectationFailed", 417), ("MethodUnknown", 501), ("UpstreamDown", 502), ("UpstreamMalformed", 502),
+        ("UpstreamBusy", 503), ("UpstreamLate", 504),
     ],
 )  # fmt: skip
 def test_every_refusal_has_its_status_and_is_in_the_tree(refusal: str, status: int) -> None:

@@ -139,7 +139,7 @@ ACCESS = [
     ("GET", "/api/things/", "admin", 404),
     ("PATCH", "/api/things", "admin", 405),
     ("TRACE", "/api/things", "admin", 405),
-    ("BREW", "/api/things", "admin", 405),
+    ("BREW", "/api/things", "admin", 501),
 ]
 
 
