@@ -3,7 +3,6 @@
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.conformance.client import Client
@@ -72,36 +71,3 @@ def test_the_access_log_has_a_line_for_each_request_with_the_id_that_the_client_
         assert time.monotonic() < deadline
     (line,) = [line for line in gateway.log_lines() if line.get("request_id") == identifier]
     assert (line["message"], line["status"], line["user_id"]) == ("GET /api/open 200", 200, None)
-
-
-def test_a_fault_in_gateway_yaml_at_a_reload_changes_nothing_and_is_logged(upstream: Upstream, tmp_path: Path) -> None:
-    upstream.begin((OK,))
-    config = {
-        "services": {"echo": {"url": upstream.url}},
-        "routes": [{"path": "/api/open", "service": "echo", "allow": "public"}],
-    }
-    with Gateway("fast", tmp_path / "var", config) as gateway:
-        path = gateway.var / "gateway.yaml"
-        written = path.read_text()
-
-        def reloaded(text: str) -> None:
-            before = gateway.worker_pids()
-            path.write_text(text)
-            gateway.reload()
-            deadline = time.monotonic() + 20
-            while set(gateway.worker_pids()) & set(before) or not gateway.worker_pids():
-                assert time.monotonic() < deadline, gateway.log.read_text()
-                time.sleep(0.05)
-
-        def status(target: str) -> int:
-            with Client(gateway.port) as client:
-                client.send(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-                return client.reply().status
-
-        reloaded(written.replace('"public"', '"everybody"'))
-        assert status("/api/open") == 200
-        faults = [line["message"] for line in gateway.log_lines() if "not reloaded" in line["message"]]
-        assert len(faults) == 1
-        assert "everybody" in faults[0]
-        reloaded(written.replace("/api/open", "/api/opened"))
-        assert (status("/api/opened"), status("/api/open")) == (200, 404)

@@ -18,6 +18,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import httptools
+import uvloop
 from gunicorn.workers import gasgi
 
 from gateway.logs import request_id_from
@@ -151,6 +152,8 @@ class ClientConnection(asyncio.Protocol):
         self.resumed = False
         self.reading = True
         self.head = b""
+        self.left: int | None = None
+        self.chunked = False
 
     # What the event loop calls.
 
@@ -174,6 +177,8 @@ class ClientConnection(asyncio.Protocol):
             self.timer = None
         self.resume_writing()
         self.give_up_body()
+        # The two refer to each other; nothing waits for the collector to find that out.
+        self.parser = None
         if self.tunnel:
             self.tunnel.feed_eof()
         elif self.task:
@@ -322,9 +327,7 @@ class ClientConnection(asyncio.Protocol):
         self.parser = httptools.HttpRequestParser(self)
         self.upgrades = False
         self.resumed = True
-        self.parser.feed_data(b"POST / HTTP/1.1\r\n" + coming.framing + b"\r\n")
-        if rest:
-            self.feed(rest)
+        self.feed(b"POST / HTTP/1.1\r\n" + coming.framing + b"\r\n" + rest)
 
     def malformed(self, exc: Exception, data: bytes) -> None:
         """Answer what the parser has refused, and close."""
@@ -489,7 +492,7 @@ class ClientConnection(asyncio.Protocol):
         """Make the head, which goes out with the first piece of the body."""
         lines = [STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode()]
         dated = False
-        self.left: int | None = None
+        self.left = None
         for name, value in headers:
             lower = name.lower()
             if lower == b"content-length":
@@ -643,6 +646,16 @@ def address_of(transport: asyncio.BaseTransport, end: str) -> tuple[str, int] | 
     return tuple(name[:2]) if isinstance(name, tuple) else None
 
 
+class Loop(uvloop.Loop):
+    """An event loop whose servers keep the backlog of gunicorn's socket: uvloop would cut it to 100."""
+
+    backlog = 2048
+
+    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:  # noqa: ANN401  # asyncio's
+        """Start a server."""
+        return cast("asyncio.Server", await super().create_server(*args, **kwargs | {"backlog": self.backlog}))
+
+
 class Worker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn is not typed
     """A process of the gateway."""
 
@@ -652,8 +665,15 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn is not typed
         self.connections: set[ClientConnection] = set()
         super().init_process()
 
-    async def _shutdown(self) -> None:
-        """Let clients that are idle go, before those in use are waited for."""
+    def _setup_event_loop(self) -> None:
+        self.loop = Loop()
+        self.loop.backlog = self.cfg.backlog
+        asyncio.set_event_loop(self.loop)
+
+    def handle_exit_signal(self) -> None:
+        """Stop gracefully: take no more connections, and let those that are idle go before the others are awaited."""
+        super().handle_exit_signal()
+        for server in self.servers:
+            server.close()
         for connection in list(self.connections):
             connection.stop_when_idle()
-        await super()._shutdown()

@@ -11,6 +11,8 @@ from gateway.upstreams import Connection
 
 # Seconds between two looks at whose session has ended.
 INTERVAL: Final = 1.0
+# Seconds that what is on its way has, when a tunnel ends.
+LINGER: Final = 1.0
 
 
 def is_handshake(pairs: Headers) -> bool:
@@ -27,7 +29,8 @@ class Tunnel:
         self.client = client
         self.connection = connection
         self.identity = identity
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.loop = connection.loop
+        self.ended: asyncio.Future[None] = self.loop.create_future()
         connection.tunnel = self
 
     # The first two are what gunicorn calls of its own WebSockets.
@@ -55,11 +58,14 @@ class Tunnel:
             self.client.pause_reading() if full else self.client.resume_reading()
 
     def end(self) -> None:
-        """Part the two; what is on its way to either still arrives."""
-        if not self.ended.done():
-            self.ended.set_result(None)
-        self.connection.transport.close()
-        self.client.close()
+        """Part the two; what is on its way to either still arrives, if it arrives soon."""
+        if self.ended.done():
+            return
+        self.ended.set_result(None)
+        for side in self.connection.transport, self.client:
+            side.close()
+            # One that takes nothing would never be through with what is on its way to it.
+            self.loop.call_later(LINGER, side.abort)
 
 
 class Tunnels:

@@ -278,6 +278,8 @@ class Connection(asyncio.Protocol):
         if self.has_head and not self.is_whole and not self.upgraded:
             self.is_whole = True
             self.wake()
+            # Nobody needs to wait any more to send the rest of a body.
+            self.resume_writing()
 
     # What the door calls.
 
