@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from uuid import uuid4
 
+import coverage
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -47,6 +48,8 @@ class Gateway:
     port: int = field(default_factory=free_port)
     # In front of gunicorn, such as `taskset -c 1`.
     wrapper: tuple[str, ...] = ()
+    # Whether coverage looks on, where it looks on here: no, where times and sizes are what is tested.
+    measured: bool = True
 
     def __post_init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
@@ -87,8 +90,8 @@ class Gateway:
         command = [*self.wrapper, sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *APPLICATIONS[self.door]]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=PROJECT, env=environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                start_new_session=True,
+                command, cwd=PROJECT, env=environ | self.measurement(), start_new_session=True,
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         try:
             self.wait_until_it_answers()
@@ -96,6 +99,14 @@ class Gateway:
             self.stop()
             raise
         return self
+
+    def measurement(self) -> dict[str, str]:
+        """Return what has coverage measure the processes too, if it measures this one; they save when they end."""
+        here = coverage.Coverage.current() if self.measured else None
+        if here is None:
+            return {}
+        data = Path(str(here.get_option("run:data_file"))).absolute()
+        return {"COVERAGE_PROCESS_START": str(PROJECT.parent / "pyproject.toml"), "COVERAGE_FILE": str(data)}
 
     def wait_until_it_answers(self) -> None:
         """Return once every worker has had time to boot: /healthz answers 200."""

@@ -60,7 +60,7 @@ LATER = 3
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """The gateway, one worker, at its fast door."""
-    with Gateway("fast", tmp_path_factory.mktemp("load") / "var", CONFIG) as gateway:
+    with Gateway("fast", tmp_path_factory.mktemp("load") / "var", CONFIG, measured=False) as gateway:
         yield gateway
 
 

@@ -1,6 +1,8 @@
 """Who wants a page."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.policy.negotiation import prefers_page
 
@@ -34,3 +36,34 @@ from gateway.policy.negotiation import prefers_page
 )
 def test_a_browser_prefers_a_page_and_a_program_does_not(accept: str, page: bool) -> None:
     assert prefers_page(accept) is page
+
+
+parts = st.sampled_from(
+    [
+        "text/html",
+        "text/",
+        "*/*",
+        "application/json",
+        ",",
+        ";",
+        "q",
+        "=",
+        "0.5",
+        "1.0000",
+        "-1",
+        "nan",
+        " ",
+        "\t",
+        '"',
+        "\xe9",
+    ]
+)
+
+
+@given(
+    st.lists(parts, max_size=12).map("".join) | st.text(st.characters(max_codepoint=0xFF)).map("text/html;q={}".format)
+)
+def test_whatever_is_accepted_there_is_an_answer(accept: str) -> None:
+    assert prefers_page(accept) in {True, False}
+    # As the doors have it, whatever stands beside it in a list.
+    assert prefers_page(f"{accept},application/json;q=0") in {True, False}

@@ -1,5 +1,6 @@
 """The canonical path: one reading, or none."""
 
+import re
 import time
 from urllib.parse import unquote_to_bytes
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gateway.policy import paths
 from gateway.policy.paths import canonical, encode
 from gateway.policy.refusals import BadRequest
 
@@ -211,6 +213,16 @@ def test_what_passes_has_one_segment_for_each_slash_as_sent(raw: str) -> None:
         assert path.count("/") == raw.count("/")
         assert "\\" not in path
         assert "//" not in path
+
+
+@given(raws | st.from_regex(paths.PLAIN, fullmatch=True))
+@example("/a.b/.c")
+@example("/a;x=1")
+def test_a_plain_path_is_what_the_long_way_would_have_found(raw: str) -> None:
+    short = canonical_or_none(raw)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "PLAIN", re.compile("(?!)"))
+        assert canonical_or_none(raw) == short
 
 
 @pytest.mark.parametrize("raw", ["/" + "%25" * 2730, "/%" + "25" * 4000 + "2e", "/" + "../" * 2700, "/" + ";" * 8000])

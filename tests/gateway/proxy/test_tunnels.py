@@ -1,0 +1,395 @@
+"""A client's connection and a service's, joined: real sockets at both ends."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from tests.gateway.proxy.asgi import opened, scope_of
+from tests.gateway.upstreams.origin import Origin, Ours, Wire, begin, on_a_loop, only, until
+
+from gateway.identity.revocations import revocations
+from gateway.policy.access import Identity
+from gateway.policy.refusals import UpstreamMalformed
+from gateway.proxy import tunnels
+from gateway.proxy.tunnels import Tunnel, Tunnels, is_handshake
+from gateway.upstreams import Connection
+
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-A: 1\r\n\r\n"
+USER = Identity("2", "user", "default", "s2")
+OTHER = Identity("3", "other", "default", "s3")
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [
+        ([("Upgrade", "websocket"), ("Connection", "Upgrade")], True),
+        ([("upgrade", "WebSocket"), ("connection", "keep-alive, Upgrade")], True),
+        ([("upgrade", "websocket"), ("connection", "keep-alive"), ("connection", "\tupgrade ")], True),
+        ([("upgrade", "websocket")], False),
+        ([("connection", "upgrade")], False),
+        ([("upgrade", "h2c"), ("connection", "upgrade")], False),
+        ([("upgrade", "websocket, h2c"), ("connection", "upgrade")], False),
+        ([("upgrade", "websocket"), ("upgrade", "websocket"), ("connection", "upgrade")], False),
+        ([("upgrade", "websocket"), ("connection", "upgraded")], False),
+        ([], False),
+    ],
+)
+def test_what_asks_for_a_websocket_is_clear(pairs: list[tuple[str, str]], expected: bool) -> None:
+    assert is_handshake(pairs) is expected
+
+
+class ClientSide(asyncio.Protocol):
+    """The gateway's end of a client's connection: what the server does with one that a tunnel has taken over."""
+
+    tunnel: Tunnel | None = None
+    transport: asyncio.Transport
+    lost = False
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        assert self.tunnel
+        self.tunnel.feed_data(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        if self.tunnel:
+            self.tunnel.feed_eof()
+
+    def pause_writing(self) -> None:
+        assert self.tunnel
+        self.tunnel.client_is_full(True)
+
+    def resume_writing(self) -> None:
+        if self.tunnel:
+            self.tunnel.client_is_full(False)
+
+
+@dataclass
+class Joined:
+    """A tunnel: `client` is the client's socket, `wire` the service's connection."""
+
+    tunnel: Tunnel
+    client: socket.socket
+    wire: Wire
+    connection: Connection
+    side: ClientSide
+
+    async def client_says(self, data: bytes) -> None:
+        """Send from the client."""
+        await asyncio.get_running_loop().sock_sendall(self.client, data)
+
+    async def client_hears(self, size: int) -> bytes:
+        """Return what the client gets."""
+        got = b""
+        while len(got) < size and (data := await asyncio.get_running_loop().sock_recv(self.client, MIB)):
+            got += data
+        return got
+
+
+@asynccontextmanager
+async def joined(identity: Identity | None = None, *, says: bytes = b"", within: float = 5) -> AsyncIterator[Joined]:
+    """A client and a service that have become a WebSocket."""
+    loop = asyncio.get_running_loop()
+    wires: list[Wire] = []
+
+    async def behave(wire: Wire) -> None:
+        await wire.reader.readuntil(b"\r\n\r\n")
+        await wire.say(SWITCH + says)
+        wires.append(wire)
+        await asyncio.Event().wait()
+
+    near, far = socket.socketpair()
+    far.setblocking(False)
+    with far:
+        async with Origin(behave) as origin, Ours((origin.url,)) as pools:
+            connection = await only(pools).fresh(1)
+            begin(connection, within=within, may_upgrade=True)
+            await connection.head()
+            assert (connection.status, connection.upgraded, dict(connection.headers)["X-A"]) == (101, True, "1")
+            await until(lambda: wires)
+            _, side = await loop.create_connection(ClientSide, sock=near)
+            tunnel = side.tunnel = Tunnel(side.transport, connection, identity)
+            yield Joined(tunnel, far, wires[0], connection, side)
+            tunnel.end()
+            # Nothing of it is kept for another request.
+            assert not connection.end()
+            await until(lambda: connection.closed and side.transport.is_closing())
+
+
+@on_a_loop
+async def test_bytes_go_both_ways_as_they_come() -> None:
+    async with joined() as pair:
+        for number in range(3):
+            await pair.client_says(b"ping %d" % number)
+            assert await pair.wire.reader.readexactly(6) == b"ping %d" % number
+            await pair.wire.say(b"pong %d" % number)
+            assert await pair.client_hears(6) == b"pong %d" % number
+
+
+@on_a_loop
+async def test_the_deadline_of_the_handshake_is_not_the_tunnel_s() -> None:
+    async with joined(within=0.1) as pair:
+        await asyncio.sleep(0.15)
+        await pair.client_says(b"ping")
+        assert await pair.wire.reader.readexactly(4) == b"ping"
+
+
+@on_a_loop
+async def test_what_came_with_the_answer_is_kept_for_the_tunnel() -> None:
+    async with joined(says=b"first") as pair:
+        await until(lambda: pair.connection.rest == b"first")
+        pair.tunnel.service_says(pair.connection.rest)
+        await pair.wire.say(b" second")
+        assert await pair.client_hears(12) == b"first second"
+
+
+@on_a_loop
+async def test_what_comes_between_the_answer_and_the_tunnel_is_kept_too() -> None:
+    async def behave(wire: Wire) -> None:
+        await wire.reader.readuntil(b"\r\n\r\n")
+        await wire.say(SWITCH)
+        await wire.say(b"first")
+        await wire.ended()
+
+    async with Origin(behave) as origin, Ours((origin.url,)) as pools:
+        connection = await only(pools).fresh(1)
+        begin(connection, may_upgrade=True)
+        await connection.head()
+        await until(lambda: connection.rest == b"first")
+        assert not connection.end()
+
+
+@pytest.mark.parametrize("upgrade", [b"", b"Upgrade: h2c\r\n", b"Upgrade: websocket\r\nUpgrade: h2c\r\n"])
+@on_a_loop
+async def test_a_switch_to_anything_else_is_malformed(upgrade: bytes) -> None:
+    async def behave(wire: Wire) -> None:
+        await wire.reader.readuntil(b"\r\n\r\n")
+        await wire.say(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n" + upgrade + b"\r\n")
+        await wire.ended()
+
+    async with Origin(behave) as origin, Ours((origin.url,)) as pools:
+        connection = await only(pools).fresh(1)
+        begin(connection, may_upgrade=True)
+        with pytest.raises(UpstreamMalformed):
+            await connection.head()
+
+
+@on_a_loop
+async def test_a_client_that_leaves_is_gone_for_the_service_after_its_last_bytes() -> None:
+    async with joined() as pair:
+        open_ = Tunnels()
+        keeping = asyncio.create_task(open_.keep(pair.tunnel))
+        await pair.client_says(b"bye")
+        pair.client.shutdown(socket.SHUT_WR)
+        assert await pair.wire.ended() == b"bye"
+        await keeping
+        assert not open_.open
+
+
+@on_a_loop
+async def test_a_service_that_leaves_is_gone_for_the_client_after_its_last_bytes() -> None:
+    async with joined() as pair:
+        open_ = Tunnels()
+        keeping = asyncio.create_task(open_.keep(pair.tunnel))
+        await pair.wire.say(b"bye")
+        pair.wire.close()
+        assert await pair.client_hears(4) == b"bye"
+        await keeping
+        assert not open_.open
+
+
+@on_a_loop
+async def test_a_client_that_does_not_read_holds_the_service_back() -> None:
+    async with joined() as pair:
+        sending = asyncio.create_task(pair.wire.say(b"x" * 16 * MIB))
+        await until(lambda: not pair.connection.transport.is_reading())
+        assert pair.side.transport.get_write_buffer_size() < 2 * MIB
+        assert len(await pair.client_hears(16 * MIB)) == 16 * MIB
+        await sending
+        assert pair.connection.transport.is_reading()
+
+
+@on_a_loop
+async def test_a_service_that_does_not_read_holds_the_client_back() -> None:
+    async with joined() as pair:
+        sending = asyncio.create_task(pair.client_says(b"x" * 16 * MIB))
+        await until(lambda: not pair.side.transport.is_reading())
+        assert pair.connection.transport.get_write_buffer_size() < 2 * MIB
+        assert len(await pair.wire.reader.readexactly(16 * MIB)) == 16 * MIB
+        await sending
+        await until(pair.side.transport.is_reading)
+
+
+@on_a_loop
+async def test_one_that_ends_while_it_is_full_ends() -> None:
+    async with joined() as pair:
+        sending = asyncio.create_task(pair.wire.say(b"x" * 16 * MIB))
+        await until(lambda: not pair.connection.transport.is_reading())
+        pair.tunnel.end()
+        # Told so once more while it closes, neither minds.
+        for full in (True, False):
+            pair.tunnel.client_is_full(full)
+            pair.tunnel.service_is_full(full)
+        sending.cancel()
+        pair.client.close()
+        await until(lambda: pair.connection.closed)
+
+
+@on_a_loop
+async def test_one_that_takes_nothing_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnels, "LINGER", 0.05)
+    async with joined() as pair:
+        saying = asyncio.create_task(pair.wire.say(b"x" * 16 * MIB))
+        await until(lambda: not pair.connection.transport.is_reading())
+        pair.tunnel.end()
+        assert pair.side.transport.get_write_buffer_size() > 0
+        await until(lambda: pair.connection.closed and pair.side.lost)
+        saying.cancel()
+
+
+@on_a_loop
+async def test_nobody_keeps_a_tunnel_that_is_cancelled() -> None:
+    async with joined() as pair:
+        open_ = Tunnels()
+        keeping = asyncio.create_task(open_.keep(pair.tunnel))
+        await until(lambda: open_.open)
+        keeping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await keeping
+        await until(lambda: pair.connection.closed)
+        assert not open_.open
+
+
+def test_a_tunnel_ends_with_its_session_and_no_other_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnels, "INTERVAL", 0.01)
+
+    @on_a_loop
+    async def end() -> None:
+        open_ = Tunnels()
+        async with joined(USER) as mine, joined(OTHER) as other, joined() as public:
+            keeping = [asyncio.create_task(open_.keep(pair.tunnel)) for pair in (mine, other, public)]
+            await asyncio.sleep(0.03)
+            assert not keeping[0].done()
+            revocations().ended = frozenset({"s2"})
+            await keeping[0]
+            assert await mine.client_hears(1) == b""
+            assert open_.open == {other.tunnel, public.tunnel}
+            # They still work, and are still looked after.
+            await other.client_says(b"ping")
+            assert await other.wire.reader.readexactly(4) == b"ping"
+            revocations().ended = frozenset({"s3"})
+            await keeping[1]
+            public.tunnel.end()
+            await keeping[2]
+            # Nobody looks where nothing is open; the next one is looked after again.
+            await until(lambda: open_.looking is None)
+        async with joined(USER) as again:
+            revocations().ended = frozenset()
+            keep = asyncio.create_task(open_.keep(again.tunnel))
+            await until(lambda: open_.looking)
+            revocations().ended = frozenset({"s2"})
+            await keep
+            await until(lambda: open_.looking is None)
+
+    end()
+
+
+# At the door.
+
+
+class Taken:
+    """A connection of the gateway's own server, whose client a tunnel can take over."""
+
+    def __init__(self, transport: asyncio.Transport, side: ClientSide) -> None:
+        self.heard: Any = None
+        self.transport = transport
+        self.side = side
+
+    def flush(self) -> None:
+        """Send what there is."""
+
+    def take_over(self, head: bytes, tunnel_of: Callable[[asyncio.Transport], Tunnel]) -> Tunnel:
+        """Take it over."""
+        self.side.tunnel = tunnel = tunnel_of(self.transport)
+        self.transport.write(head)
+        return tunnel
+
+
+HANDSHAKE = [("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-key", "x")]
+
+
+@pytest.mark.parametrize(
+    ("method", "version", "route", "ours", "asked"),
+    [
+        ("GET", "1.1", "/ws", True, True),
+        ("POST", "1.1", "/ws", True, False),
+        ("GET", "1.0", "/ws", True, False),
+        ("GET", "1.1", "/plain", True, False),
+        ("GET", "1.1", "/ws", False, False),
+    ],
+)
+def test_a_handshake_is_sent_on_where_it_can_be_taken_up(
+    configure: Callable[..., None], method: str, version: str, route: str, ours: bool, asked: bool
+) -> None:
+    @on_a_loop
+    async def shake() -> None:
+        async def behave(wire: Wire) -> None:
+            head = await wire.reader.readuntil(b"\r\n\r\n")
+            assert (b"\r\nupgrade: websocket\r\nconnection: Upgrade\r\n" in head) is asked
+            assert b"\r\nsec-websocket-key: x\r\n" in head
+            if not asked:
+                await wire.say(b"HTTP/1.1 204 No Content\r\n\r\n")
+                return
+            await wire.say(SWITCH.replace(b"X-A", b"Sec-WebSocket-Accept") + b"hello")
+            assert await wire.reader.readexactly(4) == b"ping"
+            await wire.say(b"pong")
+
+        near, far = socket.socketpair()
+        far.setblocking(False)
+        with far:
+            async with Origin(behave) as origin:
+                configure(
+                    services={"things": {"url": origin.url}},
+                    routes=[
+                        {"path": "/ws", "methods": ["GET", "POST"], "service": "things", "allow": "public",
+                         "websocket": True},
+                        {"path": "/plain", "service": "things", "allow": "public"},
+                    ],
+                )  # fmt: skip
+                async with opened() as door:
+                    transport, side = await asyncio.get_running_loop().create_connection(ClientSide, sock=near)
+                    scope = scope_of(method, route, HANDSHAKE, http_version=version)
+                    if ours:
+                        scope["gatehouse.client"] = Taken(transport, side)
+                    sent: list[Any] = []
+
+                    async def send(message: Any) -> None:
+                        sent.append(message)
+
+                    going = asyncio.create_task(door.answer(scope, asyncio.Event().wait, send))
+                    if asked:
+                        loop = asyncio.get_running_loop()
+                        got = b""
+                        while not got.endswith(b"hello"):
+                            got += await loop.sock_recv(far, 1000)
+                        head = got.lower()
+                        assert head.startswith(b"http/1.1 101 switching protocols\r\nupgrade: websocket\r\n")
+                        assert b"\r\nsec-websocket-accept: 1\r\n" in head
+                        assert head.count(b"\r\nx-request-id: ") == 1
+                        await loop.sock_sendall(far, b"ping")
+                        assert await loop.sock_recv(far, 4) == b"pong"
+                        assert await loop.sock_recv(far, 1) == b""
+                    await going
+                    assert [message["type"] for message in sent] == (
+                        [] if asked else ["http.response.start", "http.response.body"]
+                    )
+                    transport.close()
+
+    shake()

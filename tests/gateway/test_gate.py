@@ -1,0 +1,315 @@
+"""The decisions on a request: what each door is told, and what a service is sent."""
+
+import re
+from collections.abc import Callable, Iterable
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+from tests.gateway.upstreams.origin import parsed
+
+from gateway import gate
+from gateway.gate import Gate, Heard, Request
+from gateway.policy.refusals import (
+    BadRequest,
+    ExpectationFailed,
+    InvalidToken,
+    MethodNotAllowed,
+    NoRoute,
+    NotAllowed,
+    NotSignedIn,
+    Refused,
+    TooMany,
+)
+from gateway.upstreams import Body, Outgoing
+from gateway.upstreams.pools import Address, Pool
+
+Configure = Callable[..., None]
+SignedIn = Callable[..., dict[str, str]]
+Pairs = list[tuple[str, str]]
+
+PROXY = "10.0.0.1"
+ROUTES: list[dict[str, Any]] = [
+    {"path": "/api/open", "methods": ["GET", "POST"], "allow": "public"},
+    {"path": "/api/things/{id}", "methods": ["GET"], "allow": "authenticated"},
+    {"path": "/api/admin", "methods": ["GET"], "allow": ["admin"]},
+    {"path": "/api/few", "methods": ["GET"], "allow": "public", "rate_limit": "2/hour"},
+    {"path": "/api/own", "methods": ["GET"], "allow": "authenticated", "rate_limit": "1/hour"},
+]
+
+
+@pytest.fixture(autouse=True)
+def configured(configure: Configure, settings: Any) -> None:
+    """Routes to one service, and a trusted proxy in front."""
+    settings.ALLOWED_HOSTS = ["api.example.org", ".example.com"]
+    settings.TRUSTED_PROXIES = (ip_network("10.0.0.0/8"),)
+    configure(
+        services={"things": {"url": "http://things:8000/base"}},
+        versions={"current": "v1"},
+        routes=[route | {"service": "things"} for route in ROUTES],
+    )
+
+
+def request(
+    headers: Iterable[tuple[str, str]] = (),
+    *,
+    method: str = "GET",
+    path: str = "/api/open",
+    query: str = "",
+    host: str = "api.example.org",
+    peer: str = "192.0.2.1",
+) -> Request:
+    """Return a request as a door takes it apart."""
+    heard = Heard([("Host", host), *headers], peer, gate.current())
+    return Request(method, path, query, host, heard, "http", "0123456789abcdef")
+
+
+def admitted(asked: Request) -> gate.Admitted:
+    """Return what the gate makes of it."""
+    its = gate.current()
+    return its.admit(asked, its.route(asked.method, asked.path))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "target"),
+    [
+        ("GET", "/api/open", "", "/api/open"),
+        ("POST", "/api/v1/open", "a=b&c", "/api/open?a=b&c"),
+        ("HEAD", "/api/open", "?", "/api/open??"),
+        ("GET", "/api/open", "a=%0d%0a&b=%zz", "/api/open?a=%0d%0a&b=%zz"),
+    ],
+)
+def test_a_request_goes_where_its_route_says(method: str, path: str, query: str, target: str) -> None:
+    assert admitted(request(method=method, path=path, query=query)).target == target
+
+
+def test_the_parameters_are_encoded_in_one_form(signed_in: SignedIn) -> None:
+    asked = request(signed_in().items(), path="/api/things/%61%c3%a9%20b")
+    assert admitted(asked).target == "/api/things/a%C3%A9%20b"
+
+
+@pytest.mark.parametrize("query", ["a b", "a#b", "\xe9", "a\tb", "a\r\nb", "\x00", "\x7f"])
+def test_what_no_query_may_hold_is_refused(query: str) -> None:
+    with pytest.raises(BadRequest):
+        admitted(request(query=query))
+
+
+REFUSED: list[tuple[str, str, Pairs, type[Refused]]] = [
+    ("GET", "/nothing", [], NoRoute),
+    ("PATCH", "/api/open", [], MethodNotAllowed),
+    ("GET", "/api/../open", [], BadRequest),
+    ("GET", "/api/open", [("Expect", "100-continue"), ("Expect", "gold")], ExpectationFailed),
+    ("GET", "/api/open", [("A b", "c")], BadRequest),
+    ("GET", "/api/open", [("A", "b\x00")], BadRequest),
+    ("GET", "/api/things/1", [], NotSignedIn),
+    ("GET", "/api/things/1", [("Authorization", "Basic dTpw")], NotSignedIn),
+    ("GET", "/api/things/1", [("Authorization", "Bearer nonsense")], InvalidToken),
+    # A token that does not hold is told so on a public route too.
+    ("GET", "/api/open", [("Authorization", "Bearer nonsense")], InvalidToken),
+    ("GET", "/api/open", [("Authorization", "Bearer a"), ("Authorization", "Bearer b")], InvalidToken),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "headers", "refusal"), REFUSED)
+def test_what_is_refused_is_refused_each_time(method: str, path: str, headers: Pairs, refusal: type[Refused]) -> None:
+    asked = request(headers, method=method, path=path)
+    for _ in range(2):
+        with pytest.raises(refusal):
+            admitted(asked)
+
+
+def test_a_role_that_the_route_does_not_name_is_refused(signed_in: SignedIn) -> None:
+    with pytest.raises(NotAllowed):
+        admitted(request(signed_in(role="default").items(), path="/api/admin"))
+    identity = admitted(request(signed_in(role="admin").items(), path="/api/admin")).identity
+    assert identity
+    assert identity.role == "admin"
+
+
+def test_a_continue_is_not_passed_on() -> None:
+    names = {name.lower() for name, _ in admitted(request([("Expect", "100-Continue")])).headers}
+    assert "expect" not in names
+
+
+@pytest.mark.parametrize(
+    ("host", "ours"),
+    [
+        ("api.example.org", True),
+        ("API.example.org:8001", True),
+        ("a.example.com", True),
+        ("example.org", False),
+        ("api.example.org.evil.example", False),
+        ("api.example.org,api.example.org", False),
+        ("api.example.org@evil.example", False),
+        ("api.example.org/", False),
+        ("", False),
+        (" api.example.org", False),
+        ("api.example.org\n", False),
+        ("api.example.org:80\n", False),
+    ],
+)
+def test_a_host_is_ours_or_it_is_refused(host: str, ours: bool) -> None:
+    assert gate.is_one_of(host, ("api.example.org", ".example.com")) is ours
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address", "scheme", "host", "request_id"),
+    [
+        (PROXY, True, "203.0.113.9", "https", "a.example.com", "from-the-proxy"),
+        ("192.0.2.1", True, "192.0.2.1", "http", "api.example.org", None),
+        (PROXY, False, PROXY, "http", "api.example.org", ""),
+        ("", True, "", "http", "api.example.org", None),
+    ],
+)
+def test_only_a_proxy_of_ours_is_believed(
+    peer: str, forwarded: bool, address: str, scheme: str, host: str, request_id: str | None
+) -> None:
+    said = [
+        ("X-Forwarded-For", "6.6.6.6, 203.0.113.9"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "a.example.com"),
+        ("X-Request-ID", "from-the-proxy"),
+    ]
+    asked = request(said if forwarded else [], peer=peer)
+    sent = dict(admitted(asked).headers)
+    assert (sent["x-forwarded-for"], sent["x-forwarded-proto"], sent["x-forwarded-host"]) == (address, scheme, host)
+    assert (asked.heard.address, asked.heard.request_id) == (address, request_id)
+
+
+def test_a_forwarded_host_has_to_be_ours_too() -> None:
+    with pytest.raises(BadRequest):
+        admitted(request([("X-Forwarded-Host", "evil.example")], peer=PROXY))
+
+
+def test_a_limit_is_each_client_s_and_each_user_s_own(signed_in: SignedIn) -> None:
+    for peer in ("192.0.2.1", "192.0.2.2"):
+        for _ in range(2):
+            admitted(request(path="/api/few", peer=peer))
+        with pytest.raises(TooMany):
+            admitted(request(path="/api/few", peer=peer))
+    for user in ("2", "3"):
+        # From wherever a user asks.
+        admitted(request(signed_in(user).items(), path="/api/own", peer="192.0.2.1"))
+        with pytest.raises(TooMany):
+            admitted(request(signed_in(user).items(), path="/api/own", peer="192.0.2.3"))
+
+
+def test_who_is_refused_uses_up_nothing(signed_in: SignedIn) -> None:
+    for _ in range(3):
+        with pytest.raises(NotSignedIn):
+            admitted(request(path="/api/own"))
+    admitted(request(signed_in().items(), path="/api/own"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "host", "authorization", "page"),
+    [
+        ([], "api.example.org", None, False),
+        ([("accept", "text/html")], "api.example.org", None, True),
+        ([("Accept", "application/json"), ("accept", "text/html;q=0.5")], "api.example.org", None, False),
+        ([("authorization", "")], "api.example.org", "", False),
+        ([("authorization", "a"), ("Authorization", "b")], "api.example.org", "a,b", False),
+        ([("host", "b")], "api.example.org,b", None, False),
+    ],
+)
+def test_repeated_headers_are_heard_as_one(headers: Pairs, host: str, authorization: str | None, page: bool) -> None:
+    heard = Heard([("Host", "api.example.org"), *headers], "192.0.2.1", gate.current())
+    assert (heard.host, heard.authorization, heard.prefers_page) == (host, authorization, page)
+
+
+# Whatever a client says, a service is sent one request.
+
+HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([\t\x20-\x7e\x80-\xff]*)")
+OURS = {"x-request-id", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "request-user-id", "authorization"}
+names = st.one_of(
+    st.sampled_from(
+        [
+            "X-A", "Connection", "connection", "Content-Length", "Transfer-Encoding", "Host", "Request-User-Id",
+            "request_user_id", "REQUEST-USER-ID", "Upgrade", "Keep-Alive", "TE", "Trailer", "Forwarded",
+            "X-Forwarded-For", "X-Forwarded-Host", "x_forwarded_for", "X-Request-Id", "Expect", "Cookie",
+            "Proxy-Connection",
+        ]
+    ),
+    st.binary(min_size=0, max_size=8).map(lambda name: name.decode("latin-1")),
+)  # fmt: skip
+contents = st.one_of(
+    st.sampled_from(
+        [
+            "", "1", "chunked", "close, X-A", "keep-alive", "request-user-id", "X-Forwarded-For, Host", "100-continue",
+            "a\r\nRequest-User-Id: 1", "a\nb", "\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "\x00", "a\r", "\t a \t",
+            "203.0.113.9", "evil.example",
+        ]
+    ),
+    st.binary(max_size=12).map(lambda value: value.decode("latin-1")),
+)  # fmt: skip
+queries = st.one_of(st.just(""), st.binary(max_size=12).map(lambda query: query.decode("latin-1")))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+@example([("X-A", "a\r\nRequest-User-Id: 1")], "", b"", "192.0.2.1", "api.example.org")
+@example([("Connection", "x-forwarded-for, request-user-id, host")], "", b"x", "192.0.2.1", "api.example.org")
+@example([], "", b"", "192.0.2.1", "api.example.org\n")
+@given(
+    st.lists(st.tuples(names, contents), max_size=6),
+    queries,
+    st.sampled_from([b"", b"abc", b"0\r\n\r\nGET / HTTP/1.1\r\n\r\n"]),
+    st.sampled_from(["192.0.2.1", PROXY]),
+    st.just("api.example.org"),
+)
+def test_whatever_a_client_says_is_one_request_to_the_service(
+    headers: Pairs, query: str, body: bytes, peer: str, host: str
+) -> None:
+    its = gate.current()
+    heard = Heard(headers, peer, its)
+    try:
+        passed = its.admit(
+            Request("POST", "/api/open", query, host, heard, "http", "0123456789abcdef"),
+            its.route("POST", "/api/open"),
+        )
+    except Refused:
+        return
+    pool = Pool("things", Address.of("http://things:8000/base"), loop=Any)  # type: ignore[arg-type]
+    outgoing = Outgoing("things", "POST", passed.target, passed.headers, Body.of(body), passed.match.route.timeouts)
+    message = outgoing.message(pool)
+    head, _, rest = message.partition(b"\r\n\r\n")
+    assert rest == body
+    line, *lines = head.split(b"\r\n")
+    assert line == b"POST /base/api/open%b HTTP/1.1" % (f"?{query}".encode() if query else b"")
+    fields = [HEADER.fullmatch(each) for each in lines]
+    assert None not in fields
+    found = [(field[1].decode().lower(), field[2].decode("latin-1")) for field in fields if field]
+    named = [name for name, _ in found]
+    # Each name that frames the message or says who asks is there at most once, and as the gateway has it.
+    assert {name: named.count(name) for name in ("host", "content-length", "transfer-encoding")} == {
+        "host": 1, "content-length": 1, "transfer-encoding": 0,
+    }  # fmt: skip
+    assert ("content-length", str(len(body))) in found
+    assert ("host", "things:8000") in found
+    assert not [name for name in named if "_" in name]
+    assert not {"request-user-id", "authorization", "forwarded", "connection", "upgrade", "te", "expect"} & set(named)
+    for name in ("x-request-id", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"):
+        assert named.count(name) == 1
+    # What is left is the client's own, in its order.
+    own = [pair for pair in found if pair[0] not in OURS | {"host", "content-length"}]
+    said = iter([(name.lower(), value) for name, value in headers])
+    assert all(pair in said for pair in own)
+    # A parser that is not ours reads the same.
+    seen = parsed(message)
+    assert (seen.method, seen.body) == ("POST", body)
+    assert [name.lower() for name, _ in seen.headers] == named
+
+
+@given(st.text(max_size=30), st.sampled_from(["*", ".example.org", "api.example.org"]))
+def test_any_host_is_judged(host: str, allowed: str) -> None:
+    assume(host != "*")
+    if gate.is_one_of(host, (allowed,)):
+        assert re.fullmatch(r"[a-z0-9.:\[\]_-]+", host.lower())
+
+
+def test_a_gate_without_proxies_believes_nobody() -> None:
+    alone = Gate(gate.current().table, trusted_proxies=(), allowed_hosts=("*",))
+    heard = Heard([("x-forwarded-for", "203.0.113.9"), ("x-request-id", "from-a-client")], PROXY, alone)
+    assert (heard.trusted, heard.address, heard.request_id) == (False, PROXY, None)
+    assert alone.origin("http", "anything.example", heard) == ("http", "anything.example")

@@ -1,0 +1,228 @@
+"""A service on the test's own event loop: it reads requests strictly, and says exactly the bytes that it is told."""
+
+import asyncio
+import functools
+import ssl
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httptools
+import uvloop
+
+from gateway.config import Service, Timeouts
+from gateway.upstreams import Connection, Pool, Pools
+
+# Seconds in which a test has to end, and what it waits for has to come.
+WITHIN = 10.0
+PATIENCE = 5.0
+
+
+def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an asynchronous test on a loop of its own, of the kind that serves."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(asyncio.wait_for(test(*args, **kwargs), WITHIN))
+
+    return run
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Return once the condition holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110  # conditions of all kinds
+            await asyncio.sleep(0.001)
+
+
+class Seen:
+    """A whole request, as a strict parser has read it."""
+
+    def __init__(self) -> None:
+        self.method = ""
+        self.target = ""
+        self.headers: list[tuple[str, str]] = []
+        self.pieces: list[bytes] = []
+        self.whole = False
+
+    @property
+    def body(self) -> bytes:
+        """The body, without its framing."""
+        return b"".join(self.pieces)
+
+    def header(self, name: str) -> str | None:
+        """Return a header's value, `None` without it; it must not have come twice."""
+        found = [value for key, value in self.headers if key.lower() == name]
+        assert len(found) <= 1, found
+        return found[0] if found else None
+
+    # What the parser calls.
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url.decode("latin-1")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.decode("latin-1"), value.decode("latin-1")))
+
+    def on_body(self, body: bytes) -> None:
+        self.pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        assert not self.whole, "there is a second request"
+        self.whole = True
+
+
+def parsed(data: bytes) -> Seen:
+    """Return the one request that the bytes are; raise `HttpParserError` or `AssertionError` where they are not."""
+    seen = Seen()
+    parser = httptools.HttpRequestParser(seen)
+    parser.feed_data(data)
+    seen.method = parser.get_method().decode()
+    assert seen.whole, "the request has no end"
+    return seen
+
+
+class Wire:
+    """A connection, from the service's side."""
+
+    def __init__(self, origin: "Origin", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.origin = origin
+        self.reader = reader
+        self.writer = writer
+
+    async def request(self) -> Seen:
+        """Return the next request; raise `IncompleteReadError` where the other end has closed."""
+        seen = Seen()
+        parser = httptools.HttpRequestParser(seen)
+        while not seen.whole:
+            data = await self.reader.read(65536)
+            if not data:
+                raise asyncio.IncompleteReadError(b"", None)
+            parser.feed_data(data)
+        seen.method = parser.get_method().decode()
+        return seen
+
+    async def say(self, data: bytes) -> None:
+        """Say it."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def ended(self) -> bytes:
+        """Return what still comes until the other end closes, in good order or not."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self.reader.read()
+        except ConnectionError:
+            return b""
+
+    def close(self) -> None:
+        """Close."""
+        self.writer.close()
+
+
+Behaviour = Callable[[Wire], Awaitable[None]]
+
+
+class Origin:
+    """The service. It treats each connection as `behave` does; what fails there fails the test."""
+
+    def __init__(self, behave: Behaviour, tls: ssl.SSLContext | None = None) -> None:
+        self.behave = behave
+        self.tls = tls
+        self.wires: list[Wire] = []
+        self.seen: list[Seen] = []
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        task = asyncio.current_task()
+        assert task
+        self.tasks.add(task)
+        wire = Wire(self, reader, writer)
+        self.wires.append(wire)
+        try:
+            await self.behave(wire)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        except asyncio.CancelledError:
+            # The test has ended.
+            pass
+        finally:
+            wire.close()
+
+    async def __aenter__(self) -> Self:
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=self.tls)
+        self.port = self.server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.server.close()
+        for task in self.tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*self.tasks, return_exceptions=True)
+        await asyncio.sleep(0)
+        assert [outcome for outcome in outcomes if outcome is not None] == []
+
+
+def answering(*answers: bytes) -> Behaviour:
+    """Answer each request with the next of them, the last one ever again; an empty one closes. `seen` has them all."""
+
+    async def behave(wire: Wire) -> None:
+        seen = wire.origin.seen
+        while True:
+            seen.append(await wire.request())
+            answer = answers[min(len(seen), len(answers)) - 1]
+            if not answer:
+                return
+            await wire.say(answer)
+
+    return behave
+
+
+async def silent(wire: Wire) -> None:
+    """Say nothing, until the other end closes."""
+    await wire.ended()
+
+
+@dataclass
+class Ours:
+    """Pools of one service, closed at the end."""
+
+    urls: tuple[str, ...]
+
+    async def __aenter__(self) -> Pools:
+        service = Service.model_construct(url=self.urls, timeouts=Timeouts())
+        self.pools = Pools({"things": service}, asyncio.get_running_loop())
+        return self.pools
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.pools.close()
+        # Connections end in the loop's next turns.
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+def only(pools: Pools) -> Pool:
+    """Return the service's one pool."""
+    (pool,) = pools.of("things")
+    return pool
+
+
+def begin(connection: Connection, method: str = "GET", *, within: float = PATIENCE, **kwargs: Any) -> None:
+    """Send a small request on the connection."""
+    by = asyncio.get_running_loop().time() + within
+    connection.begin(
+        method,
+        f"{method} / HTTP/1.1\r\nhost: things\r\n\r\n".encode(),
+        **{"head_by": by, "whole_by": by} | kwargs,
+    )
+
+
+async def body_of(connection: Connection) -> bytes:
+    """Return the rest of the answer's body."""
+    pieces = []
+    while piece := await connection.piece():
+        pieces.append(piece)
+    return b"".join(pieces)

@@ -1,0 +1,480 @@
+"""A request's way to a service."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.gateway.upstreams.origin import (
+    Origin,
+    Ours,
+    Wire,
+    answering,
+    body_of,
+    on_a_loop,
+    only,
+    parsed,
+    silent,
+    until,
+)
+
+from gateway.config import Timeouts
+from gateway.policy.refusals import BodyLate, TooLarge, UpstreamDown, UpstreamLate, UpstreamMalformed
+from gateway.upstreams import Body, Outgoing, Pools, Receive, forward, forwarding
+from gateway.upstreams.connections import HIGH_WATER, WHOLE
+from gateway.upstreams.forwarding import LAST_CHUNK, chunk
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+MIB = 2**20
+
+
+def coming(*pieces: bytes, then: MutableMapping[str, Any] | None = None) -> Receive:
+    """Return what gives a body in these pieces; `then` is what comes instead of the last one's end."""
+    left = list(pieces)
+
+    async def receive() -> MutableMapping[str, Any]:
+        await asyncio.sleep(0)
+        if not left:
+            assert then is not None, "asked for more than the whole"
+            return then
+        piece = left.pop(0)
+        return {"type": "http.request", "body": piece, "more_body": bool(left) or then is not None}
+
+    return receive
+
+
+LEFT = {"type": "http.disconnect"}
+
+
+def outgoing(
+    method: str = "GET", body: Body | None = None, *, headers: Iterable[tuple[str, str]] = (), **timeouts: float
+) -> Outgoing:
+    """Return a request to the service."""
+    return Outgoing(
+        "things", method, "/a?b=c", list(headers), body or Body.of(b""), Timeouts.model_construct(**timeouts)
+    )
+
+
+async def answered(pools: Pools, request: Outgoing) -> tuple[int, bytes]:
+    """Return the answer's status and body; its connection is given back."""
+    pool, connection = await forward(pools, request)
+    try:
+        return connection.status, await body_of(connection)
+    finally:
+        pool.give_back(connection)
+
+
+# Bodies.
+
+
+@pytest.mark.parametrize(
+    ("length", "pieces", "beginning", "whole"),
+    [
+        (3, [b"abc"], b"abc", True),
+        (3, [b"a", b"", b"bc"], b"abc", True),
+        (None, [b"a", b"bc"], b"abc", True),
+        (None, [b""], b"", True),
+        (WHOLE, [b"x" * WHOLE], b"x" * WHOLE, True),
+        (2 * WHOLE, [b"x" * WHOLE, b"y", b"z" * (WHOLE - 1)], b"x" * WHOLE + b"y", False),
+        (None, [b"x" * (WHOLE + 1), b"y"], b"x" * (WHOLE + 1), False),
+    ],
+)
+@on_a_loop
+async def test_a_small_body_is_waited_for(
+    length: int | None, pieces: list[bytes], beginning: bytes, whole: bool
+) -> None:
+    body = Body(coming(*pieces), length, MIB)
+    await body.begin()
+    assert (body.beginning, body.is_whole) == (beginning, whole)
+
+
+@on_a_loop
+async def test_a_body_of_no_bytes_is_not_asked_for() -> None:
+    body = Body(coming(), 0, MIB)
+    await body.begin()
+    assert (body.beginning, body.is_whole) == (b"", True)
+
+
+@pytest.mark.parametrize(
+    ("length", "pieces"),
+    [(11, []), (None, [b"x" * 11]), (None, [b"x" * 6, b"x" * 5]), (10**18, [])],
+)
+@on_a_loop
+async def test_a_body_larger_than_the_route_takes_is_refused(length: int | None, pieces: list[bytes]) -> None:
+    with pytest.raises(TooLarge):
+        await Body(coming(*pieces), length, 10).begin()
+
+
+@on_a_loop
+async def test_a_body_that_stops_coming_is_late() -> None:
+    with pytest.raises(BodyLate):
+        await Body(coming(b"a", then=LEFT), 2, 10).begin()
+    with pytest.raises(BodyLate):
+        # Nobody asks for more of a body that is whole.
+        await Body.of(b"a").piece()
+
+
+# Messages.
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "length"),
+    [
+        ("GET", b"", None),
+        ("HEAD", b"", None),
+        ("DELETE", b"", None),
+        ("OPTIONS", b"", None),
+        ("POST", b"", "0"),
+        ("PUT", b"", "0"),
+        ("PATCH", b"", "0"),
+        ("GET", b"abc", "3"),
+        ("POST", b"abc", "3"),
+    ],
+)
+@on_a_loop
+async def test_a_body_that_is_here_is_sent_with_its_length(method: str, body: bytes, length: str | None) -> None:
+    async with Ours(("http://things:8000/base",)) as pools:
+        seen = parsed(outgoing(method, Body.of(body), headers=[("x-a", "\xe9")]).message(only(pools)))
+    assert (seen.method, seen.target, seen.body) == (method, "/base/a?b=c", body)
+    assert (seen.header("content-length"), seen.header("transfer-encoding")) == (length, None)
+    assert (seen.header("host"), seen.header("x-a")) == ("things:8000", "\xe9")
+
+
+@on_a_loop
+async def test_a_chunked_body_that_is_small_is_sent_with_its_length() -> None:
+    body = Body(coming(b"a", b"bc"), None, MIB)
+    await body.begin()
+    async with Ours(("http://things",)) as pools:
+        seen = parsed(outgoing("POST", body).message(only(pools)))
+    assert (seen.body, seen.header("content-length"), seen.header("transfer-encoding")) == (b"abc", "3", None)
+
+
+@on_a_loop
+async def test_a_handshake_asks_for_a_websocket_and_nothing_else_does() -> None:
+    async with Ours(("http://things",)) as pools:
+        asks = outgoing()._replace(is_handshake=True).message(only(pools))
+        assert b"\r\nupgrade: websocket\r\nconnection: Upgrade\r\n" in asks
+        assert b"upgrade" not in outgoing().message(only(pools))
+
+
+@given(st.lists(st.binary(max_size=100), max_size=8))
+def test_chunks_are_what_they_were_made_of(pieces: list[bytes]) -> None:
+    framed = b"".join(map(chunk, pieces)) + LAST_CHUNK
+    seen = parsed(b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n" + framed)
+    assert seen.body == b"".join(pieces)
+    assert chunk(b"") == b""
+
+
+# Bodies that are sent piece by piece.
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@on_a_loop
+async def test_a_large_body_goes_on_as_it_comes(chunked: bool) -> None:
+    pieces = [b"a" * (WHOLE + 1), b"b" * 1000, b"", b"c" * MIB]
+    whole = b"".join(pieces)
+    async with Origin(answering(OK)) as origin, Ours((origin.url,)) as pools:
+        body = Body(coming(*pieces), None if chunked else len(whole), 2 * MIB)
+        await body.begin()
+        assert await answered(pools, outgoing("POST", body)) == (200, b"ok")
+        (seen,) = origin.seen
+        assert seen.body == whole
+        assert seen.header("transfer-encoding") == ("chunked" if chunked else None)
+        assert seen.header("content-length") == (None if chunked else str(len(whole)))
+        # Sent to its end, and so kept.
+        assert only(pools).kept(repeatable=False)
+
+
+@on_a_loop
+async def test_a_body_that_becomes_too_large_on_its_way_is_refused_and_ends_the_request() -> None:
+    async with Origin(silent) as origin, Ours((origin.url,)) as pools:
+        body = Body(coming(b"a" * (WHOLE + 1), b"b" * WHOLE), None, WHOLE + 10)
+        await body.begin()
+        with pytest.raises(TooLarge):
+            await forward(pools, outgoing("POST", body))
+        await until(lambda: not only(pools).live)
+
+
+@on_a_loop
+async def test_a_body_that_stops_on_its_way_is_the_client_s_fault() -> None:
+    async with Origin(silent) as origin, Ours((origin.url,)) as pools:
+        body = Body(coming(b"a" * (WHOLE + 1), then=LEFT), None, MIB)
+        await body.begin()
+        with pytest.raises(BodyLate):
+            await forward(pools, outgoing("POST", body, total=0.1))
+        await until(lambda: not only(pools).live)
+
+
+@on_a_loop
+async def test_the_service_s_time_begins_at_the_body_s_end() -> None:
+    async def slow() -> MutableMapping[str, Any]:
+        await asyncio.sleep(0.15)
+        return next(pieces)
+
+    pieces = iter(
+        [
+            {"type": "http.request", "body": b"b", "more_body": True},
+            {"type": "http.request", "body": b"c", "more_body": False},
+        ]
+    )
+    async with Origin(answering(OK)) as origin, Ours((origin.url,)) as pools:
+        body = Body(coming(b"a" * (WHOLE + 1), b"x"), None, MIB)
+        await body.begin()
+        body.receive = slow
+        # The client takes three times as long as the service may.
+        assert await answered(pools, outgoing("POST", body, total=0.1, first_byte=0.05)) == (200, b"ok")
+
+
+@pytest.mark.parametrize("timeouts", [{"total": 0.1}, {"total": 5, "first_byte": 0.1}])
+@on_a_loop
+async def test_a_service_that_does_not_answer_a_body_in_time_is_late(timeouts: dict[str, float]) -> None:
+    async def behave(wire: Wire) -> None:
+        await wire.request()
+        await wire.ended()
+
+    async with Origin(behave) as origin, Ours((origin.url,)) as pools:
+        body = Body(coming(b"a" * (WHOLE + 1), b"b"), None, MIB)
+        await body.begin()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with pytest.raises(UpstreamLate):
+            await forward(pools, outgoing("POST", body, **timeouts))
+        assert 0.09 <= loop.time() - began < 1
+
+
+@on_a_loop
+async def test_an_answer_before_the_body_s_end_is_the_answer_and_the_connection_is_not_kept() -> None:
+    async def behave(wire: Wire) -> None:
+        await wire.reader.read(1)
+        await wire.say(OK)
+        await wire.ended()
+
+    async with Origin(behave) as origin, Ours((origin.url,)) as pools:
+        never = asyncio.Event()
+
+        async def receive() -> MutableMapping[str, Any]:
+            await never.wait()
+            raise AssertionError
+
+        body = Body(coming(b"a" * (WHOLE + 1), b"b"), None, MIB)
+        await body.begin()
+        body.receive = receive
+        assert await answered(pools, outgoing("POST", body)) == (200, b"ok")
+        assert only(pools).kept(repeatable=True) is None
+        await until(lambda: not only(pools).live)
+
+
+@on_a_loop
+async def test_a_body_is_not_collected_for_a_service_that_has_answered_and_reads_no_more() -> None:
+    async def behave(wire: Wire) -> None:
+        await wire.reader.read(1)
+        await wire.say(OK)
+        await asyncio.Event().wait()
+
+    taken = 0
+
+    async def receive() -> MutableMapping[str, Any]:
+        nonlocal taken
+        await asyncio.sleep(0)
+        taken += MIB
+        return {"type": "http.request", "body": b"b" * MIB, "more_body": taken < 64 * MIB}
+
+    async with Origin(behave) as origin, Ours((origin.url,)) as pools:
+        body = Body(receive, None, 128 * MIB)
+        await body.begin()
+        pool, connection = await forward(pools, outgoing("POST", body))
+        # The answer is here, and a client that is slow to take it still sends.
+        for _ in range(100):
+            await asyncio.sleep(0.001)
+        waits = connection.transport.get_write_buffer_size()
+        pool.give_back(connection)
+        assert waits <= MIB + HIGH_WATER
+
+
+# Which address, which connection, and when once more.
+
+
+@pytest.mark.parametrize("timeouts", [{"total": 0.1}, {"total": 5, "first_byte": 0.1}, {"total": 0.1, "first_byte": 5}])
+@on_a_loop
+async def test_a_service_that_does_not_answer_in_time_is_late(timeouts: dict[str, float]) -> None:
+    async with Origin(silent) as origin, Ours((origin.url,)) as pools:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with pytest.raises(UpstreamLate):
+            await forward(pools, outgoing(**timeouts))
+        assert 0.09 <= loop.time() - began < 1
+
+
+@pytest.mark.parametrize("timeouts", [{"total": 0.1, "connect": 5}, {"total": 5, "connect": 0.1}])
+@on_a_loop
+async def test_a_service_that_takes_no_connection_in_time_is_late(timeouts: dict[str, float]) -> None:
+    with socket.socket() as listener, contextlib.ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        # Others wait to be accepted already, and the system takes no more.
+        for _ in range(3):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        async with Ours((f"http://127.0.0.1:{listener.getsockname()[1]}",)) as pools:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            with pytest.raises(UpstreamLate):
+                await forward(pools, outgoing(**timeouts))
+            assert 0.09 <= loop.time() - began < 1
+
+
+@on_a_loop
+async def test_an_address_that_cannot_be_connected_to_is_stood_in_for() -> None:
+    async with Origin(silent) as origin:
+        gone = origin.url
+    async with Origin(answering(OK)) as origin, Ours((gone, origin.url)) as pools:
+        for _ in range(4):
+            assert await answered(pools, outgoing("POST")) == (200, b"ok")
+        assert len(origin.seen) == 4
+
+
+@on_a_loop
+async def test_a_service_without_an_address_that_answers_is_down() -> None:
+    async with Origin(silent) as origin:
+        gone = origin.url
+    for urls in ((gone,), (gone, gone)):
+        async with Ours(urls) as pools:
+            with pytest.raises(UpstreamDown):
+                await forward(pools, outgoing())
+
+
+@on_a_loop
+async def test_a_request_that_was_sent_is_not_sent_to_another_address() -> None:
+    async with (
+        Origin(answering(b"")) as broken,
+        Origin(answering(OK)) as sound,
+        Ours((broken.url, sound.url)) as pools,
+    ):
+        with pytest.raises(UpstreamDown):
+            await forward(pools, outgoing())
+        assert (len(broken.seen), len(sound.seen)) == (1, 0)
+
+
+REPEATABLE = {"GET": True, "HEAD": True, "OPTIONS": True, "PUT": True, "DELETE": True, "POST": False, "PATCH": False}
+
+
+@pytest.mark.parametrize(("method", "again"), REPEATABLE.items())
+@on_a_loop
+async def test_what_met_a_closed_connection_is_sent_once_more_where_it_may_be(method: str, again: bool) -> None:
+    said = OK.removesuffix(b"ok") if method == "HEAD" else OK
+    async with Origin(answering(said, b"", said)) as origin, Ours((origin.url,)) as pools:
+        await answered(pools, outgoing(method))
+        if again:
+            assert (await answered(pools, outgoing(method, Body.of(b"abc"))))[0] == 200
+            assert [(seen.method, seen.body) for seen in origin.seen[1:]] == [(method, b"abc")] * 2
+        else:
+            with pytest.raises(UpstreamDown):
+                await forward(pools, outgoing(method, Body.of(b"abc")))
+            assert len(origin.seen) == 2
+
+
+@on_a_loop
+async def test_it_is_sent_once_more_on_a_fresh_connection_and_no_third_time() -> None:
+    async with Origin(answering(OK, OK, b"")) as origin, Ours((origin.url,)) as pools:
+        one, two = await forward(pools, outgoing()), await forward(pools, outgoing())
+        for pool, connection in (one, two):
+            pool.give_back(connection)
+        with pytest.raises(UpstreamDown):
+            await forward(pools, outgoing())
+        assert len(origin.seen) == 4
+        assert len(origin.wires) == 3
+
+
+@on_a_loop
+async def test_what_was_answered_with_something_malformed_is_not_sent_again() -> None:
+    async with Origin(answering(OK, b"hello\r\n\r\n")) as origin, Ours((origin.url,)) as pools:
+        await answered(pools, outgoing())
+        with pytest.raises(UpstreamMalformed):
+            await forward(pools, outgoing())
+        assert len(origin.seen) == 2
+
+
+@on_a_loop
+async def test_a_body_that_came_piece_by_piece_is_not_sent_again() -> None:
+    async def behave(wire: Wire) -> None:
+        origin = wire.origin
+        origin.seen.append(await wire.request())
+        await wire.say(OK)
+        # Takes all of the second request, and closes.
+        origin.seen.append(await wire.request())
+
+    async with Origin(behave) as origin, Ours((origin.url,)) as pools:
+        await answered(pools, outgoing())
+        body = Body(coming(b"a" * (WHOLE + 1), b"b"), None, MIB)
+        await body.begin()
+        with pytest.raises(UpstreamDown):
+            await forward(pools, outgoing("PUT", body))
+        assert len(origin.wires) == 1
+
+
+@on_a_loop
+async def test_one_deadline_holds_for_all_that_is_tried() -> None:
+    loop = asyncio.get_running_loop()
+
+    async def behave(wire: Wire) -> None:
+        if len(wire.origin.wires) > 1:
+            await wire.ended()
+            return
+        await wire.request()
+        await wire.say(OK)
+        await wire.request()
+        await asyncio.sleep(0.15)
+
+    async with Origin(behave) as origin, Ours((origin.url,)) as pools:
+        await answered(pools, outgoing())
+        began = loop.time()
+        with pytest.raises(UpstreamLate):
+            await forward(pools, outgoing(total=0.25))
+        assert 0.24 <= loop.time() - began < 0.38
+        assert len(origin.wires) == 2
+
+
+@on_a_loop
+async def test_nothing_is_begun_after_the_deadline() -> None:
+    async with Origin(answering(OK)) as origin, Ours((origin.url,)) as pools:
+        with pytest.raises(UpstreamLate):
+            await forwarding.answered(only(pools), outgoing(), asyncio.get_running_loop().time())
+        assert origin.wires == []
+
+
+@on_a_loop
+async def test_a_request_that_nobody_waits_for_ends_its_connection() -> None:
+    async with Origin(silent) as origin, Ours((origin.url,)) as pools:
+        asking = asyncio.create_task(forward(pools, outgoing()))
+        await until(lambda: origin.wires)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await until(lambda: not only(pools).live)
+        assert only(pools).kept(repeatable=True) is None
+
+
+@on_a_loop
+async def test_a_client_that_leaves_amid_its_body_ends_the_connection() -> None:
+    async def never() -> MutableMapping[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with Origin(silent) as origin, Ours((origin.url,)) as pools:
+        body = Body(coming(b"a" * (WHOLE + 1), b"b"), None, MIB)
+        await body.begin()
+        body.receive = never
+        before = asyncio.all_tasks() - origin.tasks
+        asking = asyncio.create_task(forward(pools, outgoing("POST", body)))
+        await until(lambda: origin.wires)
+        asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
+        await until(lambda: not only(pools).live)
+        # The task that sent the body is gone with it.
+        await until(lambda: asyncio.all_tasks() - origin.tasks == before)

@@ -1,0 +1,274 @@
+"""Requests to services from threads, over an event loop's connections."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from tests.gateway.service import Reply, Seen, Service
+from tests.gateway.upstreams.origin import Origin, Wire, answering, on_a_loop, until
+
+from gateway import upstreams
+from gateway.config import Timeouts
+from gateway.policy.refusals import UpstreamBusy, UpstreamDown, UpstreamLate, UpstreamMalformed
+from gateway.upstreams import pools
+
+Configure = Callable[..., None]
+Serve = Callable[..., Service]
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+PATIENCE = 5
+
+
+@pytest.fixture
+def service(serve: Serve, configure: Configure) -> Service:
+    """A service that the gateway knows."""
+    service = serve()
+    configure(services={"things": {"url": service.url}})
+    return service
+
+
+@contextmanager
+def saying(configure: Configure, *pieces: bytes, **options: Any) -> Iterator[Callable[[], bytes]]:
+    """Serve one connection, to whose request the pieces are the answer; yield what waits for the connection's end."""
+    ended = threading.Event()
+    rest: list[bytes] = []
+
+    def serve() -> None:
+        with listener.accept()[0] as connection:
+            connection.settimeout(PATIENCE)
+            connection.recv(65536)
+            for piece in pieces:
+                connection.sendall(piece)
+            try:
+                rest.append(connection.recv(65536))
+            except OSError:
+                rest.append(b"")
+        ended.set()
+
+    def end() -> bytes:
+        assert ended.wait(PATIENCE), "the connection is still open"
+        return rest[0]
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        configure(services={"things": {"url": f"http://127.0.0.1:{listener.getsockname()[1]}"} | options})
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield end
+        upstreams.upstreams().close()
+        upstreams.upstreams.cache_clear()
+        thread.join(PATIENCE)
+
+
+def test_a_request_goes_out_as_it_is_and_nothing_is_added(service: Service) -> None:
+    service.answer = lambda seen: Reply(
+        201, b"made", [("X-A", "1"), ("Set-Cookie", "a=b"), ("Set-Cookie", "c=d"), ("Content-Type", "text/plain")]
+    )
+    answer = upstreams.upstreams().send(
+        "things", "POST", "/a%20b/../c?x=%41", headers=[("x-a", "\xe9"), ("Content-Length", "99")], body=b"abc"
+    )
+    assert (answer.status, answer.read()) == (201, b"made")
+    assert [value for name, value in answer.headers if name == "Set-Cookie"] == ["a=b", "c=d"]
+    (seen,) = service.seen
+    assert (seen.method, seen.target, seen.body) == ("POST", "/a%20b/../c?x=%41", b"abc")
+    assert {name.lower() for name, _ in seen.headers} == {"host", "x-a", "content-length"}
+    assert (seen.header("Content-Length"), seen.header("x-a")) == ("3", "\xe9")
+
+
+def test_nothing_is_remembered_and_nothing_followed(service: Service) -> None:
+    service.answer = lambda seen: Reply(
+        302, b"", [("Location", "http://localhost:1/elsewhere"), ("Set-Cookie", "a=b; Path=/")]
+    )
+    for _ in range(2):
+        answer = upstreams.upstreams().send("things", "GET", "/a")
+        assert (answer.status, answer.read()) == (302, b"")
+    assert [(seen.target, seen.header("Cookie")) for seen in service.seen] == [("/a", None)] * 2
+
+
+def test_the_environment_names_no_proxy_and_no_password(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "service_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert upstreams.upstreams().send("things", "GET", "/a").status == 200
+    assert service.seen[0].header("Authorization") is None
+
+
+def test_requests_of_many_threads_share_the_connections(configure: Configure, serve: Serve) -> None:
+    def answer(seen: Seen) -> Reply:
+        return Reply.json({"target": seen.target, "body": seen.body.decode()})
+
+    configure(services={"things": {"url": serve(answer).url}})
+    session = upstreams.upstreams()
+
+    def ask(number: int) -> bytes:
+        return session.send("things", "PUT", f"/{number}", body=b"%d" % number).read()
+
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(ask, range(200)))
+    assert answers == [b'{"target": "/%d", "body": "%d"}' % (number, number) for number in range(200)]
+    (pool,) = session.pools.of("things")
+    assert 1 <= len(pool.live) <= 4
+
+
+def test_a_small_answer_gives_its_connection_back_at_once(service: Service) -> None:
+    answers = [upstreams.upstreams().send("things", "GET", f"/{number}") for number in range(3)]
+    assert [answer.read() for answer in answers] == [b"{}"] * 3
+    assert len(upstreams.upstreams().pools.of("things")[0].live) == 1
+
+
+def test_an_answer_is_read_as_it_comes(configure: Configure) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with saying(configure, head, b"2\r\nab\r\n", b"1\r\nc\r\n0\r\n\r\n"):
+        answer = upstreams.upstreams().send("things", "GET", "/")
+        assert answer.status == 200
+        assert b"".join(answer.body()) == b"abc"
+        # Read to its end, the connection is idle.
+        (pool,) = upstreams.upstreams().pools.of("things")
+        assert len(pool.live) == 1
+
+
+@pytest.mark.parametrize("reads", [0, 1])
+def test_an_answer_that_is_closed_early_takes_its_connection_with_it(configure: Configure, reads: int) -> None:
+    with saying(configure, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n") as end:
+        answer = upstreams.upstreams().send("things", "GET", "/")
+        body = answer.body()
+        for _ in range(reads):
+            assert next(body) == b"ab"
+            # Whoever stops to iterate closes it.
+            body.close()  # type: ignore[attr-defined]
+        answer.close()
+        answer.close()
+        assert end() == b""
+
+
+FAILURES: list[tuple[tuple[bytes, ...], type[Exception]]] = [
+    ((b"hello\r\n\r\n",), UpstreamMalformed),
+    ((b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",), UpstreamLate),
+    ((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",), UpstreamLate),
+    ((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz",), UpstreamMalformed),
+]
+
+
+@pytest.mark.parametrize(("pieces", "failure"), FAILURES)
+def test_an_answer_without_even_the_beginning_of_its_body_is_none(
+    configure: Configure, pieces: tuple[bytes, ...], failure: type[Exception]
+) -> None:
+    with saying(configure, *pieces) as end:
+        with pytest.raises(failure):
+            upstreams.upstreams().send("things", "GET", "/", timeouts=Timeouts.model_construct(total=0.1))
+        assert end() == b""
+
+
+def test_an_answer_that_breaks_off_says_so_where_it_does(configure: Configure) -> None:
+    with saying(configure, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n") as end:
+        answer = upstreams.upstreams().send("things", "GET", "/", timeouts=Timeouts.model_construct(total=0.1))
+        body = answer.body()
+        assert next(body) == b"ab"
+        with pytest.raises(UpstreamLate):
+            next(body)
+        assert end() == b""
+
+
+def test_a_service_that_cannot_be_reached_is_down(configure: Configure, serve: Serve) -> None:
+    service = serve()
+    service.stop()
+    configure(services={"things": {"url": service.url}})
+    with pytest.raises(UpstreamDown):
+        upstreams.upstreams().send("things", "GET", "/")
+    # `stop` runs again with the test's end.
+    service.stop = lambda: None  # type: ignore[method-assign]
+
+
+def test_a_service_with_very_many_requests_is_busy(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "MOST", 0)
+    with pytest.raises(UpstreamBusy):
+        upstreams.upstreams().send("things", "GET", "/")
+
+
+def test_the_service_s_own_timeouts_hold_where_none_are_given(configure: Configure) -> None:
+    with saying(configure, timeouts={"total": "100ms"}) as end:
+        with pytest.raises(UpstreamLate):
+            upstreams.upstreams().send("things", "GET", "/")
+        assert end() == b""
+
+
+def test_the_loop_of_a_thread_ends_with_the_session(service: Service) -> None:
+    session = upstreams.upstreams()
+    assert session is upstreams.upstreams()
+    thread = session.thread
+    assert thread is not None
+    assert session.send("things", "GET", "/").read() == b"{}"
+    (pool,) = session.pools.of("things")
+    (connection,) = pool.live
+    session.close()
+    upstreams.upstreams.cache_clear()
+    assert not thread.is_alive()
+    assert session.loop.is_closed()
+    assert connection.closed
+
+
+@on_a_loop
+async def server_s_loop(configure: Configure) -> None:
+    """Ask from threads while this loop serves."""
+    loop = asyncio.get_running_loop()
+    async with Origin(answering(OK)) as origin:
+        configure(services={"things": {"url": origin.url}})
+        session = upstreams.upstreams()
+        try:
+            assert (session.loop, session.thread) == (loop, None)
+
+            def ask() -> tuple[Any, bytes]:
+                # In the thread, too, they are the loop's.
+                assert upstreams.upstreams() is session
+                answer = session.send("things", "GET", "/")
+                return answer.status, answer.read()
+
+            assert await asyncio.gather(*(asyncio.to_thread(ask) for _ in range(5))) == [(200, b"ok")] * 5
+            assert 1 <= len(origin.wires) <= 5
+            (pool,) = session.pools.of("things")
+            session.close()
+            await until(lambda: not pool.live)
+            assert not loop.is_closed()
+        finally:
+            upstreams.upstreams.cache_clear()
+
+
+def test_under_an_asgi_server_the_connections_are_on_its_loop(configure: Configure) -> None:
+    server_s_loop(configure)
+
+
+@on_a_loop
+async def slow_reader(configure: Configure) -> None:
+    """Take a large answer in a thread, piece by piece."""
+    size = 4 * 2**20
+
+    async def behave(wire: Wire) -> None:
+        await wire.request()
+        await wire.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        await wire.say(b"x" * size)
+        await wire.ended()
+
+    async with Origin(behave) as origin:
+        configure(services={"things": {"url": origin.url}})
+        session = upstreams.upstreams()
+        try:
+            answer = await asyncio.to_thread(session.send, "things", "GET", "/")
+            connection = answer.connection
+            assert connection is not None
+            # Nobody takes it, and so it does not come.
+            await until(lambda: not connection.transport.is_reading())
+            assert len(await asyncio.to_thread(answer.read)) == size
+            assert answer.connection is None
+            (pool,) = session.pools.of("things")
+            await asyncio.sleep(0)
+            assert pool.kept(repeatable=True) is connection
+        finally:
+            session.pools.close()
+            upstreams.upstreams.cache_clear()
+
+
+def test_a_large_answer_comes_no_faster_than_it_is_read(configure: Configure) -> None:
+    slow_reader(configure)
