@@ -141,6 +141,61 @@ def test_the_gateways_own_passport_may_not_place_orders(issuer):
     assert not Order.objects.exists()
 
 
+def status(passport: str) -> int:
+    return (
+        Client().get("/api/orders", headers={"authorization": f"Bearer {passport}", "request-user-id": "7"}).status_code
+    )
+
+
+@pytest.mark.django_db
+def test_an_accepted_passport_is_checked_once(issuer, monkeypatch):
+    passport, checked = issuer.passport(7, audience="orders"), []
+    decode = passports.PassportBackend.decode
+    monkeypatch.setattr(
+        passports.PassportBackend, "decode", lambda *args, **kw: checked.append(1) or decode(*args, **kw)
+    )
+    assert [status(passport) for _ in range(3)] == [200] * 3
+    assert len(checked) == 1
+
+
+@pytest.mark.django_db
+def test_an_accepted_passport_is_none_once_it_has_expired(issuer):
+    passport = issuer.passport(7, audience="orders", exp=int(time.time()))
+    assert status(passport) == 200  # within the leeway
+    wait_for(lambda: status(passport) == 401)
+    assert passport.encode() not in backend().accepted
+
+
+@pytest.mark.django_db
+def test_an_accepted_passport_ends_with_its_key(issuer):
+    old = Key()
+    issuer.keys.append(old)
+    backend.cache_clear()
+    passport = issuer.passport(7, audience="orders", key=old)
+    try:
+        assert [status(passport) for _ in range(2)] == [200] * 2
+    finally:
+        issuer.keys.remove(old)
+    let_pass(backend().keys, KEYS_FRESH)
+    wait_for(lambda: status(passport) == 401)
+
+
+@pytest.mark.django_db
+def test_another_users_id_with_an_accepted_passport_is_401(issuer):
+    passport = issuer.passport(7, audience="orders")
+    assert post(passport).status_code == 201
+    assert post(passport, "8").status_code == 401
+
+
+@pytest.mark.django_db
+def test_remembered_passports_are_bounded(issuer, monkeypatch):
+    monkeypatch.setattr(passports, "REMEMBERED", 3)
+    backend().accepted.clear()
+    for number in range(10):
+        assert status(issuer.passport(7, audience="orders", jti=str(number))) == 200
+        assert len(backend().accepted) <= 3
+
+
 @pytest.fixture
 def unreachable():
     """The service's own keys come from where nothing listens."""
