@@ -224,23 +224,40 @@ status() {
   done
 }
 
+# Projects whose tests run a second time, with PostgreSQL in the place of their files.
+on_postgres=()
+
 # With arguments it runs what they choose, which may be nothing in a project, and asks for no coverage.
 test_all() {
   install_tools
-  local name failed=() data
+  local name failed=() left_out=() data
   data=$(mktemp -d "$GATEHOUSE_VAR/coverage.XXXXXX")
   for name in orders users gateway system; do
-    say "== $name"
     local folders=("tests/$name")
-    local options=(--ds="${name}_project.settings" --cov="$name" --cov="${name}_project" --cov-branch --cov-fail-under=95)
-    (($#)) && options=(--ds="${name}_project.settings")
-    [[ $name != system ]] || options=(-p no:django)
+    local options=(--ds="${name}_project.settings") measured=(--cov="$name" --cov="${name}_project" --cov-branch)
+    (($#)) && measured=()
+    [[ $name != system ]] || options=(-p no:django) measured=()
     [[ $name != gateway ]] || folders+=(tests/conformance)
     local code=0
-    COVERAGE_FILE=$data/$name "$venv/bin/python" -m pytest "${options[@]}" "${folders[@]}" "$@" || code=$?
+    if [[ " ${on_postgres[*]} " == *" $name "* ]]; then
+      say "== $name on PostgreSQL"
+      COVERAGE_FILE=$data/$name "$venv/bin/python" -m tests.postgres "${name^^}_DATABASE_URL" \
+        "$venv/bin/python" -m pytest "${options[@]}" "${measured[@]}" "${folders[@]}" "$@" || code=$?
+      if ((code == 69)) && [[ ${POSTGRES_TESTS:-} != required ]]; then
+        left_out+=("$name on PostgreSQL")
+      else
+        ((code == 0 || (code == 5 && $# > 0))) || failed+=("$name on PostgreSQL")
+      fi
+      ((${#measured[@]} == 0)) || measured+=(--cov-append)
+    fi
+    say "== $name"
+    code=0
+    ((${#measured[@]} == 0)) || measured+=(--cov-fail-under=95)
+    COVERAGE_FILE=$data/$name "$venv/bin/python" -m pytest "${options[@]}" "${measured[@]}" "${folders[@]}" "$@" || code=$?
     ((code == 0 || (code == 5 && $# > 0))) || failed+=("$name")
   done
   rm -rf "$data"
+  ((${#left_out[@]} == 0)) || say "left out, as no PostgreSQL is installed here: ${left_out[*]}"
   ((${#failed[@]} == 0)) || fail "failed: ${failed[*]}"
 }
 

@@ -1,0 +1,123 @@
+"""A real PostgreSQL for tests, in a temporary directory, reached by a Unix socket alone.
+
+    python -m tests.postgres USERS_DATABASE_URL COMMAND…
+
+runs the command with that variable naming an empty database, and ends the server with it. Exits with the command's
+status, or with 69 (EX_UNAVAILABLE of sysexits.h) where no PostgreSQL is installed.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+UNAVAILABLE = 69
+DEADLINE = 60.0
+USER = "gatehouse"
+
+
+def programs() -> Path | None:
+    """Return where the newest PostgreSQL's programs are, Debian's or those in PATH; `None` where there are none."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    if found:
+        return found[-1].parent
+    in_path = shutil.which("initdb")
+    return Path(in_path).resolve().parent if in_path else None
+
+
+class Postgres:
+    """A server while it is entered. It does not wait for the disk: nothing of it outlives the test."""
+
+    def __init__(self) -> None:
+        bin_directory = programs()
+        if bin_directory is None:
+            raise LookupError("no PostgreSQL is installed (Debian: apt-get install postgresql)")
+        self.bin = bin_directory
+        # A short path: a socket's has at most 107 bytes.
+        self.directory = Path(tempfile.mkdtemp(prefix="pg-"))
+        self.process: subprocess.Popen[bytes] | None = None
+        # PostgreSQL refuses to run as root.
+        self.account = "postgres" if os.geteuid() == 0 else None
+        if self.account:
+            entry = pwd.getpwnam(self.account)
+            os.chown(self.directory, entry.pw_uid, entry.pw_gid)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.process:
+            self.process.send_signal(signal.SIGINT)  # ends sessions and itself
+            self.process.wait(DEADLINE)
+        shutil.rmtree(self.directory)
+
+    def command(self, name: str, *arguments: str) -> list[str]:
+        return [str(self.bin / name), *arguments]
+
+    def as_account(self) -> dict[str, object]:
+        """Return what `subprocess` needs to be told to run a program as whom PostgreSQL accepts."""
+        own: dict[str, object] = {"cwd": self.directory}
+        return own | {"user": self.account, "group": self.account, "extra_groups": []} if self.account else own
+
+    def start(self) -> None:
+        data = str(self.directory / "data")
+        options = ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", f"--username={USER}"]
+        initdb = self.command("initdb", f"--pgdata={data}", *options)
+        done = subprocess.run(initdb, check=False, capture_output=True, text=True, **self.as_account())
+        assert done.returncode == 0, done.stderr
+        settings = {"listen_addresses": "", "unix_socket_directories": str(self.directory), "max_connections": "200"}
+        settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        arguments = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
+        with (self.directory / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                self.command("postgres", "-D", data, *arguments),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # a Ctrl-C is for the tests, which still need the server to end
+                **self.as_account(),
+            )
+        deadline = time.monotonic() + DEADLINE
+        while subprocess.run(self.client("pg_isready", "--quiet"), check=False).returncode != 0:
+            assert self.process.poll() is None, (self.directory / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def client(self, name: str, *arguments: str) -> list[str]:
+        return self.command(name, f"--host={self.directory}", f"--username={USER}", *arguments)
+
+    def database(self, name: str) -> str:
+        """Make an empty database and return its URL."""
+        subprocess.run(self.client("createdb", name), check=True)
+        return f"postgres://{USER}@{quote(str(self.directory), safe='')}/{name}"
+
+
+def main(variable: str, *command: str) -> int:
+    try:
+        server = Postgres()
+    except LookupError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return UNAVAILABLE
+    with server:
+        url = server.database("test")
+        process = subprocess.Popen(command, env=os.environ | {variable: url})
+        # Ctrl-C reaches the command too, which says what it has to say; the server ends after it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(number))
+        return process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
