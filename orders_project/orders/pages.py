@@ -18,7 +18,7 @@ class Pages(CursorPagination):
     The cursor is an id, so that what is added meanwhile shifts nothing.
     """
 
-    ordering = "-id"
+    ordering: str | tuple[str, ...] = "-id"
     page_size = 50
     max_page_size = 200
     page_size_query_param = "limit"
@@ -44,11 +44,13 @@ class Pages(CursorPagination):
             raise invalid from exc
         if not encoded:
             raise invalid
-        if cursor is not None and cursor.position is not None:
-            position = str(cursor.position)
-            if not (position.isascii() and position.isdigit() and len(position) <= 19):
-                raise invalid
+        if cursor is not None and cursor.position is not None and not self.is_position(str(cursor.position)):
+            raise invalid
         return cursor
+
+    def is_position(self, text: str) -> bool:
+        """Return whether a page of ours can begin there."""
+        return text.isascii() and text.isdigit() and len(text) <= 19
 
     def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
         """Return what OpenAPI says of `cursor` and `limit`; DRF's does not know the bounds."""

@@ -32,8 +32,8 @@ class Api:
         self.headers = {"authorization": f"Bearer {passport}", "request-user-id": str(user_id)}
         self.client = Client(raise_request_exception=False)
 
-    def get(self, path: str, query: dict[str, Any] | None = None) -> HttpResponse:
-        return self.client.get(path, query, headers=self.headers)
+    def get(self, path: str, query: dict[str, Any] | None = None, **headers: str) -> HttpResponse:
+        return self.client.get(path, query, headers=self.headers | headers)
 
     def post(self, path: str, body: object = None, content_type: str = JSON, **extra: Any) -> HttpResponse:
         """Post the value as JSON; text and bytes go as they are."""

@@ -1,7 +1,11 @@
 """The API as the gateway calls it: what it answers, and what is stored afterwards."""
 
-import pytest
+import json
 
+import pytest
+from rest_framework.renderers import JSONRenderer
+
+from orders.api import OrderOut
 from orders.models import Order
 
 pytestmark = pytest.mark.django_db
@@ -10,17 +14,17 @@ ID_IN_NO_ROW = 2**63 - 1
 
 
 def order(owner: int = 7, **values) -> Order:
-    return Order.objects.create(**{"created_by": owner, "item": "book", "address": "Main street 1"} | values)
+    return Order._base_manager.create(**{"created_by": owner, "item": "book", "address": "Main street 1"} | values)
 
 
 def stored() -> list[dict]:
-    return list(Order.objects.order_by("id").values())
+    return list(Order._base_manager.order_by("id").values())
 
 
 def test_an_item_and_an_address_place_an_order(user):
     answer = user(7).post("/api/orders", BOOK)
     assert answer.status_code == 201, answer.content
-    placed = Order.objects.get()
+    placed = Order._base_manager.get()
     assert answer["Location"] == f"/api/orders/{placed.pk}"
     assert answer.json() == {
         "id": placed.pk,
@@ -48,7 +52,7 @@ def test_an_item_and_an_address_place_an_order(user):
 def test_what_an_order_says_is_stored_as_it_was_said(user, body):
     answer = user().post("/api/orders", body)
     assert answer.status_code == 201, answer.content
-    assert Order.objects.filter(**body).count() == 1
+    assert Order._base_manager.filter(**body).count() == 1
     assert {name: answer.json()[name] for name in body} == body
 
 
@@ -81,6 +85,59 @@ def test_cancelling_cancels_once_and_for_all(user):
     assert (again.status_code, again.json()) == (200, first.json())
     placed.refresh_from_db()
     assert placed.status == "cancelled"
+
+
+def test_a_shipped_order_is_cancelled_no_more(user):
+    shipped = order(7, status="shipped")
+    before = stored()
+    answer = user(7).post(f"/api/orders/{shipped.pk}/cancel")
+    assert (answer.status_code, answer["Content-Type"]) == (409, "application/problem+json")
+    assert "shipped" in answer.json()["detail"]
+    assert stored() == before
+
+
+def test_an_answered_order_is_what_its_serializer_s_fields_say():
+    placed = order(7, quantity=3)
+    declared = {name: field.to_representation(field.get_attribute(placed)) for name, field in OrderOut().fields.items()}
+    assert json.loads(JSONRenderer().render(OrderOut(placed).data)) == declared
+
+
+def test_the_etag_of_an_order_is_new_once_the_order_is_another(user):
+    api = user(7)
+    placed = api.post("/api/orders", BOOK)
+    path = placed["Location"]
+    assert api.get(path)["ETag"] == placed["ETag"]
+    same = api.get(path, if_none_match=placed["ETag"])
+    assert (same.status_code, same.content, same["ETag"]) == (304, b"", placed["ETag"])
+    assert "Content-Type" not in same
+    api.post(f"{path}/cancel")
+    changed = api.get(path, if_none_match=placed["ETag"])
+    assert (changed.status_code, changed.json()["status"]) == (200, "cancelled")
+    assert changed["ETag"] != placed["ETag"]
+
+
+def test_the_etag_of_a_list_is_new_once_the_list_is_another(user):
+    api = user(7)
+    order(7)
+    tag = api.get("/api/orders")["ETag"]
+    order(8)
+    for said in (tag, f'"other", {tag}', f"W/{tag}", "*"):
+        assert api.get("/api/orders", if_none_match=said).status_code == 304
+    assert api.get("/api/orders", {"status": "shipped"}, if_none_match=tag).status_code == 200
+    order(7)
+    assert api.get("/api/orders", if_none_match=tag).status_code == 200
+
+
+@pytest.mark.parametrize("said", ['"other"', "other", "", '"', "\x00", "W/", ","])
+def test_an_if_none_match_that_has_not_the_etag_changes_nothing(user, said):
+    path = f"/api/orders/{order(7).pk}"
+    assert user(7).get(path, if_none_match=said).json() == user(7).get(path).json()
+
+
+def test_another_users_etag_opens_nothing(user):
+    placed = user(8).post("/api/orders", BOOK)
+    assert user(7).get(placed["Location"], if_none_match=placed["ETag"]).status_code == 404
+    assert user(7).get(placed["Location"], if_none_match="*").status_code == 404
 
 
 NOT_THERE = {"get": "/api/orders/{}", "post": "/api/orders/{}/cancel"}

@@ -19,7 +19,9 @@ class Migration(migrations.Migration):
                 (
                     "status",
                     models.CharField(
-                        choices=[("placed", "Placed"), ("cancelled", "Cancelled")], default="placed", max_length=16
+                        choices=[("placed", "Placed"), ("cancelled", "Cancelled"), ("shipped", "Shipped")],
+                        default="placed",
+                        max_length=16,
                     ),
                 ),
                 ("created_by", models.PositiveBigIntegerField()),
@@ -27,8 +29,13 @@ class Migration(migrations.Migration):
                 ("updated_at", models.DateTimeField(auto_now=True)),
             ],
             options={
-                "ordering": ("-id",),
-                "indexes": [models.Index(fields=["created_by", "-id"], name="orders_of_user")],
+                "ordering": ("-created_at", "-id"),
+                "indexes": [
+                    models.Index(fields=["created_by", "-created_at", "-id"], name="orders_of_user"),
+                    models.Index(
+                        fields=["created_by", "status", "-created_at", "-id"], name="orders_of_user_by_status"
+                    ),
+                ],
             },
         ),
     ]
