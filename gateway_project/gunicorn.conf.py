@@ -43,7 +43,7 @@ resource.setrlimit(
 
 bind = f"{env.gateway_bind}:{env.gateway_port}"
 workers = env.gateway_workers
-worker_class = "gateway.proxy.server.Worker"
+worker_class = "gateway.proxy.worker.Worker"
 asgi_lifespan = "on"
 keepalive = 75
 # Seconds: for a piece of a client's body, and for a worker to show that it lives.

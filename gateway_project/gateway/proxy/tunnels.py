@@ -33,8 +33,6 @@ class Tunnel:
         self.ended: asyncio.Future[None] = self.loop.create_future()
         connection.tunnel = self
 
-    # The first two are what gunicorn calls of its own WebSockets.
-
     def feed_data(self, data: bytes) -> None:
         """Pass on what the client says."""
         self.connection.transport.write(data)
@@ -81,7 +79,8 @@ class Tunnels:
         if self.looking is None:
             self.looking = asyncio.get_running_loop().call_later(INTERVAL, self.look)
         try:
-            await tunnel.ended
+            # Shielded: cancelled with this, it would look as if the two had been parted.
+            await asyncio.shield(tunnel.ended)
         finally:
             self.open.discard(tunnel)
             tunnel.end()

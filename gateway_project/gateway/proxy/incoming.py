@@ -1,0 +1,214 @@
+"""Requests as they come from a client: `httptools` parses them, and what it lets through is bounded here."""
+
+import re
+from typing import Final, Protocol
+
+import httptools
+
+# Bytes of a request line, of a header field, and of a whole head; how many fields.
+LONGEST_TARGET: Final = 8190
+LONGEST_FIELD: Final = 8190
+LARGEST_HEAD: Final = 64 * 1024
+MOST_FIELDS: Final = 100
+# Bytes of a body, or of further requests, that wait here before the client is read from no more.
+HIGH_WATER: Final = 256 * 1024
+
+# One that is well formed, whatever its method.
+REQUEST_LINE = re.compile(rb"(?:\r\n)*[!#$%&'*+.^_`|~0-9A-Za-z-]+ (?P<path>[!-~]+?)(?:\?[!-~]*)? HTTP/1\.[01]\r\n")
+VERSIONS: Final = frozenset({"1.1", "1.0"})
+BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
+
+
+class Incoming:
+    """A request as it comes: its head is whole, its body may not be."""
+
+    __slots__ = (
+        "buffered", "chunks", "complete", "ended", "expects", "fields", "framing", "keeps", "late", "method", "modern",
+        "size", "target",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.method = ""
+        self.target = b""
+        self.fields: list[tuple[bytes, bytes]] = []
+        # Bytes of the head, as far as they are known.
+        self.size = 0
+        # The field that frames the body, as a line of its own.
+        self.framing = b""
+        self.modern = self.keeps = self.expects = False
+        self.chunks: list[bytes] = []
+        self.buffered = 0
+        # The body is all here; it has been taken; the rest of it will not come.
+        self.complete = self.ended = self.late = False
+
+    def take(self) -> bytes:
+        """Return what there is of the body, which is then no longer kept."""
+        piece = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+        self.chunks = []
+        self.buffered = 0
+        self.ended = self.complete
+        return piece
+
+
+class Unacceptable(Exception):  # noqa: N818  # an outcome, which the parser carries through
+    """The request is not one that this server takes; `status` says why, `path` is its path where that is known."""
+
+    def __init__(self, status: int, path: str = "") -> None:
+        super().__init__(status)
+        self.status = status
+        self.path = path
+
+
+class Reader(Protocol):
+    """Whom the requests are for."""
+
+    def request_begins(self, incoming: Incoming) -> None:
+        """Take a request whose head is whole."""
+
+    def request_goes_on(self, incoming: Incoming) -> None:
+        """Look at more of a request's body, or at its end."""
+
+
+class Requests:
+    """The requests of one connection, in the order in which they come."""
+
+    __slots__ = ("coming", "parser", "pending", "reader", "resumed", "upgrades")
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.parser: httptools.HttpRequestParser | None = None
+        # The request being parsed.
+        self.coming: Incoming | None = None
+        # A request asks for another protocol: the parser stops behind it. `pending` is what came after that.
+        self.upgrades = False
+        self.pending = b""
+        # The parser has been given a head only to go on with a body.
+        self.resumed = False
+
+    def feed(self, data: bytes) -> None:
+        """Take what the client sends; raise `Unacceptable`."""
+        if self.upgrades:
+            # Whether this is the other protocol's, or further requests, is known when the one before is answered.
+            self.pending += data
+            return
+        if self.parser is None:
+            self.parser = httptools.HttpRequestParser(self)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as exc:
+            self.go_on_behind_upgrade(data[exc.args[0] :])
+            return
+        except httptools.HttpParserError as exc:
+            raise refusal_of(exc, data) from exc
+        coming = self.coming
+        if coming is not None and not coming.method:
+            coming.size += len(data)
+            if coming.size > LARGEST_HEAD:
+                raise Unacceptable(431 if coming.target else 414)
+
+    def go_on_behind_upgrade(self, rest: bytes) -> None:
+        """Keep what came behind a request for another protocol; or parse on, where that is the request's body."""
+        coming = self.coming
+        if coming is None or coming.complete:
+            self.pending += rest
+            return
+        self.parser = httptools.HttpRequestParser(self)
+        self.upgrades = False
+        self.resumed = True
+        self.feed(b"POST / HTTP/1.1\r\n" + coming.framing + b"\r\n" + rest)
+
+    def stay(self) -> None:
+        """Go on as HTTP/1.1 where the other protocol was not taken up: what came behind it are requests."""
+        if self.upgrades:
+            self.upgrades = False
+            self.parser = None
+            pending, self.pending = self.pending, b""
+            if pending:
+                self.feed(pending)
+
+    def stop(self) -> None:
+        """Take no more. The parser and this refer to each other: nothing waits for the collector to find that out."""
+        self.parser = None
+        self.coming = None
+        self.pending = b""
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        if not self.resumed:
+            self.coming = Incoming()
+
+    def on_url(self, piece: bytes) -> None:
+        """Take a piece of the target."""
+        coming = self.coming
+        if coming is not None and not self.resumed:
+            coming.target = coming.target + piece if coming.target else piece
+            if len(coming.target) > LONGEST_TARGET:
+                raise Unacceptable(414)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field; a trailer is dropped (RFC 9110, section 6.5.1)."""
+        coming = self.coming
+        if coming is None or coming.method or self.resumed:
+            return
+        name = name.lower()
+        fields = coming.fields
+        fields.append((name, value))
+        if len(name) + len(value) > LONGEST_FIELD or len(fields) > MOST_FIELDS:
+            raise Unacceptable(431)
+        if name in BODY_FIELDS:
+            if name == b"expect":
+                coming.expects = True
+            elif value != b"0":
+                coming.framing = b"%b: %b\r\n" % (name, value)
+
+    def on_headers_complete(self) -> None:
+        """Let the application answer, while the body may still be coming."""
+        coming, parser = self.coming, self.parser
+        if self.resumed or coming is None or parser is None:
+            return
+        version = parser.get_http_version()
+        if version not in VERSIONS:
+            raise Unacceptable(505 if version > "1.1" else 400)
+        if version == "1.0" and coming.framing.startswith(b"transfer-encoding"):
+            # RFC 9112, section 6.1.
+            raise Unacceptable(400)
+        coming.method = parser.get_method().decode("ascii")
+        coming.modern = version == "1.1"
+        self.upgrades = parser.should_upgrade()
+        # Nobody promises an HTTP/1.0 client that the connection stays, so it does not; and what follows a CONNECT is
+        # no request (RFC 9110, section 9.3.6).
+        coming.keeps = coming.modern and parser.should_keep_alive() and coming.method != "CONNECT"
+        coming.expects = coming.expects and coming.modern and bool(coming.framing)
+        self.reader.request_begins(coming)
+
+    def on_body(self, piece: bytes) -> None:
+        """Keep a piece of the body until it is asked for."""
+        coming = self.coming
+        if coming is None:
+            return
+        coming.expects = False
+        coming.chunks.append(piece)
+        coming.buffered += len(piece)
+        self.reader.request_goes_on(coming)
+
+    def on_message_complete(self) -> None:
+        """Note that the body is whole."""
+        coming = self.coming
+        if coming is None or (self.upgrades and coming.framing and not self.resumed):
+            # The parser takes the body of a request that asks for another protocol for that protocol's.
+            return
+        self.resumed = False
+        self.coming = None
+        coming.complete = True
+        self.reader.request_goes_on(coming)
+
+
+def refusal_of(exc: httptools.HttpParserError, data: bytes) -> Unacceptable:
+    """Return what the parser's error means."""
+    if isinstance(exc.__context__, Unacceptable):
+        return exc.__context__
+    if isinstance(exc, httptools.HttpParserInvalidMethodError) and (line := REQUEST_LINE.match(data)):
+        return Unacceptable(501, line["path"].decode())
+    return Unacceptable(400)

@@ -1,0 +1,42 @@
+"""gunicorn's ASGI worker, serving clients with connections of our own."""
+
+import asyncio
+from typing import Any, cast
+
+import uvloop
+from gunicorn.workers import gasgi
+
+from .server import ClientConnection
+
+
+class Loop(uvloop.Loop):
+    """An event loop whose servers keep the backlog of gunicorn's socket: uvloop would cut it to 100."""
+
+    backlog = 2048
+
+    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:  # noqa: ANN401  # asyncio's
+        """Start a server."""
+        return cast("asyncio.Server", await super().create_server(*args, **kwargs | {"backlog": self.backlog}))
+
+
+class Worker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn is not typed
+    """A process of the gateway."""
+
+    def init_process(self) -> None:
+        """Serve with `ClientConnection`: gunicorn's worker has its own in the module and offers no other way."""
+        gasgi.ASGIProtocol = ClientConnection
+        self.connections: set[ClientConnection] = set()
+        super().init_process()
+
+    def _setup_event_loop(self) -> None:
+        self.loop = Loop()
+        self.loop.backlog = self.cfg.backlog
+        asyncio.set_event_loop(self.loop)
+
+    def handle_exit_signal(self) -> None:
+        """Stop gracefully: take no more connections, and let those that are idle go before the others are awaited."""
+        super().handle_exit_signal()
+        for server in self.servers:
+            server.close()
+        for connection in list(self.connections):
+            connection.stop_when_idle()
