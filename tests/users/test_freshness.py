@@ -5,6 +5,9 @@ from django.test import Client, RequestFactory
 from users import journal, selectors
 from users.freshness import Freshness
 from users.models import User
+from users.passwords import Busy
+from users.problems import Unavailable
+from users.record import StorageFull
 
 from .conftest import PASSWORD
 from .test_api import assert_problem
@@ -52,6 +55,14 @@ def test_a_database_that_cannot_be_used_before_a_request_is_503(monkeypatch):
 
     monkeypatch.setattr(journal, "catch_up", locked)
     assert_problem(Client().get("/healthz"), 503)
+
+
+@pytest.mark.parametrize(("error", "status"), [(Busy(), 503), (Unavailable(), 503), (StorageFull(), 507)])
+def test_a_write_that_a_page_of_the_admin_could_not_make_is_a_problem(error, status):
+    middleware = Freshness(lambda request: pytest.fail("not asked"))
+    answer = middleware.process_exception(RequestFactory().post("/admin/"), error)
+    assert (answer.status_code, answer["Content-Type"]) == (status, "application/problem+json")
+    assert answer.get("Retry-After") == ("1" if isinstance(error, Busy) else None)
 
 
 @pytest.mark.parametrize("error", [DatabaseError("x"), ValueError("x")])

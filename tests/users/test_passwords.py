@@ -1,10 +1,19 @@
 import threading
 
+import bcrypt
 import pytest
-from django.contrib.auth.hashers import get_hasher, make_password
+from django.contrib.auth.hashers import check_password, get_hasher, make_password
 from django.core.exceptions import ValidationError
 
-from users import passwords
+from users import passwords, services
+from users.models import User
+
+from .conftest import stored
+from .test_api import assert_problem
+
+# What passlib's CryptContext(schemes=["bcrypt"]) stored for "secret", and for 80 times "x".
+BCRYPT = "$2b$12$EixZaYVK1fsbw1ZfbX3OXePaWxn96p36WQoeG6Lruj3vjPGga31lW"
+ARGON2ID = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAA"
 
 
 def test_the_default_is_argon2id_with_owasps_parameters(settings):
@@ -46,3 +55,115 @@ def test_a_password_has_a_bound():
     passwords.MaximumLengthValidator().validate("x" * 128)
     with pytest.raises(ValidationError, match="at most 128"):
         passwords.MaximumLengthValidator().validate("x" * 129)
+
+
+@pytest.fixture
+def imported_user(state) -> User:
+    """A user with a hash of bcrypt, of the least cost."""
+    services.imported_hash.cache_clear()
+    hashed = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()
+    yield User.objects.create(username="eva", email="eva@example.com", password=passwords.imported(hashed))
+    services.imported_hash.cache_clear()
+
+
+def test_an_imported_hash_is_argon2id_from_the_first_login_on(imported_user, as_gateway, record):
+    """passlib cut passwords at 72 bytes, so that longer ones have to be right here too."""
+    before = stored(record)[0]["fields"]
+    assert before["password"].startswith("bcrypt$$2b$04$")
+    refused = as_gateway("POST", "/internal/credentials", {"username": "eva", "password": "x" * 71})
+    assert_problem(refused, 401)
+    accepted = as_gateway("POST", "/internal/credentials", {"username": "eva", "password": "x" * 80})
+    assert (accepted.status_code, accepted.json()["session_epoch"]) == (200, 0)
+    after = stored(record)[-1]["fields"]
+    assert after["password"].startswith("argon2$argon2id$")
+    assert User.objects.get().check_password("x" * 80)
+    assert not User.objects.get().check_password("x" * 72)
+
+
+def test_what_passlib_stored_is_verified():
+    assert check_password("secret", passwords.imported(BCRYPT))
+    assert not check_password("Secret", passwords.imported(BCRYPT))
+
+
+@pytest.mark.parametrize("username", ["eva", "ada", "nobody"])
+def test_a_failed_login_takes_both_kinds_of_hashes_while_some_are_imported(imported_user, make, monkeypatch, username):
+    make("ada")
+    made = []
+    for hasher in (passwords.Argon2idHasher, passwords.ImportedBcryptHasher):
+        encode, verify = hasher.encode, hasher.verify
+
+        def counted_encode(self, *args, encode=encode):
+            made.append(self.algorithm)
+            return encode(self, *args)
+
+        def counted_verify(self, *args, verify=verify):
+            if self.algorithm == "argon2":
+                made.append(self.algorithm)
+            return verify(self, *args)
+
+        monkeypatch.setattr(hasher, "encode", counted_encode)
+        monkeypatch.setattr(hasher, "verify", counted_verify)
+    assert services.credentials_check(username=username, password="wrong") is None
+    assert sorted(made) == ["argon2", "bcrypt"]
+
+
+@pytest.mark.parametrize(
+    ("hashed", "kept"),
+    [
+        (BCRYPT, f"bcrypt${BCRYPT}"),
+        (f"bcrypt${BCRYPT}", f"bcrypt${BCRYPT}"),
+        (BCRYPT.replace("2b", "2y"), f"bcrypt${BCRYPT.replace('2b', '2y')}"),
+        (ARGON2ID, f"argon2{ARGON2ID}"),
+        (f"argon2{ARGON2ID}", f"argon2{ARGON2ID}"),
+        ("!", "!"),
+        ("!nothing", "!"),
+    ],
+)
+def test_hashes_that_are_taken_over(hashed, kept):
+    assert passwords.imported(hashed) == kept
+
+
+@pytest.mark.parametrize(
+    ("hashed", "why"),
+    [
+        ("", "got none"),
+        ("secret", "got no hash of a known form"),
+        ("$1$salt$qJH7.N4xYta3aEG/dfqo/0", "of the kind 1"),
+        ("pbkdf2_sha256$600000$salt$hash", "of the kind pbkdf2_sha256"),
+        ("$pbkdf2-sha256$29000$N2YMIWQsBWBMae09x1jrPQ$1t8iyB2A", "of the kind pbkdf2-sha256"),
+        (BCRYPT[:-1], "of the kind 2b"),
+        (BCRYPT + "\n", "of the kind 2b"),
+        (BCRYPT.replace("$12$", "$31$"), "a bcrypt cost from 4 to 15, got 31"),
+        (BCRYPT.replace("$12$", "$03$"), "a bcrypt cost from 4 to 15, got 3"),
+        (BCRYPT.replace("2b", "2x"), "of the kind 2x"),
+        (ARGON2ID.replace("m=8", "m=4194304"), "at most 262144 KiB"),
+        (ARGON2ID.replace("t=1", "t=21"), "20 passes"),
+        (ARGON2ID.replace("p=1", "p=17"), "at most 16 lanes"),
+        (ARGON2ID.replace("p=1", "p=2"), "each of at least 8 KiB"),
+        (ARGON2ID.replace("argon2id", "argon2i"), "of the kind argon2i"),
+    ],
+)
+def test_hashes_that_are_refused_with_why_and_without_the_hash(hashed, why):
+    with pytest.raises(ValueError, match="expected") as error:
+        passwords.imported(hashed)
+    assert why in str(error.value)
+    assert hashed[10:] not in str(error.value) or not hashed[10:]
+
+
+def test_a_hash_that_gets_no_turn_is_503_with_retry_after(as_gateway, make, monkeypatch):
+    make("eva")
+    monkeypatch.setattr(passwords, "hashing", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(passwords, "HASH_WAIT", 0.01)
+    body = {"username": "eva", "password": "correct horse 1"}
+    with passwords.hashing:
+        busy = as_gateway("POST", "/internal/credentials", body)
+    assert_problem(busy, 503)
+    assert busy["Retry-After"] == "1"
+    assert as_gateway("POST", "/internal/credentials", body).status_code == 200
+
+
+def test_no_turn_is_lost_where_hashing_fails(monkeypatch):
+    monkeypatch.setattr(passwords, "hashing", threading.BoundedSemaphore(1))
+    with pytest.raises(UnicodeEncodeError):
+        make_password("\ud800")
+    assert make_password("x")

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from . import journal, problems
 from .middleware import GetResponse
 from .problems import Unavailable
+from .record import StorageFull
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,17 @@ class Freshness:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Answer 503 where the index was locked, full or deleted under a request: the next one makes it whole."""
-        return index_problem(request, exception) if isinstance(exception, OperationalError) else None
+        """Answer 503 where the index was locked, full or deleted under a request: the next one makes it whole.
+
+        And what a write under the admin's pages could not do, 503 or 507; DRF's views have answered that themselves.
+        """
+        if isinstance(exception, OperationalError):
+            return index_problem(request, exception)
+        if isinstance(exception, (Unavailable, StorageFull)):
+            wait = getattr(exception, "wait", None)
+            headers = {"Retry-After": str(wait)} if wait else None
+            return problems.problem(request, exception.status_code, str(exception.detail), headers=headers)
+        return None
 
 
 def index_problem(request: HttpRequest, error: OperationalError) -> HttpResponse:

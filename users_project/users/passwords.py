@@ -1,18 +1,62 @@
-"""Passwords: how they are hashed, and how many hashes are made at once."""
+"""Passwords: how they are hashed, which hashes of other programs are taken over, and how many are made at once.
+
+    Unavailable (503)
+    └── Busy                too many passwords are being checked; the same request may succeed in a moment
+
+Hashes of other programs become Argon2id at the first login.
+"""
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import BoundedSemaphore
 
+import bcrypt
 from django.conf import settings
-from django.contrib.auth.hashers import Argon2PasswordHasher
+from django.contrib.auth.hashers import Argon2PasswordHasher, BCryptPasswordHasher
 from django.core.exceptions import ValidationError
 
 from .models import User
+from .problems import Unavailable
 
 MAX_LENGTH = 128
+# Seconds that a hash waits for its turn: well within the time a gateway gives a login.
+HASH_WAIT = 5.0
+# bcrypt uses no more of a password; passlib, as most programs, cut the rest off unsaid, where this library refuses it.
+BCRYPT_BYTES = 72
+
+BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", re.ASCII)
+ARGON2ID = re.compile(
+    r"\$argon2id\$v=19\$m=([1-9]\d{0,9}),t=([1-9]\d{0,9}),p=([1-9]\d{0,9})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{16,86}",
+    re.ASCII,
+)
+# What one login may cost: the file that brought the hash says how much work it is, and may have been made to harm.
+MAX_BCRYPT_COST = 15
+MAX_MEMORY_KIB = 256 * 1024
+MAX_PASSES = 20
+MAX_LANES = 16
 
 # Each hash fills its memory and a core; more at once would only be slower, and take more memory.
 hashing = BoundedSemaphore(os.cpu_count() or 1)
+
+
+class Busy(Unavailable):
+    """Too many passwords are being checked at once. DRF says `wait`, in seconds, in Retry-After."""
+
+    default_detail = "Too many passwords are being checked at the moment. Try again."
+    wait = 1
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """Hold one of the turns at hashing; raise `Busy` where none is free for `HASH_WAIT` seconds."""
+    if not hashing.acquire(timeout=HASH_WAIT):
+        raise Busy
+    try:
+        yield
+    finally:
+        hashing.release()
 
 
 class Argon2idHasher(Argon2PasswordHasher):
@@ -35,13 +79,53 @@ class Argon2idHasher(Argon2PasswordHasher):
 
     def encode(self, password: str, salt: str) -> str:
         """Return the hash, when it is its turn."""
-        with hashing:
+        with turn():
             return super().encode(password, salt)
 
     def verify(self, password: str, encoded: str) -> bool:
         """Return whether the hash is the password's, when it is its turn."""
-        with hashing:
+        with turn():
             return super().verify(password, encoded)
+
+
+class ImportedBcryptHasher(BCryptPasswordHasher):
+    """bcrypt as passlib and others store it, for users who were imported; made Argon2id at their first login."""
+
+    def encode(self, password: str, salt: str | bytes) -> str:
+        """Return the hash, when it is its turn; `verify` compares with it."""
+        with turn():
+            data = bcrypt.hashpw(password.encode()[:BCRYPT_BYTES], salt.encode() if isinstance(salt, str) else salt)
+        return f"{self.algorithm}${data.decode('ascii')}"
+
+
+def imported(encoded: str) -> str:
+    """Return another program's hash as it is stored here; raise `ValueError` that says what is expected instead.
+
+    Taken: bcrypt (`$2a$`, `$2b$`, `$2y$`) and Argon2id (`$argon2id$v=19$`), also with the name that Django puts before
+    them, within what a login may cost. `!` and what follows is a user without a password.
+    """
+    if encoded.startswith("!"):
+        return "!"
+    bare = encoded.removeprefix("bcrypt$").removeprefix("argon2")
+    if match := BCRYPT.fullmatch(bare):
+        if not 4 <= int(match[1]) <= MAX_BCRYPT_COST:
+            raise ValueError(f"expected a bcrypt cost from 4 to {MAX_BCRYPT_COST}, got {int(match[1])}")
+        return f"bcrypt${bare}"
+    if match := ARGON2ID.fullmatch(bare):
+        memory, passes, lanes = (int(number) for number in match.groups())
+        own = settings.ARGON2
+        if memory > max(MAX_MEMORY_KIB, own["memory_kib"]) or passes > max(MAX_PASSES, own["time"]):
+            raise ValueError(f"expected Argon2id of at most {MAX_MEMORY_KIB} KiB and {MAX_PASSES} passes")
+        if lanes > max(MAX_LANES, own["parallelism"]) or memory < 8 * lanes:
+            raise ValueError(f"expected Argon2id of at most {MAX_LANES} lanes, each of at least 8 KiB")
+        return f"argon2{bare}"
+    raise ValueError(f"expected a bcrypt ($2b$…) or Argon2id ($argon2id$v=19$…) hash, got {scheme(encoded)}")
+
+
+def scheme(encoded: str) -> str:
+    """Return what kind of hash that may be, and nothing else of it: it is somebody's."""
+    match = re.match(r"\$?([a-z0-9_-]{1,20})\$", encoded, re.ASCII)
+    return f"one of the kind {match[1]}" if match else "none" if not encoded else "no hash of a known form"
 
 
 class MaximumLengthValidator:

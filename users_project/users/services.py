@@ -1,6 +1,8 @@
 """Writes. Each is on disk when it returns. Passwords are hashed before the writer's turn, which is everybody's."""
 
 import logging
+import time
+from functools import lru_cache
 from typing import NoReturn, TypedDict, Unpack
 
 from django.contrib.auth.hashers import check_password, make_password, verify_password
@@ -17,6 +19,10 @@ log = logging.getLogger(__name__)
 
 OWN = "One cannot delete, demote or deactivate oneself."
 LAST_ADMIN = "This is the last active admin; make another one first."
+
+
+# Seconds until it is asked again whether a hash of bcrypt is left: that looks at every user.
+IMPORTED_HASH_FOR = 10
 
 
 class UserChanges(TypedDict, total=False):
@@ -111,18 +117,38 @@ def password_change(*, user_id: int, old_password: str, new_password: str, sessi
 def credentials_check(*, username: str, password: str) -> User | None:
     """Return the active user of that name and password, or `None`, after the same time whatever is wrong.
 
-    A hash that was made with other parameters than those of the settings is made again.
+    A hash that was imported, or made with other parameters than those of the settings, is made again. Raises `Busy`.
     """
     user: User | None = User.objects.named(username).first()
     if len(password) > MAX_LENGTH:
         user = None
     # `!` is what a user without a password has: the time of one hash is spent on it.
-    correct, outdated = verify_password(password[:MAX_LENGTH], user.password if user else "!")
+    encoded = user.password if user else "!"
+    correct, outdated = verify_password(password[:MAX_LENGTH], encoded)
     if user is None or not correct or not user.is_active:
+        spend_like_others(encoded)
         return None
     if outdated:
         rehash(user, password)
     return user
+
+
+def spend_like_others(encoded: str) -> None:
+    """Make the hash of the other kind, after a login with that one failed, while there are imported hashes of bcrypt.
+
+    Those take another time than Argon2id, and the time must not tell who was imported.
+    """
+    imported = imported_hash(int(time.monotonic() / IMPORTED_HASH_FOR))
+    if imported and encoded.startswith("bcrypt$"):
+        make_password("")
+    elif imported:
+        check_password("", imported)
+
+
+@lru_cache(maxsize=1)
+def imported_hash(period: int) -> str:
+    """Return one of bcrypt that is still stored, `""` where none is; looked for once in each period."""
+    return User.objects.filter(password__startswith="bcrypt$").values_list("password", flat=True).first() or ""
 
 
 def rehash(user: User, password: str) -> None:
