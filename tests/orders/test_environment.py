@@ -22,12 +22,17 @@ def test_the_defaults_are_good(monkeypatch):
         ("JWKS_URL", "ftp://x"),
         ("GATEHOUSE_ENV", "test"),
         ("LOG_LEVEL", "loud"),
+        ("DATABASE_URL", "mysql://u:hunter2@h/orders"),
+        ("DATABASE_URL", "postgres://u:hunter2@h:port/orders"),
+        ("ORDERS_DATABASE_URL", "postgres://u:hunter2@h/"),
+        ("ORDERS_DATABASE_URL", "hunter2"),
     ],
 )
 def test_a_bad_value_is_an_error_that_names_the_variable(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
-    with pytest.raises(ImproperlyConfigured, match=name):
+    with pytest.raises(ImproperlyConfigured, match=name) as refused:
         environment.read()
+    assert "hunter2" not in str(refused.value)
 
 
 def test_every_setting_is_described():

@@ -1,0 +1,139 @@
+"""The orders service as a real process: gunicorn, workers and all, on a database of its own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any, Self
+
+from django.db import connection
+from tests.issuer import Issuer
+
+PROJECT = Path(__file__).resolve().parents[2] / "orders_project"
+DEADLINE = 30
+ON_SQLITE = connection.vendor == "sqlite"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Service:
+    """Runs while it is entered; `kill` takes it down at once, `start` brings it up again on the same database."""
+
+    issuer: Issuer
+    state: Path
+    workers: int = 2
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.environ = {
+            **os.environ,
+            "GATEHOUSE_VAR": str(self.state),
+            "ORDERS_PORT": str(self.port),
+            "ORDERS_WORKERS": str(self.workers),
+            "JWKS_URL": self.issuer.url,
+            **self.environ,
+        }
+        self.manage("migrate", "--verbosity", "0")
+        if not ON_SQLITE:
+            self.manage("flush", "--no-input", "--verbosity", "0")
+
+    @property
+    def database(self) -> Path:
+        return self.state / "orders" / "orders.sqlite3"
+
+    def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "manage.py", *arguments]
+        return subprocess.run(command, cwd=PROJECT, env=self.environ, capture_output=True, text=True, check=check)
+
+    def start(self) -> None:
+        with (self.state / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "orders_project.wsgi"],
+                cwd=PROJECT,
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            with suppress(OSError, HTTPException):
+                if self.ask("GET", "/healthz").status == 200:
+                    return
+            assert self.process.poll() is None, (self.state / "log").read_text()
+            assert time.monotonic() < deadline, (self.state / "log").read_text()
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End every process of it at once, as a power cut would."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.terminate()
+        self.process.wait(DEADLINE)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def headers(self, user_id: int = 7) -> dict[str, str]:
+        passport = self.issuer.passport(user_id, audience="orders")
+        return {"Authorization": f"Bearer {passport}", "Request-User-Id": str(user_id)}
+
+    @contextmanager
+    def connected(self) -> Iterator[HTTPConnection]:
+        client = HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def ask(self, method: str, path: str, body: object = None, user_id: int = 7, **headers: str) -> Answer:
+        with self.connected() as client:
+            return ask(client, method, path, body, self.headers(user_id) | headers)
+
+    def items(self, user_id: int = 7) -> list[str]:
+        """Return the items of all orders of the user, over all pages."""
+        found, path = [], "/api/orders?limit=200"
+        while path:
+            page = self.ask("GET", path, user_id=user_id).json
+            found += [order["item"] for order in page["results"]]
+            path = page["next"] and page["next"].partition(f":{self.port}")[2]
+        return found
+
+
+def ask(client: HTTPConnection, method: str, path: str, body: object, headers: dict[str, str]) -> Answer:
+    """Send the request on that connection, the body as JSON."""
+    own = {} if body is None else {"Content-Type": "application/json"}
+    client.request(method, path, None if body is None else json.dumps(body), own | headers)
+    answer = client.getresponse()
+    return Answer(answer.status, dict(answer.getheaders()), answer.read())

@@ -1,0 +1,222 @@
+"""A database that is locked, full or away; and copies of it while it is written to."""
+
+import sqlite3
+import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+
+import psycopg
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import InterfaceError, OperationalError, connection
+from tests.orders.serving import ON_SQLITE, Service, ask
+
+from orders import storage
+from orders.models import Order
+
+BOOK = {"item": "book", "address": "Main street 1"}
+sqlite_only = pytest.mark.skipif(not ON_SQLITE, reason="of SQLite")
+
+
+@pytest.fixture(scope="module")
+def service(issuer, tmp_path_factory):
+    with Service(issuer, tmp_path_factory.mktemp("var")) as running:
+        yield running
+
+
+@contextmanager
+def write_lock(service: Service):
+    """Hold what a write waits for."""
+    if ON_SQLITE:
+        with closing(sqlite3.connect(service.database, isolation_level=None)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            yield
+    else:
+        with psycopg.connect(service.environ["ORDERS_DATABASE_URL"]) as holder:
+            holder.execute("LOCK TABLE orders_order IN EXCLUSIVE MODE")
+            yield
+
+
+def test_a_locked_database_is_503_once_it_was_waited_for_and_reading_goes_on(service):
+    before = service.items()
+    with write_lock(service), ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(service.ask, "POST", "/api/orders", BOOK)
+        assert service.ask("GET", "/api/orders").status == 200
+        refused = waiting.result()
+    assert refused.status == 503, refused.body
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert refused.headers["Retry-After"] == "1"
+    assert refused.json["origin"] == "orders"
+    assert service.items() == before
+    assert service.ask("POST", "/api/orders", BOOK).status == 201
+    assert len(service.items()) == len(before) + 1
+
+
+def test_a_write_waits_for_another_that_is_soon_done(service):
+    with ThreadPoolExecutor(1) as threads:
+        with write_lock(service):
+            waiting = threads.submit(service.ask, "POST", "/api/orders", BOOK)
+            assert service.ask("GET", "/api/orders").status == 200
+        assert waiting.result().status == 201
+
+
+@sqlite_only
+def test_the_database_is_in_wal_mode_and_commits_are_synchronous(service):
+    with closing(sqlite3.connect(service.database)) as opened:
+        assert opened.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    shown = service.manage("shell", "-v0", "-c", "from django.db import connection as c; k = c.cursor(); "
+                           "print(k.execute('PRAGMA synchronous').fetchone(), c.transaction_mode)")  # fmt: skip
+    assert shown.stdout.split("\n")[0] == "(2,) IMMEDIATE"
+
+
+@sqlite_only
+@pytest.mark.django_db(transaction=True)
+def test_a_full_database_is_507_and_keeps_what_it_has(user):
+    api = user(7)
+    room = {"item": "i" * 200, "address": "a" * 500}
+    with connection.cursor() as cursor:
+        pages = cursor.execute("PRAGMA page_count").fetchone()[0]
+        cursor.execute(f"PRAGMA max_page_count = {pages + 5}")
+        try:
+            answers = [api.post("/api/orders", room) for _ in range(60)]
+        finally:
+            cursor.execute("PRAGMA max_page_count = 4294967294")
+    acknowledged = [answer.json()["id"] for answer in answers if answer.status_code == 201]
+    refused = [answer for answer in answers if answer.status_code != 201]
+    assert acknowledged
+    assert {answer.status_code for answer in refused} == {507}
+    assert (refused[0]["Content-Type"], refused[0]["Retry-After"]) == ("application/problem+json", "60")
+    assert refused[0].json()["title"] == "Insufficient Storage"
+    assert list(Order._base_manager.order_by("id").values_list("id", flat=True)) == acknowledged
+    assert api.post("/api/orders", room).status_code == 201
+
+
+def raised(kind: type[Exception], cause: Exception | None) -> Exception:
+    exc = kind("what it says")
+    exc.__cause__ = cause
+    return exc
+
+
+def of_sqlite(code: int) -> sqlite3.Error:
+    error = sqlite3.OperationalError("what it says")
+    error.sqlite_errorcode = code
+    return error
+
+
+CAUSES = [
+    (of_sqlite(sqlite3.SQLITE_BUSY), 503),
+    (of_sqlite(sqlite3.SQLITE_BUSY_SNAPSHOT), 503),
+    (of_sqlite(sqlite3.SQLITE_LOCKED_SHAREDCACHE), 503),
+    (of_sqlite(sqlite3.SQLITE_IOERR_WRITE), 503),
+    (of_sqlite(sqlite3.SQLITE_CANTOPEN), 503),
+    (of_sqlite(sqlite3.SQLITE_READONLY), 503),
+    (of_sqlite(sqlite3.SQLITE_FULL), 507),
+    (of_sqlite(sqlite3.SQLITE_ERROR), None),
+    (sqlite3.OperationalError("no code"), None),
+    (psycopg.errors.DiskFull(), 507),
+    (psycopg.errors.LockNotAvailable(), 503),
+    (psycopg.errors.DeadlockDetected(), 503),
+    (psycopg.errors.TooManyConnections(), 503),
+    (psycopg.errors.AdminShutdown(), 503),
+    (psycopg.errors.ConnectionFailure(), 503),
+    (psycopg.OperationalError("connection refused"), 503),
+    (psycopg.errors.UndefinedTable(), None),
+    (None, None),
+]
+
+
+@pytest.mark.parametrize(("cause", "status"), CAUSES, ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize("kind", [OperationalError, InterfaceError])
+def test_what_a_database_raises_is_a_problem_unless_it_is_a_fault_of_ours(kind, cause, status):
+    refused = storage.refusal(raised(kind, cause))
+    assert (refused and refused.status_code) == status
+    assert refused is None or refused.wait > 0
+
+
+@sqlite_only
+@pytest.mark.django_db
+def test_a_fault_of_ours_is_500_and_says_nothing_of_itself(user):
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE orders_order RENAME TO elsewhere")
+    answer = user(7).get("/api/orders")
+    assert answer.status_code == 500
+    assert b"orders_order" not in answer.content
+
+
+@sqlite_only
+def test_a_backup_is_of_one_moment_while_orders_are_placed(service, tmp_path):
+    copy, done = tmp_path / "copy.sqlite3", threading.Event()
+
+    def place() -> list[int]:
+        placed = []
+        with service.connected() as client:
+            while not done.is_set():
+                placed.append(ask(client, "POST", "/api/orders", BOOK, service.headers(9)).json["id"])
+        return placed
+
+    with ThreadPoolExecutor(2) as threads:
+        placing = [threads.submit(place) for _ in range(2)]
+        try:
+            first = service.ask("POST", "/api/orders", BOOK, user_id=9).json["id"]
+            backed_up = service.manage("backup_orders", str(copy))
+            after = service.ask("POST", "/api/orders", BOOK, user_id=9).json["id"]
+        finally:
+            done.set()
+        acknowledged = {first, after}.union(*(future.result() for future in placing))
+    assert str(copy) in backed_up.stdout
+    with closing(sqlite3.connect(copy)) as opened:
+        assert opened.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        copied = {row[0] for row in opened.execute("SELECT id FROM orders_order WHERE created_by = 9")}
+    assert first in copied
+    assert after not in copied
+    # All up to a moment, and none after it.
+    assert copied == {number for number in acknowledged if number <= max(copied)}
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["copy.sqlite3"]
+
+
+@sqlite_only
+def test_a_backup_serves_in_place_of_the_database(service, issuer, tmp_path):
+    placed = service.ask("POST", "/api/orders", BOOK | {"item": "kept"}, user_id=11).json
+    service.manage("backup_orders", str(tmp_path / "copy.sqlite3"))
+    (tmp_path / "orders").mkdir()
+    (tmp_path / "copy.sqlite3").rename(tmp_path / "orders" / "orders.sqlite3")
+    with Service(issuer, tmp_path, workers=1) as restored:
+        assert restored.ask("GET", f"/api/orders/{placed['id']}", user_id=11).json == placed
+        assert restored.ask("POST", "/api/orders", BOOK, user_id=11).status == 201
+
+
+@sqlite_only
+def test_a_backup_leaves_a_file_alone_that_exists(service, tmp_path):
+    (tmp_path / "there").write_text("mine")
+    refused = service.manage("backup_orders", str(tmp_path / "there"), check=False)
+    assert refused.returncode != 0
+    assert "exists" in refused.stderr
+    assert (tmp_path / "there").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+@sqlite_only
+@pytest.mark.parametrize("database", ["nothing there", "no database"])
+def test_a_backup_that_fails_leaves_nothing(settings, tmp_path, database):
+    (tmp_path / "no database").write_text("no database" * 1000)
+    settings.DATABASES["default"]["NAME"], before = tmp_path / database, settings.DATABASES["default"]["NAME"]
+    try:
+        with pytest.raises(CommandError, match="could not be written"):
+            call_command("backup_orders", str(tmp_path / "copy"))
+    finally:
+        settings.DATABASES["default"]["NAME"] = before
+    assert [path.name for path in tmp_path.iterdir()] == ["no database"]
+
+
+@sqlite_only
+def test_a_backup_into_no_directory_is_an_error_that_names_the_file(tmp_path):
+    with pytest.raises(CommandError, match="nowhere"):
+        call_command("backup_orders", str(tmp_path / "nowhere" / "copy"))
+
+
+@pytest.mark.skipif(ON_SQLITE, reason="of PostgreSQL")
+def test_a_backup_of_postgresql_is_pg_dumps(tmp_path):
+    with pytest.raises(CommandError, match="pg_dump"):
+        call_command("backup_orders", str(tmp_path / "copy"))
