@@ -225,7 +225,7 @@ status() {
 }
 
 # Projects whose tests run a second time, with PostgreSQL in the place of their files.
-on_postgres=(orders)
+on_postgres=(orders users)
 
 # With arguments it runs what they choose, which may be nothing in a project, and asks for no coverage.
 test_all() {

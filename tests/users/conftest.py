@@ -1,4 +1,8 @@
-"""A record of its own for each test, a real issuer of passports, and a client that sends them as the gateway does."""
+"""A record of its own for each test, a real issuer of passports, and a client that sends them as the gateway does.
+
+With `USERS_DATABASE_URL` the same tests run on that PostgreSQL database, but for those of the record; see
+`tests/postgres.py`.
+"""
 
 import json
 import os
@@ -11,17 +15,20 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.contrib.admin.models import LogEntry
+from django.core.management import call_command
 from django.db import connection, connections
 from django.http import HttpResponse
 from django.test import Client
 from tests.issuer import Issuer
 
 from users import journal, services
-from users.models import User
+from users.models import Deletion, Position, User
 from users.passports import backend
 
 PROJECT = Path(__file__).resolve().parents[2] / "users_project"
 JSON = "application/json"
+STORED = (User, Deletion)
 PASSWORD = "correct horse 1"
 # The least Argon2 takes: what is tested here is not how long it takes.
 CHEAP_HASHES = {"ARGON2_MEMORY_KIB": "8", "ARGON2_TIME": "1"}
@@ -36,6 +43,21 @@ def issuer() -> Iterator[Issuer]:
     backend.cache_clear()
 
 
+ON_POSTGRESQL = django_settings.RECORD is None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests of the record out on PostgreSQL, and those of PostgreSQL elsewhere."""
+
+    def is_elsewhere(item: Any) -> bool:
+        of_record = item.get_closest_marker("record") or "record" in item.fixturenames
+        return bool(of_record if ON_POSTGRESQL else item.get_closest_marker("postgresql"))
+
+    left_out = [item for item in items if is_elsewhere(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 def use(state: Path) -> None:
     """Let the settings mean the record and the index in that directory."""
     connection.close()
@@ -45,9 +67,12 @@ def use(state: Path) -> None:
 
 @pytest.fixture(scope="session")
 def empty_index(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> Path:
-    """An index without users, which is copied rather than made for each test."""
+    """An index without users, which is copied rather than made for each test; on PostgreSQL its tables."""
     state = tmp_path_factory.mktemp("empty") / "users"
     with django_db_blocker.unblock():
+        if ON_POSTGRESQL:
+            call_command("migrate", verbosity=0, interactive=False)
+            return state
         use(state)
         journal.open_record()
         connection.close()
@@ -59,18 +84,40 @@ def state(tmp_path: Path, empty_index: Path, django_db_blocker: Any, settings: A
     """The test's own directory of state, opened."""
     state = tmp_path / "users"
     state.mkdir(mode=0o700)
-    shutil.copy(empty_index, state)
     settings.ARGON2 = {"memory_kib": 8, "time": 1, "parallelism": 1}
     with django_db_blocker.unblock():
-        use(state)
+        if ON_POSTGRESQL:
+            empty_tables()
+        else:
+            shutil.copy(empty_index, state)
+            use(state)
         journal.open_record()
         yield state
         connection.close()
 
 
+def empty_tables() -> None:
+    """Leave no row in the tables of the users."""
+    names = ", ".join(connection.ops.quote_name(model._meta.db_table) for model in (*STORED, Position, LogEntry))
+    with connection.cursor() as cursor:
+        cursor.execute(f"TRUNCATE {names}")
+
+
 @pytest.fixture
 def record(state: Path) -> Path:
+    """The record; on PostgreSQL, where there is none, a test that wants it is left out."""
     return state / "users.jsonl"
+
+
+@pytest.fixture
+def everything(state: Path) -> Callable[[], object]:
+    """Return all that is stored of users: what is the same before and after, nothing has changed."""
+
+    def everything() -> object:
+        rows = [list(model.objects.order_by("pk").values()) for model in STORED]
+        return rows if ON_POSTGRESQL else [rows, (state / "users.jsonl").read_bytes()]
+
+    return everything
 
 
 @pytest.fixture

@@ -59,6 +59,7 @@ def test_a_record_that_cannot_be_read_ends_a_start_with_file_and_line(make, mana
     assert f"{record}:2: expected JSON" in refused.stderr
 
 
+@pytest.mark.record
 def test_check_makes_the_index_of_a_fresh_start(manage, state):
     for path in state.iterdir():
         path.unlink()

@@ -22,6 +22,9 @@ def test_the_defaults_are_good(monkeypatch):
         ("JWKS_URL", "ftp://x"),
         ("GATEHOUSE_ENV", "test"),
         ("LOG_LEVEL", "loud"),
+        ("DATABASE_URL", "mysql://user:hunter2@host/users"),
+        ("DATABASE_URL", "postgres://user:hunter2@host"),
+        ("USERS_DATABASE_URL", "postgres://user:hunter2@host:x/users"),
         ("ARGON2_MEMORY_KIB", "4"),
         ("ARGON2_TIME", "0"),
         ("ARGON2_PARALLELISM", "x"),
@@ -29,8 +32,16 @@ def test_the_defaults_are_good(monkeypatch):
 )
 def test_a_bad_value_is_an_error_that_names_the_variable(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
-    with pytest.raises(ImproperlyConfigured, match=name):
+    with pytest.raises(ImproperlyConfigured, match=name) as refused:
         environment.read()
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_database_of_its_own_wins_over_that_of_all(run):
+    source = "from django.conf import settings; print(settings.DATABASES['default']['NAME'], settings.RECORD)"
+    everyones = {"DATABASE_URL": "postgres://eva@/everyones"}
+    assert run(source, USERS_DATABASE_URL="", **everyones).stdout.split() == ["everyones", "None"]
+    assert run(source, USERS_DATABASE_URL="postgresql://eva@/own", **everyones).stdout.split() == ["own", "None"]
 
 
 def test_lanes_need_memory(monkeypatch):

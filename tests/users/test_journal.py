@@ -16,6 +16,8 @@ from users.record import Extent, JournalError, StorageFull
 
 from .conftest import stored
 
+pytestmark = pytest.mark.record
+
 
 def names() -> dict[int, str]:
     journal.catch_up()

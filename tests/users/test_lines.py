@@ -5,6 +5,8 @@ import pytest
 from users import lines
 from users.models import Deletion, User
 
+pytestmark = pytest.mark.record
+
 FIELDS = {
     "password": "!",
     "username": "eva",

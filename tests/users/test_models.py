@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from django.core import serializers
 from django.core.exceptions import ValidationError
@@ -20,12 +22,12 @@ from .conftest import stored
     ],
     ids=["update", "update of some", "delete", "bulk_create", "bulk_update", "loaddata"],
 )
-def test_what_would_write_the_index_alone_is_refused(make, record, write):
+def test_what_would_write_the_index_alone_is_refused(make, everything, write):
     make("eva")
-    before, rows = record.read_bytes(), list(User.objects.values())
-    with pytest.raises(BypassError, match=r"users\.jsonl"):
+    before, rows = everything(), list(User.objects.values())
+    with pytest.raises(BypassError, match="not the record"):
         write()
-    assert record.read_bytes() == before
+    assert everything() == before
     assert list(User.objects.values()) == rows
 
 
@@ -83,7 +85,10 @@ def test_a_name_is_found_in_any_case(make, username, found):
     [(lambda: User.objects.named("eva"), "username"), (lambda: User.objects.with_email("e"), "email")],
 )
 def test_lookups_walk_the_unique_indexes(query, name):
-    assert f"USING INDEX users_{name}" in query().explain()
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":  # which would rather read all of a small table
+            cursor.execute("SET enable_seqscan = off")
+    assert re.search(f"(USING INDEX|Index Scan using|Index Scan on) users_{name}", query().explain())
 
 
 @pytest.mark.parametrize(
@@ -95,13 +100,13 @@ def test_only_an_active_admin_may_use_the_admin(user_type, active, may):
     assert str(user) == "eva"
 
 
-def test_a_name_with_control_characters_is_refused_whoever_saves_it(make, record):
+def test_a_name_with_control_characters_is_refused_whoever_saves_it(make, everything):
     user = make("eva")
-    before = record.read_bytes()
+    before = everything()
     user.full_name = "a\nb"
     with pytest.raises(ValidationError, match=r"U\+000A"):
         user.save()
-    assert record.read_bytes() == before
+    assert everything() == before
 
 
 def test_rows_say_what_they_are():
@@ -109,6 +114,7 @@ def test_rows_say_what_they_are():
     assert str(Position(lines=2, offset=9)) == "2 lines, 9 bytes"
 
 
+@pytest.mark.record
 def test_the_index_does_not_wait_for_the_disk_and_readers_not_for_writers():
     with connection.cursor() as cursor:
         found = [cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]

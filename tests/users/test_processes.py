@@ -22,6 +22,8 @@ from users.models import User
 
 from .conftest import CHEAP_HASHES, PASSWORD, PROJECT, environment, stored
 
+pytestmark = pytest.mark.record
+
 DEADLINE = 30.0
 
 CREATE_AT_ONCE = """

@@ -14,6 +14,8 @@ from users.record import Extent, JournalError, StorageFull, WriterLock
 
 from .conftest import PROJECT
 
+pytestmark = pytest.mark.record
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:

@@ -27,8 +27,11 @@ def record_check(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]: 
     from . import journal
     from .problems import Unavailable
 
+    record = journal.current()
+    if record is None:  # PostgreSQL's tables are not made here: `migrate` does that, which comes by here too
+        return []
     try:
-        journal.open_record()
+        record.open()
     except Unavailable as exc:
         return [checks.Error(str(exc), id="users.E001")]
     return []

@@ -21,7 +21,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import IntegrityError, OperationalError, connection, transaction
 
-from . import index, lines, record
+from . import index, lines, record, tables
 from .changes import Changes
 from .models import Deletion, Position, User
 from .problems import Unavailable
@@ -258,23 +258,30 @@ def journal_at(path: Path) -> Journal:
     return Journal(path)
 
 
-def current() -> Journal:
-    """Return the journal of the settings."""
-    return journal_at(settings.RECORD)
+def current() -> Journal | None:
+    """Return the journal of the settings; `None` where the users are in PostgreSQL, see `tables`."""
+    return journal_at(settings.RECORD) if settings.RECORD else None
 
 
 def open_record() -> None:
-    """Make the index reflect the record; for a start. Raises `JournalError`."""
-    current().open()
+    """Make the index reflect the record; for a start. Raises `JournalError`, `ImproperlyConfigured`."""
+    journal = current()
+    if journal:
+        journal.open()
+    else:
+        tables.open_tables()
 
 
 def catch_up() -> None:
     """Make the index reflect the record; before reading. Raises `JournalError`, `Unavailable`."""
-    current().catch_up()
+    journal = current()
+    if journal:
+        journal.catch_up()
 
 
 @contextmanager
 def writing() -> Iterator[Changes]:
     """Be the one writer; see `Changes`. Raises `StorageFull`, `Unavailable`, `JournalError`; nothing is stored then."""
-    with current().writing() as changes:
+    journal = current()
+    with journal.writing() if journal else tables.writing() as changes:
         yield changes

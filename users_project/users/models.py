@@ -41,7 +41,7 @@ class RecordedQuerySet(models.QuerySet["User"]):
 
     def refuse(self, *args: object, **kwargs: object) -> NoReturn:
         """Raise `BypassError`."""
-        raise BypassError("This would write the index alone, not users.jsonl: save or delete each user instead.")
+        raise BypassError("This would write tables only, not the record: save or delete each user instead.")
 
     update = bulk_create = bulk_update = delete = refuse
     aupdate = abulk_create = abulk_update = adelete = refuse
@@ -221,4 +221,4 @@ class Position(models.Model):
 def refuse_bypass(sender: type[models.Model], raw: bool, **kwargs: Any) -> None:  # noqa: ANN401  # a signal's
     """Refuse what saves tables by itself, as `loaddata` does. The journal's own writes send no signal."""
     if issubclass(sender, (User, Deletion)):
-        raise BypassError("This would write the index alone, not users.jsonl: save each user instead.")
+        raise BypassError("This would write tables only, not the record: save each user instead.")

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Literal, Self
 
+import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -38,10 +39,30 @@ class Environment(BaseSettings):
         min_length=32,
         description="Django's SECRET_KEY of the users project; it signs the sessions of its admin.",
     )
+    database_url: str | None = Field(
+        None,
+        repr=False,
+        description="PostgreSQL to store in, in place of files: `postgres://user:password@host:5432/name`.",
+    )
+    users_database_url: str | None = Field(None, repr=False, description="The same for the users project alone.")
     # OWASP's first choice for Argon2id: 19 MiB, two passes, one lane.
     argon2_memory_kib: int = Field(19456, ge=8, le=4_194_304, description="Memory of one password hash, in KiB.")
     argon2_time: int = Field(2, ge=1, le=100, description="Passes over that memory.")
     argon2_parallelism: int = Field(1, ge=1, le=64, description="Lanes, each of at least 8 KiB of that memory.")
+
+    @field_validator("database_url", "users_database_url")
+    @classmethod
+    def names_postgresql(cls, value: str | None) -> str | None:
+        """Refuse what names no database of PostgreSQL; without repeating it, as it holds a password."""
+        try:
+            named = value is None or (
+                value.startswith(("postgres://", "postgresql://")) and dj_database_url.parse(value)["NAME"]
+            )
+        except ValueError:
+            named = False
+        if not named:
+            raise ValueError("expected postgres://user:password@host:5432/name")
+        return value
 
     @model_validator(mode="after")
     def production_needs_a_secret(self) -> Self:
@@ -63,7 +84,7 @@ def fault(error: ErrorDetails) -> str:
     if not error["loc"]:
         return str(error["ctx"]["error"])
     name = str(error["loc"][0]).upper()
-    came = "" if name.endswith("SECRET_KEY") else f", got {error['input']!r}"
+    came = "" if name.endswith(("SECRET_KEY", "DATABASE_URL")) else f", got {error['input']!r}"
     return f"{name}: {error['msg']}{came}"
 
 

@@ -1,5 +1,8 @@
 """Django's settings of the users project. What an operator may change comes from `environment`."""
 
+import dj_database_url
+from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
 from users import logs
 from users_project import environment
 
@@ -8,7 +11,8 @@ SERVICE_NAME = "users"
 
 STATE = ENV.gatehouse_var / "users"
 STATE.mkdir(parents=True, exist_ok=True, mode=0o700)
-RECORD = STATE / "users.jsonl"
+DATABASE_URL = ENV.users_database_url or ENV.database_url
+RECORD = None if DATABASE_URL else STATE / "users.jsonl"
 
 DEBUG = False
 SECRET_KEY = ENV.users_secret_key
@@ -44,19 +48,22 @@ WSGI_APPLICATION = "users_project.wsgi.application"
 APPEND_SLASH = False
 MAX_BODY = 1024 * 1024
 
-DATABASES = {
-    # The index. The record is what is durable; what a power cut takes from here is read from there again.
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": STATE / "index.sqlite3",
-        "CONN_MAX_AGE": None,
-        "OPTIONS": {
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 5,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON",
-        },
-    }
+INDEX = {
+    # The record is what is durable; what a power cut takes from here is read from there again.
+    "ENGINE": "django.db.backends.sqlite3",
+    "NAME": STATE / "index.sqlite3",
+    "CONN_MAX_AGE": None,
+    "OPTIONS": {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 5,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON",
+    },
 }
+if DATABASE_URL:
+    POSTGRESQL = dj_database_url.parse(DATABASE_URL, conn_max_age=None, conn_health_checks=True)
+    # What `tables` says of writers holds in this level; a server can be set to another.
+    POSTGRESQL.setdefault("OPTIONS", {})["isolation_level"] = IsolationLevel.READ_COMMITTED
+DATABASES = {"default": POSTGRESQL if DATABASE_URL else INDEX}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
