@@ -185,7 +185,7 @@ class ClientConnection(asyncio.Protocol):
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": "1.1" if incoming.modern else "1.0",
             "method": incoming.method,
-            "scheme": "https" if self.worker.cfg.is_ssl else "http",
+            "scheme": self.worker.scheme,
             "path": path.decode("latin-1"),
             "raw_path": path,
             "query_string": query,
@@ -244,7 +244,7 @@ class ClientConnection(asyncio.Protocol):
             self.refuse_next(exc.status, exc.path)
         if self.current is not None or self.lingers:
             return
-        patience = self.worker.cfg.keepalive if self.worker.alive else IDLE_AT_STOP
+        patience = self.worker.keepalive if self.worker.alive else IDLE_AT_STOP
         self.until(self.loop.time() + (patience if self.requests.coming is None else HEAD_WITHIN))
 
     async def receive(self) -> dict[str, Any]:
@@ -267,7 +267,7 @@ class ClientConnection(asyncio.Protocol):
 
     async def wait_for_body(self) -> None:
         """Return once there is more of the body, or the client has let too long pass."""
-        self.until(self.loop.time() + self.worker.cfg.timeout)
+        self.until(self.loop.time() + self.worker.patience)
         self.waiter = self.loop.create_future()
         try:
             await self.waiter
@@ -303,7 +303,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self.write(message.get("body", b""), more=message.get("more_body", False))
         while self.writable and not self.closed:
-            self.until(self.loop.time() + self.worker.cfg.timeout)
+            self.until(self.loop.time() + self.worker.patience)
             await asyncio.shield(self.writable)
             self.deadline = math.inf
 
@@ -380,7 +380,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self.read(True)
         self.transport.write_eof()
-        patience = self.worker.cfg.timeout if self.transport.get_write_buffer_size() else LINGER
+        patience = self.worker.patience if self.transport.get_write_buffer_size() else LINGER
         self.until(self.loop.time() + patience)
 
     def until(self, deadline: float) -> None:

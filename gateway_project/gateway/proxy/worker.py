@@ -26,6 +26,11 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn is not typed
         """Serve with `ClientConnection`: gunicorn's worker has its own in the module and offers no other way."""
         gasgi.ASGIProtocol = ClientConnection
         self.connections: set[ClientConnection] = set()
+        # Seconds for the next request, and for a piece of a body or of an answer. Read here once: each look into
+        # gunicorn's settings costs as much as a header field.
+        self.keepalive: float = self.cfg.keepalive
+        self.patience: float = self.cfg.timeout
+        self.scheme = "https" if self.cfg.is_ssl else "http"
         super().init_process()
 
     def _setup_event_loop(self) -> None:
