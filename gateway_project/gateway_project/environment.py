@@ -64,6 +64,15 @@ class Environment(BaseSettings):
     refresh_token_ttl: int = Field(
         14 * 86400, ge=60, le=365 * 86400, description="Seconds a session lives without being refreshed."
     )
+    login_free_tries: int = Field(
+        5, ge=1, le=1000, description="Sign-ins of a username that may fail before one has to wait, longer each time."
+    )
+    login_free_tries_per_address: int = Field(
+        20, ge=1, le=100_000, description="The same of a client address (IPv6: its /64), for all usernames together."
+    )
+    login_longest_wait: int = Field(
+        900, ge=1, le=86400, description="Seconds of the longest wait; each time it goes by, one failure is forgiven."
+    )
 
     @model_validator(mode="after")
     def production_needs_a_secret(self) -> Self:

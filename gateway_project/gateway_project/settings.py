@@ -46,6 +46,9 @@ WSGI_APPLICATION = "gateway_project.wsgi.application"
 APPEND_SLASH = False
 # Bytes of a body that the gateway's own endpoints take; a route's own bound is `max_body` in gateway.yaml.
 MAX_BODY = 64 * 1024
+LOGIN_FREE_TRIES = ENV.login_free_tries
+LOGIN_FREE_TRIES_PER_ADDRESS = ENV.login_free_tries_per_address
+LOGIN_LONGEST_WAIT = ENV.login_longest_wait
 DATA_UPLOAD_MAX_MEMORY_SIZE = None
 
 TEMPLATES = [

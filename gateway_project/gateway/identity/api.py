@@ -15,9 +15,10 @@ from rest_framework.views import APIView
 
 from gateway import bodies
 from gateway.inputs import StrictJSONParser, StrictSerializer
+from gateway.policy import clients
 from gateway.policy.refusals import Refused
 
-from . import credentials, keys, sessions
+from . import attempts, credentials, keys, sessions
 from .authentication import Caller
 
 # What the users service takes at the most.
@@ -58,6 +59,12 @@ def answer(pair: sessions.TokenPair) -> Response:
     return Response(asdict(pair), headers={"Cache-Control": "no-store"})
 
 
+def client_address(request: HttpRequest | Request) -> str:
+    """Return the client's address: the peer's, or the one that proxies of ours have forwarded for."""
+    forwarded_for = request.META.get("HTTP_X_FORWARDED_FOR", "")
+    return clients.address(request.META.get("REMOTE_ADDR", ""), [forwarded_for], settings.TRUSTED_PROXIES)
+
+
 class WrongCredentials(Refused):
     """Nobody has this name and this password; which of the two is wrong is not said."""
 
@@ -94,8 +101,10 @@ class LoginView(OwnView):
         """Sign in with name and password."""
         data = Login(data=request.data)
         data.is_valid(raise_exception=True)
-        account = credentials.account_by_password(
-            username=data.validated_data["username"], password=data.validated_data["password"]
+        account = attempts.account_by_password(
+            username=data.validated_data["username"],
+            password=data.validated_data["password"],
+            address=client_address(request),
         )
         if account is None:
             raise WrongCredentials

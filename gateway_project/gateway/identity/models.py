@@ -1,6 +1,8 @@
-"""What the gateway stores of its own: sessions. No users, no passwords, no tokens."""
+"""What the gateway stores of its own: sessions, failed sign-ins. No users, no passwords, no tokens."""
 
 from django.db import models
+
+from gateway.policy import attempts
 
 
 class Session(models.Model):
@@ -28,3 +30,20 @@ class Follower(models.Model):
 
     def __str__(self) -> str:
         return self.cursor
+
+
+class Attempts(models.Model):
+    """How many failed sign-ins weigh on a username, a client's network, or the two together; see `attempts`."""
+
+    key = models.CharField(primary_key=True, max_length=32, help_text="Keyed hash of whom it weighs on.")
+    weight = models.FloatField(default=0.0)
+    at = models.FloatField(default=0.0, help_text="The last try, in Unix seconds.")
+    expires_at = models.FloatField(db_index=True, help_text="When the row is of no use any more, in Unix seconds.")
+
+    def __str__(self) -> str:
+        return f"{self.weight:g} failures of {self.key}"
+
+    @property
+    def counted(self) -> attempts.Attempts:
+        """The row as policy has it."""
+        return attempts.Attempts(self.weight, self.at)

@@ -1,0 +1,159 @@
+"""Sign-ins by password, slowed down where passwords are guessed; counted in the database, for all workers together.
+
+What a username and a client's network have failed at weighs on both (see `policy.attempts`). Who has signed in from a
+network before is judged there by their own failures alone, so that nobody can keep them out by guessing elsewhere.
+"""
+
+import hashlib
+import logging
+import time
+from typing import NamedTuple
+
+from django.conf import settings
+from django.db import transaction
+
+from gateway.policy import attempts as policy
+from gateway.policy.attempts import Allowance
+from gateway.policy.refusals import TooMany
+
+from . import credentials
+from .credentials import Account
+from .models import Attempts
+
+log = logging.getLogger(__name__)
+
+# Seconds for which a client's network is remembered as one where somebody signs in, from the last time on.
+KNOWN_FOR = 90 * 86400
+# Rows, of about 100 bytes; beyond, what would be forgotten first is.
+CAPACITY = 100_000
+# Seconds between two looks of a worker at what can be forgotten.
+PURGE_EVERY = 60
+
+
+class Subjects(NamedTuple):
+    """Whom a try weighs on, by the keys of their rows."""
+
+    username: str
+    network: str
+    pair: str
+
+
+class Throttled(TooMany):
+    """Too many sign-ins failed here, or of this name, whether or not there is such a user."""
+
+
+def key(*words: str) -> str:
+    """Return what stands for the words in the database: none of them can be read there, nor found by trying."""
+    said = "\0".join(words).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(said, digest_size=16, key=settings.SECRET_KEY.encode()[:64]).hexdigest()
+
+
+def subjects(username: str, address: str) -> Subjects:
+    """Return whom a try of that name, from that address, weighs on."""
+    name, network = policy.username(username), policy.network(address)
+    return Subjects(key("username", name), key("network", network), key("pair", name, network))
+
+
+def allowance(subject: str, who: Subjects) -> Allowance:
+    """Return what the subject may do: a network is shared by many people."""
+    free = settings.LOGIN_FREE_TRIES_PER_ADDRESS if subject == who.network else settings.LOGIN_FREE_TRIES
+    return Allowance(free, settings.LOGIN_LONGEST_WAIT)
+
+
+def account_by_password(*, username: str, password: str, address: str) -> Account | None:
+    """Return the account whose password this is; `None` where it is nobody's.
+
+    `address` is the client's. Raise `Throttled` (429) where there were too many failures, before anybody is asked. Of
+    tries at the same time each counts as failed until it has turned out otherwise: they are no way around.
+    """
+    who = subjects(username, address)
+    attempt_begin(who)
+    try:
+        account = credentials.account_by_password(username=username, password=password)
+    except Exception:
+        # The password was not judged: an outage is nobody's failure.
+        attempt_take_back(who)
+        raise
+    if account is None:
+        log.warning("A sign-in from %s failed", address)
+    else:
+        attempt_succeed(who)
+    return account
+
+
+def attempt_begin(who: Subjects, now: float | None = None) -> None:
+    """Count a failure, for the time being; raise `Throttled`, counting nothing, where it is too early for a try."""
+    now = time.time() if now is None else now
+    # A refusal costs no write, and no turn at the database's lock.
+    check_wait(who, {row.key: row for row in Attempts.objects.filter(key__in=who)}, now)
+    purge.when_due(now)
+    with transaction.atomic():
+        missing = [Attempts(key=each, expires_at=now) for each in (who.username, who.network)]
+        Attempts.objects.bulk_create(missing, ignore_conflicts=True)
+        rows = locked_rows(who)
+        # Again, as others may have counted meanwhile.
+        check_wait(who, rows, now)
+        for each in rows.values():
+            store(each, policy.failed(each.counted, now, allowance(each.key, who)), who)
+
+
+def check_wait(who: Subjects, rows: dict[str, Attempts], now: float) -> None:
+    """Raise `Throttled` where the known pair, or else the name or the network, has to wait."""
+    judged = [who.pair] if who.pair in rows else [who.username, who.network]
+    wait = max(policy.wait(rows[each].counted, now, allowance(each, who)) if each in rows else 0.0 for each in judged)
+    if wait > 0:
+        raise Throttled(wait)
+
+
+@transaction.atomic
+def attempt_take_back(who: Subjects) -> None:
+    """Have a try weigh on nobody: its password was not judged."""
+    for row in locked_rows(who).values():
+        store(row, policy.taken_back(row.counted), who)
+
+
+@transaction.atomic
+def attempt_succeed(who: Subjects, now: float | None = None) -> None:
+    """Remember that the name signs in from this network, and forget the failures of the two together.
+
+    What weighs on the network stays, as it was: else whoever has an account of their own could guess on and on.
+    """
+    now = time.time() if now is None else now
+    Attempts.objects.bulk_create([Attempts(key=who.pair, expires_at=now)], ignore_conflicts=True)
+    for each, row in locked_rows(who).items():
+        if each == who.pair:
+            row.expires_at = now + KNOWN_FOR
+        store(row, policy.NONE if each == who.pair else policy.taken_back(row.counted), who)
+
+
+def locked_rows(who: Subjects) -> dict[str, Attempts]:
+    """Return the rows that there are, by key, for this transaction alone; always in the same order of locks."""
+    return {row.key: row for row in Attempts.objects.select_for_update().filter(key__in=who).order_by("key")}
+
+
+def store(row: Attempts, counted: policy.Attempts, who: Subjects) -> None:
+    """Store what weighs now. A row is of no use once nothing weighs; a known pair's is until it is forgotten."""
+    row.weight, row.at = counted
+    if row.key != who.pair:
+        row.expires_at = counted.at + counted.weight * settings.LOGIN_LONGEST_WAIT
+    row.save()
+
+
+class Purge:
+    """Forgets rows now and then, in whichever worker somebody signs in."""
+
+    def __init__(self) -> None:
+        self.due = 0.0
+
+    def when_due(self, now: float) -> None:
+        """Forget, if the last time was long enough ago."""
+        if now < self.due:
+            return
+        self.due = now + PURGE_EVERY
+        Attempts.objects.filter(expires_at__lt=now).delete()
+        last = Attempts.objects.order_by("-expires_at").values_list("expires_at", flat=True)[CAPACITY : CAPACITY + 1]
+        for moment in last:
+            Attempts.objects.filter(expires_at__lte=moment).delete()
+
+
+purge = Purge()

@@ -1,0 +1,70 @@
+"""How long one waits to sign in again after failures: some tries are free, then each failure doubles the wait.
+
+Failures weigh on a username, on a client's network, and on the two together. One is forgiven each time that the longest
+wait goes by, so that nobody carries them for long.
+"""
+
+import math
+import unicodedata
+from ipaddress import IPv6Address, IPv6Network
+from typing import NamedTuple
+
+from . import clients
+
+# A household or a server has one such network, with as many addresses as it likes (RFC 6177, section 2).
+IPV6_PREFIX = 64
+
+
+class Allowance(NamedTuple):
+    """How many failures cost nothing, and the longest wait, in seconds."""
+
+    free: int
+    longest: float
+
+
+class Attempts(NamedTuple):
+    """How many failures weigh, as of the last try's moment (Unix seconds)."""
+
+    weight: float = 0.0
+    at: float = 0.0
+
+
+NONE = Attempts()
+
+
+def weight(attempts: Attempts, now: float, allowance: Allowance) -> float:
+    """Return how many failures still weigh at `now`; a clock that was set back forgives nothing."""
+    return max(attempts.weight - max(now - attempts.at, 0.0) / allowance.longest, 0.0)
+
+
+def wait(attempts: Attempts, now: float, allowance: Allowance) -> float:
+    """Return for how many seconds there may be no try: 1, 2, 4 and so on from the last free failure on."""
+    excess = round(attempts.weight) - allowance.free
+    if excess < 0:
+        return 0.0
+    delay = min(2.0**excess, allowance.longest)
+    return min(max(attempts.at + delay - now, 0.0), delay)
+
+
+def failed(attempts: Attempts, now: float, allowance: Allowance) -> Attempts:
+    """Return what weighs after one failure more. Failures beyond the longest wait are not added up."""
+    most = allowance.free + math.ceil(math.log2(allowance.longest))
+    return Attempts(min(weight(attempts, now, allowance) + 1, most), now)
+
+
+def taken_back(attempts: Attempts) -> Attempts:
+    """Return what weighs once a try has turned out to be no failure."""
+    return attempts._replace(weight=max(attempts.weight - 1, 0.0))
+
+
+def username(said: str) -> str:
+    """Return the name in a form that all ways to write it for the login service share, and perhaps some more."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", said).casefold()).strip()
+
+
+def network(address: str) -> str:
+    """Return what counts as one client: an IPv4 address, an IPv6 /64, or what is no address as it is."""
+    parsed = clients.parse(address)
+    if isinstance(parsed, IPv6Address):
+        return str(IPv6Network((int(parsed), IPV6_PREFIX), strict=False))
+    return str(parsed or address)

@@ -1,0 +1,210 @@
+"""Guessing passwords: who has to wait, and who has not."""
+
+import json
+from ipaddress import ip_network
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.test import Client
+from tests.gateway.login import LoginService
+from tests.gateway.service import Reply
+
+from gateway.identity import attempts
+from gateway.identity.attempts import Throttled
+from gateway.identity.models import Attempts, Session
+
+pytestmark = pytest.mark.django_db
+
+HOME, ELSEWHERE = "192.0.2.1", "198.51.100.1"
+
+
+def sign_in(username: str = "user", password: str = "secret", address: str = HOME) -> bool:
+    return attempts.account_by_password(username=username, password=password, address=address) is not None
+
+
+def guess(times: int, username: str = "user", address: str = ELSEWHERE) -> None:
+    for _ in range(times):
+        assert not sign_in(username, "wrong", address)
+
+
+def let_pass(seconds: float) -> None:
+    """Make all that is counted that much older, without waiting."""
+    for row in Attempts.objects.all():
+        row.at -= seconds
+        row.expires_at -= seconds
+        row.save()
+    attempts.purge.due = 0
+
+
+def test_some_tries_are_free_then_one_waits_longer_each_time(login: LoginService) -> None:
+    guess(5)
+    for wait in (1, 2, 4):
+        with pytest.raises(Throttled) as refused:
+            sign_in(address=ELSEWHERE)
+        assert refused.value.headers == {"Retry-After": str(wait)}
+        let_pass(wait)
+        guess(1)
+
+
+def test_nobody_is_asked_while_one_has_to_wait(login: LoginService, serve: Any) -> None:
+    guess(5)
+    login.broken = Reply.json({}, 500)
+    with pytest.raises(Throttled):
+        sign_in(address=ELSEWHERE)
+    assert Attempts.objects.order_by("-weight").first().weight == pytest.approx(5, abs=0.1)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["user", "nobody"])
+def test_a_name_is_guessed_at_from_many_addresses_no_faster(login: LoginService, name: str) -> None:
+    for number in range(5):
+        guess(1, name, f"198.51.100.{number}")
+    with pytest.raises(Throttled):
+        sign_in(name, "wrong", "203.0.113.9")
+
+
+def test_one_address_guesses_at_many_names_no_faster(login: LoginService, settings: Any) -> None:
+    for number in range(settings.LOGIN_FREE_TRIES_PER_ADDRESS):
+        guess(1, f"name{number}")
+    with pytest.raises(Throttled):
+        sign_in("admin", "secret", ELSEWHERE)
+    assert sign_in("admin", "secret", HOME)
+
+
+def test_the_addresses_of_one_ipv6_network_are_one(login: LoginService, settings: Any) -> None:
+    for number in range(settings.LOGIN_FREE_TRIES_PER_ADDRESS):
+        guess(1, f"name{number}", f"2001:db8::{number:x}")
+    with pytest.raises(Throttled):
+        sign_in("admin", "secret", "2001:db8::ffff")
+    assert sign_in("admin", "secret", "2001:db8:0:1::1")
+
+
+def test_nobody_is_kept_out_from_where_they_sign_in_by_guesses_from_elsewhere(login: LoginService) -> None:
+    assert sign_in()
+    guess(5)
+    with pytest.raises(Throttled):
+        sign_in(address=ELSEWHERE)
+    assert sign_in()
+    with pytest.raises(Throttled):
+        sign_in(address="203.0.113.9")
+
+
+def test_nobody_is_kept_out_by_guesses_at_other_names_from_the_same_address(login: LoginService, settings: Any) -> None:
+    assert sign_in()
+    for number in range(settings.LOGIN_FREE_TRIES_PER_ADDRESS):
+        guess(1, f"name{number}", HOME)
+    assert sign_in()
+    with pytest.raises(Throttled):
+        sign_in("admin", "secret", HOME)
+
+
+def test_where_one_signs_in_guesses_are_slowed_down_too(login: LoginService) -> None:
+    assert sign_in()
+    guess(5, address=HOME)
+    with pytest.raises(Throttled):
+        sign_in()
+    let_pass(1)
+    assert sign_in()
+    guess(5, address=HOME)
+
+
+def test_ones_own_success_does_not_let_one_guess_on_at_others(login: LoginService, settings: Any) -> None:
+    """Whoever has an account of their own signs in between the guesses."""
+    for number in range(settings.LOGIN_FREE_TRIES_PER_ADDRESS):
+        guess(1, f"name{number}")
+        assert sign_in("user", "secret", ELSEWHERE)
+    with pytest.raises(Throttled):
+        sign_in("admin", "wrong", ELSEWHERE)
+    for _ in range(30):
+        assert sign_in("user", "secret", ELSEWHERE)
+    with pytest.raises(Throttled):
+        sign_in("admin", "wrong", ELSEWHERE)
+
+
+def test_a_success_is_no_failure(login: LoginService) -> None:
+    for number in range(50):
+        assert sign_in(address=f"192.0.2.{number}")
+
+
+def test_where_a_user_signed_in_is_forgotten_after_a_while(login: LoginService) -> None:
+    assert sign_in()
+    let_pass(attempts.KNOWN_FOR + 1)
+    guess(5)
+    with pytest.raises(Throttled):
+        sign_in()
+
+
+def test_an_outage_is_nobodys_failure(login: LoginService) -> None:
+    login.broken = Reply.json({}, 500)
+    for _ in range(20):
+        with pytest.raises(Exception, match="people"):
+            sign_in()
+    login.broken = None
+    assert sign_in()
+
+
+def test_names_and_addresses_are_not_stored(login: LoginService) -> None:
+    guess(1)
+    assert sign_in()
+    stored = json.dumps(list(Attempts.objects.values()))
+    assert not any(said in stored for said in ("user", HOME, ELSEWHERE))
+    assert Attempts.objects.count() == 4
+    guess(1, "n" * 60_000 + "\ud800")
+    assert all(len(row.key) == 32 for row in Attempts.objects.all())
+
+
+def test_what_weighs_on_nobody_any_more_is_forgotten(login: LoginService) -> None:
+    guess(3)
+    assert sign_in()
+    let_pass(3 * 900 + 1)
+    guess(1, "another", "203.0.113.9")
+    assert Attempts.objects.count() == 1 + 2  # the known pair, and the newest
+    let_pass(attempts.KNOWN_FOR)
+    assert sign_in("admin")
+    assert Attempts.objects.count() == 3
+
+
+def test_the_table_is_bounded_and_the_known_stay(login: LoginService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "CAPACITY", 10)
+    assert sign_in()
+    for number in range(30):
+        attempts.purge.due = 0
+        guess(1, f"name{number}", f"198.51.100.{number}")
+    assert Attempts.objects.count() <= 10 + 2
+    guess(5)
+    assert sign_in()
+
+
+@pytest.mark.parametrize(
+    ("encode", "kind"), [(json.dumps, "application/json"), (urlencode, "application/x-www-form-urlencoded")]
+)
+def test_the_login_answers_429_with_retry_after(login: LoginService, client: Client, encode: Any, kind: str) -> None:
+    said = encode({"username": "user", "password": "wrong"})
+    for _ in range(5):
+        assert client.generic("POST", "/api/login", said, kind).status_code == 401
+    reply = client.generic("POST", "/api/login", encode({"username": "user", "password": "secret"}), kind)
+    assert reply.status_code == 429
+    assert reply["Retry-After"] == "1"
+    assert reply["Content-Type"] == "application/problem+json"
+    assert not Session.objects.exists()
+
+
+def test_the_address_is_the_clients_own(login: LoginService, client: Client, settings: Any) -> None:
+    """What a client says of its address counts only where a proxy of ours says it."""
+    wrong, right = ({"username": "user", "password": each} for each in ("wrong", "secret"))
+
+    def status(said: dict[str, str], address: str) -> int:
+        headers = {"X-Forwarded-For": address}
+        return int(client.post("/api/login", said, "application/json", headers=headers).status_code)
+
+    assert status(right, HOME) == 200
+    for _ in range(5):
+        assert status(wrong, ELSEWHERE) == 401
+    assert status(right, HOME) == 429
+    settings.TRUSTED_PROXIES = [ip_network("127.0.0.0/8")]
+    let_pass(5400)
+    assert status(right, HOME) == 200
+    for _ in range(5):
+        assert status(wrong, ELSEWHERE) == 401
+    assert status(right, ELSEWHERE) == 429
+    assert status(right, HOME) == 200

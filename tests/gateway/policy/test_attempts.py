@@ -1,0 +1,89 @@
+"""How long one waits after failed sign-ins."""
+
+import pytest
+
+from gateway.policy import attempts
+from gateway.policy.attempts import NONE, Allowance, Attempts
+
+FIVE = Allowance(free=5, longest=900)
+
+
+def after(failures: int, *, apart: float = 0.0, allowance: Allowance = FIVE) -> Attempts:
+    counted = NONE
+    for number in range(failures):
+        counted = attempts.failed(counted, 1000 + number * apart, allowance)
+    return counted
+
+
+@pytest.mark.parametrize(
+    ("failures", "wait"),
+    [(0, 0), (1, 0), (4, 0), (5, 1), (6, 2), (7, 4), (8, 8), (14, 512), (15, 900), (16, 900), (1000, 900)],
+)
+def test_the_wait_doubles_once_the_free_tries_are_used_up(failures: int, wait: float) -> None:
+    assert attempts.wait(after(failures), 1000, FIVE) == wait
+
+
+@pytest.mark.parametrize(("later", "wait"), [(0, 4), (1.5, 2.5), (4, 0), (5, 0), (-60, 4)])
+def test_the_wait_runs_from_the_last_failure_on(later: float, wait: float) -> None:
+    """A clock that was set back makes nobody wait for longer."""
+    assert attempts.wait(after(7), 1000 + later, FIVE) == wait
+
+
+@pytest.mark.parametrize(
+    ("later", "weight"), [(0, 6), (450, 5.5), (900, 5), (2700, 3), (5400, 0), (90_000, 0), (-900, 6)]
+)
+def test_a_failure_is_forgiven_each_time_the_longest_wait_goes_by(later: float, weight: float) -> None:
+    assert attempts.weight(after(6), 1000 + later, FIVE) == weight
+
+
+def test_tries_a_few_seconds_apart_count_as_many() -> None:
+    assert attempts.wait(after(5, apart=20), 1080, FIVE) == 1
+
+
+def test_one_failure_an_hour_never_makes_wait() -> None:
+    assert attempts.wait(after(1000, apart=3600), 1000 + 999 * 3600, FIVE) == 0
+
+
+def test_a_long_attack_is_forgiven_as_soon_as_one_that_just_reached_the_longest_wait() -> None:
+    assert attempts.weight(after(100_000), 1000 + 15 * 900, FIVE) == 0
+
+
+@pytest.mark.parametrize("counted", [NONE, after(1), after(9)])
+def test_what_is_taken_back_weighs_as_before(counted: Attempts) -> None:
+    more = attempts.failed(counted, 1000, FIVE)
+    assert attempts.taken_back(more).weight == pytest.approx(attempts.weight(counted, 1000, FIVE))
+    assert attempts.taken_back(NONE).weight == 0
+
+
+@pytest.mark.parametrize("allowance", [Allowance(1, 1), Allowance(1, 86_400), Allowance(1000, 900)])
+def test_at_the_bounds_of_the_settings_there_is_a_wait_and_it_is_bounded(allowance: Allowance) -> None:
+    assert attempts.wait(after(allowance.free, allowance=allowance), 1000, allowance) == 1
+    assert attempts.wait(after(2000, allowance=allowance), 1000, allowance) == allowance.longest
+
+
+@pytest.mark.parametrize("said", ["user", "USER", "User ", "\tuser", "\uff55ser", "u\uff33er", "u\u017fer"])
+def test_a_username_counts_as_one_however_it_is_written(said: str) -> None:
+    assert attempts.username(said) == "user"
+
+
+@pytest.mark.parametrize("other", ["users", "", "us er", "\u0443ser"])
+def test_other_usernames_count_for_themselves(other: str) -> None:
+    assert attempts.username(other) != "user"
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::", "2001:db8:1:3::/64"),
+        ("::1", "::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("unix:", "unix:"),
+        ("", ""),
+    ],
+)
+def test_an_ipv6_client_counts_by_its_network(address: str, network: str) -> None:
+    assert attempts.network(address) == network

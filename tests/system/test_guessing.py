@@ -1,0 +1,43 @@
+"""Guessing passwords at all workers at once."""
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.system.stack import Stack, until
+
+
+def guess(stack: Stack, username: str) -> int:
+    return stack.ask("POST", "/api/login", {"username": username, "password": "wrong"}).status
+
+
+def test_workers_count_failures_together_and_a_new_worker_goes_on_counting(stack: Stack) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda _: guess(stack, "Nobody"), range(48)))
+    assert set(answers) == {401, 429}
+    # Five tries are free; waits of 1 and 2 seconds may have gone by meanwhile.
+    assert answers.count(401) in {5, 6, 7}
+    until(lambda: guess(stack, "nobody") == 401, 10, "the wait is over")
+    master = int((stack.var / "run" / "gateway.pid").read_text())
+    for worker in Path(f"/proc/{master}/task/{master}/children").read_text().split():
+        os.kill(int(worker), signal.SIGKILL)
+
+    def status() -> int:
+        try:
+            return guess(stack, "NOBODY")
+        except OSError:
+            return 0
+
+    first = until(status, 20, "the gateway answers again")
+    # The wait may be over by now, but nobody has five free tries again.
+    assert 429 in {first, guess(stack, "nobody")}
+
+
+def test_a_refused_sign_in_says_when_to_try_again_and_others_sign_in(stack: Stack) -> None:
+    while guess(stack, "someone") == 401:
+        pass
+    reply = stack.ask("POST", "/api/login", {"username": "someone", "password": "wrong"})
+    assert (reply.status, reply.json["status"], reply.json["origin"]) == (429, 429, "gateway")
+    assert int(reply.headers["Retry-After"]) >= 1
+    assert stack.login("user", "u")
