@@ -11,8 +11,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from . import selectors, services
+from . import idempotency, selectors, services
 from .etags import conditional, tagged
+from .idempotency import Answer
 from .inputs import StrictSerializer, printable
 from .models import Order
 from .pages import Pages
@@ -79,6 +80,17 @@ NONE_MATCH = OpenApiParameter(
 )
 NOT_MODIFIED = OpenApiResponse(description="Nothing has changed since the answer with that `ETag`.")
 LISTED = {200: OrderOut(many=True), 304: NOT_MODIFIED}
+KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="Of your own making. The same request again within 24 hours gets the first answer again.",
+)
+PLACED = {
+    201: OrderOut,
+    409: OpenApiResponse(description="The first request with the key is still under way."),
+    422: OpenApiResponse(description="The key came with another body before."),
+}
 FOUND = {200: OrderOut, 304: NOT_MODIFIED}
 
 
@@ -109,14 +121,23 @@ class OrdersView(OwnersView):
         page = pages.paginate_queryset(orders, request, view=self)
         return conditional(request, pages.get_paginated_response(OrderOut(page, many=True).data).data)
 
-    @extend_schema(operation_id="orders_create", request=OrderIn, responses={201: OrderOut})
+    @extend_schema(operation_id="orders_create", parameters=[KEY], request=OrderIn, responses=PLACED)
     def post(self, request: Request) -> HttpResponseBase:
-        """Place an order."""
+        """Place an order; with the `Idempotency-Key` of an earlier request, answer as that was answered."""
+        key = idempotency.key_from(request.headers.get("Idempotency-Key"))
         data = OrderIn(data=request.data)
         data.is_valid(raise_exception=True)
-        order = services.order_create(owner=self.owner(), **data.validated_data)
-        body = JSONRenderer().render(OrderOut(order).data)
-        return tagged(body, status=201, headers={"Location": f"/api/orders/{order.pk}"})
+        values, owner = data.validated_data, self.owner()
+
+        def place() -> Answer:
+            order = services.order_create(owner=owner, **values)
+            return Answer(201, f"/api/orders/{order.pk}", JSONRenderer().render(OrderOut(order).data))
+
+        if key is None:
+            answer = place()
+        else:
+            answer = idempotency.once(owner=owner, key=key, body=idempotency.fingerprint(values), work=place)
+        return tagged(answer.body, status=answer.status, headers={"Location": answer.location})
 
 
 @extend_schema(tags=["orders"])

@@ -51,3 +51,22 @@ class Order(models.Model):
 
     def __str__(self) -> str:
         return f"order {self.pk}: {self.quantity} × {self.item}"
+
+
+class KeptAnswer(models.Model):
+    """What a request with that `Idempotency-Key` was answered with; kept for the same request to come again."""
+
+    id = models.BigAutoField(primary_key=True)
+    owner = models.PositiveBigIntegerField()
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+    status = models.PositiveSmallIntegerField()
+    location = models.CharField(max_length=200)
+    body = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=["owner", "key"], name="one_answer_for_a_key"),)
+
+    def __str__(self) -> str:
+        return f"{self.status} for {self.key} of user {self.owner}"

@@ -47,6 +47,22 @@ def test_a_user_is_made_orders_and_is_deleted(stack: Stack) -> None:
     until(lambda: stack.ask("GET", "/api/orders", token=ada).status == 401, 2, "a deleted user's token is refused")
 
 
+def test_an_order_sent_again_with_its_key_is_placed_once(stack: Stack) -> None:
+    token, body = stack.login("user", "u"), {"item": "keyed", "address": "x"}
+    first, again = (
+        stack.ask("POST", "/api/orders", body, token=token, Idempotency_Key='"through-the-gateway"') for _ in range(2)
+    )
+    assert first.status == again.status == 201, first.text
+    assert first.text == again.text
+    for name in ("Location", "ETag"):
+        assert first.headers[name] == again.headers[name] != ""
+    other = stack.ask("POST", "/api/orders", body | {"quantity": 2}, token=token, Idempotency_Key="through-the-gateway")
+    assert (other.status, other.json["origin"]) == (422, "orders")
+    unchanged = stack.ask("GET", first.headers["Location"], token=token, If_None_Match=first.headers["ETag"])
+    assert (unchanged.status, unchanged.text) == (304, "")
+    assert stack.ask("GET", "/api/orders?status=shipped", token=token).json["results"] == []
+
+
 def test_the_versioned_path_is_the_same_api(stack: Stack) -> None:
     token = stack.ask("POST", "/api/v1/login", {"username": "user", "password": "u"}).json["access_token"]
     for path in ("/api/orders", "/api/v1/orders"):

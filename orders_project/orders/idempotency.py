@@ -1,0 +1,174 @@
+"""`Idempotency-Key`: a request sent again gets the first answer again (draft-ietf-httpapi-idempotency-key-header-07).
+
+    APIException (DRF's)
+    ├── Conflict
+    │   └── Running         the first request with the key is still under way: 409 with Retry-After
+    └── Reused              the key came with another body before: 422
+
+The answer is kept in the transaction that does the work: after a crash there are both, or neither.
+"""
+
+import fcntl
+import json
+import os
+import re
+import struct
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import blake2b
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+from rest_framework import exceptions
+
+from .models import KeptAnswer
+from .problems import Conflict
+
+KEPT_FOR = timedelta(hours=24)
+# How many expired answers go with each new one: more than come, so that they do not pile up.
+PURGED_AT_ONCE = 10
+# Seconds: how long the same key waits for the first request with it, and how often it looks.
+PATIENCE = 1.0
+LOOK = 0.01
+MAX_LENGTH = 255
+EXPECTED = f'Expected a key of 1 to {MAX_LENGTH} printable ASCII characters, as in "8e03978e-40d5-43e8-bc93".'
+# A string of RFC 9651, section 3.3.3, as the draft wants it; or bare, as most clients send it.
+QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])+)"')
+BARE = re.compile(r"[!#-+\--~]+")
+
+
+class Running(Conflict):
+    """The first request with the key is still under way (the draft, section 2.6)."""
+
+    wait = 1
+
+    def __init__(self) -> None:
+        super().__init__("The first request with this Idempotency-Key is still under way. Try again.")
+
+
+class Reused(exceptions.APIException):
+    """The key came with another body before (the draft, section 2.6)."""
+
+    status_code = 422
+    default_detail = "Expected the body that this Idempotency-Key came with before, or a key of its own."
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client is answered with; `body` is JSON."""
+
+    status: int
+    location: str
+    body: bytes
+
+
+def key_from(header: str | None) -> str | None:
+    """Return the key that the header says, `None` without one; raise `ValidationError` where it is malformed."""
+    if header is None:
+        return None
+    if quoted := QUOTED.fullmatch(header):
+        key = re.sub(r"\\(.)", r"\1", quoted[1])
+    else:
+        key = header if BARE.fullmatch(header) else ""
+    if not 1 <= len(key) <= MAX_LENGTH:
+        raise exceptions.ValidationError({"Idempotency-Key": [EXPECTED]})
+    return key
+
+
+def fingerprint(values: Mapping[str, object]) -> str:
+    """Return what two bodies of the same meaning have in common."""
+    return blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=32).hexdigest()
+
+
+def once(*, owner: int, key: str, body: str, work: Callable[[], Answer]) -> Answer:
+    """Return the answer kept for the owner's key, or do the work and keep its answer, both in one transaction.
+
+    `body` is the fingerprint of what the key came with. Raises `Running` or `Reused`.
+    """
+    with turn(lock_number(owner, key)), transaction.atomic():
+        purge()
+        kept = KeptAnswer.objects.filter(owner=owner, key=key).first()
+        if kept is not None and is_expired(kept):
+            kept.delete()
+        elif kept is not None:
+            if kept.fingerprint != body:
+                raise Reused
+            return Answer(kept.status, kept.location, kept.body.encode())
+        answer = work()
+        KeptAnswer(
+            owner=owner,
+            key=key,
+            fingerprint=body,
+            status=answer.status,
+            location=answer.location,
+            body=answer.body.decode(),
+        ).save(force_insert=True)
+        return answer
+
+
+def is_expired(kept: KeptAnswer) -> bool:
+    """Return whether the answer is kept no longer."""
+    return timezone.now() - kept.created_at >= KEPT_FOR
+
+
+def purge() -> None:
+    """Delete the oldest answers, if they are expired: a few each time, found without a look at the others."""
+    expired = [kept.pk for kept in KeptAnswer.objects.order_by("pk").only("pk", "created_at")[:PURGED_AT_ONCE]
+               if is_expired(kept)]  # fmt: skip
+    if expired:
+        KeptAnswer.objects.filter(pk__in=expired).delete()
+
+
+def lock_number(owner: int, key: str) -> int:
+    """Return the number, within 62 bits, of the lock that all requests with the owner's key take."""
+    return int.from_bytes(blake2b(f"{owner} {key}".encode(), digest_size=8).digest()) >> 2
+
+
+@contextmanager
+def turn(number: int) -> Iterator[None]:
+    """Hold the lock, which ends with the process if that is killed; raise `Running` where another has it for long."""
+    if connection.vendor == "postgresql":
+        # Held until the end of the transaction, so that who has it next sees what was committed.
+        with transaction.atomic():
+            wait_for(lambda: advisory_lock(number))
+            yield
+        return
+    descriptor = os.open(settings.STATE / "idempotency.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        wait_for(lambda: byte_lock(descriptor, number))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def wait_for(taken: Callable[[], bool]) -> None:
+    """Return once the lock is taken; raise `Running` when patience ends."""
+    deadline = time.monotonic() + PATIENCE
+    while not taken():
+        if time.monotonic() >= deadline:
+            raise Running
+        time.sleep(LOOK)
+
+
+def advisory_lock(number: int) -> bool:
+    """Take PostgreSQL's lock of that number, if nobody has it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
+        return bool(cursor.fetchone()[0])
+
+
+def byte_lock(descriptor: int, number: int) -> bool:
+    """Lock the one byte at that place of the file, if nobody has it. There need be no such byte (fcntl(2)).
+
+    A lock of an open file description, not of the process: it is between threads too.
+    """
+    wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, wanted)
+    except BlockingIOError:
+        return False
+    return True
