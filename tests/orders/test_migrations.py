@@ -1,0 +1,59 @@
+"""Migrations run while the version before goes on serving."""
+
+import pytest
+from django.db import migrations, models
+from django.db.migrations.loader import MigrationLoader
+from tests.migrations import faults
+
+LOADER = MigrationLoader(None)
+OWN = sorted(key for key in LOADER.graph.nodes if key[0] == "orders")
+STATE = LOADER.project_state()
+
+
+@pytest.mark.parametrize("key", OWN, ids=lambda key: key[1])
+def test_each_is_safe_while_the_version_before_serves(key):
+    assert list(faults(LOADER.graph.nodes[key], LOADER.project_state(key, at_end=False))) == []
+
+
+STATUS = STATE.models["orders", "order"].fields["status"]
+NEW = migrations.CreateModel("New", [("id", models.BigAutoField(primary_key=True))])
+NOTE = models.TextField(default="")
+SAFE = [
+    [NEW],
+    [NEW, migrations.AddField("New", "note", NOTE), migrations.AddIndex("New", models.Index("id", name="a"))],
+    [migrations.AddField("Order", "note", models.TextField(null=True))],
+    [migrations.AddField("Order", "note", models.TextField(db_default=""))],
+    [migrations.AlterField("Order", "status", models.CharField(max_length=16, choices=["lost"], default="placed"))],
+    [migrations.AlterModelOptions("Order", {"ordering": ["id"]})],
+]
+UNSAFE = [
+    [migrations.AddField("Order", "note", NOTE)],
+    [migrations.RemoveField("Order", "item")],
+    [migrations.RenameField("Order", "item", "thing")],
+    [migrations.AlterField("Order", "item", models.CharField(max_length=20))],
+    [migrations.AlterField("Order", "quantity", models.BigIntegerField(default=1))],
+    [migrations.RenameModel("Order", "Purchase")],
+    [migrations.DeleteModel("Order")],
+    [migrations.AddIndex("Order", models.Index("item", name="a"))],
+    [migrations.RemoveIndex("Order", "orders_of_user")],
+    [migrations.AddConstraint("Order", models.UniqueConstraint(fields=["item"], name="a"))],
+    [migrations.RunSQL("DELETE FROM orders_order")],
+    [migrations.RunPython(migrations.RunPython.noop)],
+    [NEW, migrations.RemoveField("Order", "item")],
+]
+
+
+def migration(operations: list) -> migrations.Migration:
+    made = migrations.Migration("0009_next", "orders")
+    made.operations = operations
+    return made
+
+
+@pytest.mark.parametrize("operations", SAFE, ids=lambda each: each[-1].describe())
+def test_what_only_adds_is_safe(operations):
+    assert list(faults(migration(operations), STATE)) == []
+
+
+@pytest.mark.parametrize("operations", UNSAFE, ids=lambda each: each[-1].describe())
+def test_what_takes_away_changes_or_holds_up_is_not(operations):
+    assert len(list(faults(migration(operations), STATE))) == 1
