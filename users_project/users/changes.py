@@ -1,5 +1,6 @@
 """What one writer puts into the record: numbered, stamped, and with the ends of sessions that it brings."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from . import index, lines
@@ -60,6 +61,17 @@ class Changes:
         index.delete(before.pk)
         index.put([lines.parse(line)], Deletion)
         self.add(line, live=False)
+
+    def load(self, entries: Iterable[lines.Entry]) -> None:
+        """Write new users and deletions that were checked before, ids and times among it, many in each step.
+
+        Raises `IntegrityError` for an id, a username or an email that is another's.
+        """
+        entries = list(entries)
+        for entry in entries:
+            self.add(lines.dump(entry), live=True)
+        for model in (User, Deletion):
+            index.insert((entry for entry in entries if isinstance(entry, model)), model)
 
     def add(self, line: bytes, *, live: bool) -> None:
         """Take the line into what will be appended."""

@@ -97,6 +97,13 @@ def put(entries: Iterable[Entry], model: type[Entry]) -> None:
     )
 
 
+def insert(entries: Iterable[Entry], model: type[Entry]) -> None:
+    """Write the entries, all of that model and new. Raises `IntegrityError` where one is stored already."""
+    cast("QuerySet[models.Model]", QuerySet(model)).bulk_create(
+        cast("list[models.Model]", list(entries)), batch_size=BATCH
+    )
+
+
 def delete(user_id: int) -> None:
     """Take the user out of the users, with the admin's log of what that user did."""
     QuerySet(User).filter(pk=user_id).delete()

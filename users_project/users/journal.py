@@ -184,6 +184,11 @@ class Journal:
 
     def replace(self, entries: list[tuple[int, lines.Entry]]) -> None:
         """Make the index of the entries alone."""
+        users, deletions = self.latest(entries)
+        index.replace((user for _, user in users.values()), deletions.values())
+
+    def latest(self, entries: list[tuple[int, lines.Entry]]) -> tuple[dict[int, tuple[int, User]], dict[int, Deletion]]:
+        """Return what the entries leave: each user with the number of their last line, and the deletions, by id."""
         users: dict[int, tuple[int, User]] = {}
         deletions: dict[int, Deletion] = {}
         for number, entry in entries:
@@ -195,7 +200,7 @@ class Journal:
             else:
                 users[entry.pk] = number, entry
         self.check_unique(users)
-        index.replace((user for _, user in users.values()), deletions.values())
+        return users, deletions
 
     def check_unique(self, users: dict[int, tuple[int, User]]) -> None:
         """Raise `JournalError` for the first line whose username or email another user has."""

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from rest_framework.exceptions import APIException
 
@@ -146,10 +147,15 @@ def holds(path: Path, extent: Extent) -> bool:
 def lines_after(path: Path, extent: Extent) -> Iterator[tuple[Extent, bytes]]:
     """Yield each line after the extent, with the extent that ends with it."""
     with path.open("rb") as file:
-        file.seek(extent.offset)
-        for line in file:
-            extent = extent.after(line)
-            yield extent, line
+        yield from lines_of(file, extent)
+
+
+def lines_of(file: BinaryIO, extent: Extent) -> Iterator[tuple[Extent, bytes]]:
+    """Yield the same of a record that is open, whatever has taken its name since."""
+    file.seek(extent.offset)
+    for line in file:
+        extent = extent.after(line)
+        yield extent, line
 
 
 def last_line(path: Path) -> tuple[int, bytes]:

@@ -1,0 +1,423 @@
+"""What goes in and out by files: `import_users`, `export_users`, and that nothing is lost between the two."""
+
+import csv
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import bcrypt
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from users import entries, exports, imports, journal, passwords, services, verification
+from users.models import Deletion, User
+
+from .conftest import PASSWORD
+from .test_passwords import ARGON2ID, BCRYPT
+
+# As a FastAPI service with passlib stored them.
+OLD = [
+    {
+        "id": 1,
+        "username": "admin",
+        "email": "admin@example.com",
+        "full_name": "The Admin",
+        "user_type": "admin",
+        "hashed_password": BCRYPT,
+        "created_by": None,
+    },
+    {
+        "id": 7,
+        "username": "Eva",
+        "email": "eva@example.com",
+        "full_name": "Eva Ö.",
+        "user_type": "default",
+        "hashed_password": bcrypt.hashpw(b"old password", bcrypt.gensalt(4)).decode(),
+        "created_by": 1,
+    },
+]
+
+
+@pytest.fixture(autouse=True)
+def no_bcrypt_remembered():
+    services.imported_hash.cache_clear()
+    yield
+    services.imported_hash.cache_clear()
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    path = tmp_path / "users.json"
+    path.write_text(json.dumps(OLD))
+    return path
+
+
+def written(tmp_path: Path, *users: object, name: str = "in.json") -> Path:
+    path = tmp_path / name
+    path.write_text(json.dumps(users))
+    return path
+
+
+def user(**values: object) -> dict[str, object]:
+    return OLD[1] | {"created_by": None} | values
+
+
+def run(*arguments: object, **options: object) -> None:
+    call_command(*map(str, arguments), skip_checks=True, **options)
+
+
+def everything() -> list[object]:
+    journal.catch_up()
+    return [list(model._default_manager.order_by("pk").values()) for model in (User, Deletion)]
+
+
+def test_users_of_the_old_service_sign_in_with_their_passwords(old, manage, as_gateway):
+    done = manage("import_users", str(old))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Imported 2 users.\n", "")
+    journal.catch_up()
+    assert list(User.objects.order_by("id").values_list("id", "username", "user_type", "created_by")) == [
+        (1, "admin", "admin", None),
+        (7, "Eva", "default", 1),
+    ]
+    for _ in range(2):
+        answer = as_gateway("POST", "/internal/credentials", {"username": "eva", "password": "old password"})
+        assert (answer.status_code, answer.json()["id"]) == (200, 7)
+        assert User.objects.get(pk=7).password.startswith("argon2$argon2id$")
+    assert User.objects.get(pk=1).password == f"bcrypt${BCRYPT}"
+    assert services.user_create(username="ada", email="ada@example.com", password=PASSWORD).pk == 8
+
+
+def test_a_dry_run_says_the_same_and_writes_nothing(old, capsys):
+    run("import_users", old, dry_run=True)
+    assert capsys.readouterr().out == "Would import 2 users.\n"
+    assert everything() == [[], []]
+
+
+REJECTED = [
+    (["no object"], "entry 1: rejected: expected an object"),
+    ([None], "entry 1: rejected: expected an object"),
+    ([user(shoe_size=5)], 'unknown field "shoe_size"'),
+    ([{"username": "eva"}], "email: is missing; hashed_password: is missing"),
+    ([user(username="eva\n")], "username: Expected only ASCII letters"),
+    ([user(username="=1+1|cmd")], "username: Expected only ASCII letters"),
+    ([user(username="x" * 151)], "username: Ensure this value has at most 150"),
+    ([user(username=5)], "username: expected a string"),
+    ([user(email="eva")], "email: Enter a valid email"),
+    ([user(email=None)], "email: expected a string"),
+    ([user(full_name="Eva\u202e")], "full_name: "),
+    ([user(full_name="\ud800")], "full_name: "),
+    ([user(user_type="root")], "user_type: Value 'root' is not a valid choice"),
+    ([user(is_active=1)], "is_active: expected true or false"),
+    ([user(id=0)], "id: expected a whole number from 1 to 9007199254740991"),
+    ([user(id=2**53)], "id: expected a whole number"),
+    ([user(id=True)], "id: expected a whole number"),
+    ([user(id="1")], "id: expected a whole number"),
+    ([user(id=2.0)], "id: expected a whole number"),
+    ([user(session_epoch=-1)], "session_epoch: "),
+    ([user(created_at="2026-01-01T00:00:00")], "created_at: expected a time with its offset"),
+    ([user(hashed_password=None)], "hashed_password: expected a string"),
+    ([user(hashed_password="$1$salt$x")], "hashed_password: expected a bcrypt ($2b$…) or Argon2id"),
+    ([user(hashed_password=BCRYPT.replace("$12$", "$31$"))], "hashed_password: expected a bcrypt cost"),
+    ([user(), user()], "entry 2: rejected: id: 7 is also that of entry 1"),
+    (
+        [user(), user(id=8, username="EVA", email="x@example.com")],
+        "entry 2: rejected: username: is also that of entry 1",
+    ),
+    (
+        [user(), user(id=8, username="ada", email="Eva@Example.com")],
+        "entry 2: rejected: email: is also that of entry 1",
+    ),
+    ([user(username="Root", id=9)], "username: a user with it exists already"),
+    ([user(email="ROOT@example.com", id=9)], "email: a user with it exists already"),
+    ([user(id=1)], "id: a user with 1 exists already"),
+    ([user(id=2)], "id: 2 was a deleted user's; ids are not used again"),
+    ([user(**{"\x1b]0;evil\x07": 1})], r'unknown field "\u001b]0;evil\u0007"'),
+    ([{"model": "users.user", "pk": 3, "fields": {"\x1b": 1}}], r"unknown field \x1b"),
+    ([{"model": "users.group", "pk": 3, "fields": {}}], 'expected "users.user" or'),
+]
+
+
+@pytest.mark.parametrize(("values", "why"), REJECTED)
+def test_one_rejected_entry_keeps_all_out_unless_told_to_go_on(values, why, make, admin, tmp_path, capsys):
+    services.user_delete(user_id=make("gone").pk, actor=admin.pk)
+    before = everything()
+    path = written(tmp_path, *values, user(id=20, username="good", email="good@example.com"))
+    with pytest.raises(CommandError, match=r"Nothing was imported; 1 entries were rejected; \d users could be"):
+        run("import_users", path)
+    assert why in (said := capsys.readouterr().err)
+    assert "\x1b" not in said
+    assert everything() == before
+    run("import_users", path, keep_going=True)
+    assert f"Imported {len(values)} users; 1 entries were rejected." in capsys.readouterr().out
+    users, deletions = everything()
+    assert (len(users), deletions) == (1 + len(values), before[1])
+    assert "good" in {row["username"] for row in users}
+
+
+def test_created_by_is_a_known_user_or_nobody(admin, tmp_path, capsys):
+    path = written(
+        tmp_path,
+        user(id=5, created_by=6),
+        user(id=6, username="a", email="a@example.com", created_by="EVA"),
+        user(id=8, username="b", email="b@example.com", created_by=999),
+        user(id=9, username="c", email="c@example.com", created_by=admin.pk),
+        user(id=None, username="d", email="d@example.com", created_by=["a"]),
+    )
+    run("import_users", path)
+    assert dict(User.objects.values_list("username", "created_by")) == {
+        "root": None, "Eva": 6, "a": 5, "b": None, "c": admin.pk, "d": None
+    }  # fmt: skip
+    assert capsys.readouterr().err.splitlines() == [
+        f"entry {number}: created_by: is nobody known, and was left out" for number in (3, 5)
+    ]
+
+
+def test_who_has_no_id_gets_one_after_all_others(make, tmp_path):
+    make("root")
+    path = written(
+        tmp_path,
+        {"username": "a", "email": "a@example.com", "hashed_password": "!"},
+        user(id=50),
+        {"username": "b", "email": "b@example.com", "hashed_password": ARGON2ID, "full_name": None},
+    )
+    run("import_users", path)
+    assert dict(User.objects.values_list("username", "id")) == {"root": 1, "a": 51, "Eva": 50, "b": 52}
+    assert make("c").pk == 53
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("x.json", b"{}", "expected an array of users"),
+        ("x.json", b"[\n{]", "line 2: expected JSON"),
+        ("x.json", b"[" * 100_000, "nested less deeply"),
+        ("x.json", b"\xff", "utf-8"),
+        ("x.csv", b"a,a,username\n", "line 1: expected a header"),
+        ("x.csv", b"", "line 1: expected a header"),
+        ("x.csv", b'username\n"x', "line 2: "),
+        ("x.csv", b"username\n" + b"x" * 200_000, "field larger than field limit"),
+        ("x.txt", b"[]", "expected a name that ends with"),
+        ("missing.json", None, "No such file"),
+    ],
+)
+def test_a_file_that_is_not_of_its_format_is_refused_as_a_whole(tmp_path, name, content, why):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(CommandError, match=rf"{name}: .*{why}.*Nothing was imported"):
+        run("import_users", tmp_path / name)
+    assert everything() == [[], []]
+
+
+def test_lines_and_rows_that_cannot_be_read_are_rejected_with_their_numbers(tmp_path, capsys):
+    good = json.dumps(user()).encode()
+    (tmp_path / "x.jsonl").write_bytes(b"\n\xff\n{\n" + b"[" * 100_000 + b"\n" + good + b"\n")
+    run("import_users", tmp_path / "x.jsonl", keep_going=True)
+    rejected = [line.split(": ")[0] for line in capsys.readouterr().err.splitlines() if "rejected" in line]
+    assert rejected == ["line 2", "line 3", "line 4"]
+    (tmp_path / "x.csv").write_text(
+        'username,email,hashed_password,id\na,a@example.com\n\nb,b@example.com,!,x\n"c\n",,,\n'
+    )
+    run("import_users", tmp_path / "x.csv", keep_going=True)
+    rejected = [line.split(": ")[0] for line in capsys.readouterr().err.splitlines() if "rejected" in line]
+    assert rejected == ["line 2", "line 4", "line 6"]
+    assert everything()[0][0]["username"] == "Eva"
+
+
+def test_an_import_that_another_writer_came_before_writes_nothing(old, make, monkeypatch):
+    """The other one writes between the check and the writer's turn."""
+    write = imports.write
+
+    def late(plan: imports.Plan) -> None:
+        make("EVA")
+        write(plan)
+
+    monkeypatch.setattr(imports, "write", late)
+    with pytest.raises(CommandError, match="Another user was made meanwhile"):
+        run("import_users", old)
+    assert [row["username"] for row in everything()[0]] == ["EVA"]
+
+
+def test_progress_is_said(tmp_path, capsys):
+    many = [user(id=number, username=f"u{number}", email=f"u{number}@example.com") for number in range(1, 10_002)]
+    run("import_users", written(tmp_path, *many), dry_run=True)
+    assert capsys.readouterr().err == "10000 entries read\n"
+
+
+# Export
+
+
+@pytest.fixture
+def varied(make, admin) -> list[object]:
+    """Users of every kind, and what is stored of them."""
+    make("eva", full_name='=HYPERLINK("http://x","Ö, y")', created_by=admin.pk)
+    make("off", is_active=False, full_name=" spaces ")
+    services.user_update(user_id=2, actor=admin.pk, password="another horse 2")
+    User.objects.create(username="none", email="none@example.com", password="!x")
+    User.objects.create(username="old", email="old@example.com", password=passwords.imported(BCRYPT))
+    return everything()
+
+
+def emptied(state: Path) -> None:
+    """Begin anew, without users."""
+    connection.close()
+    for path in state.glob("*"):
+        path.unlink()
+    journal.journal_at.cache_clear()
+    journal.open_record()
+
+
+@pytest.mark.parametrize("file_format", exports.FORMATS)
+def test_what_is_exported_is_imported_as_it_was(file_format, varied, record, state, tmp_path, capsys):
+    path = tmp_path / f"out.{file_format}"
+    run("export_users", path)
+    assert capsys.readouterr().out.startswith("Wrote 5 users. ")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert not list(tmp_path.glob("*.part"))
+    emptied(state)
+    run("import_users", path)
+    assert capsys.readouterr().err == ""
+    users, _ = everything()
+    for row in (*users, *varied[0]):
+        row.pop("sessions_ended_seq")
+        row["password"] = "!" if row["password"].startswith("!") else row["password"]
+    assert users == varied[0]
+    assert verification.verify(journal.current()).differences == []
+    assert services.user_create(username="next", email="next@example.com", password=PASSWORD).pk == 6
+
+
+def test_an_export_has_hashes_as_other_programs_read_them(varied, tmp_path):
+    run("export_users", tmp_path / "out", format="csv")
+    with (tmp_path / "out").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["hashed_password"].split("$")[1:2] for row in rows] == [["argon2id"]] * 3 + [[], ["2b"]]
+    assert rows[1]["full_name"] == '=HYPERLINK("http://x","Ö, y")'
+    assert tuple(rows[0]) == exports.COLUMNS
+
+
+@pytest.mark.parametrize("file_format", exports.FORMATS)
+def test_an_export_of_nobody_is_an_import_of_nobody(file_format, state, tmp_path):
+    run("export_users", tmp_path / f"x.{file_format}")
+    run("import_users", tmp_path / f"x.{file_format}")
+    assert everything() == [[], []]
+
+
+def test_an_export_writes_over_nothing_and_leaves_nothing_half_written(make, tmp_path, monkeypatch):
+    make("eva")
+    path = tmp_path / "x.json"
+    for there in (path, tmp_path / "x.json.part"):
+        there.write_text("mine")
+        with pytest.raises(CommandError, match="exists"):
+            run("export_users", path)
+        assert there.read_text() == "mine"
+        there.unlink()
+    path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(CommandError, match="exists"):
+        run("export_users", path)
+    path.unlink()
+    with pytest.raises(CommandError, match="No such file"):
+        run("export_users", tmp_path / "missing" / "x.json")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CommandError, match="No space left"):
+        run("export_users", path)
+    assert not list(tmp_path.glob("x.json*"))
+
+
+def test_a_record_is_moved_with_its_deletions_and_ended_sessions(varied, admin, record, state, tmp_path, capsys):
+    services.user_delete(user_id=3, actor=admin.pk)
+    before = everything()
+    moved = tmp_path / "moved.jsonl"
+    moved.write_bytes(record.read_bytes())
+    emptied(state)
+    run("import_users", moved)
+    assert "Imported 4 users and 1 deletions." in capsys.readouterr().out
+    after = everything()
+    for row in before[0]:
+        row["password"] = "!" if row["password"].startswith("!") else row["password"]
+    assert after == before
+    with pytest.raises(CommandError):
+        run("import_users", moved)
+
+
+def test_a_line_after_the_deletion_of_its_user_is_rejected(make, admin, record, tmp_path, capsys):
+    services.user_delete(user_id=make("eva").pk, actor=admin.pk)
+    lines = record.read_text().splitlines(keepends=True)
+    moved = tmp_path / "moved.jsonl"
+    moved.write_text(lines[1] + lines[2] + lines[1])
+    plan = imports.plan(entries.read(moved, "jsonl"), lambda count: None)
+    assert ("line 3", "user 2 was deleted before, at line 2") in plan.rejected
+    assert not plan.users
+
+
+# verify_users, compact_users
+
+
+def test_verification_finds_what_is_different_and_changes_nothing(varied, admin, manage, record):
+    services.user_delete(user_id=3, actor=admin.pk)
+    good = manage("verify_users")
+    assert (good.returncode, good.stderr) == (0, "")
+    assert f"{record}: 7 lines, 4 users, 1 deletions; the index says the same." in good.stdout
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE users_user SET full_name = 'x', is_active = 0 WHERE id = 1")
+        cursor.execute("DELETE FROM users_user WHERE id = 2")
+        cursor.execute("UPDATE users_deletion SET user_id = 9")
+        cursor.execute("UPDATE users_position SET live = 99")
+    before = record.read_bytes()
+    for _ in range(2):
+        bad = manage("verify_users")
+        assert bad.returncode == 1
+        assert bad.stderr.splitlines()[:-1] == [
+            "user 1: full_name, is_active not the same in the index",
+            "user 2: in the file, not in the index",
+            "deletion 3: in the file, not in the index",
+            "deletion 9: in the index, not in the file",
+            "the index counts other lines than the file has",
+        ]
+        assert "5 differences" in bad.stderr
+    assert record.read_bytes() == before
+
+
+def test_verification_of_nobody_and_of_what_cannot_be_read(record, make, capsys):
+    run("verify_users")
+    assert "0 lines, 0 users" in capsys.readouterr().out
+    make("eva")
+    record.write_text("nonsense\n")
+    with pytest.raises(CommandError, match=r"users.jsonl:1: expected JSON"):
+        run("verify_users")
+
+
+def test_compaction_by_command(make, admin, manage, record):
+    for number in range(5):
+        services.user_update(user_id=admin.pk, actor=admin.pk, full_name=f"Name {number}")
+    before = everything()
+    done = manage("compact_users")
+    assert done.returncode == 0, done.stderr
+    assert f"{record}: from 6 lines and " in done.stdout
+    assert len(record.read_text().splitlines()) == 1
+    assert everything() == before
+    assert make("eva").pk == 2
+    run("verify_users")
+
+
+def test_a_compaction_that_cannot_be_made_says_why(admin, record):
+    with journal.current().lock.held(), pytest.raises(RuntimeError):
+        run("compact_users")
+    (record.parent / "users.new").mkdir()
+    with pytest.raises(CommandError, match=r"Is a directory.*It is as it was"):
+        run("compact_users")
+
+
+def test_the_umask_makes_no_export_readable(manage, make, tmp_path):
+    make("eva")
+    before = os.umask(0)
+    try:
+        done: subprocess.CompletedProcess[str] = manage("export_users", str(tmp_path / "x.jsonl"))
+    finally:
+        os.umask(before)
+    assert done.returncode == 0
+    assert (tmp_path / "x.jsonl").stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,209 @@
+"""Users from a file: another program's, an export, or a record. Everything is checked before anything is written.
+
+    json    an array of objects           [{"id": 1, "username": …, "email": …, "hashed_password": "$2b$12$…"}, …]
+    jsonl   an object a line; or the lines of a record, of which the last of each user counts
+    csv     a header, then a row a user; nothing between two commas is a value that was left out
+
+What is needed of a user: `username`, `email`, `hashed_password`. The rest is that of `exports.COLUMNS`.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db.models.functions import Lower
+
+from . import index, journal, lines, passwords
+from .changes import now
+from .entries import Entry
+from .exports import COLUMNS
+from .models import Deletion, User
+
+Row = dict[str, Any]
+# Ids above it are no exact numbers in JavaScript, and the next id has to be one that a database can store.
+MAX_ID = 2**53 - 1
+NEEDED = ("username", "email", "hashed_password")
+
+
+@dataclass
+class Plan:
+    """What an import would write, and what it would not."""
+
+    users: dict[str, User] = field(default_factory=dict)
+    deletions: dict[str, Deletion] = field(default_factory=dict)
+    rejected: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+    def reject(self, place: str, why: str) -> None:
+        """Leave out what stands there."""
+        self.users.pop(place, None)
+        self.deletions.pop(place, None)
+        self.rejected.append((place, why))
+
+
+def plan(entries: Iterable[Entry], progress: Callable[[int], object]) -> Plan:
+    """Check each entry by itself, then all of them together; call `progress` with how many were read."""
+    found = Plan()
+    creators: dict[str, object] = {}
+    recorded: dict[int, str] = {}
+    for number, entry in enumerate(entries, 1):
+        try:
+            read = parsed(entry, creators)
+        except ValueError as exc:
+            found.reject(entry.place, str(exc))
+        else:
+            if is_recorded(entry.value):
+                supersede(found, recorded, read, entry.place)
+            elif isinstance(read, User):
+                found.users[entry.place] = read
+        progress(number)
+    check_ids(found)
+    for name in ("username", "email"):
+        check_unique(found, name)
+    find_creators(found, creators)
+    return found
+
+
+def parsed(entry: Entry, creators: dict[str, object]) -> lines.Entry:
+    """Return what the entry says, and remember by its place who made that user; raise `ValueError`."""
+    if entry.fault:
+        raise ValueError(entry.fault)
+    if is_recorded(entry.value):
+        read = lines.parse(json.dumps(entry.value).encode())
+        if isinstance(read, User):
+            read.password = passwords.imported(read.password)
+            creators[entry.place] = read.created_by
+        return read
+    if not isinstance(entry.value, dict):
+        raise ValueError("expected an object of a user's fields")  # noqa: TRY004  # every fault of a file is a ValueError
+    values: Row = entry.value
+    creators[entry.place] = values.get("created_by")
+    return user_of(values)
+
+
+def is_recorded(value: object) -> bool:
+    """Return whether that is a line of a record."""
+    return isinstance(value, dict) and set(value) == {"model", "pk", "fields"}
+
+
+def user_of(values: Row) -> User:
+    """Return the user of those fields, without an id where none is given; raise `ValueError` that says all faults."""
+    faults = [f"unknown field {json.dumps(name)[:60]}" for name in sorted(set(values) - set(COLUMNS))]
+    faults += [f"{name}: is missing" for name in NEEDED if name not in values]
+    found: Row = {}
+    for column in User._meta.concrete_fields:  # noqa: SLF001  # Django's documented _meta
+        name = column.name
+        if name not in values or name not in COLUMNS or name in {"id", "created_by"}:
+            continue
+        try:
+            value = "" if name == "full_name" and values[name] is None else values[name]
+            found[name] = lines.checked(column, value)
+        except ValueError as exc:
+            faults.append(str(exc))
+    identifier = values.get("id")
+    if identifier is not None and (type(identifier) is not int or not 0 < identifier <= MAX_ID):
+        faults.append(f"id: expected a whole number from 1 to {MAX_ID}")
+    try:
+        found["password"] = hash_of(values.get("hashed_password", "!"))
+    except ValueError as exc:
+        faults.append(f"hashed_password: {exc}")
+    if faults:
+        raise ValueError("; ".join(faults))
+    created, updated = (in_milliseconds(found.pop(name, None)) for name in ("created_at", "updated_at"))
+    created = created or updated or now()
+    return User(id=identifier, created_at=created, updated_at=updated or created, **found)
+
+
+def hash_of(value: object) -> str:
+    """Return the hash as it is stored here; raise `ValueError`."""
+    if not isinstance(value, str):
+        raise ValueError("expected a string")  # noqa: TRY004  # every fault of a file is a ValueError
+    return passwords.imported(value)
+
+
+def in_milliseconds(time: datetime | None) -> datetime | None:
+    """Return the time in the precision of the record."""
+    return time and time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+def supersede(found: Plan, recorded: dict[int, str], read: lines.Entry, place: str) -> None:
+    """Put the entry in the place of the one that an earlier line of the record has of the same user."""
+    earlier = recorded.get(read.pk, "")
+    if earlier in found.deletions:
+        found.reject(place, f"user {read.pk} was deleted before, at {earlier}")
+        return
+    found.users.pop(earlier, None)
+    recorded[read.pk] = place
+    if isinstance(read, User):
+        found.users[place] = read
+    else:
+        found.deletions[place] = read
+
+
+def check_ids(found: Plan) -> None:
+    """Reject ids that another entry, a stored user or a deleted one has."""
+    users = set(User.objects.values_list("pk", flat=True))
+    deleted = set(Deletion.objects.values_list("pk", flat=True))
+    seen: dict[int, str] = {}
+    entries: list[tuple[str, lines.Entry]] = [*found.users.items(), *found.deletions.items()]
+    for place, entry in entries:
+        if not entry.pk:
+            continue
+        if entry.pk in seen:
+            found.reject(place, f"id: {entry.pk} is also that of {seen[entry.pk]}")
+        elif entry.pk in users:
+            found.reject(place, f"id: a user with {entry.pk} exists already")
+        elif entry.pk in deleted:
+            found.reject(place, f"id: {entry.pk} was a deleted user's; ids are not used again")
+        else:
+            seen[entry.pk] = place
+
+
+def check_unique(found: Plan, name: str) -> None:
+    """Reject usernames or emails that another entry or a stored user has, in any case."""
+    stored = set(User.objects.values_list(Lower(name), flat=True))
+    seen: dict[str, str] = {}
+    for place, user in list(found.users.items()):
+        value = getattr(user, name).lower()
+        if value in seen:
+            found.reject(place, f"{name}: is also that of {seen[value]}, in any case")
+        elif value in stored:
+            found.reject(place, f"{name}: a user with it exists already")
+        else:
+            seen[value] = place
+
+
+def find_creators(found: Plan, creators: dict[str, object]) -> None:
+    """Say who made each user, by an id or a username that is known here or in the file; leave out whoever is not.
+
+    An id of nobody would be somebody's later, who did not make that user.
+    """
+    known = set(User.objects.values_list("pk", flat=True)) | set(Deletion.objects.values_list("pk", flat=True))
+    known |= {entry.pk for entry in (*found.users.values(), *found.deletions.values()) if entry.pk}
+    named = dict(User.objects.values_list(Lower("username"), "pk"))
+    named |= {user.username.lower(): user.pk for user in found.users.values() if user.pk}
+    for place, user in found.users.items():
+        creator = creators[place]
+        user.created_by = None
+        if isinstance(creator, str):
+            user.created_by = named.get(creator.lower())
+        elif type(creator) is int and creator in known:
+            user.created_by = creator
+        if creator is not None and user.created_by is None:
+            found.notes.append((place, "created_by: is nobody known, and was left out"))
+
+
+def write(found: Plan) -> None:
+    """Write the plan in one go. Raises `Unavailable`, `StorageFull`, and `IntegrityError` where another came before."""
+    with journal.writing() as changes:
+        users = list(found.users.values())
+        following = max(
+            [index.next_id() - 1, *(user.pk for user in users if user.pk), *(d.pk for d in found.deletions.values())]
+        )
+        for user in users:
+            if not user.pk:
+                following += 1
+                user.pk = following
+        changes.load([*users, *found.deletions.values()])

@@ -1,0 +1,36 @@
+"""`manage.py export_users FILE`: every user, with their hashes, into a new file."""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from users import exports
+from users.problems import Unavailable
+
+
+class Command(BaseCommand):
+    """Writes a JSON array, JSONL or CSV, readable by its owner alone; never over a file that is there."""
+
+    help = "Writes every user, with the hash of their password, into a new file: .json, .jsonl or .csv."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take the file and its format."""
+        parser.add_argument("file", type=Path)
+        parser.add_argument("--format", choices=exports.FORMATS, help="Where the file's name does not say it.")
+
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
+        """Write the file, or leave none."""
+        try:
+            file_format = exports.format_of(options["file"], options["format"])
+            count = exports.export(options["file"], file_format, self.progress)
+        except (OSError, ValueError, Unavailable) as exc:
+            raise CommandError(str(exc)) from exc
+        self.stdout.write(
+            f"Wrote {count} users. The file has the hashes of their passwords: keep it as you keep those."
+        )
+
+    def progress(self, count: int) -> None:
+        """Say how far it is, now and then."""
+        if count % 10_000 == 0:
+            self.stderr.write(f"{count} users")

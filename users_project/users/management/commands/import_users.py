@@ -1,0 +1,69 @@
+"""`manage.py import_users FILE`: users of another program, of an export or of a record."""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import IntegrityError
+from rest_framework.exceptions import APIException
+
+from users import entries, exports, imports
+from users.models import User
+
+LONGEST = 300
+
+
+class Command(BaseCommand):
+    """Imports all of a file or, where an entry is rejected, nothing; says of each why."""
+
+    help = "Imports users from .json (an array), .jsonl or .csv: all of them or, if one is rejected, none."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take the file, its format, and how to go about it."""
+        parser.add_argument("file", type=Path)
+        parser.add_argument("--format", choices=exports.FORMATS, help="Where the file's name does not say it.")
+        parser.add_argument("--dry-run", action="store_true", help="Check everything, write nothing.")
+        parser.add_argument("--keep-going", action="store_true", help="Import the others where some are rejected.")
+
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
+        """Check, report, and write."""
+        try:
+            file_format = exports.format_of(options["file"], options["format"])
+            plan = imports.plan(entries.read(options["file"], file_format), self.progress)
+        except (OSError, ValueError) as exc:
+            raise CommandError(printable(f"{options['file']}: {exc}. Nothing was imported.")) from exc
+        for place, why in plan.rejected:
+            self.stderr.write(printable(f"{place}: rejected: {why}"))
+        for place, what in plan.notes:
+            self.stderr.write(printable(f"{place}: {what}"))
+        found = f"{len(plan.users)} users" + (f" and {len(plan.deletions)} deletions" if plan.deletions else "")
+        rejected = f"; {len(plan.rejected)} entries were rejected" if plan.rejected else ""
+        if plan.rejected and not options["keep_going"]:
+            raise CommandError(f"Nothing was imported{rejected}; {found} could be, with --keep-going.")
+        if options["dry_run"]:
+            self.stdout.write(f"Would import {found}{rejected}.")
+            return
+        self.write(plan)
+        self.stdout.write(f"Imported {found}{rejected}.")
+        if not User.objects.active_admins().exists():
+            self.stderr.write("There is no active admin: `manage.py createsuperuser` makes one.")
+
+    def write(self, plan: imports.Plan) -> None:
+        """Write the plan; say why it cannot be."""
+        try:
+            imports.write(plan)
+        except IntegrityError as exc:
+            raise CommandError("Another user was made meanwhile. Nothing was imported; try again.") from exc
+        except APIException as exc:
+            raise CommandError(f"{exc.detail} Nothing was imported.") from exc
+
+    def progress(self, count: int) -> None:
+        """Say how far it is, now and then."""
+        if count % 10_000 == 0:
+            self.stderr.write(f"{count} entries read")
+
+
+def printable(text: str) -> str:
+    """Return the text without what a terminal would obey, and no longer than a message needs."""
+    shown = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
