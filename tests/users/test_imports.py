@@ -421,3 +421,25 @@ def test_the_umask_makes_no_export_readable(manage, make, tmp_path):
         os.umask(before)
     assert done.returncode == 0
     assert (tmp_path / "x.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("command", ["verify_users", "compact_users"])
+def test_on_postgresql_there_is_no_file_to_look_at(command, state):
+    with pytest.raises(CommandError, match="The users are in PostgreSQL"):
+        run(command)
+
+
+@pytest.mark.postgresql
+def test_a_record_is_moved_into_postgresql(state, tmp_path):
+    fields = {"username": "eva", "email": "eva@example.com", "password": f"argon2{ARGON2ID}"}
+    times = dict.fromkeys(("created_at", "updated_at"), "2026-01-01T00:00:00.5Z")
+    lines = [
+        {"model": "users.user", "pk": 4, "fields": fields | times | {"session_epoch": 3, "sessions_ended_seq": 7}},
+        {"model": "users.deletion", "pk": 9, "fields": {"deleted_at": "2026-01-01T00:00:00Z"}},
+    ]
+    (tmp_path / "users.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run("import_users", tmp_path / "users.jsonl")
+    eva = User.objects.get()
+    assert (eva.pk, eva.session_epoch, eva.sessions_ended_seq) == (4, 3, 7)
+    assert services.user_create(username="ada", email="ada@example.com", password=PASSWORD).pk == 10
