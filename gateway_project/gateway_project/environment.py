@@ -64,6 +64,9 @@ class Environment(BaseSettings):
     refresh_token_ttl: int = Field(
         14 * 86400, ge=60, le=365 * 86400, description="Seconds a session lives without being refreshed."
     )
+    key_lead_time: int = Field(
+        600, ge=2, le=7 * 86400, description="Seconds for which a new key is published before it signs."
+    )
     login_free_tries: int = Field(
         5, ge=1, le=1000, description="Sign-ins of a username that may fail before one has to wait, longer each time."
     )

@@ -15,7 +15,7 @@ from gateway.portal import openapi
 
 CACHES = [
     configuration.current, configuration.route_table, gate.current, counters.counters, upstreams.upstreams,
-    authentication.verified, keys.ring,
+    authentication.verified, keys.folder,
     passports.passports, revocations.revocations, openapi.documents, openapi.own_document,
 ]  # fmt: skip
 

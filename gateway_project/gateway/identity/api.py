@@ -150,4 +150,4 @@ class JWKSView(OwnView):
 
     def get(self, request: Request) -> Response:
         """Return the keys that verify tokens and passports."""
-        return Response(keys.ring().jwks(), headers={"Cache-Control": "public, max-age=60"})
+        return Response(keys.ring().jwks(), headers={"Cache-Control": f"public, max-age={keys.MAX_AGE}"})

@@ -12,7 +12,7 @@ from gateway.policy import access
 from gateway.policy.access import Identity
 from gateway.policy.refusals import InvalidToken
 
-from . import tokens
+from . import keys, tokens
 from .revocations import revocations
 
 # How many verified tokens are remembered; each takes about 1 KiB.
@@ -28,24 +28,39 @@ class Verified:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.capacity = capacity
         self.known: OrderedDict[str, tuple[Identity, int]] = OrderedDict()
+        self.ring: keys.KeyRing | None = None
         self.lock = Lock()
 
     def identity(self, authorization: str) -> Identity | None:
         """Return who is speaking, `None` for a scheme that is not ours; raise `InvalidToken`."""
+        ring = keys.ring()
+        if ring is not self.ring:
+            self.forget(ring)
         known = self.known.get(authorization)
         if known is None:
             token = access.bearer(authorization)
             if token is None:
                 return None
             known = tokens.read_access(token)
-            with self.lock:
-                self.known[authorization] = known
-                while len(self.known) > self.capacity:
-                    self.known.popitem(last=False)
+            self.remember(authorization, known, ring)
         identity, expires = known
         if expires <= time.time():
             raise InvalidToken("Expected an access token that has not expired.")
         return identity
+
+    def remember(self, authorization: str, known: tuple[Identity, int], ring: keys.KeyRing) -> None:
+        """Remember what was verified with these keys, unless there are others meanwhile."""
+        with self.lock:
+            if self.ring is ring:
+                self.known[authorization] = known
+            while len(self.known) > self.capacity:
+                self.known.popitem(last=False)
+
+    def forget(self, ring: keys.KeyRing) -> None:
+        """Forget all, as there are other keys now: the one that has verified a token may not be among them."""
+        with self.lock:
+            self.known.clear()
+            self.ring = ring
 
 
 @cache

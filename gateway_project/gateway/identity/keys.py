@@ -1,22 +1,39 @@
 """The gateway's signing keys: P-256, one PEM file each, readable by their owner alone.
 
-`kid` is the key's JWK thumbprint (RFC 7638); the newest key signs, all of them verify.
+`kid` is the key's JWK thumbprint (RFC 7638). A new key is published at once and signs later, when whoever verifies has
+had time to learn it; those before it verify until what they signed has expired. Both moments stand in its file, above
+the key, so that a rotation is one file that appears at once. Files never change: their names say whether one is new.
 """
 
 import base64
 import fcntl
 import hashlib
 import json
+import logging
+import math
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings
+
+# Seconds between two looks of a process at whether there are other keys now.
+INTERVAL = 1.0
+# Seconds for which whoever fetches the public keys may keep them (RFC 9111, section 5.2.2.1).
+MAX_AGE = 60
+# Seconds that an earlier key verifies for longer than what it signed lives: clocks differ.
+MARGIN = 60
+# A service takes 64 KiB of public keys at the most.
+MAX_KEYS = 32
+
+log = logging.getLogger(__name__)
 
 
 def base64url(number: int) -> str:
@@ -26,10 +43,13 @@ def base64url(number: int) -> str:
 
 @dataclass(frozen=True)
 class Key:
-    """A key pair and its name."""
+    """A key pair, its name, when it begins to sign, and until when the keys before it verify (Unix seconds)."""
 
     kid: str
-    private: ec.EllipticCurvePrivateKey
+    # Compares by identity; `kid` tells keys apart.
+    private: ec.EllipticCurvePrivateKey = field(compare=False)
+    signs_from: float = 0.0
+    earlier_until: float = math.inf
 
     @classmethod
     def of(cls, private: ec.EllipticCurvePrivateKey) -> "Key":
@@ -53,29 +73,44 @@ class Key:
         }
 
 
-@dataclass(frozen=True)
 class KeyRing:
-    """All keys, the newest first."""
+    """Keys, the one that signs last first."""
 
-    keys: tuple[Key, ...]
+    def __init__(self, keys: tuple[Key, ...]) -> None:
+        self.keys = tuple(sorted(keys, key=lambda key: (key.signs_from, key.kid), reverse=True))
+        # By kid: the public key, and until when it verifies.
+        self.public: dict[object, tuple[ec.EllipticCurvePublicKey, float]] = {}
+        until = math.inf
+        for key in self.keys:
+            self.public[key.kid] = (key.private.public_key(), until)
+            until = min(until, key.earlier_until)
 
     @property
     def signing(self) -> Key:
-        """The key that signs."""
-        return self.keys[0]
+        """The key that signs now."""
+        now = time.time()
+        return next((key for key in self.keys if key.signs_from <= now), self.keys[-1])
 
     def verifying(self, kid: object) -> ec.EllipticCurvePublicKey | None:
-        """Return the public key of that name, if it is one of ours."""
-        return next((key.private.public_key() for key in self.keys if key.kid == kid), None)
+        """Return the public key of that name, if it is one of ours and verifies still."""
+        public, until = self.public.get(kid, (None, 0.0)) if isinstance(kid, str) else (None, 0.0)
+        return public if time.time() < until else None
+
+    def expired(self) -> list[Key]:
+        """Return the keys that verify no more."""
+        now = time.time()
+        return [key for key in self.keys if self.public[key.kid][1] <= now]
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """Return the published set (RFC 7517, section 5)."""
-        return {"keys": [key.jwk() for key in self.keys]}
+        expired = self.expired()
+        return {"keys": [key.jwk() for key in self.keys if key not in expired]}
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the directory's lock, so that of two processes that start at once only one makes a key."""
+    """Hold the directory's lock: only one process at a time makes or removes keys."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -84,44 +119,155 @@ def locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def key_create(directory: Path) -> Key:
-    """Make a key, on disk before it is used, in a file that only its owner may read."""
-    key = Key.of(ec.generate_private_key(ec.SECP256R1()))
+def key_create(directory: Path, *, signs_from: float = 0.0, earlier_until: float = math.inf) -> Key:
+    """Make a key, on disk before it is used, in a file that only its owner may read. Call it with the lock."""
+    made = Key.of(ec.generate_private_key(ec.SECP256R1()))
+    key = replace(made, signs_from=signs_from, earlier_until=earlier_until)
     pem = key.private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    unfinished = directory / f".{key.kid}"
+    moments = {"signs-from": signs_from, "earlier-until": earlier_until}
+    said = [f"{name}: {said_moment(at)}\n" for name, at in moments.items() if 0 < at < math.inf]
+    unfinished = directory / ".unfinished"
+    unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
+        file.write("".join(said).encode() + pem)
         file.flush()
         os.fsync(file.fileno())
     unfinished.rename(directory / f"{key.kid}.pem")
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
     return key
+
+
+def said_moment(at: float) -> str:
+    """Return the moment as people read it (RFC 3339)."""
+    return datetime.fromtimestamp(at, UTC).isoformat()
 
 
 def key_load(path: Path) -> Key:
     """Read a key; raise `ValueError` that names a file which holds none, or which others may read."""
     if path.stat().st_mode & 0o077:
         raise ValueError(f"{path}: expected a key that only its owner can read (mode 0600)")
+    content = path.read_bytes()
     try:
-        private = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        private = serialization.load_pem_private_key(content, password=None)
     except ValueError as exc:
         raise ValueError(f"{path}: expected a PEM private key without a password") from exc
     if not isinstance(private, ec.EllipticCurvePrivateKey) or private.curve.name != "secp256r1":
         raise ValueError(f"{path}: expected a key on the curve P-256")
-    return Key.of(private)
+    try:
+        said = dict(line.split(": ", 1) for line in content.decode().partition("-----BEGIN")[0].splitlines())
+        moments = {name: datetime.fromisoformat(at).timestamp() for name, at in said.items()}
+    except ValueError as exc:
+        raise ValueError(f"{path}: expected nothing above the key but signs-from and earlier-until") from exc
+    return replace(
+        Key.of(private),
+        signs_from=moments.get("signs-from", 0.0),
+        earlier_until=moments.get("earlier-until", math.inf),
+    )
+
+
+def names(directory: Path) -> frozenset[str]:
+    """Return the names of the directory's keys."""
+    return frozenset(path.name for path in directory.iterdir() if path.suffix == ".pem")
+
+
+def read(directory: Path) -> KeyRing:
+    """Return the directory's keys; raise `ValueError` where one is none, or where there are none."""
+    found = tuple(key_load(directory / name) for name in names(directory))
+    if not found:
+        raise ValueError(f"{directory}: expected keys")
+    return KeyRing(found)
 
 
 def load(directory: Path) -> KeyRing:
-    """Return the directory's keys, made first where there are none yet."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Return the directory's keys, made first where there are none yet; those that verify no more are removed."""
     with locked(directory):
-        paths = sorted(directory.glob("*.pem"), key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
-        return KeyRing(tuple(key_load(path) for path in paths) or (key_create(directory),))
+        if not names(directory):
+            key_create(directory)
+        expired = read(directory).expired()
+        for name in names(directory) if expired else ():
+            if key_load(directory / name) in expired:
+                (directory / name).unlink()
+        return read(directory)
+
+
+def rotate(directory: Path, *, lead: float, longest: float) -> tuple[Key, bool]:
+    """Return the key that is to sign next, and whether it is made now: while one waits to sign, there is no other.
+
+    It signs in `lead` seconds; the keys before it verify for as long again as the longest-lived token (`longest`,
+    seconds) that they sign until then. Raise `ValueError` where there are too many keys.
+    """
+    load(directory)
+    with locked(directory):
+        ring = read(directory)
+        now = time.time()
+        if ring.keys[0].signs_from > now:
+            return ring.keys[0], False
+        if len(ring.keys) >= MAX_KEYS:
+            raise ValueError(f"Expected fewer than {MAX_KEYS} keys that still verify: rotate less often.")
+        signs_from = math.ceil(now + lead)
+        return key_create(directory, signs_from=signs_from, earlier_until=signs_from + longest + MARGIN), True
+
+
+def replace_stolen(directory: Path) -> Key:
+    """Return a new key, which signs at once; all others are removed and verify no more."""
+    with locked(directory):
+        others = names(directory)
+        # Its file alone ends those before it, should this be broken off here; what waits to sign has to be removed.
+        now = time.time()
+        key = key_create(directory, signs_from=now, earlier_until=now)
+        for name in others:
+            (directory / name).unlink()
+        return key
+
+
+class Folder:
+    """The process's keys, which follow what is in their directory: one look a second, and one listing a look."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.ring = load(directory)
+        self.names = names(directory)
+        self.due = time.monotonic() + INTERVAL
+        self.fault = ""
+
+    def current(self) -> KeyRing:
+        """Return the keys; the same object, as long as they are the same keys."""
+        now = time.monotonic()
+        if now >= self.due:
+            # First, so that nobody else looks meanwhile.
+            self.due = now + INTERVAL
+            self.look()
+        return self.ring
+
+    def look(self) -> None:
+        """Read the keys again if they are others now; where they cannot be read, those that are known go on."""
+        try:
+            found = names(self.directory)
+            if self.ring.expired():
+                self.ring = load(self.directory)
+            elif found != self.names:
+                self.ring = read(self.directory)
+                self.names = found
+            self.fault = ""
+        except (OSError, ValueError) as exc:
+            if str(exc) != self.fault:
+                log.error("The keys cannot be read again: %s", exc)  # noqa: TRY400  # the message says it all
+            self.fault = str(exc)
 
 
 @cache
+def folder() -> Folder:
+    """Return the process's keys as they are kept, read at first use."""
+    return Folder(settings.KEYS)
+
+
 def ring() -> KeyRing:
-    """Return the process's keys, read at first use."""
-    return load(settings.KEYS)
+    """Return the process's keys."""
+    return folder().current()

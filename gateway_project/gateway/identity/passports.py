@@ -14,7 +14,7 @@ from rest_framework_simplejwt.tokens import Token
 
 from gateway.policy.access import Identity
 
-from . import tokens
+from . import keys, tokens
 
 LIFETIME = 60
 # Seconds before its end from which a passport is no longer handed out: it has to outlive the request.
@@ -53,16 +53,25 @@ class Passports:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.capacity = capacity
         self.fresh: OrderedDict[tuple[Identity, str], tuple[str, float]] = OrderedDict()
+        self.ring: keys.KeyRing | None = None
         self.lock = Lock()
 
     def get(self, identity: Identity, service: str) -> str:
         """Return a passport that is valid for at least `MARGIN` seconds more."""
         now = time.monotonic()
+        ring = keys.ring()
+        if ring is not self.ring:
+            # Other keys: the one that has signed a passport may not be among them.
+            with self.lock:
+                self.fresh.clear()
+                self.ring = ring
         known = self.fresh.get((identity, service))
         if known is not None and now < known[1]:
             return known[0]
         passport = passport_create(identity, service)
         with self.lock:
+            if self.ring is not ring:
+                return passport
             self.fresh[identity, service] = (passport, now + LIFETIME - MARGIN)
             self.fresh.move_to_end((identity, service))
             while len(self.fresh) > self.capacity:

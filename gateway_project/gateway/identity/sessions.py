@@ -99,6 +99,11 @@ def session_end(*, session_id: str) -> None:
     Session.objects.filter(id=session_id, ended_at=None).update(ended_at=timezone.now())
 
 
+def all_sessions_end() -> int:
+    """End every session, and return how many there were."""
+    return Session.objects.filter(ended_at=None).update(ended_at=timezone.now())
+
+
 @transaction.atomic
 def sessions_end(*, user_id: str, session_epoch: int | None, kept_session: str) -> None:
     """End the user's sessions that began before the login service's `session_epoch` (all, where that is `None`).

@@ -1,14 +1,25 @@
 """The signing keys."""
 
+import logging
+import math
 import stat
+import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from django.core.management import CommandError, call_command
+from django.test import Client
 
-from gateway.identity import keys
+from gateway.identity import authentication, keys, passports, sessions, tokens
+from gateway.identity.credentials import Account
+from gateway.identity.models import Session
+from gateway.policy.access import Identity
+from gateway.policy.refusals import InvalidToken
 
 
 def pem(private: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
@@ -60,7 +71,7 @@ def test_the_kid_is_the_thumbprint_of_rfc_7638() -> None:
 
 def test_the_newest_key_signs_and_all_verify(tmp_path: Path) -> None:
     old = keys.load(tmp_path).signing
-    new = keys.key_create(tmp_path)
+    new = keys.key_create(tmp_path, signs_from=time.time())
     ring = keys.load(tmp_path)
     assert ring.signing.kid == new.kid
     assert ring.verifying(old.kid) is not None
@@ -75,6 +86,8 @@ def test_the_newest_key_signs_and_all_verify(tmp_path: Path) -> None:
         (pem(rsa.generate_private_key(65537, 2048)), 0o600, "curve P-256"),
         (pem(ec.generate_private_key(ec.SECP384R1())), 0o600, "curve P-256"),
         (pem(ec.generate_private_key(ec.SECP256R1())), 0o644, "only its owner"),
+        (b"signs-from: soon\n" + pem(ec.generate_private_key(ec.SECP256R1())), 0o600, "above the key"),
+        (b"hello\n" + pem(ec.generate_private_key(ec.SECP256R1())), 0o600, "above the key"),
     ],
 )
 def test_what_is_no_key_of_ours_is_refused_by_name(tmp_path: Path, content: bytes, mode: int, expected: str) -> None:
@@ -82,3 +95,220 @@ def test_what_is_no_key_of_ours_is_refused_by_name(tmp_path: Path, content: byte
     with pytest.raises(ValueError, match=expected) as refused:
         keys.load(tmp_path)
     assert str(path) in str(refused.value)
+
+
+def rotate(directory: Path, lead: float = 600, longest: float = 3600) -> keys.Key:
+    key, made = keys.rotate(directory, lead=lead, longest=longest)
+    assert made
+    return key
+
+
+def kids(ring: keys.KeyRing) -> set[str]:
+    return {key["kid"] for key in ring.jwks()["keys"]}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Set the time, in seconds from now."""
+    started = time.time()
+
+    def set_to(seconds: float) -> None:
+        monkeypatch.setattr(time, "time", lambda: started + seconds)
+
+    set_to(0)
+    return set_to
+
+
+def test_a_new_key_is_published_then_signs_then_is_the_only_one(tmp_path: Path, clock: Any) -> None:
+    old = keys.load(tmp_path).signing
+    new = rotate(tmp_path, lead=600, longest=3600)
+    ring = keys.load(tmp_path)
+    for seconds, signing, published in (
+        (0, old, {old.kid, new.kid}),
+        (599, old, {old.kid, new.kid}),
+        (601, new, {old.kid, new.kid}),
+        (600 + 3600 + 60, new, {old.kid, new.kid}),
+        (600 + 3600 + 62, new, {new.kid}),
+    ):
+        clock(seconds)
+        assert (ring.signing.kid, kids(ring)) == (signing.kid, published)
+        assert {kid for kid in (old.kid, new.kid) if ring.verifying(kid)} == published
+    assert kids(keys.load(tmp_path)) == {new.kid}
+    assert [path.stem for path in tmp_path.glob("*.pem")] == [new.kid]
+
+
+def test_a_new_key_is_for_its_owner_alone_and_nothing_else_is_left(tmp_path: Path) -> None:
+    keys.load(tmp_path)
+    (tmp_path / ".unfinished").write_bytes(b"of a process that was killed")
+    new = rotate(tmp_path)
+    assert stat.S_IMODE((tmp_path / f"{new.kid}.pem").stat().st_mode) == 0o600
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == ["", ".pem", ".pem"]
+
+
+def test_a_second_rotation_waits_for_the_first(tmp_path: Path, clock: Any) -> None:
+    keys.load(tmp_path)
+    new = rotate(tmp_path)
+    assert keys.rotate(tmp_path, lead=600, longest=3600) == (new, False)
+    clock(601)
+    assert rotate(tmp_path).kid != new.kid
+
+
+def rotate_kid(directory: Path) -> str:
+    return keys.rotate(directory, lead=600, longest=3600)[0].kid
+
+
+def test_rotations_at_the_same_time_make_one_key(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(4) as pool:
+        assert len(set(pool.map(rotate_kid, [tmp_path] * 8))) == 1
+    assert len(list(tmp_path.glob("*.pem"))) == 2
+
+
+def test_each_of_several_keys_verifies_until_what_it_signed_has_expired(tmp_path: Path, clock: Any) -> None:
+    made = [keys.load(tmp_path).signing]
+    for number in range(3):
+        clock(number * 1000)
+        made.append(rotate(tmp_path, lead=600, longest=5000))
+    ring = keys.load(tmp_path)
+    assert [key.kid for key in ring.keys] == [key.kid for key in reversed(made)]
+    for number, key in enumerate(made[:-1]):
+        clock(number * 1000 + 600 + 5000)
+        assert ring.verifying(key.kid)
+        clock(number * 1000 + 600 + 5000 + 62)
+        assert not ring.verifying(key.kid)
+
+
+def test_there_are_no_more_keys_than_services_take(tmp_path: Path) -> None:
+    for number in range(keys.MAX_KEYS):
+        keys.key_create(tmp_path, signs_from=number)
+    with pytest.raises(ValueError, match="rotate less often"):
+        rotate(tmp_path)
+
+
+def test_with_the_clock_set_back_before_every_key_the_oldest_signs(tmp_path: Path) -> None:
+    old = keys.key_create(tmp_path, signs_from=time.time() + 100)
+    keys.key_create(tmp_path, signs_from=time.time() + 200)
+    assert keys.read(tmp_path).signing.kid == old.kid
+
+
+def test_a_key_says_in_its_file_from_when_it_signs(tmp_path: Path) -> None:
+    made = keys.key_create(tmp_path, signs_from=1_800_000_000, earlier_until=1_900_000_000.5)
+    path = tmp_path / f"{made.kid}.pem"
+    assert path.read_text().startswith("signs-from: 2027-01-15T08:00:00+00:00\nearlier-until: 2030-03-17T17:46:40.5")
+    loaded = keys.key_load(path)
+    assert (loaded.signs_from, loaded.earlier_until) == (1_800_000_000, 1_900_000_000.5)
+    first = keys.key_load(tmp_path / f"{keys.key_create(tmp_path).kid}.pem")
+    assert (first.signs_from, first.earlier_until) == (0, math.inf)
+
+
+def test_a_process_takes_up_new_keys_by_itself() -> None:
+    old = keys.ring()
+    rotate(keys.settings.KEYS)
+    deadline = time.monotonic() + 10
+    while keys.ring() is old:
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.02)
+    assert len(kids(keys.ring())) == 2
+    same = keys.ring()
+    keys.folder().look()
+    assert keys.ring() is same
+
+
+def test_a_process_drops_a_key_once_it_has_expired(clock: Any) -> None:
+    old = keys.ring().signing
+    rotate(keys.settings.KEYS)
+    keys.folder().look()
+    clock(600 + 3600 + 62)
+    keys.folder().look()
+    assert old.kid not in kids(keys.ring())
+    assert not (keys.settings.KEYS / f"{old.kid}.pem").exists()
+
+
+def test_keys_that_cannot_be_read_again_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    known, folder = keys.ring(), keys.folder()
+    bad = write(keys.settings.KEYS, b"nonsense")
+    with caplog.at_level(logging.ERROR):
+        folder.look()
+        folder.look()
+    assert [str(bad) in record.getMessage() for record in caplog.records] == [True]
+    assert keys.ring() is known
+    bad.unlink()
+    rotate(keys.settings.KEYS)
+    folder.look()
+    assert len(kids(keys.ring())) == 2
+    for path in keys.settings.KEYS.glob("*.pem"):
+        path.unlink()
+    with caplog.at_level(logging.ERROR):
+        folder.look()
+    assert "expected keys" in caplog.records[-1].getMessage()
+    assert len(kids(keys.ring())) == 2
+
+
+def access_token() -> str:
+    token = tokens.AccessToken()
+    token.payload |= {"sub": "2", "username": "user", "role": "default", "sid": "s"}
+    return f"Bearer {token}"
+
+
+def test_the_command_says_what_happens_when(settings: Any, capsys: Any) -> None:
+    old = keys.ring().signing
+    call_command("rotate_keys")
+    said = capsys.readouterr().out
+    new = keys.read(settings.KEYS).keys[0]
+    assert new.kid != old.kid
+    assert new.signs_from - time.time() == pytest.approx(settings.KEY_LEAD_TIME, abs=5)
+    assert new.earlier_until - new.signs_from == 14 * 86400 + keys.MARGIN
+    assert new.kid in said
+    assert keys.said_moment(new.signs_from) in said
+    assert keys.said_moment(new.earlier_until) in said
+    call_command("rotate_keys")
+    assert "no other key is made" in capsys.readouterr().out
+    assert len(list(settings.KEYS.glob("*.pem"))) == 2
+
+
+def test_the_command_fails_where_there_are_too_many_keys(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "MAX_KEYS", 1)
+    with pytest.raises(CommandError, match="rotate less often"):
+        call_command("rotate_keys")
+
+
+@pytest.mark.django_db
+def test_after_a_theft_nothing_of_the_old_keys_is_good_any_more(settings: Any, client: Client, configure: Any) -> None:
+    configure()
+    pair = sessions.session_begin(account=Account("2", "user", "default", 0))
+    token, identity = access_token(), Identity("2", "user", "default", "s")
+    passport = passports.passports().get(identity, "things")
+    assert authentication.verified().identity(token)
+    rotate(settings.KEYS)
+    stolen = set(keys.read(settings.KEYS).keys)
+    call_command("rotate_keys", "--stolen")
+    keys.folder().look()
+    (key,) = keys.ring().keys
+    assert key not in stolen
+    assert kids(keys.ring()) == {keys.ring().signing.kid} == {key.kid}
+    # Also what was remembered as verified, or minted for a service.
+    with pytest.raises(InvalidToken):
+        authentication.verified().identity(token)
+    assert passports.passports().get(identity, "things") != passport
+    assert (
+        client.post("/api/token/refresh", {"refresh_token": pair.refresh_token}, "application/json").status_code == 401
+    )
+    assert Session.objects.get().ended_at is not None
+    assert authentication.verified().identity(access_token())
+
+
+def test_a_theft_s_new_key_ends_the_others_also_where_their_files_stay(tmp_path: Path) -> None:
+    """As if the process had been killed before it removed them."""
+    old = keys.load(tmp_path).signing
+    content = (tmp_path / f"{old.kid}.pem").read_bytes()
+    new = keys.replace_stolen(tmp_path)
+    (tmp_path / f"{old.kid}.pem").write_bytes(content)
+    (tmp_path / f"{old.kid}.pem").chmod(0o600)
+    assert kids(keys.read(tmp_path)) == {new.kid}
+    assert keys.read(tmp_path).verifying(old.kid) is None
+
+
+def test_what_was_verified_before_a_rotation_is_verified_still() -> None:
+    token = access_token()
+    rotate(keys.settings.KEYS)
+    keys.folder().look()
+    assert authentication.verified().identity(token)

@@ -128,6 +128,7 @@ def test_a_token_names_its_key_and_carries_the_contract_s_claims() -> None:
 
 def test_a_token_of_an_older_key_is_still_accepted() -> None:
     old = signed()
-    keys.key_create(keys.settings.KEYS)
-    keys.ring.cache_clear()
+    new = keys.key_create(keys.settings.KEYS, signs_from=time.time())
+    keys.folder().look()
+    assert keys.ring().signing.kid == new.kid
     assert tokens.read_access(old)[0].user_id == "2"

@@ -1,0 +1,42 @@
+"""`manage.py rotate_keys`: a new signing key, which running workers take up by themselves."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from gateway.identity import keys, passports, sessions
+
+
+class Command(BaseCommand):
+    """Publishes a new key, which signs later; or, if the old one was stolen, replaces it at once."""
+
+    help = "Make a new signing key. It is published at once, and signs in KEY_LEAD_TIME seconds."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take `--stolen`."""
+        parser.add_argument(
+            "--stolen",
+            action="store_true",
+            help="Replace all keys now, and end all sessions: everyone signs in again.",
+        )
+
+    def handle(self, *args: Any, stolen: bool = False, **options: Any) -> None:  # noqa: ANN401  # Django's signature
+        """Rotate, and say what happens when."""
+        if stolen:
+            key = keys.replace_stolen(settings.KEYS)
+            ended = sessions.all_sessions_end()
+            self.stdout.write(f"{key.kid} signs now and all other keys are gone; sessions ended: {ended}.")
+            return
+        longest = max(
+            passports.LIFETIME,
+            *(sessions.lifetime(f"{kind}_TOKEN_LIFETIME").total_seconds() for kind in ("ACCESS", "REFRESH")),
+        )
+        try:
+            key, made = keys.rotate(settings.KEYS, lead=settings.KEY_LEAD_TIME, longest=longest)
+        except ValueError as exc:
+            raise CommandError(str(exc)) from exc
+        state = "is published and" if made else "is waiting already, no other key is made: it"
+        signs_from, until = keys.said_moment(key.signs_from), keys.said_moment(key.earlier_until)
+        self.stdout.write(f"{key.kid} {state} signs from {signs_from}. The keys before it verify until {until}.")
