@@ -13,9 +13,9 @@ from django.http.request import split_domain_port, validate_host
 from . import configuration
 from .config import Route
 from .counters import counters
-from .identity.authentication import identify
+from .identity.authentication import identify, person
 from .identity.passports import passports
-from .policy import access, clients, headers, paths
+from .policy import access, clients, cookies, headers, origins, paths
 from .policy.access import Identity
 from .policy.headers import Headers
 from .policy.negotiation import prefers_page
@@ -50,6 +50,11 @@ class Heard:
         """The value of `Authorization`, a repeated one's joined with commas."""
         said = headers.values(self.pairs, "authorization")
         return ",".join(said) if said else None
+
+    @cached_property
+    def has_cookies(self) -> bool:
+        """Whether there are cookies that could say who is asking: what is said in `Authorization` counts alone."""
+        return self.authorization is None and bool(headers.values(self.pairs, "cookie"))
 
     @cached_property
     def host(self) -> str:
@@ -108,10 +113,10 @@ class Gate:
         """Return what the route's service is sent, if the route lets the request in."""
         heard = request.heard
         said = heard.said
-        identity = identify(heard.authorization)
+        scheme, host = self.origin(request.scheme, request.host, heard)
+        identity = self.identify(request.method, heard, scheme, host)
         access.check(match.route.allow, identity)
         within_limit(match.route, identity, heard.address)
-        scheme, host = self.origin(request.scheme, request.host, heard)
         onward = headers.to_upstream(
             said,
             request_id=request.request_id,
@@ -122,6 +127,30 @@ class Gate:
             passport=passports().get(identity, match.route.service) if identity else None,
         )
         return Admitted(match, identity, match.upstream_path + target_query(request.query), onward)
+
+    def identify(self, method: str, heard: Heard, scheme: str, host: str) -> Identity | None:
+        """Return who is asking, `None` for nobody; scheme and host are as the client sees them.
+
+        A cookie counts only without `Authorization`, and raises `CrossOrigin` where another site may be the one that
+        acts. `InvalidToken` is only raised for what `Authorization` says.
+        """
+        if not heard.has_cookies:
+            return identify(heard.authorization)
+        token = cookies.read(heard.pairs, cookies.ACCESS, scheme)
+        if token is None:
+            return None
+        origins.check_same_origin(method, heard.pairs, scheme, host)
+        return person(token)
+
+    def can_go_on(self, request: Request) -> bool:
+        """Return whether a browser's access token does not hold, but it has a refresh token that may buy another."""
+        heard = request.heard
+        if not heard.has_cookies:
+            return False
+        scheme, _ = self.origin(request.scheme, request.host, heard)
+        return bool(cookies.read(heard.pairs, cookies.REFRESH, scheme)) and not person(
+            cookies.read(heard.pairs, cookies.ACCESS, scheme)
+        )
 
     def is_trusted(self, peer: str) -> bool:
         """Return whether the peer is a proxy of ours."""

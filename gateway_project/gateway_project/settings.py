@@ -39,8 +39,10 @@ MIDDLEWARE = [
     "gateway.portal.middleware.OwnWord",
     "gateway.middleware.RequestLog",
     "gateway.portal.middleware.Measure",
+    "gateway.portal.middleware.SecurityHeaders",
     "gateway.portal.middleware.CurrentVersion",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "gateway.portal.browsers.StaySignedIn",
 ]
 ROOT_URLCONF = "gateway_project.urls"
 WSGI_APPLICATION = "gateway_project.wsgi.application"
@@ -81,7 +83,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["gateway.identity.authentication.BearerAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["gateway.portal.authentication.CallerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["gateway.inputs.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

@@ -514,6 +514,8 @@ TOKENS = [
 ]  # fmt: skip
 
 NOT_SIGNED_IN = {"WWW-Authenticate": 'Bearer realm="api"'}
+COOKIE = "Cookie: gatehouse-access=<user>"
+CROSS_ORIGIN = "Expected a page of this origin to send this, or an access token in Authorization: Bearer."
 ACCESS = [
     Case("nobody on a route for the signed in", ask("GET /api/private"), gets=problem(401, NOT_SIGNED_IN)),
     Case("nobody on a route for some", ask("GET /api/staff"), gets=problem(401, NOT_SIGNED_IN)),
@@ -521,6 +523,67 @@ ACCESS = [
     Case("nobody, with a body", ask("POST /api/private", body=b"x" * 1000), gets=problem(401, NOT_SIGNED_IN)),
     Case("Basic on a route for the signed in", ask("GET /api/private", "Authorization: Basic eDp5"),
          gets=problem(401, NOT_SIGNED_IN)),
+    Case("a browser's cookie", ask("GET /api/private", "Cookie: a=1; gatehouse-access=<user>; b=2"),
+         sees("GET /api/private HTTP/1.1", {"Cookie": "a=1; b=2"}, passport={"sub": "2", "role": "default"}), gets()),
+    Case("a browser's cookie without the role", ask("GET /api/staff", COOKIE),
+         gets=problem(403, detail="Expected the role admin or editor; yours is default.")),
+    *[
+        Case(f"a cookie with {name} is nobody", ask("GET /api/open", f"Cookie: {cookie}"),
+             sees("GET /api/open HTTP/1.1", {"Cookie": kept}), gets())
+        for name, cookie, kept in [
+            ("an expired token", "gatehouse-access=<expired>", None),
+            ("a tampered token", "gatehouse-access=<tampered>", None),
+            ("a refresh token", "gatehouse-access=<refresh>", None),
+            ("no token", "gatehouse-access=", None),
+            ("the name of https", "__Host-gatehouse-access=<user>", None),
+            ("another's name", "xgatehouse-access=<user>", re.compile("xgatehouse-access=.*")),
+            ("two tokens", "gatehouse-access=<user>; gatehouse-access=<admin>", None),
+            ("a refresh token of nobody's", "gatehouse-refresh=nonsense; c=1", "c=1"),
+        ]
+    ],
+    Case("an expired cookie where one must be signed in", ask("GET /api/private", "Cookie: gatehouse-access=<expired>"),
+         gets=problem(401, NOT_SIGNED_IN)),
+    *[
+        Case(f"a cookie, and {name} in Authorization",
+             ask("GET /api/private", f"Authorization: {value}", COOKIE), gets=problem(401))
+        for name, value in [
+            ("an expired token", "Bearer <expired>"), ("nonsense", "Bearer"), ("another scheme", "Basic dTpw"),
+        ]
+    ],
+    Case("the header is who asks, not the cookie",
+         ask("GET /api/private", signed("admin"), COOKIE),
+         sees("GET /api/private HTTP/1.1", {"Cookie": None}, passport={"sub": "1"}), gets()),
+    *[
+        Case(f"a cookie on a POST {name}", ask("POST /api/private", COOKIE, *said, body=b"{}"),
+             sees("POST /api/private HTTP/1.1", {"Cookie": None}, body=b"{}", passport={"sub": "2"}), gets())
+        for name, said in [
+            ("of this origin", ["Origin: http://localhost"]),
+            ("of this origin, as the browser says", ["Sec-Fetch-Site: same-origin"]),
+            ("of this origin in both words", ["Origin: http://LOCALHOST", "Sec-Fetch-Site: same-origin"]),
+        ]
+    ],
+    *[
+        Case(f"a cookie on a POST {name}", ask("POST /api/private", COOKIE, *said, body=b"{}"),
+             gets=problem(403, detail=CROSS_ORIGIN))
+        for name, said in [
+            ("of nobody knows where", []),
+            ("of another site", ["Origin: http://evil.example"]),
+            ("of another port", ["Origin: http://localhost:8080"]),
+            ("of another scheme", ["Origin: https://localhost"]),
+            ("of a host that begins like ours", ["Origin: http://localhost.evil.example"]),
+            ("of a hidden origin", ["Origin: null"]),
+            ("of a sibling", ["Sec-Fetch-Site: same-site"]),
+            ("of another site, as the browser says", ["Sec-Fetch-Site: cross-site", "Origin: http://localhost"]),
+            ("of a person's bookmark", ["Sec-Fetch-Site: none"]),
+            ("of two origins", ["Origin: http://localhost", "Origin: http://evil.example"]),
+        ]
+    ],
+    Case("a cookie on a handshake of another site",
+         ask("GET /api/private", COOKIE, "Origin: http://evil.example", "Upgrade: websocket",
+             "Connection: Upgrade"), gets=problem(403, detail=CROSS_ORIGIN)),
+    Case("a header needs no origin",
+         ask("POST /api/private", signed("user"), "Origin: http://evil.example", body=b"{}"),
+         sees("POST /api/private HTTP/1.1", {}, body=b"{}", passport={"sub": "2"}), gets()),
     Case("a cookie of another's on a route for the signed in", ask("GET /api/private", "Cookie: sessionid=<user>"),
          gets=problem(401, NOT_SIGNED_IN)),
     Case("a role that the route does not have", ask("GET /api/staff", signed("user")),
@@ -789,6 +852,13 @@ ANSWERS = [
     passes("X-Request-ID of the service's own", answer("200 OK", "X-Request-ID: of-the-service", body=OK_BODY),
            gets(200, {"X-Request-ID": re.compile("[0-9a-f]{32}")})),
     passes("Vary says that a browser would get another", answer("200 OK", body=OK_BODY), gets(200, {"Vary": "Accept"})),
+    *[
+        passes(f"a cookie of the gateway's is not set: {value[:26]}",
+               answer("200 OK", f"Set-Cookie: {value}", "Set-Cookie: kept=1", body=OK_BODY),
+               gets(200, {"Set-Cookie": "kept=1"}))
+        for value in ["gatehouse-access=x; Path=/", "Gatehouse-Refresh=x", "__Host-gatehouse-access=x; Secure",
+                      " gatehouse-access = x", "=gatehouse-access=x", "gatehouse-access"]
+    ],
     passes("Vary of the service's own stays", answer("200 OK", "Vary: Origin, Cookie", body=OK_BODY),
            gets(200, {"Vary": re.compile("Origin, ?Cookie(, ?|\n)Accept")})),
     passes("Vary where a browser gets the same", answer("200 OK", "Vary: Origin", body=OK_BODY),

@@ -1,12 +1,9 @@
-"""Who is asking, at the gateway's own endpoints and on every route: by `Authorization: Bearer <access token>`."""
+"""Whom an access token speaks for: what it says, as long as its signature, its time and its session hold."""
 
 import time
 from collections import OrderedDict
 from functools import cache
 from threading import Lock
-
-from rest_framework.authentication import BaseAuthentication
-from rest_framework.request import Request
 
 from gateway.policy import access
 from gateway.policy.access import Identity
@@ -80,6 +77,17 @@ def identify(authorization: str | None) -> Identity | None:
     return identity
 
 
+def person(access_token: str | None) -> Identity | None:
+    """Return whom a browser's access token speaks for, `None` for one that does not hold.
+
+    A browser sends what it has: a cookie that does not hold any more is no claim that must be answered.
+    """
+    try:
+        return identify(f"Bearer {access_token}") if access_token else None
+    except InvalidToken:
+        return None
+
+
 class Caller:
     """DRF's user: the identity, in the words that DRF's views and templates use."""
 
@@ -91,16 +99,3 @@ class Caller:
 
     def __str__(self) -> str:
         return self.identity.username
-
-
-class BearerAuthentication(BaseAuthentication):
-    """`identify`, for DRF."""
-
-    def authenticate(self, request: Request) -> tuple[Caller, None] | None:
-        """Return the caller; `None`, which means 401 where one must be signed in, for nobody."""
-        identity = identify(request.headers.get("Authorization"))
-        return None if identity is None else (Caller(identity), None)
-
-    def authenticate_header(self, request: Request) -> str:
-        """Return the challenge of a 401 (RFC 6750, section 3)."""
-        return 'Bearer realm="api"'

@@ -1,6 +1,9 @@
 """Writes on sessions: begin, refresh, end."""
 
+import hashlib
 import logging
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn, cast
@@ -13,12 +16,15 @@ from rest_framework_simplejwt.exceptions import TokenError
 
 from gateway.policy.refusals import InvalidToken
 
+from . import credentials
 from .credentials import Account
 from .models import Session
 from .tokens import AccessToken, RefreshToken
 
 log = logging.getLogger(__name__)
 
+# Seconds in which a browser's refresh cookie that has just been rotated buys its successor again.
+BROWSER_GRACE = 10
 REFUSED = "Expected a refresh token that has not been used, of a session that has not ended."
 
 
@@ -81,17 +87,65 @@ def session_reused(*, session: Session) -> NoReturn:
     raise InvalidToken(REFUSED)
 
 
-def session_refresh(*, session: Session, jti: str, account: Account) -> TokenPair:
-    """Rotate the session's refresh token and return the next pair; of two who use one token at once, one succeeds."""
+def successor(jti: str, at: int) -> str:
+    """Return the `jti` of the refresh token that follows one that is used at that time (Unix seconds).
+
+    It begins with the time, so that it tells by itself what it follows and since when.
+    """
+    said = hashlib.blake2b(f"{at} {jti}".encode(), digest_size=12, key=settings.SECRET_KEY.encode()[:64])
+    return f"{at:08x}{said.hexdigest()}"
+
+
+def has_just_followed(current: str, jti: str) -> bool:
+    """Return whether the current `jti` is the successor of the other, since a moment ago."""
+    try:
+        at = int(current[:8], 16)
+    except ValueError:
+        return False
+    return time.time() - at <= BROWSER_GRACE and current == successor(jti, at)
+
+
+def session_continue(*, refresh_token: str) -> TokenPair:
+    """Return the next pair of a browser's session; raise `InvalidToken`, ending the session if the token is an old one.
+
+    Several tabs refresh with the same cookie at once, and an answer that brought the next one may have been lost as its
+    page was left. So within `BROWSER_GRACE` seconds the token buys its one successor again, never another: of two who
+    hold it then, the second to use the successor too late ends the session, as with any token.
+    """
+    session, jti = session_of(refresh_token)
+    account = credentials.account_by_id(session.user_id)
+    if session.refresh_jti == jti:
+        with suppress(Rotated):
+            return session_rotate(session=session, jti=jti, account=account)
+        session.refresh_from_db()
+    if session.ended_at is None and has_just_followed(session.refresh_jti, jti):
+        return token_pair(account, session)
+    session_reused(session=session)
+
+
+class Rotated(Exception):  # noqa: N818  # an outcome, not an error
+    """Another request has used the token meanwhile."""
+
+
+def session_rotate(*, session: Session, jti: str, account: Account) -> TokenPair:
+    """Rotate the session's refresh token and return the next pair; of several at once all but one raise `Rotated`."""
     now = timezone.now()
-    fresh = uuid4().hex
+    fresh = successor(jti, int(now.timestamp()))
     rotated = Session.objects.filter(id=session.id, refresh_jti=jti, ended_at=None).update(
         refresh_jti=fresh, last_used_at=now, expires_at=now + lifetime("REFRESH_TOKEN_LIFETIME")
     )
     if not rotated:
-        session_reused(session=session)
+        raise Rotated
     session.refresh_jti = fresh
     return token_pair(account, session)
+
+
+def session_refresh(*, session: Session, jti: str, account: Account) -> TokenPair:
+    """Return the next pair; of two who use one token at once, one succeeds and the session ends."""
+    try:
+        return session_rotate(session=session, jti=jti, account=account)
+    except Rotated:
+        session_reused(session=session)
 
 
 def session_end(*, session_id: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
+from . import cookies
 from .refusals import BadRequest, BadUpstream
 
 Headers = list[tuple[str, str]]
@@ -98,11 +99,12 @@ def from_client(headers: Sequence[tuple[str, str]], *, trusted: bool) -> Headers
     """Return what the client may say to a service; raise `BadRequest` for a malformed name or value.
 
     A name with an underscore goes too, whatever it is: in WSGI `Request_User_Id` and `request-user-id` are one name.
-    With `trusted`, the peer being a proxy of ours, `X-Forwarded-*` stay, but for those that `to_upstream` says.
+    With `trusted`, the peer being a proxy of ours, `X-Forwarded-*` stay, but for those that `to_upstream` says. Of the
+    cookies the gateway's own are not the service's to know.
     """
     if problem := malformed(headers):
         raise BadRequest(problem)
-    return [header for header in end_to_end(headers) if may_say(header[0], trusted)]
+    return cookies.without_own([header for header in end_to_end(headers) if may_say(header[0], trusted)])
 
 
 @lru_cache(REMEMBERED)
@@ -142,10 +144,17 @@ def to_upstream(
 
 
 def from_upstream(headers: Sequence[tuple[str, str]]) -> Headers:
-    """Return what the client is answered with; raise `BadUpstream` for a malformed name or value."""
+    """Return what the client is answered with; raise `BadUpstream` for a malformed name or value.
+
+    The gateway's cookies are not a service's to set.
+    """
     if malformed(headers):
         raise BadUpstream("The service answered with a malformed header.")
-    return end_to_end(headers)
+    return [
+        (name, value)
+        for name, value in end_to_end(headers)
+        if name.lower() != "set-cookie" or not cookies.sets_own(value)
+    ]
 
 
 def varying_by_accept(headers: Sequence[tuple[str, str]]) -> Headers:

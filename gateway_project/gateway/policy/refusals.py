@@ -6,6 +6,7 @@ Exception
     ├── NotSignedIn         401  the route needs someone who is signed in
     ├── InvalidToken        401  there is a token, but not one that holds
     ├── NotAllowed          403  the one who is signed in has none of the route's roles
+    ├── CrossOrigin         403  a cookie says who asks, but no page of ours made the request
     ├── NoRoute             404  nothing is routed at the path
     ├── MethodNotAllowed    405  the path is routed, but not with this method
     ├── BodyLate            408  the body stopped coming
@@ -64,6 +65,17 @@ class NotAllowed(Refused):
     """The one who is signed in has none of the route's roles."""
 
     status = 403
+
+
+class CrossOrigin(Refused):
+    """A cookie says who is asking, and a page of another origin, or none, may have made the browser ask."""
+
+    status = 403
+
+    def __init__(
+        self, detail: str = "Expected a page of this origin to send this, or an access token in Authorization: Bearer."
+    ) -> None:
+        super().__init__(detail)
 
 
 class NoRoute(Refused):

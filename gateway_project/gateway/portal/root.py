@@ -14,7 +14,6 @@ from . import clients
 class RootView(APIView):
     """Gatehouse. Each link is an entrance; what is behind it may want you to sign in."""
 
-    authentication_classes = ()
     permission_classes = (AllowAny,)
     renderer_classes = (JSONRenderer, BrowsableAPIRenderer)
     schema = None

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from typing import Any, cast
+from urllib.parse import quote
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase, ResponseHeaders
@@ -13,9 +14,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from gateway import bodies, gate
+from gateway import bodies, configuration, gate
 from gateway.identity.authentication import Caller
+from gateway.policy import origins
 from gateway.policy.negotiation import prefers_page
+from gateway.policy.refusals import NotSignedIn
 from gateway.policy.routes import Match
 from gateway.upstreams import Answer, upstreams
 
@@ -23,6 +26,10 @@ from . import clients
 
 # Bytes: an answer up to this size is read whole before its head is sent, so that one broken off is a 502.
 WHOLE = 64 * 1024
+
+# Headers that are about the JSON itself, not about a page that shows it.
+NOT_SHOWN = {"content-type", "content-length", "content-security-policy"}
+SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'none'"
 
 
 def wants_page(request: HttpRequest) -> bool:
@@ -87,6 +94,17 @@ class ProxyView(APIView):
         )
         return self.page(answer) if page else passed_on(answer, whole=http.method == "HEAD")
 
+    def handle_exception(self, exc: Exception) -> Response:
+        """Send a person who is not signed in to the page where they can; answer any other refusal as a problem."""
+        http = self.request._request  # noqa: SLF001  # DRF's own name for what it wraps
+        has_login = configuration.current().login is not None
+        if isinstance(exc, NotSignedIn) and has_login and http.method in {"GET", "HEAD"} and wants_page(http):
+            path, query, _ = clients.target(http)
+            asked = quote(origins.own_path(f"{path}?{query}" if query else path), safe="/")
+            headers = {"Location": f"/login/?next={asked}", "Cache-Control": "no-store"}
+            return cast("Response", HttpResponse(status=302, headers=headers))
+        return super().handle_exception(exc)
+
     # Whatever the method: the route says which are allowed.
     options = forward  # type: ignore[assignment]  # an answer that may not be DRF's
     http_method_not_allowed = forward  # type: ignore[assignment]
@@ -97,12 +115,13 @@ class ProxyView(APIView):
         kind = next((value for name, value in kept if name.lower() == "content-type"), "")
         content = answer.read()
         if content and "json" not in kind.partition(";")[0]:
-            return Passed(content, answer.status, kept)
+            # What an API hands out is no page of ours, whoever wrote it: it gets no scripts, and not our origin.
+            return Passed(content, answer.status, [*kept, ("Content-Security-Policy", SANDBOX)])
         try:
             data = json.loads(content) if content else None
         except ValueError:
             return Passed(content, answer.status, kept)
-        shown = {name: value for name, value in kept if name.lower() not in {"content-type", "content-length"}}
+        shown = {name: value for name, value in kept if name.lower() not in NOT_SHOWN}
         return Response(data, status=answer.status, headers=shown)
 
     @property

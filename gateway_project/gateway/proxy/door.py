@@ -113,7 +113,7 @@ class Exchange:
         page = request.heard.prefers_page
         try:
             self.match = match = gate.route(request.method, request.path)
-            if page and match.route.browser == "api":
+            if (page and match.route.browser == "api") or gate.can_go_on(request):
                 await self.fall_through()
                 return
             if match.answer_options:

@@ -165,7 +165,7 @@ def test_the_pages_load_nothing_from_elsewhere(things: Service, client: Client, 
     import re
 
     page = client.get(path).content.decode()
-    assert "/openapi.json" in page
+    assert "/openapi.json" in page + client.get(f"{path}?script=").content.decode()
     sources = [source for source in re.findall(r'(?:src|href)="([^"]+)"', page) if not source.startswith("data:")]
     assert sources
     assert all(source.startswith("/") for source in sources), sources

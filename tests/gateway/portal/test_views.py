@@ -327,6 +327,7 @@ def test_a_browser_sees_the_browsable_api_with_the_service_s_answer(
 
 
 def test_a_browser_sees_a_problem_as_a_page(service: Service, client: Client) -> None:
+    # Without a login in gateway.yaml there is no page to sign in at.
     reply = client.get("/api/things", headers=BROWSER)
     assert reply.status_code == 401
     assert reply["Content-Type"].startswith("text/html")

@@ -1,0 +1,59 @@
+"""Whether a page of the gateway's own made a browser ask, and where a sign-in may lead."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from . import paths
+from .headers import values
+from .refusals import BadRequest, CrossOrigin
+
+# RFC 9110, section 9.2.1.
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+LONGEST_PATH: Final = 2000
+
+
+def needs_same_origin(method: str, headers: Sequence[tuple[str, str]]) -> bool:
+    """Return whether the request could do something, so that no other site may have a person's browser send it.
+
+    A WebSocket's handshake is a GET, and no other rule of the browser's keeps another site from it (RFC 6455, 10.2).
+    """
+    return method not in SAFE_METHODS or bool(values(headers, "upgrade"))
+
+
+def is_same_origin(headers: Sequence[tuple[str, str]], scheme: str, host: str) -> bool:
+    """Return whether a page of this very origin made the request, as the browser says, which no page can change.
+
+    `Sec-Fetch-Site` (Fetch Metadata, section 2.3) and `Origin` (RFC 6454, section 7): what is there has to say so, and
+    one of them has to be there. Browsers send `Origin` with each unsafe request.
+    """
+    sites, origins = values(headers, "sec-fetch-site"), values(headers, "origin")
+    own = f"{scheme}://{host}".lower().removesuffix(DEFAULT_PORTS.get(scheme, "\0"))
+    return (
+        bool(sites or origins)
+        and all(site == "same-origin" for site in sites)
+        and all(origin.lower() == own for origin in origins)
+    )
+
+
+def check_same_origin(method: str, headers: Sequence[tuple[str, str]], scheme: str, host: str) -> None:
+    """Raise `CrossOrigin` where the request could do something and no page of this origin made it."""
+    if needs_same_origin(method, headers) and not is_same_origin(headers, scheme, host):
+        raise CrossOrigin
+
+
+def own_path(said: str | None) -> str:
+    """Return a path of ours with its query, to go on to after a sign-in; `/` for anything else.
+
+    Another site begins with `//` or `/\\`, or hides that behind control characters, which browsers leave out.
+    """
+    path, mark, query = (said or "").partition("?")
+    if len(path) + len(query) > LONGEST_PATH or not (query.isascii() and query.isprintable()):
+        return "/"
+    if " " in query or "#" in query or "\\" in query:
+        return "/"
+    try:
+        paths.canonical(path)
+    except BadRequest:
+        return "/"
+    return path + mark + query

@@ -1,0 +1,27 @@
+"""Who is asking, for DRF's own views: what `gate` decides on every route."""
+
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+
+from gateway import gate
+from gateway.identity.authentication import Caller
+
+from . import clients
+
+
+class CallerAuthentication(BaseAuthentication):
+    """By `Authorization: Bearer <access token>`, or by a browser's cookie."""
+
+    def authenticate(self, request: Request) -> tuple[Caller, None] | None:
+        """Return the caller; `None`, which means 401 where one must be signed in, for nobody."""
+        http = request._request  # noqa: SLF001  # DRF's own name for what it wraps
+        scheme, host = clients.origin(http)
+        identity = gate.current().identify(http.method or "", clients.heard(http), scheme, host)
+        if identity is None:
+            return None
+        http.META["HTTP_REQUEST_USER_ID"] = identity.user_id
+        return Caller(identity), None
+
+    def authenticate_header(self, request: Request) -> str:
+        """Return the challenge of a 401 (RFC 6750, section 3)."""
+        return 'Bearer realm="api"'

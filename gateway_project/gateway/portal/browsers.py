@@ -1,0 +1,93 @@
+"""A person's browser: the two cookies that keep it signed in, and their renewal while it is in use."""
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from gateway import gate, problems
+from gateway.identity import sessions
+from gateway.identity.sessions import TokenPair
+from gateway.middleware import GetResponse
+from gateway.policy import cookies, origins
+from gateway.policy.refusals import InvalidToken, Refused
+
+from . import clients
+
+
+def cookies_set(response: HttpResponseBase, pair: TokenPair, scheme: str) -> None:
+    """Have the browser keep the pair, each token for as long as it holds."""
+    lifetime = int(sessions.lifetime("REFRESH_TOKEN_LIFETIME").total_seconds())
+    for name, token, seconds in (
+        (cookies.ACCESS, pair.access_token, pair.expires_in),
+        (cookies.REFRESH, pair.refresh_token, lifetime),
+    ):
+        response.set_cookie(
+            cookies.name_over(name, scheme),
+            token,
+            max_age=seconds,
+            secure=scheme == "https",
+            httponly=True,
+            samesite="Lax",
+        )
+    response.headers["Cache-Control"] = "no-store"
+
+
+def cookies_drop(response: HttpResponseBase, scheme: str) -> None:
+    """Have the browser forget both tokens."""
+    for name in (cookies.ACCESS, cookies.REFRESH):
+        # `__Host-` needs Secure, to be forgotten too.
+        response.set_cookie(
+            cookies.name_over(name, scheme), "", max_age=0, secure=scheme == "https", httponly=True, samesite="Lax"
+        )
+    response.headers["Cache-Control"] = "no-store"
+
+
+class StaySignedIn:
+    """Renews a browser's access token that does not hold any more, where its refresh token does.
+
+    The request goes on with the new one, and the answer brings both. Nobody notices.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer the request."""
+        try:
+            incoming = clients.taken_apart(request)
+            if not gate.current().can_go_on(incoming):
+                return self.get_response(request)
+            scheme, host = clients.origin(request)
+            origins.check_same_origin(incoming.method, incoming.heard.pairs, scheme, host)
+        except Refused:
+            # Not to be decided here: the view comes to it, if it matters there.
+            return self.get_response(request)
+        token = cookies.read(incoming.heard.pairs, cookies.REFRESH, scheme) or ""
+        try:
+            pair = sessions.session_continue(refresh_token=token)
+        except InvalidToken:
+            response = self.get_response(request)
+            if not response.cookies:
+                cookies_drop(response, scheme)
+            return response
+        except Refused as refused:
+            return problems.problem(request, refused.status, refused.detail, headers=refused.headers)
+        carry(request, pair, scheme)
+        response = self.get_response(request)
+        # A sign-in or a sign-out has set its own.
+        if not response.cookies:
+            cookies_set(response, pair, scheme)
+        return response
+
+
+def carry(request: HttpRequest, pair: TokenPair, scheme: str) -> None:
+    """Let the request go on as if the browser had sent this pair."""
+    others = [
+        f"{name}={value}" for name, value in cookies.pairs(list(request.headers.items())) if not cookies.is_own(name)
+    ]
+    own = [
+        f"{cookies.name_over(cookies.ACCESS, scheme)}={pair.access_token}",
+        f"{cookies.name_over(cookies.REFRESH, scheme)}={pair.refresh_token}",
+    ]
+    request.META["HTTP_COOKIE"] = "; ".join([*others, *own])
+    for read_before in ("headers", "COOKIES"):
+        request.__dict__.pop(read_before, None)

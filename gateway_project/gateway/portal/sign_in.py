@@ -1,0 +1,142 @@
+"""The pages to sign in and to sign out."""
+
+from contextlib import suppress
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.views import View
+
+from gateway import bodies, gate
+from gateway.identity import attempts, sessions
+from gateway.identity.api import PASSWORD_LENGTH, USERNAME_LENGTH, WrongCredentials
+from gateway.policy import cookies, origins
+from gateway.policy.access import Identity
+from gateway.policy.refusals import BadRequest, CrossOrigin, InvalidToken, Refused, TooMany, UpstreamFailed
+
+from . import browsers, clients
+
+FORM = "application/x-www-form-urlencoded"
+
+
+class Redirect(HttpResponseRedirect):
+    """On to another page, with GET (RFC 9110, section 15.4.4)."""
+
+    status_code = 303
+
+
+def signed_in(request: HttpRequest) -> Identity | None:
+    """Return whom the browser is signed in as."""
+    scheme, _ = clients.origin(request)
+    return gate.current().identify("GET", clients.heard(request), scheme, "")
+
+
+def check_origin(request: HttpRequest) -> None:
+    """Raise `CrossOrigin` unless a page of ours sent the form."""
+    scheme, host = clients.origin(request)
+    if not origins.is_same_origin(clients.heard(request).pairs, scheme, host):
+        raise CrossOrigin("Expected this form to be sent from this page.")
+
+
+def form(request: HttpRequest) -> dict[str, str]:
+    """Return a form's fields; raise `Refused` for what is none, or too long."""
+    length = bodies.check_length(request.META, settings.MAX_BODY)
+    if length is None or request.content_type != FORM:
+        raise BadRequest(f"Expected a form: {FORM}, with a Content-Length.")
+    request.encoding = "utf-8"
+    return {name: str(request.POST[name]) for name in request.POST}
+
+
+class Page(View):
+    """A page with one form, which says what was wrong with it."""
+
+    template: str
+
+    def dispatch(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+        """Answer; a refusal is the page again, with what was expected."""
+        try:
+            response: HttpResponse = super().dispatch(request, *args, **kwargs)  # type: ignore[assignment]
+        except Refused as refused:
+            response = self.page(request, refused)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    def page(self, request: HttpRequest, refused: Refused | None = None) -> HttpResponse:
+        """Return the page."""
+        # A body that was refused is not read.
+        said = request.POST if isinstance(refused, (WrongCredentials, TooMany, UpstreamFailed)) else request.GET
+        shown = {
+            "next": origins.own_path(said.get("next")),
+            "username": said.get("username", "") if refused else "",
+            "problem": explained(refused) if refused else "",
+            "signed_out": "signed-out" in request.GET and not refused,
+        }
+        response = render(request, self.template, shown, status=refused.status if refused else 200)
+        for name, value in (refused.headers if refused else {}).items():
+            response.headers[name] = value
+        return response
+
+
+def explained(refused: Refused) -> str:
+    """Return what to tell a person."""
+    if isinstance(refused, TooMany):
+        seconds = int(refused.headers["Retry-After"])
+        wait = f"{seconds} seconds" if seconds < 120 else f"{-(-seconds // 60)} minutes"
+        return f"Too many sign-ins have failed. Try again in {wait}."
+    return refused.detail
+
+
+class LoginPage(Page):
+    """Signs in with name and password, and goes on to the page that was asked for."""
+
+    template = "gateway/login.html"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Return the form; go on, where there is nothing left to do."""
+        if signed_in(request):
+            return Redirect(origins.own_path(request.GET.get("next")))
+        return self.page(request)
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """Begin a session, and go on."""
+        check_origin(request)
+        said = form(request)
+        username, password = said.get("username", ""), said.get("password", "")
+        if not (0 < len(username) <= USERNAME_LENGTH and 0 < len(password) <= PASSWORD_LENGTH):
+            raise WrongCredentials
+        account = attempts.account_by_password(username=username, password=password, address=clients.address(request))
+        if account is None:
+            raise WrongCredentials
+        end_session(request)
+        response = Redirect(origins.own_path(said.get("next")))
+        browsers.cookies_set(response, sessions.session_begin(account=account), clients.origin(request)[0])
+        return response
+
+
+class LogoutPage(Page):
+    """Ends the browser's session."""
+
+    template = "gateway/logout.html"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Ask: a link must not sign anyone out."""
+        return self.page(request) if signed_in(request) else Redirect("/login/")
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """End the session, and have the browser forget it."""
+        check_origin(request)
+        end_session(request)
+        response = Redirect("/login/?signed-out")
+        browsers.cookies_drop(response, clients.origin(request)[0])
+        return response
+
+
+def end_session(request: HttpRequest) -> None:
+    """End the session that the browser is in, if any, whichever of its two tokens still holds."""
+    scheme, _ = clients.origin(request)
+    if identity := signed_in(request):
+        sessions.session_end(session_id=identity.session)
+    if token := cookies.read(clients.heard(request).pairs, cookies.REFRESH, scheme):
+        with suppress(InvalidToken):
+            session, _ = sessions.session_of(token)
+            sessions.session_end(session_id=session.id)

@@ -1,0 +1,342 @@
+"""Signing in and out in a browser, and staying signed in."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.test import Client
+from tests.gateway.login import LoginService
+from tests.gateway.service import Reply, Seen, Service
+
+from gateway.identity import sessions
+from gateway.identity.models import Session
+from gateway.identity.revocations import revocations
+from gateway.policy.refusals import InvalidToken
+
+pytestmark = pytest.mark.django_db
+FORM = "application/x-www-form-urlencoded"
+OWN = {"Origin": "http://testserver"}
+PAGE = {"Accept": "text/html"}
+
+
+@pytest.fixture
+def login(serve: Callable[..., Service], configure: Callable[..., None]) -> LoginService:
+    service = LoginService()
+
+    def answer(seen: Seen) -> Reply:
+        return service(seen) if seen.target.startswith("/internal/") else Reply()
+
+    configure(
+        services={"people": {"url": serve(answer).url}},
+        login={"service": "people"},
+        routes=[
+            {"path": "/api/things", "methods": ["GET", "POST"], "service": "people", "allow": "authenticated"},
+            {"path": "/pages/{path...}", "methods": ["GET"], "service": "people", "allow": ["admin"],
+             "browser": "passthrough"},
+        ],
+    )  # fmt: skip
+    return service
+
+
+def send(client: Client, path: str = "/login/", headers: dict[str, str] = OWN, **said: str) -> Any:
+    return client.post(path, urlencode(said), FORM, headers=headers)
+
+
+def sign_in(client: Client, **said: str) -> Any:
+    return send(client, **{"username": "user", "password": "secret"} | said)
+
+
+def test_a_sign_in_sets_two_cookies_that_no_script_reads_and_goes_on(login: LoginService, client: Client) -> None:
+    reply = sign_in(client, next="/api/things?x=1")
+    assert (reply.status_code, reply["Location"], reply["Cache-Control"]) == (303, "/api/things?x=1", "no-store")
+    assert set(reply.cookies) == {"gatehouse-access", "gatehouse-refresh"}
+    for name, seconds in (("gatehouse-access", 900), ("gatehouse-refresh", 14 * 86400)):
+        cookie = reply.cookies[name]
+        assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["max-age"]) == (
+            True,
+            "Lax",
+            "/",
+            seconds,
+        )
+        assert not cookie["secure"]
+        assert not cookie["domain"]
+    assert client.get("/api/things").status_code == 200
+
+
+def test_over_https_the_cookies_are_bound_to_the_host(login: LoginService, client: Client) -> None:
+    reply = client.post(
+        "/login/", urlencode({"username": "user", "password": "secret"}), FORM,
+        headers={"Origin": "https://testserver"}, secure=True,
+    )  # fmt: skip
+    assert set(reply.cookies) == {"__Host-gatehouse-access", "__Host-gatehouse-refresh"}
+    assert all(cookie["secure"] for cookie in reply.cookies.values())
+    assert reply["Strict-Transport-Security"] == "max-age=31536000"
+    assert client.get("/api/things", secure=True).status_code == 200
+    assert client.get("/api/things").status_code == 401
+
+
+@pytest.mark.parametrize("said", ["//evil.example", "https://evil.example", "/\\evil.example"])
+def test_a_sign_in_leads_to_no_other_site(login: LoginService, client: Client, said: str) -> None:
+    assert 'name="next" value="/"' in client.get("/login/", {"next": said}).content.decode()
+    assert sign_in(client, next=said)["Location"] == "/"
+    assert client.get("/login/", {"next": said})["Location"] == "/"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"password": "wrong"},
+        {"username": "nobody"},
+        {"password": ""},
+        {"username": "x" * 151},
+        {"password": "x" * 1025},
+    ],
+)
+def test_a_wrong_password_is_said_on_the_page(login: LoginService, client: Client, said: dict[str, str]) -> None:
+    reply = sign_in(client, next="/api/things", **said)
+    page = reply.content.decode()
+    assert reply.status_code == 401
+    assert "Wrong username or password." in page
+    assert 'name="next" value="/api/things"' in page
+    assert "secret" not in page
+    assert not reply.cookies
+    assert not Session.objects.exists()
+
+
+def test_what_was_typed_is_text_in_the_page(login: LoginService, client: Client) -> None:
+    page = sign_in(client, username='"><script>alert(1)</script>', password="wrong").content.decode()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_guessing_is_slowed_down_here_too(login: LoginService, client: Client, settings: Any) -> None:
+    settings.LOGIN_FREE_TRIES = 1
+    for _ in range(8):
+        reply = sign_in(client, password="wrong")
+        if reply.status_code == 429:
+            break
+    assert reply.status_code == 429
+    assert "Too many sign-ins have failed. Try again in" in reply.content.decode()
+    assert int(reply["Retry-After"]) >= 1
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "same-site"}]
+)
+@pytest.mark.parametrize("path", ["/login/", "/logout/"])
+def test_a_form_of_another_site_is_refused(
+    login: LoginService, client: Client, path: str, headers: dict[str, str]
+) -> None:
+    sign_in(client)
+    reply = send(client, path, headers, username="admin", password="secret")
+    assert reply.status_code == 403
+    assert not reply.cookies
+    assert Session.objects.get().ended_at is None
+
+
+def test_a_form_is_a_form_and_not_too_long(login: LoginService, client: Client) -> None:
+    assert client.post("/login/", b"{}", "application/json", headers=OWN).status_code == 400
+    assert sign_in(client, extra="x" * 70_000).status_code == 413
+
+
+def test_an_outage_is_said_on_the_page(login: LoginService, client: Client) -> None:
+    login.broken = Reply.json({}, 500)
+    reply = sign_in(client)
+    assert reply.status_code == 502
+    assert "cannot be reached" in reply.content.decode()
+
+
+def test_a_sign_out_ends_the_session_and_forgets_the_cookies(login: LoginService, client: Client) -> None:
+    sign_in(client)
+    before = {name: cookie.value for name, cookie in client.cookies.items()}
+    assert "Sign out" in client.get("/logout/").content.decode()
+    assert Session.objects.get().ended_at is None
+    reply = send(client, "/logout/")
+    assert (reply.status_code, reply["Location"]) == (303, "/login/?signed-out")
+    assert {name: (cookie.value, cookie["max-age"]) for name, cookie in reply.cookies.items()} == {
+        "gatehouse-access": ("", 0), "gatehouse-refresh": ("", 0),
+    }  # fmt: skip
+    assert "You are signed out." in client.get(reply["Location"]).content.decode()
+    revocations().read_sessions()
+    kept = Client(headers={"Host": "testserver"})
+    for name, value in before.items():
+        kept.cookies[name] = value
+    assert kept.get("/api/things").status_code == 401
+    assert client.get("/logout/")["Location"] == "/login/"
+
+
+def test_a_second_sign_in_ends_the_session_before(login: LoginService, client: Client) -> None:
+    sign_in(client)
+    sign_in(client, username="admin")
+    assert [session.user_id for session in Session.objects.filter(ended_at=None)] == ["1"]
+
+
+def test_a_person_is_sent_to_the_sign_in_and_a_program_is_not(login: LoginService, client: Client) -> None:
+    for path in ("/api/things?x=a%20b&y=1", "/pages/a"):
+        reply = client.get(path, headers=PAGE)
+        assert reply.status_code == 302
+        assert client.get(reply["Location"]).status_code == 200
+        assert f'value="{path.replace("&", "&amp;")}"' in client.get(reply["Location"]).content.decode()
+        assert client.get(path).status_code == 401
+    assert client.post("/api/things", headers=PAGE).status_code == 401
+    sign_in(client)
+    assert client.get("/pages/a", headers=PAGE).status_code == 403
+
+
+def test_the_pages_say_who_is_signed_in(login: LoginService, client: Client) -> None:
+    assert 'href="/login/?next=/"' in client.get("/", headers=PAGE).content.decode()
+    sign_in(client)
+    for path in ("/", "/api/things"):
+        page = client.get(path, headers=PAGE).content.decode()
+        assert "<span>user</span>" in page
+        assert 'action="/logout/"' in page
+
+
+def expire(client: Client) -> str:
+    """Leave the browser with the refresh token alone, as after the access token's time; return it."""
+    del client.cookies["gatehouse-access"]
+    return str(client.cookies["gatehouse-refresh"].value)
+
+
+def test_an_expired_access_token_is_renewed_without_a_word(login: LoginService, client: Client) -> None:
+    sign_in(client)
+    before = expire(client)
+    reply = client.get("/api/things")
+    assert reply.status_code == 200
+    assert set(reply.cookies) == {"gatehouse-access", "gatehouse-refresh"}
+    assert reply["Cache-Control"] == "no-store"
+    assert client.cookies["gatehouse-refresh"].value != before
+    assert not client.get("/api/things").cookies
+
+
+def test_tabs_that_refresh_at_once_go_on_with_one_and_the_same_token(login: LoginService, client: Client) -> None:
+    sign_in(client)
+    before = expire(client)
+    client.get("/api/things")
+    after = client.cookies["gatehouse-refresh"].value
+    client.cookies["gatehouse-refresh"] = before
+    expire(client)
+    assert client.get("/api/things").status_code == 200
+    token = sessions.RefreshToken(client.cookies["gatehouse-refresh"].value)
+    assert token["jti"] == sessions.RefreshToken(after)["jti"]
+    assert Session.objects.get().ended_at is None
+
+
+def test_a_tab_that_loses_the_race_goes_on(login: LoginService, client: Client, monkeypatch: Any) -> None:
+    sign_in(client)
+    before = expire(client)
+    asked = sessions.credentials.account_by_id
+
+    def overtaken(user_id: str) -> Any:
+        account = asked(user_id)
+        session, jti = sessions.session_of(before)
+        sessions.session_rotate(session=session, jti=jti, account=account)
+        return account
+
+    # Another tab's request comes between the look at the session and its rotation.
+    monkeypatch.setattr(sessions.credentials, "account_by_id", overtaken)
+    pair = sessions.session_continue(refresh_token=before)
+    assert sessions.RefreshToken(pair.refresh_token)["jti"] == Session.objects.get().refresh_jti
+
+
+def test_a_rotated_token_that_comes_late_ends_the_session(
+    login: LoginService, client: Client, monkeypatch: Any
+) -> None:
+    sign_in(client)
+    before = expire(client)
+    client.get("/api/things")
+    now = time.time()
+    monkeypatch.setattr(sessions.time, "time", lambda: now + sessions.BROWSER_GRACE + 2)
+    client.cookies["gatehouse-refresh"] = before
+    expire(client)
+    reply = client.get("/api/things")
+    assert reply.status_code == 401
+    assert {cookie["max-age"] for cookie in reply.cookies.values()} == {0}
+    assert Session.objects.get().ended_at is not None
+
+
+def test_a_token_from_before_the_last_two_rotations_ends_the_session_at_once(
+    login: LoginService, client: Client
+) -> None:
+    sign_in(client)
+    first = expire(client)
+    client.get("/api/things")
+    expire(client)
+    client.get("/api/things")
+    with pytest.raises(InvalidToken):
+        sessions.session_continue(refresh_token=first)
+    assert Session.objects.get().ended_at is not None
+
+
+def test_a_program_gets_no_such_grace(login: LoginService, client: Client) -> None:
+    sign_in(client)
+    said = {"refresh_token": expire(client)}
+    assert client.post("/api/token/refresh", said, "application/json").status_code == 200
+    assert client.post("/api/token/refresh", said, "application/json").status_code == 401
+
+
+def test_another_site_renews_nothing(login: LoginService, client: Client) -> None:
+    sign_in(client)
+    before = Session.objects.get().refresh_jti
+    expire(client)
+    reply = client.post("/api/things", b"{}", "application/json", headers={"Origin": "http://evil.example"})
+    assert reply.status_code == 401
+    assert not reply.cookies
+    assert Session.objects.get().refresh_jti == before
+
+
+def test_a_header_renews_nothing(login: LoginService, client: Client) -> None:
+    sign_in(client)
+    expire(client)
+    reply = client.get("/api/things", headers={"Authorization": "Bearer nonsense"})
+    assert (reply.status_code, dict(reply.cookies)) == (401, {})
+
+
+def test_an_outage_signs_nobody_out(login: LoginService, client: Client) -> None:
+    sign_in(client)
+    expire(client)
+    login.broken = Reply.json({}, 500)
+    reply = client.get("/api/things")
+    assert (reply.status_code, dict(reply.cookies)) == (502, {})
+    login.broken = None
+    assert client.get("/api/things").status_code == 200
+
+
+def test_a_user_who_is_gone_is_signed_out(login: LoginService, client: Client) -> None:
+    sign_in(client)
+    expire(client)
+    del login.users["user"]
+    reply = client.get("/api/things", headers=PAGE)
+    assert reply.status_code == 302
+    assert {cookie["max-age"] for cookie in reply.cookies.values()} == {0}
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/login/", "/docs", "/redoc", "/docs?script=", "/api/things", "/nothing", "/healthz"]
+)
+def test_every_answer_of_the_gateway_says_what_a_browser_may_do(login: LoginService, client: Client, path: str) -> None:
+    reply = client.get(path)
+    policy = dict(part.split(" ", 1) for part in reply["Content-Security-Policy"].split("; "))
+    assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
+    assert policy.get("script-src", "'self'") == "'self'"
+    assert reply["X-Content-Type-Options"] == "nosniff"
+    assert reply["X-Frame-Options"] == "DENY"
+    assert reply["Referrer-Policy"] == "same-origin"
+    assert "Strict-Transport-Security" not in reply
+    if reply["Content-Type"].startswith("text/html"):
+        page = reply.content.decode()
+        assert "<script>" not in page
+        assert "onclick=" not in page
+
+
+def test_a_file_that_an_api_hands_to_a_browser_is_in_a_sandbox(
+    serve: Callable[..., Service], configure: Callable[..., None], client: Client
+) -> None:
+    service = serve(lambda seen: Reply(200, b"<script>alert(1)</script>", [("Content-Type", "text/html")]))
+    configure(
+        services={"files": {"url": service.url}},
+        routes=[{"path": "/files", "methods": ["GET"], "service": "files", "allow": "public"}],
+    )
+    assert client.get("/files", headers=PAGE)["Content-Security-Policy"].startswith("sandbox;")
