@@ -23,12 +23,12 @@ from django.test import Client
 from tests.issuer import Issuer
 
 from users import journal, services
-from users.models import Deletion, Position, User
+from users.models import Deletion, Position, User, UserChange
 from users.passports import backend
 
 PROJECT = Path(__file__).resolve().parents[2] / "users_project"
 JSON = "application/json"
-STORED = (User, Deletion)
+STORED = (User, Deletion, UserChange)
 PASSWORD = "correct horse 1"
 # The least Argon2 takes: what is tested here is not how long it takes.
 CHEAP_HASHES = {"ARGON2_MEMORY_KIB": "8", "ARGON2_TIME": "1"}

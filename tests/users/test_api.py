@@ -420,6 +420,7 @@ def test_a_password_without_session_keeps_none(as_user, make):
         ("PUT", "/api/users/1", {"admin"}),
         ("PATCH", "/api/users/1", {"admin"}),
         ("DELETE", "/api/users/1", {"admin"}),
+        ("GET", "/api/users/1/history", {"admin"}),
         ("GET", "/api/users/me", {"admin", "default"}),
         ("PATCH", "/api/users/me", {"admin", "default"}),
         ("POST", "/api/users/me/password", {"admin", "default"}),
@@ -479,6 +480,7 @@ def test_the_openapi_document_has_the_api_and_nothing_internal(as_admin):
     assert {path: set(item) for path, item in document["paths"].items()} == {
         "/api/users": {"get", "post"},
         "/api/users/{user_id}": {"get", "put", "patch", "delete"},
+        "/api/users/{user_id}/history": {"get"},
         "/api/users/me": {"get", "patch"},
         "/api/users/me/password": {"post"},
     }

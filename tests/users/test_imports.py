@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from users import entries, exports, imports, journal, passwords, services, verification
-from users.models import Deletion, User
+from users.models import Deletion, User, UserChange
 
 from .conftest import PASSWORD
 from .test_passwords import ARGON2ID, BCRYPT
@@ -135,7 +135,7 @@ REJECTED = [
     ([user(id=2)], "id: 2 was a deleted user's; ids are not used again"),
     ([user(**{"\x1b]0;evil\x07": 1})], r'unknown field "\u001b]0;evil\u0007"'),
     ([{"model": "users.user", "pk": 3, "fields": {"\x1b": 1}}], r"unknown field \x1b"),
-    ([{"model": "users.group", "pk": 3, "fields": {}}], 'expected "users.user" or'),
+    ([{"model": "users.group", "pk": 3, "fields": {}}], 'expected "users.user", "users.deletion"'),
 ]
 
 
@@ -330,13 +330,15 @@ def test_an_export_writes_over_nothing_and_leaves_nothing_half_written(make, tmp
 
 def test_a_record_is_moved_with_its_deletions_and_ended_sessions(varied, admin, record, state, tmp_path, capsys):
     services.user_delete(user_id=3, actor=admin.pk)
-    before = everything()
+    before, histories = everything(), list(UserChange.objects.values())
+    assert len(histories) > 1
     moved = tmp_path / "moved.jsonl"
     moved.write_bytes(record.read_bytes())
     emptied(state)
     run("import_users", moved)
     assert "Imported 4 users and 1 deletions." in capsys.readouterr().out
     after = everything()
+    assert list(UserChange.objects.values()) == histories
     for row in before[0]:
         row["password"] = "!" if row["password"].startswith("!") else row["password"]
     assert after == before
@@ -348,6 +350,7 @@ def test_a_line_after_the_deletion_of_its_user_is_rejected(make, admin, record, 
     services.user_delete(user_id=make("eva").pk, actor=admin.pk)
     lines = record.read_text().splitlines(keepends=True)
     moved = tmp_path / "moved.jsonl"
+    lines = [line for line in lines if "users.userchange" not in line]
     moved.write_text(lines[1] + lines[2] + lines[1])
     plan = imports.plan(entries.read(moved, "jsonl"), lambda count: None)
     assert ("line 3", "user 2 was deleted before, at line 2") in plan.rejected
@@ -360,13 +363,16 @@ def test_a_line_after_the_deletion_of_its_user_is_rejected(make, admin, record, 
 def test_verification_finds_what_is_different_and_changes_nothing(varied, admin, manage, record):
     services.user_delete(user_id=3, actor=admin.pk)
     good = manage("verify_users")
+    lines = len(record.read_text().splitlines())
     assert (good.returncode, good.stderr) == (0, "")
-    assert f"{record}: 7 lines, 4 users, 1 deletions; the index says the same." in good.stdout
+    assert f"{record}: {lines} lines, 4 users, 1 deletions; the index says the same." in good.stdout
     with connection.cursor() as cursor:
         cursor.execute("UPDATE users_user SET full_name = 'x', is_active = 0 WHERE id = 1")
         cursor.execute("DELETE FROM users_user WHERE id = 2")
         cursor.execute("UPDATE users_deletion SET user_id = 9")
         cursor.execute("UPDATE users_position SET live = 99")
+        cursor.execute("UPDATE users_userchange SET by = 9 WHERE action = 'deleted'")
+    histories = UserChange.objects.values_list("pk", flat=True)
     before = record.read_bytes()
     for _ in range(2):
         bad = manage("verify_users")
@@ -376,9 +382,10 @@ def test_verification_finds_what_is_different_and_changes_nothing(varied, admin,
             "user 2: in the file, not in the index",
             "deletion 3: in the file, not in the index",
             "deletion 9: in the index, not in the file",
+            f"history {max(histories)}: by not the same in the index",
             "the index counts other lines than the file has",
         ]
-        assert "5 differences" in bad.stderr
+        assert "6 differences" in bad.stderr
     assert record.read_bytes() == before
 
 
@@ -397,8 +404,8 @@ def test_compaction_by_command(make, admin, manage, record):
     before = everything()
     done = manage("compact_users")
     assert done.returncode == 0, done.stderr
-    assert f"{record}: from 6 lines and " in done.stdout
-    assert len(record.read_text().splitlines()) == 1
+    assert f"{record}: from 12 lines and " in done.stdout
+    assert len(record.read_text().splitlines()) == 1 + 6
     assert everything() == before
     assert make("eva").pk == 2
     run("verify_users")
@@ -438,8 +445,11 @@ def test_a_record_is_moved_into_postgresql(state, tmp_path):
         {"model": "users.user", "pk": 4, "fields": fields | times | {"session_epoch": 3, "sessions_ended_seq": 7}},
         {"model": "users.deletion", "pk": 9, "fields": {"deleted_at": "2026-01-01T00:00:00Z"}},
     ]
+    told = {"action": "changed", "at": "2026-01-01T00:00:00Z", "by": 4, "values": {"full_name": ["", "Eva"]}}
+    lines += [{"model": "users.userchange", "pk": pk, "fields": told | {"user_id": pk}} for pk in (4, 5)]
     (tmp_path / "users.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     run("import_users", tmp_path / "users.jsonl")
     eva = User.objects.get()
     assert (eva.pk, eva.session_epoch, eva.sessions_ended_seq) == (4, 3, 7)
+    assert [(change.user_id, change.values) for change in UserChange.objects.all()] == [(4, {"full_name": ["", "Eva"]})]
     assert services.user_create(username="ada", email="ada@example.com", password=PASSWORD).pk == 10

@@ -5,7 +5,7 @@ from typing import Any, cast
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.http import Http404
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied, ValidationError
 from rest_framework.request import Request
@@ -15,7 +15,7 @@ from rest_framework_simplejwt.tokens import Token
 
 from . import selectors, services
 from .inputs import StrictSerializer, printable
-from .models import User, ascii_only, username_characters
+from .models import User, UserChange, ascii_only, username_characters
 from .pages import Pages
 from .passports import HasRole
 from .passwords import MAX_LENGTH
@@ -83,6 +83,31 @@ class UserOut(serializers.ModelSerializer[User]):
             "updated_at",
         )
         read_only_fields = fields
+
+
+class ValueOut(serializers.Serializer[Any]):
+    """A field that was changed; of the password that alone."""
+
+    field = serializers.CharField()
+    old = serializers.JSONField(required=False)
+    new = serializers.JSONField(required=False)
+
+
+class ChangeOut(serializers.Serializer[Any]):
+    """An entry of a user's history as answered. `by` is a user's id, or null where it was the service's own doing."""
+
+    action = serializers.ChoiceField(UserChange.Action.choices)
+    at = serializers.DateTimeField()
+    by = serializers.IntegerField(allow_null=True)
+    changes = serializers.SerializerMethodField()
+
+    @extend_schema_field(ValueOut(many=True))
+    def get_changes(self, entry: UserChange) -> list[dict[str, object]]:
+        """Return the fields with their values."""
+        return [
+            {"field": field} | dict(zip(("old", "new"), values, strict=False))
+            for field, values in sorted(entry.values.items())
+        ]
 
 
 class UsersFilter(serializers.Serializer[Any]):
@@ -201,6 +226,25 @@ class UserView(AdminsView):
             user_id=user_id, actor=caller(request), kept_session=session(request), **data.validated_data
         )
         return Response(UserOut(user).data)
+
+
+@extend_schema(tags=["users"])
+class HistoryView(AdminsView):
+    """A user's history."""
+
+    pagination_class = Pages
+
+    @extend_schema(operation_id="users_history", responses=ChangeOut(many=True))
+    def get(self, request: Request, user_id: int) -> Response:
+        """List what was changed, by whom and when, newest first; also of a user who was deleted."""
+        pages = self.pagination_class()
+        entries = selectors.user_history(user_id=user_id)
+        if isinstance(entries, list):
+            pages.get_page_size(request)
+            pages.decode_cursor(request)
+            return Response({"next": None, "previous": None, "results": ChangeOut(entries, many=True).data})
+        page = pages.paginate_queryset(entries, request, view=self)
+        return pages.get_paginated_response(ChangeOut(page, many=True).data)
 
 
 class OwnView(APIView):

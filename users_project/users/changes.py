@@ -4,8 +4,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from . import index, lines
-from .models import Deletion, User
+from .models import Deletion, User, UserChange
 from .record import Extent
+
+# What a history tells the values of; of the password it tells that it was changed.
+TOLD = ("username", "email", "full_name", "user_type", "is_active")
+Values = dict[str, list[object]]
 
 
 class Changes:
@@ -16,11 +20,11 @@ class Changes:
         self.live = live
         self.lines: list[bytes] = []
 
-    def put(self, user: User, *, kept_session: str = "", rehash: bool = False) -> None:
+    def put(self, user: User, *, by: int | None = None, kept_session: str = "", rehash: bool = False) -> None:
         """Write the user, a new one with the next id; end their sessions, but `kept_session`, where that must be.
 
-        `rehash` says that the password is the same, with another hash. Raises Django's `ValidationError` for a value
-        that no user may have, or that another user has.
+        `by` is the id of the one who asked for it, `rehash` says that the password is the same, with another hash.
+        Raises Django's `ValidationError` for a value that no user may have, or that another user has.
         """
         before = User.objects.filter(pk=user.pk).first() if user.pk else None
         user.updated_at = now()
@@ -38,6 +42,8 @@ class Changes:
         line = lines.dump(user)
         index.put([lines.parse(line)], User)
         user._state.adding = False  # noqa: SLF001  # as Model.save does
+        if before is not None and (values := told(before, user, rehash=rehash)):
+            self.note(before, UserChange(action=UserChange.Action.CHANGED, at=user.updated_at, by=by, values=values))
         self.add(line, live=before is None)
 
     def number(self, user: User) -> None:
@@ -60,18 +66,33 @@ class Changes:
         line = lines.dump(deletion)
         index.delete(before.pk)
         index.put([lines.parse(line)], Deletion)
+        self.note(before, UserChange(action=UserChange.Action.DELETED, at=deletion.deleted_at, by=by))
         self.add(line, live=False)
 
     def load(self, entries: Iterable[lines.Entry]) -> None:
-        """Write new users and deletions that were checked before, ids and times among it, many in each step.
+        """Write what is new and was checked before, ids and times among it, many in each step; histories come first.
 
         Raises `IntegrityError` for an id, a username or an email that is another's.
         """
         entries = list(entries)
         for entry in entries:
             self.add(lines.dump(entry), live=True)
-        for model in (User, Deletion):
+        for model in (User, Deletion, UserChange):
             index.insert((entry for entry in entries if isinstance(entry, model)), model)
+
+    def note(self, before: User, change: UserChange) -> None:
+        """Write the change into the user's history, which begins with how the user was made.
+
+        It stands before the line that it tells of: where a crash took that one, it is cut off too.
+        """
+        changes = [change]
+        if not UserChange.objects.filter(user_id=before.pk).exists():
+            changes.insert(0, made(before))
+        for number, entry in enumerate(changes, index.next_change_id()):
+            entry.pk, entry.user_id = number, before.pk
+            self.add(lines.dump(entry), live=True)
+        index.put(changes, UserChange)
+        self.live -= index.forget_changes(before.pk)
 
     def add(self, line: bytes, *, live: bool) -> None:
         """Take the line into what will be appended."""
@@ -84,6 +105,23 @@ def now() -> datetime:
     """Return the time in the precision of the record, milliseconds."""
     time = datetime.now(UTC)
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+def made(user: User) -> UserChange:
+    """Return the beginning of the user's history."""
+    return UserChange(user_id=user.pk, action=UserChange.Action.CREATED, at=user.created_at, by=user.created_by)
+
+
+def told(before: User, after: User, *, rehash: bool) -> Values:
+    """Return what a history tells of that change, `{field: [old, new]}`; of a password `[]`."""
+    values: Values = {
+        name: [getattr(before, name), getattr(after, name)]
+        for name in TOLD
+        if getattr(before, name) != getattr(after, name)
+    }
+    if before.password != after.password and not rehash:
+        values["password"] = []
+    return values
 
 
 def keep_sessions(before: User, after: User) -> None:

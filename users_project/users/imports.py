@@ -1,7 +1,7 @@
 """Users from a file: another program's, an export, or a record. Everything is checked before anything is written.
 
     json    an array of objects           [{"id": 1, "username": …, "email": …, "hashed_password": "$2b$12$…"}, …]
-    jsonl   an object a line; or the lines of a record, of which the last of each user counts
+    jsonl   an object a line; or the lines of a record, of which the last of each user counts, with the histories
     csv     a header, then a row a user; nothing between two commas is a value that was left out
 
 What is needed of a user: `username`, `email`, `hashed_password`. The rest is that of `exports.COLUMNS`.
@@ -19,7 +19,7 @@ from . import index, journal, lines, passwords
 from .changes import now
 from .entries import Entry
 from .exports import COLUMNS
-from .models import Deletion, User
+from .models import Deletion, User, UserChange
 
 Row = dict[str, Any]
 # Ids above it are no exact numbers in JavaScript, and the next id has to be one that a database can store.
@@ -33,6 +33,7 @@ class Plan:
 
     users: dict[str, User] = field(default_factory=dict)
     deletions: dict[str, Deletion] = field(default_factory=dict)
+    changes: dict[int, UserChange] = field(default_factory=dict)
     rejected: list[tuple[str, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
 
@@ -54,7 +55,9 @@ def plan(entries: Iterable[Entry], progress: Callable[[int], object]) -> Plan:
         except ValueError as exc:
             found.reject(entry.place, str(exc))
         else:
-            if is_recorded(entry.value):
+            if isinstance(read, UserChange):
+                found.changes[read.pk] = read
+            elif is_recorded(entry.value):
                 supersede(found, recorded, read, entry.place)
             elif isinstance(read, User):
                 found.users[entry.place] = read
@@ -128,7 +131,7 @@ def in_milliseconds(time: datetime | None) -> datetime | None:
     return time and time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
-def supersede(found: Plan, recorded: dict[int, str], read: lines.Entry, place: str) -> None:
+def supersede(found: Plan, recorded: dict[int, str], read: User | Deletion, place: str) -> None:
     """Put the entry in the place of the one that an earlier line of the record has of the same user."""
     earlier = recorded.get(read.pk, "")
     if earlier in found.deletions:
@@ -206,4 +209,10 @@ def write(found: Plan) -> None:
             if not user.pk:
                 following += 1
                 user.pk = following
-        changes.load([*users, *found.deletions.values()])
+        imported = {user.pk for user in users} | {deletion.pk for deletion in found.deletions.values()}
+        histories = [
+            change for _, change in sorted(journal.newest(found.changes).items()) if change.user_id in imported
+        ]
+        for number, change in enumerate(histories, index.next_change_id()):
+            change.pk = number
+        changes.load([*histories, *users, *found.deletions.values()])

@@ -17,10 +17,12 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Max, QuerySet
 
 from .lines import Entry
-from .models import Deletion, Position, User
+from .models import Deletion, Position, User, UserChange
 
 POSITION = 1
 BATCH = 500
+# Changes of one user that are kept, the newest; so that a user's history is bounded.
+HISTORY = 100
 opened = threading.local()
 
 
@@ -109,13 +111,22 @@ def delete(user_id: int) -> None:
     QuerySet(User).filter(pk=user_id).delete()
 
 
-def replace(users: Iterable[User], deletions: Iterable[Deletion]) -> None:
+def forget_changes(user_id: int) -> int:
+    """Delete the user's changes but the newest `HISTORY`; return how many there were."""
+    changes = UserChange.objects.filter(user_id=user_id, action=UserChange.Action.CHANGED).order_by("-pk")
+    surplus = list(changes.values_list("pk", flat=True)[HISTORY:])
+    UserChange.objects.filter(pk__in=surplus).delete()
+    return len(surplus)
+
+
+def replace(users: Iterable[User], deletions: Iterable[Deletion], changes: Iterable[UserChange]) -> None:
     """Write these over all that is stored. Raises `IntegrityError`."""
     with connection.cursor() as cursor:
-        for model in (User, Deletion):
+        for model in (User, Deletion, UserChange):
             cursor.execute(f"DELETE FROM {connection.ops.quote_name(model._meta.db_table)}")  # noqa: S608, SLF001  # our table
     put(users, User)
     put(deletions, Deletion)
+    put(changes, UserChange)
     LogEntry.objects.exclude(user__in=User.objects.values("pk")).delete()
 
 
@@ -129,7 +140,7 @@ def save_position(
         offset=offset,
         lines=lines,
         digest=digest,
-        live=User.objects.count() + Deletion.objects.count() if live is None else live,
+        live=sum(model.objects.count() for model in (User, Deletion, UserChange)) if live is None else live,
         generation=generation or uuid4().hex,
     ).save()
 
@@ -137,6 +148,11 @@ def save_position(
 def next_id() -> int:
     """Return the id after every one ever used."""
     return 1 + max(largest(User, "pk"), largest(Deletion, "pk"))
+
+
+def next_change_id() -> int:
+    """Return the id after that of every entry of a history."""
+    return 1 + largest(UserChange, "pk")
 
 
 def next_sessions_ended_seq() -> int:

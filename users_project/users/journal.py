@@ -13,8 +13,10 @@ changed it, is read again as a whole.
 import json
 import logging
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 
 from . import index, lines, record, tables
 from .changes import Changes
-from .models import Deletion, Position, User
+from .models import Deletion, Position, User, UserChange
 from .problems import Unavailable
 from .record import Extent, JournalError, StorageFull, WriterLock
 
@@ -33,6 +35,25 @@ log = logging.getLogger(__name__)
 COMPACT_FROM = 1000
 # Seconds that a start waits for another one's, which may have to read all of a large record.
 START_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True)
+class Latest:
+    """What a record leaves, by id: users, with the numbers of their lines, deletions, and what is kept of histories."""
+
+    users: dict[int, tuple[int, User]]
+    deletions: dict[int, Deletion]
+    changes: dict[int, UserChange]
+
+
+def newest(changes: dict[int, UserChange]) -> dict[int, UserChange]:
+    """Return what is kept of these histories, see `index.HISTORY`."""
+    kept, count = {}, Counter[int]()
+    for key, change in sorted(changes.items(), reverse=True):
+        count[change.user_id] += change.action == UserChange.Action.CHANGED
+        if change.action != UserChange.Action.CHANGED or count[change.user_id] <= index.HISTORY:
+            kept[key] = change
+    return kept
 
 
 class Journal:
@@ -140,10 +161,15 @@ class Journal:
         appended = position is not None and record.holds(self.path, known)
         record.settle(self.path, may_cut=appended or starting)
         identity = record.identity(self.path)
-        extent = known if appended else Extent()
+        extent = whole = known if appended else Extent()
         entries: list[tuple[int, lines.Entry]] = []
         for extent, line in record.lines_after(self.path, extent):  # noqa: B020  # it goes on from there
             entries.append((extent.lines, self.parse(extent.lines, line)))
+            if not isinstance(entries[-1][1], UserChange):
+                whole = extent
+        if whole != extent:
+            self.cut_histories(whole, extent, may_cut=appended or starting)
+            identity, entries, extent = record.identity(self.path), entries[: whole.lines - extent.lines], whole
         with transaction.atomic():
             if position and appended:
                 self.apply(entries)
@@ -152,6 +178,15 @@ class Journal:
             generation = position.generation if position and appended else None
             index.save_position(identity=identity, **vars(extent), generation=generation)
         return None
+
+    def cut_histories(self, whole: Extent, extent: Extent, *, may_cut: bool) -> None:
+        """Cut the histories at the end off: a crash took the line of what they tell."""
+        if not may_cut:
+            raise JournalError(
+                self.path, extent.lines, "The last line is of a history, and what it tells of is missing."
+            )
+        log.warning("%s: the last append was torn; cut it off at byte %d", self.path, whole.offset)
+        record.cut(self.path, whole.offset)
 
     def read_nothing(self, position: Position | None) -> None:
         """Begin without users; raise `JournalError` if there were some: the record is lost then, or being saved."""
@@ -174,33 +209,38 @@ class Journal:
         for number, entry in entries:
             if isinstance(entry, Deletion):
                 index.delete(entry.pk)
-            elif Deletion.objects.filter(pk=entry.pk).exists():
+            elif isinstance(entry, User) and Deletion.objects.filter(pk=entry.pk).exists():
                 raise JournalError(self.path, number, f"user {entry.pk} was deleted before")
             try:
                 with transaction.atomic():
                     index.put([entry], type(entry))
             except IntegrityError as exc:
                 raise JournalError(self.path, number, f"{duplicate(exc)} is another user's") from exc
+            if isinstance(entry, UserChange):
+                index.forget_changes(entry.user_id)
 
     def replace(self, entries: list[tuple[int, lines.Entry]]) -> None:
         """Make the index of the entries alone."""
-        users, deletions = self.latest(entries)
-        index.replace((user for _, user in users.values()), deletions.values())
+        latest = self.latest(entries)
+        index.replace((user for _, user in latest.users.values()), latest.deletions.values(), latest.changes.values())
 
-    def latest(self, entries: list[tuple[int, lines.Entry]]) -> tuple[dict[int, tuple[int, User]], dict[int, Deletion]]:
-        """Return what the entries leave: each user with the number of their last line, and the deletions, by id."""
+    def latest(self, entries: list[tuple[int, lines.Entry]]) -> Latest:
+        """Return what the entries leave."""
         users: dict[int, tuple[int, User]] = {}
         deletions: dict[int, Deletion] = {}
+        changes: dict[int, UserChange] = {}
         for number, entry in entries:
             if isinstance(entry, Deletion):
                 deletions[entry.pk] = entry
                 users.pop(entry.pk, None)
+            elif isinstance(entry, UserChange):
+                changes[entry.pk] = entry
             elif entry.pk in deletions:
                 raise JournalError(self.path, number, f"user {entry.pk} was deleted before")
             else:
                 users[entry.pk] = number, entry
         self.check_unique(users)
-        return users, deletions
+        return Latest(users, deletions, newest(changes))
 
     def check_unique(self, users: dict[int, tuple[int, User]]) -> None:
         """Raise `JournalError` for the first line whose username or email another user has."""
@@ -224,9 +264,14 @@ class Journal:
     def compact(self) -> None:
         """Write the record anew, holding the lock, and say so in the index, which stays as it is."""
         position = Position.objects.get(pk=index.POSITION)
-        last: dict[int, bytes] = {}
+        history = set(UserChange.objects.values_list("pk", flat=True))
+        # The histories, then the last line of each user or deletion, by the id that those share.
+        last: dict[tuple[bool, int], bytes] = {}
         for _, line in record.lines_after(self.path, Extent()):
-            last[json.loads(line)["pk"]] = line
+            entry = json.loads(line)
+            is_user = entry["model"] != "users.userchange"
+            if is_user or entry["pk"] in history:
+                last[is_user, entry["pk"]] = line
         if record.identity(self.path) != position.identity:
             raise Unavailable("It was edited at the same time.")
         extent = record.replace(self.path, (last[key] for key in sorted(last)))

@@ -1,4 +1,4 @@
-"""A line of the record: one user or deletion, in Django's own JSONL serialization."""
+"""A line of the record: one user, deletion or entry of a history, in Django's own JSONL serialization."""
 
 import json
 from typing import Any
@@ -8,20 +8,25 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.timezone import is_naive
 
-from .models import Deletion, User
+from .models import Deletion, User, UserChange
 
-Entry = User | Deletion
-MODELS: dict[object, type[Entry]] = {"users.user": User, "users.deletion": Deletion}
+Entry = User | Deletion | UserChange
+MODELS: dict[object, type[Entry]] = {
+    "users.user": User,
+    "users.deletion": Deletion,
+    "users.userchange": UserChange,
+}
 JSON_TYPES: "tuple[tuple[type[models.Field[Any, Any]], type, str], ...]" = (
     (models.BooleanField, bool, "true or false"),
     (models.IntegerField, int, "a whole number"),
     (models.CharField, str, "a string"),
     (models.DateTimeField, str, "a time in ISO 8601"),
+    (models.JSONField, dict, "an object"),
 )
 
 
 class BadLineError(ValueError):
-    """A line that is no user and no deletion; says why, without the values, one of which is a password's hash."""
+    """A line that is no entry; says why, without the values, one of which is a password's hash."""
 
 
 def dump(entry: Entry) -> bytes:
@@ -40,7 +45,7 @@ def parse(line: bytes) -> Entry:
         raise BadLineError('expected an object of "model", "pk" and "fields"')
     model = MODELS.get(data["model"]) if isinstance(data["model"], str) else None
     if model is None:
-        raise BadLineError('expected "users.user" or "users.deletion" as "model"')
+        raise BadLineError('expected "users.user", "users.deletion" or "users.userchange" as "model"')
     if type(data["pk"]) is not int or not 0 < data["pk"] < 2**63:
         raise BadLineError('expected a whole number above 0 as "pk"')
     return model(pk=data["pk"], **values(model, data["fields"]))

@@ -200,11 +200,39 @@ class Deletion(models.Model):
         return f"deletion of user {self.user_id}"
 
 
+class UserChange(models.Model):
+    """An entry of a user's history: what was changed, from what to what, when and by whom.
+
+    `values` is `{field: [old, new]}`, of the password `[]`. What says that a user was made is written when the user is
+    changed for the first time; until then the user says it.
+    """
+
+    class Action(models.TextChoices):
+        """What was done."""
+
+        CREATED = "created"
+        CHANGED = "changed"
+        DELETED = "deleted"
+
+    id = models.BigAutoField(primary_key=True)
+    user_id = models.PositiveBigIntegerField()
+    action = models.CharField(max_length=16, choices=Action)
+    at = models.DateTimeField()
+    by = models.PositiveBigIntegerField(null=True, blank=True, default=None)
+    values = models.JSONField(blank=True, default=dict)
+
+    class Meta:
+        indexes = (models.Index(fields=["user_id", "-id"], name="users_history"),)
+
+    def __str__(self) -> str:
+        return f"user {self.user_id} {self.action}"
+
+
 class Position(models.Model):
     """How much of the record the other tables reflect: one row, changed in one transaction with them.
 
-    `identity` is the record's (see `record.identity`); `live` counts users and deletions; `generation` is another each
-    time that all was read again, which is when what was told of ended sessions may not be all.
+    `identity` is the record's (see `record.identity`); `live` counts the lines that are not superseded; `generation` is
+    another each time that all was read again, which is when what was told of ended sessions may not be all.
     """
 
     identity = models.CharField(max_length=200)
@@ -220,5 +248,5 @@ class Position(models.Model):
 
 def refuse_bypass(sender: type[models.Model], raw: bool, **kwargs: Any) -> None:  # noqa: ANN401  # a signal's
     """Refuse what saves tables by itself, as `loaddata` does. The journal's own writes send no signal."""
-    if issubclass(sender, (User, Deletion)):
+    if issubclass(sender, (User, Deletion, UserChange)):
         raise BypassError("This would write tables only, not the record: save each user instead.")

@@ -9,7 +9,8 @@ from django.db.models import Q, QuerySet
 from django.http import Http404
 
 from . import index
-from .models import Deletion, User
+from .changes import made
+from .models import Deletion, User, UserChange
 
 ENDS_AT_ONCE = 1000
 
@@ -41,6 +42,20 @@ def account_get(*, user_id: int) -> User:
     if not user.is_active:
         raise Http404
     return user
+
+
+def user_history(*, user_id: int) -> QuerySet[UserChange] | list[UserChange]:
+    """Return the user's history, newest first, also of one who was deleted; raise `Http404` where there was none.
+
+    A list where nothing happened but what the user, or the deletion, itself tells.
+    """
+    changes = UserChange.objects.filter(user_id=user_id).order_by("-pk")
+    if changes.exists():
+        return changes
+    deletion = Deletion.objects.filter(pk=user_id).first()
+    if deletion:
+        return [UserChange(user_id=user_id, action="deleted", at=deletion.deleted_at, by=deletion.deleted_by)]
+    return [made(user_get(user_id=user_id))]
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def user_update(*, user_id: int, actor: int, kept_session: str = "", **changes: 
             check_dispensable(user, actor=actor, fields=sorted(changed.keys() & {"user_type", "is_active"}))
         check_unique(user)
         if changed:
-            writer.put(user, kept_session=kept_session if actor == user_id else "")
+            writer.put(user, by=actor, kept_session=kept_session if actor == user_id else "")
     return user
 
 
@@ -111,7 +111,7 @@ def password_change(*, user_id: int, old_password: str, new_password: str, sessi
         if user.password != before.password:
             raise Conflict("The password was changed at the same time. Try again.")
         user.password = encoded
-        changes.put(user, kept_session=session)
+        changes.put(user, by=user_id, kept_session=session)
 
 
 def credentials_check(*, username: str, password: str) -> User | None:

@@ -7,7 +7,7 @@ from typing import Any
 from . import record
 from .journal import Journal
 from .lines import Entry
-from .models import Deletion, User
+from .models import Deletion, User, UserChange
 from .record import Extent
 
 Rows = dict[int, list[Any]]
@@ -31,7 +31,7 @@ def verify(journal: Journal) -> Findings:
     """
     with journal.lock.held():
         position = journal.bring_up()
-        stored = {model: rows(model) for model in (User, Deletion)}
+        stored = {model: rows(model) for model in (User, Deletion, UserChange)}
         file = journal.path.open("rb") if position.lines else None
     extent, entries = Extent(), []
     if file:
@@ -40,11 +40,13 @@ def verify(journal: Journal) -> Findings:
                 if extent.offset > position.offset:  # appended since
                     break
                 entries.append((extent.lines, journal.parse(extent.lines, line)))
-    users, deletions = journal.latest(entries)
-    found = Findings(len(entries), len(users), len(deletions))
-    found.differences += differences("user", User, {pk: user for pk, (_, user) in users.items()}, stored[User])
-    found.differences += differences("deletion", Deletion, deletions, stored[Deletion])
-    if (position.lines, position.live) != (found.lines, found.users + found.deletions):
+    latest = journal.latest(entries)
+    users = {pk: user for pk, (_, user) in latest.users.items()}
+    found = Findings(len(entries), len(users), len(latest.deletions))
+    found.differences += differences("user", User, users, stored[User])
+    found.differences += differences("deletion", Deletion, latest.deletions, stored[Deletion])
+    found.differences += differences("history", UserChange, latest.changes, stored[UserChange])
+    if (position.lines, position.live) != (found.lines, found.users + found.deletions + len(latest.changes)):
         found.differences.append("the index counts other lines than the file has")
     return found
 

@@ -10,6 +10,7 @@ from users import api, health, internal, problems
 urlpatterns = [
     path("api/users", api.UsersView.as_view()),
     path("api/users/<int:user_id>", api.UserView.as_view()),
+    path("api/users/<int:user_id>/history", api.HistoryView.as_view()),
     path("api/users/me", api.MeView.as_view()),
     path("api/users/me/password", api.MyPasswordView.as_view()),
     path("internal/credentials", internal.CredentialsView.as_view()),

@@ -124,6 +124,7 @@ def test_the_examples_of_the_reference_hold(tmp_path: Path) -> None:
 OWN_ROUTES = [
     ("/api/users", "GET, HEAD, OPTIONS, POST", "users", ("admin",)),
     ("/api/users/7", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT", "users", ("admin",)),
+    ("/api/users/7/history", "GET, HEAD, OPTIONS", "users", ("admin",)),
     ("/api/users/me", "GET, HEAD, OPTIONS, PATCH", "users", "authenticated"),
     ("/api/users/me/password", "OPTIONS, POST", "users", "authenticated"),
     ("/api/orders", "GET, HEAD, OPTIONS, POST", "orders", "authenticated"),
