@@ -1,5 +1,7 @@
 """gunicorn's settings for the orders service: `gunicorn -c gunicorn.conf.py orders_project.wsgi`."""
 
+import gc
+
 from orders import logs
 from orders_project import environment
 
@@ -14,3 +16,10 @@ timeout = 30
 graceful_timeout = 10
 control_socket_disable = True
 logconfig_dict = logs.configuration(env.log_level)
+
+
+def post_worker_init(worker: object) -> None:
+    """Leave what was loaded out of garbage collection, which then looks at what requests leave only."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)

@@ -27,6 +27,7 @@ from rest_framework import exceptions
 
 from .models import KeptAnswer
 from .problems import Conflict
+from .storage import write_turn
 
 KEPT_FOR = timedelta(hours=24)
 # How many expired answers go with each new one: more than come, so that they do not pile up.
@@ -89,7 +90,7 @@ def once(*, owner: int, key: str, body: str, work: Callable[[], Answer]) -> Answ
 
     `body` is the fingerprint of what the key came with. Raises `Running` or `Reused`.
     """
-    with turn(lock_number(owner, key)), transaction.atomic():
+    with turn(lock_number(owner, key)), write_turn(), transaction.atomic():
         purge()
         kept = KeptAnswer.objects.filter(owner=owner, key=key).first()
         if kept is not None and is_expired(kept):

@@ -8,10 +8,14 @@ APIException (DRF's)
 
 import logging
 import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from django.db import InterfaceError, OperationalError
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -30,6 +34,7 @@ SQLITE_AWAY = {
 POSTGRESQL_AWAY = ("08", "40", "53", "55", "57")
 
 log = logging.getLogger("storage")
+WRITING = threading.RLock()
 
 
 class Busy(problems.Unavailable):
@@ -45,6 +50,23 @@ class Full(exceptions.APIException):
     status_code = 507
     default_detail = "There is no room to store this. Nothing was stored. Try again later."
     wait = 60
+
+
+@contextmanager
+def write_turn() -> Iterator[None]:
+    """Let the threads of this process write to SQLite one after the other; raise `Busy` where that takes too long.
+
+    They would take turns anyhow, but SQLite lets who waits sleep up to 0.1 s at a time, and others overtake.
+    """
+    if connection.vendor != "sqlite":
+        yield
+        return
+    if not WRITING.acquire(timeout=settings.BUSY_TIMEOUT):
+        raise Busy
+    try:
+        yield
+    finally:
+        WRITING.release()
 
 
 def refusal(exc: Exception) -> exceptions.APIException | None:

@@ -62,6 +62,26 @@ def test_a_write_waits_for_another_that_is_soon_done(service):
 
 
 @sqlite_only
+@pytest.mark.django_db
+def test_a_write_whose_turn_does_not_come_is_503(user, settings):
+    settings.BUSY_TIMEOUT, done, held = 0.05, threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with storage.write_turn():
+            held.set()
+            done.wait(30)
+
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(hold)
+        try:
+            assert held.wait(30)
+            assert user(7).post("/api/orders", BOOK).status_code == 503
+        finally:
+            done.set()
+    assert user(7).post("/api/orders", BOOK).status_code == 201
+
+
+@sqlite_only
 def test_the_database_is_in_wal_mode_and_commits_are_synchronous(service):
     with closing(sqlite3.connect(service.database)) as opened:
         assert opened.execute("PRAGMA journal_mode").fetchone() == ("wal",)
