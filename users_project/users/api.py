@@ -5,7 +5,7 @@ from typing import Any, cast
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.http import Http404
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied, ValidationError
 from rest_framework.request import Request
@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 from rest_framework_simplejwt.tokens import Token
 
 from . import selectors, services
+from .etags import conditional, tagged, versions
 from .inputs import StrictSerializer, printable
 from .models import User, UserChange, ascii_only, username_characters
 from .pages import Pages
@@ -161,6 +162,22 @@ def session(request: Request) -> str:
     return sid if isinstance(sid, str) else ""
 
 
+IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match",
+    str,
+    OpenApiParameter.HEADER,
+    description="The `ETag` of an earlier answer: 304 if nothing changed.",
+)
+IF_MATCH = OpenApiParameter(
+    "If-Match", str, OpenApiParameter.HEADER, description="The `ETag` of an earlier answer: 412 if something changed."
+)
+FOUND = {200: UserOut, 304: OpenApiResponse(description="Nothing has changed since the answer with that `ETag`.")}
+CHANGED = {
+    200: UserOut,
+    412: OpenApiResponse(description="The user was changed since the answer with that `ETag`."),
+}
+
+
 class AdminsView(APIView):
     """A view for admins."""
 
@@ -189,32 +206,38 @@ class UsersView(AdminsView):
         data = UserIn(data=request.data)
         data.is_valid(raise_exception=True)
         user = services.user_create(created_by=caller(request), **data.validated_data)
-        return Response(UserOut(user).data, status=201, headers={"Location": f"/api/users/{user.pk}"})
+        return tagged(user, UserOut(user).data, status=201, location=f"/api/users/{user.pk}")
 
 
 @extend_schema(tags=["users"])
 class UserView(AdminsView):
     """One user."""
 
-    @extend_schema(operation_id="users_get", responses=UserOut)
+    @extend_schema(operation_id="users_get", parameters=[IF_NONE_MATCH], responses=FOUND)
     def get(self, request: Request, user_id: int) -> Response:
         """Return the user."""
-        return Response(UserOut(selectors.user_get(user_id=user_id)).data)
+        user = selectors.user_get(user_id=user_id)
+        return conditional(request, user, UserOut(user).data)
 
-    @extend_schema(operation_id="users_replace", request=UserReplacement, responses=UserOut)
+    @extend_schema(operation_id="users_replace", parameters=[IF_MATCH], request=UserReplacement, responses=CHANGED)
     def put(self, request: Request, user_id: int) -> Response:
         """Replace the user's username and email, and what else is said."""
         return self.change(request, user_id, partial=False)
 
-    @extend_schema(operation_id="users_change", request=UserReplacement(partial=True), responses=UserOut)
+    @extend_schema(
+        operation_id="users_change",
+        parameters=[IF_MATCH],
+        request=UserReplacement(partial=True),
+        responses=CHANGED,
+    )
     def patch(self, request: Request, user_id: int) -> Response:
         """Change what is said."""
         return self.change(request, user_id, partial=True)
 
-    @extend_schema(operation_id="users_delete", responses={204: None})
+    @extend_schema(operation_id="users_delete", parameters=[IF_MATCH], responses={204: None, 412: CHANGED[412]})
     def delete(self, request: Request, user_id: int) -> Response:
         """Delete the user."""
-        services.user_delete(user_id=user_id, actor=caller(request))
+        services.user_delete(user_id=user_id, actor=caller(request), versions=versions(request))
         return Response(status=204)
 
     def change(self, request: Request, user_id: int, *, partial: bool) -> Response:
@@ -223,9 +246,13 @@ class UserView(AdminsView):
         data = UserReplacement(data=request.data, partial=partial, context={"user": user})
         data.is_valid(raise_exception=True)
         user = services.user_update(
-            user_id=user_id, actor=caller(request), kept_session=session(request), **data.validated_data
+            user_id=user_id,
+            actor=caller(request),
+            kept_session=session(request),
+            versions=versions(request),
+            **data.validated_data,
         )
-        return Response(UserOut(user).data)
+        return tagged(user, UserOut(user).data)
 
 
 @extend_schema(tags=["users"])
@@ -268,19 +295,21 @@ class OwnView(APIView):
 class MeView(OwnView):
     """One's own profile."""
 
-    @extend_schema(operation_id="me_get", responses=UserOut)
+    @extend_schema(operation_id="me_get", parameters=[IF_NONE_MATCH], responses=FOUND)
     def get(self, request: Request) -> Response:
         """Return the user who asks."""
-        return Response(UserOut(self.me()).data)
+        user = self.me()
+        return conditional(request, user, UserOut(user).data)
 
-    @extend_schema(operation_id="me_change", request=MyChanges(partial=True), responses=UserOut)
+    @extend_schema(operation_id="me_change", parameters=[IF_MATCH], request=MyChanges(partial=True), responses=CHANGED)
     def patch(self, request: Request) -> Response:
         """Change one's own email or full name."""
         user = self.me()
         refuse_others_fields(request.data)
         data = MyChanges(data=request.data)
         data.is_valid(raise_exception=True)
-        return Response(UserOut(services.user_update(user_id=user.pk, actor=user.pk, **data.validated_data)).data)
+        user = services.user_update(user_id=user.pk, actor=user.pk, versions=versions(request), **data.validated_data)
+        return tagged(user, UserOut(user).data)
 
 
 def refuse_others_fields(data: object) -> None:

@@ -27,7 +27,8 @@ class Changes:
         Raises Django's `ValidationError` for a value that no user may have, or that another user has.
         """
         before = User.objects.filter(pk=user.pk).first() if user.pk else None
-        user.updated_at = now()
+        # A new hash of the same password changes nothing that anyone sees.
+        user.updated_at = before.updated_at if before and rehash else now()
         if before is None:
             self.number(user)
         else:

@@ -4,7 +4,9 @@
 What would write tables only raises `BypassError`.
 """
 
+import json
 from collections.abc import Collection, Iterable
+from hashlib import blake2b
 from typing import Any, NoReturn, Self, cast
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
@@ -80,6 +82,12 @@ class UserManager(BaseUserManager["User"].from_queryset(RecordedQuerySet)):  # t
         return user
 
 
+VERSIONED = (
+    *("id", "username", "email", "full_name", "user_type", "is_active"),
+    *("created_by", "created_at", "updated_at", "session_epoch"),
+)
+
+
 class User(AbstractBaseUser):
     """Someone who may sign in. `created_by` is the id of the admin who made this user, if one did.
 
@@ -132,6 +140,12 @@ class User(AbstractBaseUser):
 
     def __str__(self) -> str:
         return self.username
+
+    @property
+    def version(self) -> str:
+        """What is another after each change, of the password too, but for a new hash of the same one."""
+        values = [getattr(self, name) for name in VERSIONED]
+        return blake2b(json.dumps(values, default=str).encode(), digest_size=12).hexdigest()
 
     @property
     def is_admin(self) -> bool:
