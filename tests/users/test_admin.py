@@ -1,7 +1,10 @@
+import re
+
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 
+from users import admin as users_admin
 from users import services
 from users.models import Deletion, User
 from users.problems import Conflict
@@ -25,6 +28,11 @@ def page(response) -> str:
     text = response.content.decode()
     assert "argon2" not in text
     return text
+
+
+def version(browser: Client, user_id: int) -> str:
+    """Return what the form of the user says hidden."""
+    return re.search(r'name="version" value="([0-9a-f]+)"', page(browser.get(f"{LIST}{user_id}/change/")))[1]
 
 
 def said(browser: Client) -> str:
@@ -92,10 +100,12 @@ def test_a_bad_user_is_explained_in_the_form(browser, everything, change, messag
 def test_a_change_here_is_stored_and_an_empty_password_changes_none(browser, make):
     user = make("eva")
     path = f"{LIST}{user.pk}/change/"
-    assert browser.post(path, FORM | {"password": ""}).status_code == 302
+    sent = FORM | {"password": "", "version": version(browser, user.pk)}
+    assert browser.post(path, sent).status_code == 302
     after = User.objects.get(pk=user.pk)
     assert (after.username, after.password, after.session_epoch) == ("ada", user.password, 0)
-    assert browser.post(path, FORM | {"password": "another horse 2"}).status_code == 302
+    sent = FORM | {"password": "another horse 2", "version": version(browser, user.pk)}
+    assert browser.post(path, sent).status_code == 302
     after = User.objects.get(pk=user.pk)
     assert after.check_password("another horse 2")
     assert after.session_epoch == 1
@@ -104,6 +114,7 @@ def test_a_change_here_is_stored_and_an_empty_password_changes_none(browser, mak
 @pytest.mark.parametrize("change", [{"user_type": "default"}, {"is_active": ""}])
 def test_nobody_demotes_oneself_here(browser, admin, everything, change):
     form = {"username": "root", "email": "root@example.com", "user_type": "admin", "is_active": "on"} | change
+    form["version"] = version(browser, admin.pk)
     before = everything()
     assert services.OWN in page(browser.post(f"{LIST}{admin.pk}/change/", form))
     assert everything() == before
@@ -112,6 +123,7 @@ def test_nobody_demotes_oneself_here(browser, admin, everything, change):
 def test_another_admin_can_be_demoted_here(browser, make):
     other = make("other", user_type="admin")
     form = {"username": "other", "email": "other@example.com", "user_type": "default", "is_active": "on"}
+    form["version"] = version(browser, other.pk)
     assert browser.post(f"{LIST}{other.pk}/change/", form).status_code == 302
     assert User.objects.get(pk=other.pk).user_type == "default"
 
@@ -120,11 +132,13 @@ def test_a_rule_that_is_broken_between_the_form_and_the_save_is_a_message(browse
     user = make("eva")
     before = everything()
 
+    sent = FORM | {"version": version(browser, user.pk)}
+
     def conflict(**kwargs: object) -> None:
         raise Conflict("Taken a moment ago.")
 
     monkeypatch.setattr(services, "user_update", conflict)
-    answer = browser.post(f"{LIST}{user.pk}/change/", FORM)
+    answer = browser.post(f"{LIST}{user.pk}/change/", sent)
     assert (answer.status_code, answer.headers["Location"]) == (302, LIST)
     assert "Taken a moment ago." in said(browser)
     assert everything() == before
@@ -181,3 +195,154 @@ def test_the_static_files_are_served_below_the_admin():
     response = Client().get("/admin/static/admin/css/base.css")
     assert (response.status_code, response.headers["Content-Type"]) == (200, 'text/css; charset="utf-8"')
     response.close()
+
+
+# Two who edit one user
+
+
+def test_a_save_over_what_was_not_seen_is_an_error_that_says_what_and_who(browser, admin, make):
+    user, other = make("ada"), make("other", user_type="admin")
+    sent = FORM | {"full_name": "Ada L.", "version": version(browser, user.pk)}
+    services.user_update(user_id=user.pk, actor=other.pk, email="new@example.com")
+    path = f"{LIST}{user.pk}/change/"
+    text = page(browser.post(path, sent))
+    assert "Nothing was saved: this user was changed meanwhile." in text
+    assert "by other: email: ada@example.com → new@example.com" in text
+    assert 'value="Ada L."' in text
+    assert User.objects.get(pk=user.pk).full_name == ""
+    seen = re.search(r'name="version" value="([0-9a-f]+)"', text)[1]
+    assert seen == User.objects.get(pk=user.pk).version
+    assert browser.post(path, sent | {"version": seen}).status_code == 302
+    assert User.objects.get(pk=user.pk).full_name == "Ada L."
+
+
+def test_a_save_that_another_came_before_at_the_last_moment_is_a_message(browser, admin, make, monkeypatch):
+    user = make("ada")
+    sent = FORM | {"version": version(browser, user.pk)}
+    update = services.user_update
+
+    def and_before(**values):
+        update(user_id=user.pk, actor=admin.pk, full_name="First")
+        return update(**values)
+
+    monkeypatch.setattr(services, "user_update", and_before)
+    assert browser.post(f"{LIST}{user.pk}/change/", sent).status_code == 302
+    assert "This user was changed since you saw them" in said(browser)
+    assert User.objects.get(pk=user.pk).full_name == "First"
+
+
+def test_a_form_without_its_version_saves_nothing(browser, make, everything):
+    user = make("ada")
+    before = everything()
+    assert "This field is required" in page(browser.post(f"{LIST}{user.pk}/change/", FORM))
+    assert everything() == before
+
+
+# Many at once
+
+
+def act(browser: Client, action: str, *ids: int, across: bool = False) -> str:
+    sent = {"action": action, "_selected_action": ids, "select_across": int(across), "index": 0}
+    answer = browser.post(LIST, sent)
+    assert (answer.status_code, answer.headers["Location"]) == (302, LIST), answer.content
+    return said(browser)
+
+
+def test_many_are_deactivated_and_activated_and_whoever_may_not_be_is_named(browser, admin, make):
+    eva, ada, kim = (make(name).pk for name in ("eva", "ada", "kim"))
+    text = act(browser, "deactivate", eva, ada, admin.pk)
+    assert "2 of 3 users deactivated." in text
+    assert f"Not changed: root. {services.OWN}" in text
+    assert set(User.objects.filter(is_active=True).values_list("pk", flat=True)) == {admin.pk, kim}
+    assert User.objects.get(pk=eva).session_epoch == 1
+    assert "1 of 2 users activated." in act(browser, "activate", eva, kim)
+    assert User.objects.get(pk=eva).is_active
+    assert not User.objects.get(pk=ada).is_active
+
+
+def test_who_was_deleted_meanwhile_is_named(browser, make, monkeypatch):
+    eva, ada = make("eva"), make("ada")
+    update = services.user_update
+
+    def and_before(*, user_id, **values):
+        User.objects.get(pk=eva.pk).delete() if user_id == eva.pk else None
+        return update(user_id=user_id, **values)
+
+    monkeypatch.setattr(services, "user_update", and_before)
+    text = act(browser, "deactivate", eva.pk, ada.pk)
+    assert "Not changed: eva, who was deleted meanwhile." in text
+    assert "1 of 2 users deactivated." in text
+
+
+def test_too_many_at_once_are_none(browser, make, everything, monkeypatch):
+    monkeypatch.setattr(users_admin, "AT_ONCE", 2)
+    for name in ("eva", "ada"):
+        make(name)
+    before = everything()
+    assert "Expected at most 2 users at once. None was changed." in act(browser, "deactivate", 1, across=True)
+    assert everything() == before
+
+
+def test_many_are_not_deleted_at_once(browser, make, everything):
+    user = make("eva")
+    before = everything()
+    sent = {"action": "delete_selected", "_selected_action": [user.pk], "index": 0, "post": "yes"}
+    assert browser.post(LIST, sent).status_code in {200, 302}
+    assert everything() == before
+
+
+# The list, and histories
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", ["kim", "ada", "eva", "root"]),
+        ("?o=1", ["ada", "eva", "kim", "root"]),
+        ("?o=-2", ["root", "kim", "eva", "ada"]),
+        ("?o=6", ["root", "eva", "ada", "kim"]),
+        ("?q=EV", ["eva"]),
+        ("?q=example.com+ada", ["ada"]),
+        ("?q=%00", ["kim", "ada", "eva", "root"]),
+        ("?user_type__exact=admin", ["root"]),
+        ("?is_active__exact=0", ["kim"]),
+        ("?created_at__gte=2020-01-01+00%3A00%3A00%2B00%3A00", ["kim", "ada", "eva", "root"]),
+        ("?created_at__lt=2020-01-01+00%3A00%3A00%2B00%3A00", []),
+        ("?p=9", ["kim", "ada", "eva", "root"]),
+    ],
+)
+def test_the_list_is_searched_filtered_and_sorted(browser, make, query, found):
+    make("eva")
+    make("ada")
+    make("kim", is_active=False)
+    answer = browser.get(LIST + query)
+    if answer.status_code == 302:  # what nobody can have asked for: Django's list from the beginning
+        assert "e=1" in answer.headers["Location"]
+        return
+    assert re.findall(r'change/[^"]*">([a-z]+)</a>', page(answer)) == found
+
+
+@pytest.mark.parametrize(
+    "query", ["user_type__exact=%00", "created_at__gte=x", "id__lt=x", "password__startswith=a", "o=99"]
+)
+def test_a_list_that_cannot_be_is_no_fault_of_the_service(browser, query):
+    assert browser.get(f"{LIST}?{query}").status_code in {200, 302, 400}
+
+
+def test_the_history_page_tells_of_each_change_and_never_of_a_password(browser, admin, make):
+    user = make("eva", created_by=admin.pk)
+    services.user_update(user_id=user.pk, actor=7, full_name="<b>Eva</b>", password="another horse 2")
+    text = page(browser.get(f"{LIST}{user.pk}/history/"))
+    assert "full_name:  → &lt;b&gt;Eva&lt;/b&gt;<br>password changed" in text
+    assert "user 7" in text
+    assert "root" in text
+    assert "created" in text
+    assert "horse" not in text
+    page(browser.get(f"{LIST}{admin.pk}/history/"))
+    assert browser.get(f"{LIST}99/history/").status_code == 302
+
+
+def test_the_page_of_a_user_says_who_made_them(browser, admin, make):
+    user = make("eva", created_by=admin.pk)
+    assert re.search(r"Created by.*?root", page(browser.get(f"{LIST}{user.pk}/change/")), re.DOTALL)
+    assert "the service" in page(browser.get(f"{LIST}{admin.pk}/change/"))

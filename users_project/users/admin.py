@@ -3,94 +3,71 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth import admin as auth_admin  # noqa: F401  # registers what is unregistered below
 from django.contrib.auth.models import Group
-from django.contrib.auth.password_validation import password_validators_help_texts, validate_password
-from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.utils.html import format_html_join
+from django.db.models.functions import Lower
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 
-from . import services
+from . import selectors, services
+from .forms import ModelForm, NewUserForm, UserForm
 from .models import User
 from .problems import Conflict
+from .services import PreconditionFailed
 
 if TYPE_CHECKING:  # the stubs' classes are generic, Django's are not
-    ModelForm = forms.ModelForm[User]
     ModelAdmin = admin.ModelAdmin[User]
 else:
-    ModelForm, ModelAdmin = forms.ModelForm, admin.ModelAdmin
+    ModelAdmin = admin.ModelAdmin
 
-
-class PasswordField(forms.CharField):
-    """A password to set; the stored one is never shown."""
-
-    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401  # Django's
-        super().__init__(strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}), **kwargs)
-
-
-class UserForm(ModelForm):
-    """A user, with the password to set, if any."""
-
-    actor: int
-    password = PasswordField(required=False, help_text="Leave empty to keep the password.")
-
-    class Meta:
-        model = User
-        fields = ("username", "email", "full_name", "user_type", "is_active")
-
-    def clean(self) -> dict[str, Any]:
-        """Check what the services will, to say it beside the fields."""
-        data = super().clean() or self.cleaned_data
-        if not data.get("password"):
-            data.pop("password", None)
-        if not self.errors:
-            self.check_password_rules(data)
-            self.check_rules(data)
-        return data
-
-    def check_password_rules(self, data: dict[str, Any]) -> None:
-        """Add the errors of the password to set."""
-        described = User(**{name: data[name] for name in ("username", "email", "full_name")})
-        try:
-            if "password" in data:
-                validate_password(data["password"], described)
-        except ValidationError as exc:
-            self.add_error("password", exc)
-
-    def check_rules(self, data: dict[str, Any]) -> None:
-        """Add an error where this would take an admin that there must be."""
-        stored: User | None = User.objects.filter(pk=self.instance.pk).first()
-        after = User(user_type=data["user_type"], is_active=data["is_active"])
-        if stored is None or not stored.is_admin or after.is_admin:
-            return
-        try:
-            services.check_dispensable(stored, actor=self.actor, fields=[])
-        except Conflict as exc:
-            self.add_error(None, str(exc.detail))
-
-
-class NewUserForm(UserForm):
-    """A new user, who needs a password."""
-
-    password = PasswordField(
-        help_text=format_html_join("", "{} ", ((text,) for text in password_validators_help_texts()))
-    )
+LIST = "/admin/users/user/"
+# Users that one action changes at most: each is on disk before the next, and whoever asks is waiting.
+AT_ONCE = 500
+# Entries of a history that are shown.
+HISTORY = 200
 
 
 @admin.register(User)
 class UserAdmin(ModelAdmin):
     """Users. Each is deleted on their own page, which has the room to say why that may not be."""
 
-    list_display = ("username", "email", "full_name", "user_type", "is_active", "created_at")
-    list_filter = ("user_type", "is_active")
+    list_display = ("name", "address", "full_name", "user_type", "is_active", "created_at")
+    # Those along which there is an index: sorting by anything else would sort all of the users for each page.
+    sortable_by = ("name", "address", "created_at")
+    list_filter = ("user_type", "is_active", "created_at")
     search_fields = ("username", "email", "full_name")
-    fields = ("username", "email", "full_name", "user_type", "is_active", "password")
-    readonly_fields = ()
+    search_help_text = "In usernames, emails and full names."
+    fields = (
+        *("username", "email", "full_name", "user_type", "is_active", "password"),
+        *("created_at", "creator", "updated_at", "version"),
+    )
+    readonly_fields = ("created_at", "creator", "updated_at")
     list_per_page = 50
+    # Counting what is left out, or in each filter, would read all of the users.
     show_full_result_count = False
-    actions = None
+    show_facets = admin.ShowFacets.NEVER
+    actions = ("activate", "deactivate")
+    actions_selection_counter = True
+
+    @admin.display(description="Username", ordering=Lower("username"))
+    def name(self, user: User) -> str:
+        """Return the username, which is sorted along its index."""
+        return user.username
+
+    @admin.display(description="Email", ordering=Lower("email"))
+    def address(self, user: User) -> str:
+        """Return the email address, which is sorted along its index."""
+        return user.email
+
+    @admin.display(description="Created by")
+    def creator(self, user: User) -> str:
+        """Return who made the user."""
+        return selectors.names([user.created_by])[user.created_by]
+
+    def get_fields(self, request: HttpRequest, obj: User | None = None) -> Any:  # noqa: ANN401  # Django's
+        """Return the fields, of a new user those that there are."""
+        return self.fields if obj else self.fields[:6]
 
     def get_form(
         self,
@@ -106,15 +83,45 @@ class UserAdmin(ModelAdmin):
     def save_model(self, request: HttpRequest, obj: User, form: ModelForm, change: bool) -> None:
         """Save through the services, then let the object that Django goes on with be what was saved."""
         actor = int(str(request.user.pk))
+        values = {**form.cleaned_data}
         if change:
-            saved = services.user_update(user_id=obj.pk, actor=actor, **form.cleaned_data)
+            saved = services.user_update(user_id=obj.pk, actor=actor, versions=[values.pop("version")], **values)
         else:
-            saved = services.user_create(created_by=actor, **form.cleaned_data)
+            saved = services.user_create(created_by=actor, **values)
         obj.__dict__.update(saved.__dict__)
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
         """Delete through the services."""
         services.user_delete(user_id=obj.pk, actor=int(str(request.user.pk)))
+
+    @admin.action(description="Activate the selected users")
+    def activate(self, request: HttpRequest, queryset: Any) -> None:  # noqa: ANN401  # of users
+        """Let the selected users sign in."""
+        self.set_active(request, queryset, is_active=True)
+
+    @admin.action(description="Deactivate the selected users, who are signed out")
+    def deactivate(self, request: HttpRequest, queryset: Any) -> None:  # noqa: ANN401  # of users
+        """Let the selected users sign in no more."""
+        self.set_active(request, queryset, is_active=False)
+
+    def set_active(self, request: HttpRequest, queryset: Any, *, is_active: bool) -> None:  # noqa: ANN401
+        """Change one after the other; say how many were changed, and of which that could not be, and why."""
+        chosen = list(queryset.order_by("pk").values_list("pk", "username", "is_active")[: AT_ONCE + 1])
+        if len(chosen) > AT_ONCE:
+            messages.error(request, f"Expected at most {AT_ONCE} users at once. None was changed.")
+            return
+        changed = 0
+        for user_id, username, was_active in chosen:
+            try:
+                if was_active != is_active:
+                    services.user_update(user_id=user_id, actor=int(str(request.user.pk)), is_active=is_active)
+                    changed += 1
+            except Conflict as exc:
+                messages.error(request, f"Not changed: {username}. {exc.detail}")
+            except Http404:
+                messages.error(request, f"Not changed: {username}, who was deleted meanwhile.")
+        done = "activated" if is_active else "deactivated"
+        messages.success(request, f"{changed} of {len(chosen)} users {done}.")
 
     def changeform_view(
         self,
@@ -144,16 +151,41 @@ class UserAdmin(ModelAdmin):
 
         return self.explained(request, answer)
 
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the user's history, which is stored with the users; Django's own log goes with its index."""
+        user = self.get_object(request, object_id)
+        if user is None:
+            redirect: HttpResponse = cast("Any", self)._get_obj_does_not_exist_redirect(  # noqa: SLF001
+                request, self.opts, object_id
+            )
+            return redirect
+        entries = list(selectors.user_history(user_id=user.pk)[:HISTORY])
+        who = selectors.names([entry.by for entry in entries])
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"History: {user}",
+            "entries": [{"at": entry.at, "who": who[entry.by], "lines": entry.lines()} for entry in entries],
+            "limit": HISTORY,
+            "object": user,
+            "opts": self.opts,
+            "module_name": "Users",
+        }
+        return TemplateResponse(request, "admin/users/user/object_history.html", context)
+
     def explained(self, request: HttpRequest, answer: Callable[[], HttpResponse]) -> HttpResponse:
         """Return the answer; where a rule forbids it, go back to the list with a message that says so."""
         try:
             return answer()
-        except Conflict as exc:
+        except (Conflict, PreconditionFailed) as exc:
             messages.error(request, str(exc.detail))
-            return HttpResponseRedirect("/admin/users/user/")
+            return HttpResponseRedirect(LIST)
 
 
-# There is one permission here, to be an admin; and no site beside the admin to view.
+# There is one permission here, to be an admin; and no site beside the admin to view. Many at once are not deleted.
 admin.site.unregister(Group)
+admin.site.disable_action("delete_selected")
+admin.site.enable_nav_sidebar = False
 admin.site.site_url = None
 admin.site.site_header = admin.site.site_title = "Gatehouse"

@@ -113,7 +113,7 @@ class User(AbstractBaseUser):
     user_type = models.CharField(max_length=16, choices=Type, default=Type.DEFAULT)
     is_active = models.BooleanField(default=True)
     created_by = models.PositiveBigIntegerField(null=True, blank=True, default=None, editable=False)
-    created_at = models.DateTimeField(editable=False)
+    created_at = models.DateTimeField(editable=False, db_index=True)
     updated_at = models.DateTimeField(editable=False)
     session_epoch = models.PositiveBigIntegerField(default=0, editable=False)
     kept_session = models.CharField(max_length=255, blank=True, default="", editable=False)
@@ -240,6 +240,14 @@ class UserChange(models.Model):
 
     def __str__(self) -> str:
         return f"user {self.user_id} {self.action}"
+
+    def lines(self) -> list[str]:
+        """Return what was done in words, a line for each field."""
+        told = [
+            f"{field}: {values[0]} → {values[1]}" if values else f"{field} changed"
+            for field, values in sorted(self.values.items())
+        ]
+        return told or [self.action]
 
 
 class Position(models.Model):

@@ -1,6 +1,7 @@
 """Reads."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
@@ -56,6 +57,13 @@ def user_history(*, user_id: int) -> QuerySet[UserChange] | list[UserChange]:
     if deletion:
         return [UserChange(user_id=user_id, action="deleted", at=deletion.deleted_at, by=deletion.deleted_by)]
     return [made(user_get(user_id=user_id))]
+
+
+def names(ids: Iterable[int | None]) -> dict[int | None, str]:
+    """Return by what name to call the users of these ids, also who is no user any more; `None` is nobody's."""
+    wanted = {user_id for user_id in ids if user_id is not None}
+    found: dict[int | None, str] = dict(User.objects.filter(pk__in=wanted).values_list("pk", "username"))
+    return {None: "the service"} | {user_id: f"user {user_id}" for user_id in wanted} | found
 
 
 @dataclass(frozen=True)
