@@ -227,16 +227,25 @@ status() {
 # Projects whose tests run a second time, with PostgreSQL in the place of their files.
 on_postgres=(orders users)
 
+# Where Chromium is.
+chromium() {
+  command -v chromium || command -v chromium-browser || command -v google-chrome
+}
+
 # With arguments it runs what they choose, which may be nothing in a project, and asks for no coverage.
 test_all() {
   install_tools
   local name failed=() left_out=() data
   data=$(mktemp -d "$GATEHOUSE_VAR/coverage.XXXXXX")
-  for name in orders users gateway system; do
+  for name in orders users gateway system browser; do
+    if [[ $name == browser && ${BROWSER_TESTS:-} != required ]] && ! chromium > /dev/null; then
+      left_out+=("the pages in a browser, as no Chromium is installed here")
+      continue
+    fi
     local folders=("tests/$name")
     local options=(--ds="${name}_project.settings") measured=(--cov="$name" --cov="${name}_project" --cov-branch)
     (($#)) && measured=()
-    [[ $name != system ]] || options=(-p no:django) measured=()
+    [[ $name != system && $name != browser ]] || options=(-p no:django) measured=()
     [[ $name != gateway ]] || folders+=(tests/conformance)
     local code=0
     if [[ " ${on_postgres[*]} " == *" $name "* ]]; then
@@ -244,7 +253,7 @@ test_all() {
       COVERAGE_FILE=$data/$name "$venv/bin/python" -m tests.postgres "${name^^}_DATABASE_URL" \
         "$venv/bin/python" -m pytest "${options[@]}" "${measured[@]}" "${folders[@]}" "$@" || code=$?
       if ((code == 69)) && [[ ${POSTGRES_TESTS:-} != required ]]; then
-        left_out+=("$name on PostgreSQL")
+        left_out+=("$name on PostgreSQL, as none is installed here")
       else
         ((code == 0 || (code == 5 && $# > 0))) || failed+=("$name on PostgreSQL")
       fi
@@ -257,7 +266,7 @@ test_all() {
     ((code == 0 || (code == 5 && $# > 0))) || failed+=("$name")
   done
   rm -rf "$data"
-  ((${#left_out[@]} == 0)) || say "left out, as no PostgreSQL is installed here: ${left_out[*]}"
+  ((${#left_out[@]} == 0)) || printf 'left out: %s\n' "${left_out[@]}" >&2
   ((${#failed[@]} == 0)) || fail "failed: ${failed[*]}"
 }
 

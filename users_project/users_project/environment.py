@@ -37,7 +37,7 @@ class Environment(BaseSettings):
     users_secret_key: str = Field(
         INSECURE_SECRET_KEY,
         min_length=32,
-        description="Django's SECRET_KEY of the users project; it signs the sessions of its admin.",
+        description="Django's SECRET_KEY of the users project; it signs its admin's messages from page to page.",
     )
     database_url: str | None = Field(
         None,

@@ -35,11 +35,13 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "users.middleware.RequestLog",
     "users.middleware.BodyLimit",
+    "users.browsers.SecurityHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "users.freshness.Freshness",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "users.browsers.AdminByPassport",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -84,7 +86,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "users.passwords.MaximumLengthValidator"},
 ]
 
-# The admin's own sessions. Nothing is stored of them: the index may be deleted at any time.
+# For what the admin has to say on the next page, and not for who is asking. Nothing is stored: the index may be deleted
+# at any time.
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 SESSION_COOKIE_NAME = "users_admin_session"
 SESSION_COOKIE_PATH = "/admin/"

@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import path
+from django.views.generic import RedirectView
 from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiJsonRenderer2
 from drf_spectacular.views import SpectacularAPIView
 
@@ -18,6 +19,9 @@ urlpatterns = [
     path("internal/session-ends", internal.SessionEndsView.as_view()),
     path("openapi.json", SpectacularAPIView.as_view(renderer_classes=[OpenApiJsonRenderer2, OpenApiJsonRenderer])),
     path("healthz", health.healthz),
+    # Whoever gets to the admin is signed in, at the gateway.
+    path("admin/login/", RedirectView.as_view(url="/admin/")),
+    path("admin/logout/", RedirectView.as_view(url="/logout/")),
     path("admin/", admin.site.urls),
 ]
 handler400 = problems.bad_request

@@ -1,0 +1,156 @@
+"""The pages as a person uses them."""
+
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+from tests.browser.conftest import Complaints
+from tests.system.stack import Stack, until
+
+
+def sign_in(page: Page, username: str = "admin", password: str = "a") -> None:
+    page.get_by_label("Username").fill(username)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def token_of(context: BrowserContext, name: str) -> str | None:
+    return next((cookie["value"] for cookie in context.cookies() if cookie["name"] == name), None)
+
+
+def test_a_sign_in_leads_to_the_page_that_was_asked_for(page: Page, context: BrowserContext, pictures: Path) -> None:
+    page.goto("/api/users?limit=1")
+    expect(page).to_have_url(re.compile(r"/login/\?next=/api/users%3Flimit%3D1$"))
+    page.screenshot(path=pictures / "login.png")
+    sign_in(page, password="wrong")
+    expect(page.get_by_role("alert")).to_have_text("Wrong username or password.")
+    page.screenshot(path=pictures / "login-wrong.png")
+    sign_in(page)
+    expect(page).to_have_url(re.compile(r"/api/users\?limit=1$"))
+    expect(page.locator(".who")).to_contain_text("admin")
+    page.screenshot(path=pictures / "browsable-api.png")
+    assert all(cookie["httpOnly"] and cookie["sameSite"] == "Lax" for cookie in context.cookies())
+    assert page.evaluate("document.cookie") == ""
+    page.goto("/")
+    page.screenshot(path=pictures / "root.png")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("status")).to_have_text("You are signed out.")
+    page.goto("/api/users")
+    expect(page).to_have_url(re.compile("/login/"))
+
+
+def test_the_admin_opens_without_a_second_password(page: Page, pictures: Path) -> None:
+    page.goto("/admin/")
+    sign_in(page)
+    expect(page).to_have_url(re.compile("/admin/$"))
+    page.locator("#content-start .model-user th a").click()
+    expect(page.get_by_role("heading", name="Select user to change")).to_be_visible()
+    page.screenshot(path=pictures / "admin.png")
+    page.get_by_role("link", name="Add user").click()
+    page.get_by_label("Username").fill("ada")
+    page.get_by_label("Email").fill("ada@example.com")
+    page.get_by_label("Password", exact=False).last.fill("correct horse battery")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".messagelist")).to_contain_text("was added successfully")
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("status")).to_have_text("You are signed out.")
+    page.goto("/admin/")
+    expect(page).to_have_url(re.compile("/login/"))
+
+
+def test_the_admin_is_for_admins(page: Page, complaints: Complaints, pictures: Path) -> None:
+    page.goto("/login/")
+    sign_in(page, "user", "u")
+    expect(page.locator(".who")).to_contain_text("user")
+    answer = page.goto("/admin/")
+    assert answer is not None
+    assert answer.status == 403
+    page.screenshot(path=pictures / "forbidden.png")
+
+
+def test_the_documents_try_it_out(page: Page, pictures: Path) -> None:
+    page.goto("/login/?next=/docs")
+    sign_in(page, "user", "u")
+    operation = page.locator(".opblock-get").filter(has_text="/api/orders").first
+    operation.locator(".opblock-summary-control").click()
+    operation.get_by_role("button", name="Try it out").click()
+    operation.get_by_role("button", name="Execute").click()
+    expect(operation.locator(".live-responses-table tbody .response-col_status").first).to_contain_text("200")
+    page.screenshot(path=pictures / "docs.png")
+    page.goto("/redoc")
+    expect(page.get_by_role("heading", name="Gatehouse").first).to_be_visible()
+    page.screenshot(path=pictures / "redoc.png")
+
+
+def test_a_session_goes_on_while_it_is_in_use(page: Page, context: BrowserContext) -> None:
+    page.goto("/login/?next=/api/orders")
+    sign_in(page, "user", "u")
+    expect(page.locator(".who")).to_contain_text("user")
+    first, refresh = token_of(context, "gatehouse-access"), token_of(context, "gatehouse-refresh")
+    until(lambda: token_of(context, "gatehouse-access") is None, 15, "the access token's time is over")
+    # Several at once, as tabs do, at the fast door.
+    statuses = page.evaluate(
+        "Promise.all([1, 2, 3, 4].map(() => fetch('/api/orders', {headers: {Accept: 'application/json'}})"
+        ".then(answer => answer.status)))"
+    )
+    assert statuses == [200] * 4
+    assert token_of(context, "gatehouse-access") not in {None, first}
+    assert token_of(context, "gatehouse-refresh") != refresh
+    page.reload()
+    expect(page.locator(".who")).to_contain_text("user")
+
+
+@pytest.fixture
+def other_site(stack: Stack) -> Iterator[str]:
+    """Another origin, whose page sends a form to the gateway."""
+    page = f"""<!DOCTYPE html><title>elsewhere</title>
+      <form method="post" enctype="text/plain" action="http://localhost:{stack.ports["gateway"]}/api/orders">
+      <input name='{{"item":"book","address":"' value='x"}}'><button>Win</button></form>"""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://localhost:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_another_origin_cannot_act_for_a_person(page: Page, other_site: str) -> None:
+    page.goto("/login/")
+    sign_in(page, "user", "u")
+    expect(page.locator(".who")).to_contain_text("user")
+    page.goto(other_site)
+    with page.expect_response(re.compile("/api/orders$")) as answered:
+        page.get_by_role("button", name="Win").click()
+    assert answered.value.status in {401, 403}
+    expect(page.locator("body")).to_contain_text(re.compile("Expected a (page of this origin|sign-in)"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pages_fit_a_phone(chromium: Browser, stack: Stack, pictures: Path, scheme: str) -> None:
+    base = f"http://localhost:{stack.ports['gateway']}"
+    phone = chromium.new_context(base_url=base, viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    page = phone.new_page()
+    for path, name in (("/login/?next=/api/orders", "login"), ("/logout/", "logout"), ("/api/orders", "orders")):
+        page.goto(path)
+        expect(page.locator("body")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+        page.screenshot(path=pictures / f"phone-{scheme}-{name}.png")
+        if name == "login":
+            sign_in(page, "user", "u")
+            expect(page.locator(".who")).to_contain_text("user")
+    phone.close()
