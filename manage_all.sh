@@ -17,7 +17,7 @@ usage: ./manage_all.sh COMMAND
   logs [NAME...]        follow their logs
   test [ARG...]         the whole test suite; arguments go to each pytest
   check                 lint, types, import rules, Django's checks, migrations, known vulnerabilities, documentation
-  bench [OPTION...]     measure the gateway beside Envoy, Fastify and FastAPI; --help says what can be chosen
+  bench [OPTION...]     measure the gateway beside Envoy, Fastify and FastAPI, or --orders; --help says what can be chosen
   lock                  pin requirements/*.txt anew from requirements/*.in
   NAME ARG...           manage.py of that project: ./manage_all.sh gateway routes
 EOF

@@ -20,7 +20,7 @@ from tests.conformance.gateways import Gateway, free_port
 
 from gateway.identity.keys import key_create
 
-from . import report
+from . import orders, report
 from .load import Sample, measure
 from .peers import BODY, PATH, PEERS, WHOAMI, Peer, Place, nginx
 from .processes import BenchError, Server, ask, kill_children
@@ -44,6 +44,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=32, help="how many requests are under way at once (32)")
     parser.add_argument(
         "--only", action="append", metavar="NAME", choices=NAMES, help=f"may repeat: {', '.join(NAMES)}"
+    )
+    parser.add_argument("--orders", action="store_true", help="measure the orders service instead")
+    parser.add_argument(
+        "--rows", type=int, default=5_000_000, help="with --orders: orders in its large table (5000000)"
     )
     parser.add_argument("--publish", action="store_true", help="put the results into docs/benchmarks.md")
     return parser.parse_args()
@@ -153,6 +157,23 @@ def bench(options: argparse.Namespace, directory: Path) -> int:
     return 0
 
 
+def bench_orders(options: argparse.Namespace, directory: Path) -> int:
+    """Measure the orders service, print, publish; return the exit status."""
+    cores = len(os.sched_getaffinity(0))
+    pin, notes = pinning()
+    how = orders.Options(options.rows, options.rounds, options.seconds, options.warm_up, options.connections)
+    directory.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=directory, prefix="run-") as own:
+        found = orders.measured(Path(own), how, pin)
+    where = f"{datetime.now(UTC).date()}, {processor()}, {cores} cores, Python {platform.python_version()}"
+    run = f"{where}; {how.connections} connections, {how.rounds} rounds of {how.seconds:g} s each."
+    text = orders.text("\n\n".join([run, *notes]), found)
+    print(text)  # noqa: T201
+    if options.publish:
+        DOCUMENT.write_text(report.published(DOCUMENT.read_text(), text, orders.BEGIN, orders.END))
+    return int(any(sum(case.failed) for case in found))
+
+
 def leave(number: int, frame: FrameType | None) -> None:
     """End at the first signal, undisturbed by a second one while all that was started is stopped."""
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -167,7 +188,7 @@ def main() -> int:
         signal.signal(each, leave)
     directory = Path(os.environ["GATEHOUSE_VAR"]) / "bench"
     try:
-        return bench(options, directory)
+        return (bench_orders if options.orders else bench)(options, directory)
     except BenchError as exc:
         say(f"manage_all.sh bench: {exc}")
         return 1

@@ -189,10 +189,10 @@ def write(directory: Path, run: Mapping[str, Any], all_rows: Sequence[Row], samp
     (directory / "results.svg").write_text(chart(all_rows))
 
 
-def published(document: str, results: str) -> str:
+def published(document: str, results: str, begin: str = BEGIN, end: str = END) -> str:
     """Return the document with the results between its two marks."""
-    before, _, rest = document.partition(BEGIN)
-    _, found, after = rest.partition(END)
+    before, _, rest = document.partition(begin)
+    _, found, after = rest.partition(end)
     if not found:
-        raise ValueError(f"expected {BEGIN!r} and {END!r}")
-    return f"{before}{BEGIN}\n\n{results}\n\n{END}{after}"
+        raise ValueError(f"expected {begin!r} and {end!r}")
+    return f"{before}{begin}\n\n{results}\n\n{end}{after}"

@@ -3,7 +3,7 @@
 from xml.etree import ElementTree as ET
 
 import pytest
-from tests.bench import report
+from tests.bench import orders, report
 from tests.bench.load import Sample
 
 TITLES = {"envoy": "Envoy, jwt_authn", "fast": "Gatehouse, fast door", "fast-1000": "1,000", "direct": "none"}
@@ -78,3 +78,17 @@ def test_publishing_replaces_what_is_between_the_marks_and_nothing_else() -> Non
     assert report.published(once, "new") == once
     with pytest.raises(ValueError, match="results"):
         report.published("no marks", "new")
+
+
+def test_the_orders_report_has_a_row_for_each_case_and_the_page_s_ratio() -> None:
+    found = [
+        orders.Case(title, [], {}, rates=[500.0], cpus=[cpu], p99s=[3.0], failed=[0])
+        for title, cpu in (("list", 800.0), ("page of few", 1000.0), ("page of many", 1050.0), ("amid many", 1100.0))
+    ]
+    lines = orders.text("where", found).splitlines()
+    assert [cell.strip() for cell in lines[4].strip("|").split("|")] == ["list", "500", "3.0", "800", "1,250", "0"]
+    assert lines[-1].endswith("1.05.")
+    document = f"{report.BEGIN}\nkept\n{report.END}\n{orders.BEGIN}\nold\n{orders.END}\n"
+    written = report.published(document, "new", orders.BEGIN, orders.END)
+    assert "kept" in written
+    assert "old" not in written

@@ -1,5 +1,12 @@
--- Sends the token in $BENCH_TOKEN with every request; the last line of the output is the result as JSON.
+-- Sends the token in $BENCH_TOKEN with every request, and what $BENCH_USER and $BENCH_BODY say, if they do; the last line of the output is the result as JSON.
 wrk.headers["Authorization"] = "Bearer " .. os.getenv("BENCH_TOKEN")
+if (os.getenv("BENCH_USER") or "") ~= "" then
+  wrk.headers["Request-User-Id"] = os.getenv("BENCH_USER")
+end
+if (os.getenv("BENCH_BODY") or "") ~= "" then
+  wrk.method, wrk.body = "POST", os.getenv("BENCH_BODY")
+  wrk.headers["Content-Type"] = "application/json"
+end
 
 function done(summary, latency)
   local errors = summary.errors
