@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+import jwt
 import pytest
 from django.conf import settings
 from django.test import Client
@@ -47,6 +48,17 @@ def tampered(issuer: Issuer) -> str:
     header, _, signature = issuer.passport(7, audience="orders").split(".")
     other = issuer.passport(7, audience="orders", role="admin").split(".")[1]
     return f"{header}.{other}.{signature}"
+
+
+def with_moment(issuer: Issuer, name: str, text: str) -> str:
+    """A passport of the gateway's own key, with what its JSON would not hold."""
+    claims = segment_of(issuer.passport(7, audience="orders").split(".")[1]) | {name: "moment"}
+    payload = json.dumps(claims).replace('"moment"', text).encode()
+    return jwt.api_jws.encode(payload, issuer.keys[0].private, "ES256", {"kid": issuer.keys[0].kid})
+
+
+def segment_of(text: str) -> dict[str, object]:
+    return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
 
 
 def header_of(value: object) -> str:
@@ -100,6 +112,15 @@ REFUSED = {
     "three empty segments": lambda issuer: "..",
     "three segments of garbage": lambda issuer: "ga.rb.age",
     "not ASCII": lambda issuer: "käse.käse.käse",
+    "an exp that is infinite": lambda issuer: with_moment(issuer, "exp", "1e400"),
+    "an exp that is NaN": lambda issuer: with_moment(issuer, "exp", "NaN"),
+    "an exp of words": lambda issuer: with_moment(issuer, "exp", '"4102444800"'),
+    "an exp beyond all dates": lambda issuer: with_moment(issuer, "exp", "1" + "0" * 400),
+    "an exp of a fraction far off": lambda issuer: with_moment(issuer, "exp", "1e300"),
+    "an iat that is infinite": lambda issuer: with_moment(issuer, "iat", "-1e400"),
+    "an iat that is true": lambda issuer: with_moment(issuer, "iat", "true"),
+    "an nbf that is infinite": lambda issuer: with_moment(issuer, "nbf", "1e400"),
+    "a critical extension": lambda issuer: issuer.passport(7, audience="orders", headers={"crit": ["exp"], "exp": 1}),
     "a deeply nested header": lambda issuer: header_of(b"[" * 5000),
     "a header that is a list": lambda issuer: header_of([]),
     "a header of another encoding": lambda issuer: header_of(b"\xff\xfe"),
@@ -303,6 +324,23 @@ def test_an_unknown_kid_makes_no_flood_of_fetches(gateway, keys):
     with ThreadPoolExecutor(16) as threads:
         assert all(threads.map(unknown, range(200)))
     assert gateway.fetches == 2
+
+
+@pytest.mark.django_db
+def test_a_flood_of_passports_of_unknown_keys_makes_no_flood_of_fetches(gateway, monkeypatch):
+    """Through the whole service, for as long as it takes, with those who are known served meanwhile."""
+    monkeypatch.setitem(settings.SIMPLE_JWT, "JWK_URL", gateway.url)
+    backend.cache_clear()
+    good = gateway.passport(7, audience="orders")
+    try:
+        assert status(good) == 200
+        started = time.monotonic()
+        for number in range(300):
+            assert status(gateway.passport(7, audience="orders", key=Key(f"kid-{number}"))) == 401
+            assert status(good) == 200
+        assert gateway.fetches <= 2 + (time.monotonic() - started) / KEYS_COOLDOWN
+    finally:
+        backend.cache_clear()
 
 
 def test_a_new_key_is_found_once_the_cooldown_has_passed(gateway, keys):

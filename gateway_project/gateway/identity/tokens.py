@@ -16,6 +16,15 @@ from . import keys
 
 ALGORITHM = "ES256"
 REQUIRED = ["exp", "iat", "iss", "jti", "sub"]
+# Unix seconds beyond all that a date can be.
+NEVER = 2**37
+
+
+def check_moments(claims: dict[str, Any]) -> None:
+    """Raise `TokenBackendError` where a moment is not as we write it: a whole number of seconds, of a date's time."""
+    for name in ("exp", "iat", "nbf"):
+        if name in claims and (type(claims[name]) is not int or not 0 <= claims[name] < NEVER):
+            raise TokenBackendError("Token has a moment that is none")
 
 
 class GatewayBackend(TokenBackend):
@@ -40,7 +49,7 @@ class GatewayBackend(TokenBackend):
             public = keys.ring().verifying(jwt.get_unverified_header(token).get("kid"))
             if public is None:
                 raise TokenBackendError("Token is signed by a key that is not ours")
-            return jwt.decode(
+            claims = jwt.decode(
                 token,
                 public,
                 algorithms=[ALGORITHM],
@@ -49,8 +58,10 @@ class GatewayBackend(TokenBackend):
             )
         except jwt.ExpiredSignatureError as exc:
             raise TokenBackendExpiredToken("Token is expired") from exc
-        except jwt.InvalidTokenError as exc:
+        except (jwt.InvalidTokenError, OverflowError) as exc:  # the latter of a moment that is infinite
             raise TokenBackendError("Token is invalid") from exc
+        check_moments(claims)
+        return claims
 
 
 backend = GatewayBackend()
