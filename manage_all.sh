@@ -228,7 +228,7 @@ status() {
 on_postgres=(orders users)
 
 # Where Chromium is.
-chromium() {
+find_chromium() {
   command -v chromium || command -v chromium-browser || command -v google-chrome
 }
 
@@ -238,7 +238,7 @@ test_all() {
   local name failed=() left_out=() data
   data=$(mktemp -d "$GATEHOUSE_VAR/coverage.XXXXXX")
   for name in orders users gateway system browser; do
-    if [[ $name == browser && ${BROWSER_TESTS:-} != required ]] && ! chromium > /dev/null; then
+    if [[ $name == browser && ${BROWSER_TESTS:-} != required ]] && ! find_chromium > /dev/null; then
       left_out+=("the pages in a browser, as no Chromium is installed here")
       continue
     fi
