@@ -9,10 +9,13 @@ from django.contrib.auth.models import Group
 from django.db.models.functions import Lower
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from rest_framework.request import Request
 
 from . import selectors, services
+from .api import session
 from .forms import ModelForm, NewUserForm, UserForm
 from .models import User
+from .passports import PassportAuthentication
 from .problems import Conflict
 from .services import PreconditionFailed
 
@@ -85,7 +88,10 @@ class UserAdmin(ModelAdmin):
         actor = int(str(request.user.pk))
         values = {**form.cleaned_data}
         if change:
-            saved = services.user_update(user_id=obj.pk, actor=actor, versions=[values.pop("version")], **values)
+            # Who changes their own password stays signed in where they do so.
+            asked = Request(request, authenticators=[PassportAuthentication()])
+            values |= {"versions": [values.pop("version")], "kept_session": session(asked)}
+            saved = services.user_update(user_id=obj.pk, actor=actor, **values)
         else:
             saved = services.user_create(created_by=actor, **values)
         obj.__dict__.update(saved.__dict__)
@@ -122,6 +128,12 @@ class UserAdmin(ModelAdmin):
                 messages.error(request, f"Not changed: {username}, who was deleted meanwhile.")
         done = "activated" if is_active else "deactivated"
         messages.success(request, f"{changed} of {len(chosen)} users {done}.")
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the list; from the beginning where it is narrowed to what no text of PostgreSQL's can hold."""
+        if any("\0" in value for value in request.GET.values()):
+            return HttpResponseRedirect(f"{LIST}?e=1")
+        return super().changelist_view(request, extra_context)
 
     def changeform_view(
         self,
@@ -183,6 +195,12 @@ class UserAdmin(ModelAdmin):
             return HttpResponseRedirect(LIST)
 
 
+def own_page(request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    """Lead to one's own page, where a password is changed as anyone's is: Django's would not say who changed it."""
+    return HttpResponseRedirect(f"{LIST}{request.user.pk}/change/")
+
+
+admin.site.password_change = own_page  # type: ignore[assignment]  # a page there, a redirection here
 # There is one permission here, to be an admin; and no site beside the admin to view. Many at once are not deleted.
 admin.site.unregister(Group)
 admin.site.disable_action("delete_selected")
