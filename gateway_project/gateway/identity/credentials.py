@@ -67,8 +67,11 @@ def ask(method: str, target: str, body: dict[str, str] | None = None) -> tuple[i
 
 
 def account_of(answer: Any) -> Account:  # noqa: ANN401  # JSON
-    """Return the account that the login service described."""
-    return Account(str(answer["id"]), answer["username"], answer["role"], answer["session_epoch"])
+    """Return the account that the login service described; raise `Misunderstood`."""
+    try:
+        return Account(str(answer["id"]), answer["username"], answer["role"], answer["session_epoch"])
+    except (KeyError, TypeError) as exc:
+        raise Misunderstood from exc
 
 
 class Unexpected(Refused):
@@ -78,6 +81,15 @@ class Unexpected(Refused):
 
     def __init__(self, status: int) -> None:
         super().__init__(f"The login service answered {status}.")
+
+
+class Misunderstood(Refused):
+    """The login service answered 200 with something else than what it was asked for."""
+
+    status = 502
+
+    def __init__(self) -> None:
+        super().__init__("The login service's answer is not the one that was asked for.")
 
 
 def account_by_password(*, username: str, password: str) -> Account | None:
@@ -107,12 +119,15 @@ def session_ends(cursor: str) -> tuple[list[SessionEnd], str]:
     )
     if status != 200:
         raise Unexpected(status)
-    ends = [
-        SessionEnd(
-            str(end["user_id"]),
-            None if end["deleted"] else end["session_epoch"],
-            cast("str", end["kept_session"] or ""),
-        )
-        for end in answer["ends"]
-    ]
-    return ends, str(answer["cursor"])
+    try:
+        ends = [
+            SessionEnd(
+                str(end["user_id"]),
+                None if end["deleted"] else int(end["session_epoch"]),
+                cast("str", end["kept_session"] or ""),
+            )
+            for end in answer["ends"]
+        ]
+        return ends, str(answer["cursor"])
+    except (KeyError, TypeError, ValueError) as exc:
+        raise Misunderstood from exc

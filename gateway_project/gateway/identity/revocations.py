@@ -9,7 +9,7 @@ import threading
 from datetime import timedelta
 from functools import cache
 
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import close_old_connections, connection
 from django.utils import timezone
 
 from gateway import configuration
@@ -85,7 +85,8 @@ class Revocations:
             try:
                 close_old_connections()
                 self.look()
-            except DatabaseError:
+            except Exception:
+                # Whatever it was: a thread that ended here would leave every later end unknown.
                 log.exception("Ended sessions could not be read")
         connection.close()
 

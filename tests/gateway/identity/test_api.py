@@ -89,7 +89,9 @@ def test_without_a_login_service_there_is_no_login(client: Client, configure: An
     assert sign_in(client).status_code == 404
 
 
-@pytest.mark.parametrize("broken", [Reply.json({}, 500), Reply.json({}, 403), Reply(200, b"no json")])
+@pytest.mark.parametrize(
+    "broken", [Reply.json({}, 500), Reply.json({}, 403), Reply(200, b"no json"), Reply.json({}), Reply.json([])]
+)
 def test_a_login_service_out_of_order_is_a_502(login: LoginService, client: Client, broken: Reply) -> None:
     login.broken = broken
     assert sign_in(client).status_code == 502

@@ -94,6 +94,19 @@ def test_while_the_login_service_is_away_what_is_known_stays(
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("answer", [{}, [], {"ends": [{}], "cursor": "1"}, {"ends": None, "cursor": "1"}])
+def test_an_answer_that_makes_no_sense_leaves_what_is_known_and_shows(login: LoginService, answer: Any) -> None:
+    known = revocations.revocations()
+    ended = begin()
+    sessions.session_end(session_id=ended)
+    login.broken = Reply.json(answer)
+    known.look()
+    assert known.away
+    assert known.is_ended(ended)
+    assert not Follower.objects.exists()
+
+
+@pytest.mark.django_db
 def test_what_ended_longer_ago_than_a_token_lives_is_forgotten(login: LoginService, settings: Any) -> None:
     ended = begin()
     sessions.session_end(session_id=ended)
