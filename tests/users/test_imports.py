@@ -411,6 +411,12 @@ def test_compaction_by_command(make, admin, manage, record):
     run("verify_users")
 
 
+def test_there_is_nothing_to_compact_of_nobody(record, capsys):
+    run("compact_users")
+    assert "from 0 lines and 0 bytes to 0 and 0." in capsys.readouterr().out
+    assert not record.exists()
+
+
 def test_a_compaction_that_cannot_be_made_says_why(admin, record):
     with journal.current().lock.held(), pytest.raises(RuntimeError):
         run("compact_users")

@@ -129,6 +129,48 @@ def test_a_record_holds_an_extent_when_it_begins_with_its_lines(path, content, h
     assert records.holds(path, extent(b"a\n", b"b\n")) is held
 
 
+def left_by_a_crash(path, *, kept: int) -> bytes:
+    """Append three lines as far as `kept` bytes of them, with what stands beside the record then."""
+    identity = records.append(path, "", b"1\n")
+    batch = b"2\n3\n4\n"
+    records.append(path, identity, batch)
+    assert not records.batch_of(path).exists()
+    records.announce(path, 2, batch)
+    path.write_bytes(b"1\n" + batch[:kept])
+    return batch
+
+
+@pytest.mark.parametrize("kept", range(7))
+def test_lines_of_one_write_are_there_all_or_not_at_all_after_a_crash(path, kept, caplog):
+    batch = left_by_a_crash(path, kept=kept)
+    records.take_back_part(path)
+    assert path.read_bytes() == b"1\n" + (batch if kept == 6 else b"")
+    assert not records.batch_of(path).exists()
+    assert ("not all lines of a write" in caplog.text) is (0 < kept < 6)
+
+
+@pytest.mark.parametrize("content", [b"1\n2\n3\n5\n", b"1\n2\n3\n4\n5\n", b"1\n", b"", b"1\n3\n"])
+def test_a_record_that_is_not_what_such_a_crash_leaves_is_left_alone(path, content):
+    left_by_a_crash(path, kept=0)
+    path.write_bytes(content)
+    records.take_back_part(path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("torn", [b"", b"2", b"2\n", b"2\n2\n3", b"x\n2\n"])
+def test_a_crash_before_the_first_of_several_lines_leaves_the_record_as_it_was(path, torn):
+    path.write_bytes(b"1\n")
+    records.batch_of(path).write_bytes(torn)
+    records.take_back_part(path)
+    assert path.read_bytes() == b"1\n"
+    assert not records.batch_of(path).exists()
+
+
+def test_only_the_owner_may_read_the_copy_of_several_lines(path):
+    left_by_a_crash(path, kept=0)
+    assert records.batch_of(path).stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize("length", [1, 10, 65535, 65536, 65537, 200_000])
 def test_the_last_line_is_found_whatever_its_length(path, length):
     line = b"x" * length

@@ -1,7 +1,7 @@
 """What one writer puts into the record: numbered, stamped, and with the ends of sessions that it brings."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from . import index, lines
 from .models import Deletion, User, UserChange
@@ -10,6 +10,7 @@ from .record import Extent
 # What a history tells the values of; of the password it tells that it was changed.
 TOLD = ("username", "email", "full_name", "user_type", "is_active")
 Values = dict[str, list[object]]
+MILLISECOND = timedelta(milliseconds=1)
 
 
 class Changes:
@@ -28,7 +29,7 @@ class Changes:
         """
         before = User.objects.filter(pk=user.pk).first() if user.pk else None
         # A new hash of the same password changes nothing that anyone sees.
-        user.updated_at = before.updated_at if before and rehash else now()
+        user.updated_at = before.updated_at if before and rehash else later(before)
         if before is None:
             self.number(user)
         else:
@@ -123,6 +124,11 @@ def told(before: User, after: User, *, rehash: bool) -> Values:
     if before.password != after.password and not rehash:
         values["password"] = []
     return values
+
+
+def later(before: User | None) -> datetime:
+    """Return the time; after that of the user's last change, whatever the clock does."""
+    return max(now(), before.updated_at + MILLISECOND) if before else now()
 
 
 def keep_sessions(before: User, after: User) -> None:

@@ -157,6 +157,7 @@ class Journal:
             return self.read_nothing(position)
         with suppress(PermissionError):
             self.path.chmod(0o600)
+        record.take_back_part(self.path)
         known = extent_of(position) if position else Extent()
         appended = position is not None and record.holds(self.path, known)
         record.settle(self.path, may_cut=appended or starting)
@@ -170,6 +171,8 @@ class Journal:
         if whole != extent:
             self.cut_histories(whole, extent, may_cut=appended or starting)
             identity, entries, extent = record.identity(self.path), entries[: whole.lines - extent.lines], whole
+        # Who was killed may not have come to it, and what is in the index is told.
+        record.sync(self.path)
         with transaction.atomic():
             if position and appended:
                 self.apply(entries)
@@ -264,6 +267,8 @@ class Journal:
     def compact(self) -> None:
         """Write the record anew, holding the lock, and say so in the index, which stays as it is."""
         position = Position.objects.get(pk=index.POSITION)
+        if not position.lines:
+            return
         history = set(UserChange.objects.values_list("pk", flat=True))
         # The histories, then the last line of each user or deletion, by the id that those share.
         last: dict[tuple[bool, int], bytes] = {}

@@ -216,12 +216,15 @@ def append(path: Path, expected: str, lines: bytes) -> str:
         if not (identity_of(before) == expected if expected else before.st_size == 0):
             raise Unavailable("The users were edited at the same time. Try again.")
         try:
+            if lines.count(b"\n") > 1:
+                announce(path, before.st_size, lines)
             write_all(descriptor, lines)
             os.fsync(descriptor)
         except OSError as exc:
             with suppress(OSError):
                 os.ftruncate(descriptor, before.st_size)
                 os.fsync(descriptor)
+                batch_of(path).unlink(missing_ok=True)
             log.error("%s: cannot append: %s", path, exc)  # noqa: TRY400  # the disk is at fault, not the code
             raise (StorageFull() if exc.errno in FULL else Unavailable()) from exc
         after = os.fstat(descriptor)
@@ -229,10 +232,41 @@ def append(path: Path, expected: str, lines: bytes) -> str:
         os.close(descriptor)
     if not expected:
         sync_directory(path.parent)
+    batch_of(path).unlink(missing_ok=True)
     found = path.stat()
     if (found.st_ino, found.st_size) != (after.st_ino, before.st_size + len(lines)):
         raise Unavailable("The users were edited at the same time. Try again.")
     return identity_of(after)
+
+
+def batch_of(path: Path) -> Path:
+    """Return where the copy is of several lines that are being appended."""
+    return path.with_suffix(".batch")
+
+
+def announce(path: Path, offset: int, lines: bytes) -> None:
+    """Put a copy of several lines on disk before they are appended, as they are to be there all or not at all."""
+    with open(batch_of(path), "wb", opener=owner_only) as file:  # Path.open takes no opener
+        file.write(b"%d\n" % offset + lines)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_directory(path.parent)
+
+
+def take_back_part(path: Path) -> None:
+    """Cut off what a crash left of several lines of one writer, where not all of them are there."""
+    try:
+        offset, _, lines = batch_of(path).read_bytes().partition(b"\n")
+    except FileNotFoundError:
+        return
+    if offset.isdigit():  # else the crash was before the first of them
+        with path.open("rb") as file:
+            file.seek(int(offset))
+            found = file.read(len(lines) + 1)
+        if found and found != lines and lines.startswith(found):
+            log.warning("%s: not all lines of a write were there; cut off from byte %d", path, int(offset))
+            cut(path, int(offset))
+    batch_of(path).unlink()
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -247,6 +281,13 @@ def cut(path: Path, length: int) -> None:
     with path.open("rb+") as file:
         file.truncate(length)
         os.fsync(file.fileno())
+
+
+def sync(path: Path) -> None:
+    """Wait until the record is on disk, with its name."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+    sync_directory(path.parent)
 
 
 def replace(path: Path, lines: Iterable[bytes]) -> Extent:

@@ -1,0 +1,276 @@
+"""A writer that is killed at the calls that matter, again and again, and what is left compared with what it was told.
+
+    crashes.py SEED ROUNDS      in a process with the environment of a users service; prints how often it died where
+
+In each round a child opens the record and makes a few changes, telling of each that returned. At some call, counted
+from its beginning, it dies: before it, after it or, of a write, with half of it. Now and then that is a power cut:
+bytes that no fsync had, a new name that none had, and the index's last commits are lost then too.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+from collections import Counter
+from copy import deepcopy
+from pathlib import Path
+
+import django
+
+django.setup()
+
+from django.conf import settings  # noqa: E402  # after the setup, as the rest
+from django.db import connection  # noqa: E402
+from django.db.backends.sqlite3.base import DatabaseWrapper  # noqa: E402
+
+from users import journal, verification  # noqa: E402
+from users.changes import now  # noqa: E402
+from users.models import Deletion, User  # noqa: E402
+
+RECORD: Path = settings.RECORD
+STATE = RECORD.parent
+KEPT = STATE.parent / "kept"
+INDEX = ("index.sqlite3", "index.sqlite3-wal")
+CALLS = ("write", "fsync", "ftruncate", "truncate", "replace", "unlink")
+REAL = {name: getattr(os, name) for name in CALLS}
+COMMIT = DatabaseWrapper._commit
+# How much of which file, by its inode, a power cut leaves for sure.
+durable: dict[int, int] = {}
+
+
+class Killer:
+    """Counts the calls, and dies at one of them."""
+
+    report: int | None = None  # where the parent reads, in a child
+
+    def __init__(self, dice: random.Random, report: int) -> None:
+        self.dice = dice
+        Killer.report = report
+        self.at = dice.randint(1, 30)
+        self.count = 0
+
+    def arm(self) -> None:
+        """Come between this process and the calls."""
+        for name in CALLS:
+            setattr(os, name, lambda *args, name=name, **kwargs: self.call(name, REAL[name], *args, **kwargs))
+        DatabaseWrapper._commit = lambda database: self.call("commit", COMMIT, database)
+
+    def call(self, name: str, real: object, *args: object, **kwargs: object) -> object:
+        """Make the call, or die at it."""
+        if name == "write" and args[0] == self.report:
+            return real(*args)
+        if name == "replace":
+            keep(Path(args[0]), Path(args[1]))
+        self.count += 1
+        if self.count == self.at:
+            self.die(name, real, args, kwargs)
+        return real(*args, **kwargs)
+
+    def die(self, name: str, real: object, args: tuple, kwargs: dict) -> None:
+        """End as `kill -9` does."""
+        where = self.dice.choice(("before", "within", "after") if name == "write" else ("before", "after"))
+        if where == "within":
+            real(args[0], args[1][: self.dice.randint(1, len(args[1]) - 1)])
+        elif where == "after":
+            real(*args, **kwargs)
+        power = self.dice.random() < 0.4
+        if power:
+            cut_power(self.dice)
+        say(self.report, died=f"{where} {name}{', power cut' if power else ''}")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def say(report: int, **message: object) -> None:
+    REAL["write"](report, json.dumps(message).encode() + b"\n")
+
+
+def synced(descriptor: int) -> None:
+    """Sync, and remember what a power cut leaves now; a directory's names are there for good then."""
+    REAL_FSYNC(descriptor)
+    stat = os.fstat(descriptor)
+    durable[stat.st_ino] = stat.st_size
+    if Killer.report is not None:
+        say(Killer.report, durable=[stat.st_ino, stat.st_size])
+    if stat.st_ino == STATE.stat().st_ino:
+        (KEPT / "record").unlink(missing_ok=True)
+
+
+REAL_FSYNC = REAL["fsync"]
+REAL["fsync"] = os.fsync = synced
+
+
+def keep(source: Path, target: Path) -> None:
+    """Keep what loses its name, as a disk does until the directory is synced."""
+    if target == RECORD:
+        assert durable.get(source.stat().st_ino) == source.stat().st_size, "renamed before it was on disk"
+        if not (KEPT / "record").exists():
+            os.link(RECORD, KEPT / "record")
+
+
+def cut_power(dice: random.Random) -> None:
+    """Take away what no fsync had."""
+    if (KEPT / "record").exists() and dice.random() < 0.5:
+        (KEPT / "record").rename(RECORD)
+    if RECORD.exists():
+        stat = RECORD.stat()
+        kept = min(durable.get(stat.st_ino, 0), stat.st_size)
+        with RECORD.open("r+b") as file:
+            REAL["ftruncate"](file.fileno(), dice.randint(kept, stat.st_size))
+    if dice.random() < 0.5:  # SQLite's last commits; what is left is an index of earlier
+        for path in STATE.glob("index.sqlite3*"):
+            REAL["unlink"](path)
+        for name in INDEX:
+            if (KEPT / name).exists():
+                shutil.copy(KEPT / name, STATE / name)
+
+
+def change(step: tuple) -> None:
+    """Make one change of the store."""
+    kind, *values = step
+    if kind == "compact":
+        store = journal.current()
+        with store.lock.held():
+            store.bring_up()
+            store.compact()
+        return
+    with journal.writing() as changes:
+        if kind == "create":
+            for name in values[0]:
+                changes.put(User(username=name, email=f"{name}@example.com", password="!"))
+        elif kind == "load":
+            times = {"created_at": now(), "updated_at": now(), "password": "!"}
+            changes.load(User(pk=pk, username=n, email=f"{n}@example.com", **times) for pk, n in values[0])
+        elif kind == "update":
+            user = User.objects.get(pk=values[0])
+            user.full_name = values[1]
+            changes.put(user)
+        else:
+            changes.remove(User.objects.get(pk=values[0]))
+
+
+class Model:
+    """What the store should hold."""
+
+    def __init__(self) -> None:
+        self.users: dict[int, tuple[str, str]] = {}
+        self.deleted: set[int] = set()
+
+    def next_id(self) -> int:
+        return 1 + max([0, *self.users, *self.deleted])
+
+    def change(self, step: tuple) -> None:
+        kind, *values = step
+        if kind == "create":
+            for name in values[0]:
+                self.users[self.next_id()] = (name, "")
+        elif kind == "load":
+            self.users |= {pk: (name, "") for pk, name in values[0]}
+        elif kind == "update":
+            self.users[values[0]] = (self.users[values[0]][0], values[1])
+        elif kind == "delete":
+            del self.users[values[0]]
+            self.deleted.add(values[0])
+
+    def steps(self, dice: random.Random, prefix: str) -> list[tuple]:
+        """Return some changes that can be made one after another."""
+        ahead, steps = deepcopy(self), []
+        for number in range(dice.randint(1, 8)):
+            kind = dice.choice(("create", "create", "load", "update", "update", "update", "delete", "compact"))
+            names = [f"{prefix}n{number}k{each}" for each in range(dice.randint(1, 3))]
+            if kind == "create":
+                step = ("create", names)
+            elif kind == "load":
+                step = ("load", list(enumerate(names, ahead.next_id() + dice.randint(0, 2))))
+            elif kind == "compact" or not ahead.users:
+                step = ("compact",)
+            else:
+                step = (kind, dice.choice(sorted(ahead.users)), *([f"F {prefix}"] if kind == "update" else []))
+            ahead.change(step)
+            steps.append(step)
+        return steps
+
+
+def opened() -> None:
+    """Do what a start does."""
+    connection.close()
+    journal.journal_at.cache_clear()
+    journal.open_record()
+
+
+def child(steps: list[tuple], dice: random.Random, report: int) -> None:
+    """Make the changes and tell of each; die on the way, most times."""
+    Killer(dice, report).arm()
+    if dice.random() < 0.01:
+        for path in STATE.glob("index.sqlite3*"):
+            path.unlink()
+    opened()
+    for step in steps:
+        change(step)
+        say(report, done=True)
+    os._exit(0)
+
+
+def round_of(model: Model, dice: random.Random, number: int) -> tuple[Model, str]:
+    """Let a child live and die; return what is stored then, and where it died."""
+    shutil.rmtree(KEPT, ignore_errors=True)
+    KEPT.mkdir()
+    for name in INDEX:
+        if (STATE / name).exists():
+            shutil.copy(STATE / name, KEPT / name)
+    steps = model.steps(dice, f"r{number}")
+    inside = random.Random(dice.random())
+    reading, report = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child(steps, inside, report)
+        except BaseException:  # noqa: BLE001  # it must not go on as the parent
+            sys.excepthook(*sys.exc_info())
+        os._exit(1)
+    os.close(report)
+    with os.fdopen(reading) as told:
+        messages = [json.loads(line) for line in told]
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status in {0, -signal.SIGKILL}, f"round {number}: ended with {status}"
+    durable.update(tuple(message["durable"]) for message in messages if "durable" in message)
+    acknowledged = sum("done" in message for message in messages)
+    before, after = deepcopy(model), deepcopy(model)
+    for step in steps[:acknowledged]:
+        before.change(step)
+    for step in steps[: acknowledged + 1]:
+        after.change(step)
+    found = stored()
+    allowed = [before] if status == 0 else [before, after]
+    fitting = [one for one in allowed if (one.users, one.deleted) == found]
+    died = next((message["died"] for message in messages if "died" in message), "not at all")
+    assert fitting, f"round {number}, died {died}: {steps}, {acknowledged} acknowledged; found {found}"
+    return fitting[0], died
+
+
+def stored() -> tuple[dict[int, tuple[str, str]], set[int]]:
+    """Return what a start finds; the file has to say the same as the index."""
+    opened()
+    findings = verification.verify(journal.current())
+    assert findings.differences == [], findings
+    users = {user.pk: (user.username, user.full_name) for user in User.objects.all()}
+    deleted = set(Deletion.objects.values_list("pk", flat=True))
+    connection.close()
+    return users, deleted
+
+
+def main(seed: int, rounds: int) -> None:
+    """Live and die that many times."""
+    dice = random.Random(seed)
+    journal.COMPACT_FROM = 5
+    deaths: Counter[str] = Counter()
+    model = Model()
+    stored()
+    for number in range(rounds):
+        model, died = round_of(model, dice, number)
+        deaths[died] += 1
+    print(json.dumps(deaths))  # noqa: T201  # the test reads it
+
+
+main(*map(int, sys.argv[1:]))

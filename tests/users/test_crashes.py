@@ -1,0 +1,45 @@
+"""What was acknowledged is there, whatever call a writer was killed at: see `crashes.py`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import PROJECT, environment
+
+PROGRAM = Path(__file__).with_name("crashes.py")
+SEED = 20261124
+
+
+@pytest.mark.long
+@pytest.mark.record
+def test_what_was_acknowledged_is_there_after_a_death_at_any_call(request, tmp_path):
+    """Some rounds in a run of everything; thousands, of other seeds, with `-m long`."""
+    runs = (
+        [(SEED + number, 400) for number in range(8)]
+        if request.config.getoption("markexpr") == "long"
+        else [(SEED, 40)]
+    )
+    deaths: set[str] = set()
+    for seed, rounds in runs:
+        state = tmp_path / str(seed) / "users"
+        variables = {
+            "DJANGO_SETTINGS_MODULE": "users_project.settings",
+            "PYTHONPATH": str(PROJECT),
+            "LOG_LEVEL": "ERROR",
+        }
+        done = subprocess.run(
+            [sys.executable, PROGRAM, str(seed), str(rounds)],
+            env=environment(state, **variables),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        deaths |= set(json.loads(done.stdout))
+    for call in ("write", "fsync", "commit", "unlink"):
+        assert {f"before {call}", f"after {call}"} & deaths
+    assert any("power cut" in death for death in deaths)
