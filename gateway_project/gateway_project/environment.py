@@ -64,6 +64,12 @@ class Environment(BaseSettings):
     refresh_token_ttl: int = Field(
         14 * 86400, ge=60, le=365 * 86400, description="Seconds a session lives without being refreshed."
     )
+    refresh_grace: int = Field(
+        0,
+        ge=0,
+        le=300,
+        description="Seconds for which a refresh token that was used buys the same next one again; 0: never.",
+    )
     key_lead_time: int = Field(
         600, ge=2, le=7 * 86400, description="Seconds for which a new key is published before it signs."
     )

@@ -13,6 +13,7 @@ STATE = ENV.gatehouse_var / "gateway"
 STATE.mkdir(parents=True, exist_ok=True, mode=0o700)
 KEYS = STATE / "keys"
 KEY_LEAD_TIME = ENV.key_lead_time
+REFRESH_GRACE = ENV.refresh_grace
 GATEWAY_CONFIG = ENV.gateway_config
 TRUSTED_PROXIES = ENV.trusted_proxies
 # Set by gunicorn.conf.py, where several workers count.

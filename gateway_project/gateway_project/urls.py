@@ -13,6 +13,9 @@ session_patterns = [
     path("api/login", api.LoginView.as_view()),
     path("api/token/refresh", api.RefreshView.as_view()),
     path("api/logout", api.LogoutView.as_view()),
+    path("api/sessions", api.SessionsView.as_view()),
+    path("api/sessions/<str:session_id>", api.SessionView.as_view()),
+    path("api/users/<str:user_id>/sessions", api.UserSessionsView.as_view()),
 ]
 DOCUMENT: dict[str, Any] = {"url": "/openapi.json", "authentication_classes": [], "permission_classes": []}
 urlpatterns = [

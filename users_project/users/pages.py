@@ -1,6 +1,6 @@
 """Lists are cursor pages, newest first, in DRF's shape: `{"next", "previous", "results"}`.
 
-This file is the same in each service.
+This file is the same in each project.
 """
 
 import base64

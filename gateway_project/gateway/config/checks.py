@@ -19,6 +19,7 @@ RESERVED: Final = (
     "/api/logout",
     "/api/sessions",
     "/api/sessions/{rest...}",
+    "/api/users/{id}/sessions",
     "/docs",
     "/redoc",
     "/openapi.json",

@@ -1,12 +1,15 @@
-"""Login, refresh, logout and the public keys."""
+"""Login, refresh, logout, sessions and the public keys."""
 
+import logging
 from dataclasses import asdict
 from typing import Any, cast
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils.dateparse import parse_datetime
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
+from rest_framework.exceptions import NotFound
 from rest_framework.parsers import FormParser
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -15,11 +18,15 @@ from rest_framework.views import APIView
 
 from gateway import bodies
 from gateway.inputs import StrictJSONParser, StrictSerializer
-from gateway.policy import clients
+from gateway.pages import Pages
+from gateway.policy import access, clients
 from gateway.policy.refusals import Refused
 
-from . import attempts, credentials, keys, sessions
+from . import attempts, keys, selectors, sessions
 from .authentication import Caller
+from .models import Session
+
+log = logging.getLogger(__name__)
 
 # What the users service takes at the most.
 USERNAME_LENGTH = 150
@@ -65,6 +72,11 @@ def client_address(request: HttpRequest | Request) -> str:
     return clients.address(request.META.get("REMOTE_ADDR", ""), [forwarded_for], settings.TRUSTED_PROXIES)
 
 
+def client_of(request: HttpRequest | Request) -> sessions.Client:
+    """Return who uses a session, as far as that can be seen."""
+    return sessions.Client(client_address(request), request.META.get("HTTP_USER_AGENT", ""))
+
+
 class WrongCredentials(Refused):
     """Nobody has this name and this password; which of the two is wrong is not said."""
 
@@ -108,7 +120,7 @@ class LoginView(OwnView):
         )
         if account is None:
             raise WrongCredentials
-        return answer(sessions.session_begin(account=account))
+        return answer(sessions.session_begin(account=account, client=client_of(request)))
 
 
 @extend_schema(tags=["session"])
@@ -123,11 +135,10 @@ class RefreshView(OwnView):
         """Exchange a refresh token for the next pair. A token that was used before ends the session."""
         data = Refresh(data=request.data)
         data.is_valid(raise_exception=True)
-        session, jti = sessions.session_of(data.validated_data["refresh_token"])
-        if session.refresh_jti != jti:
-            sessions.session_reused(session=session)
-        account = credentials.account_by_id(session.user_id)
-        return answer(sessions.session_refresh(session=session, jti=jti, account=account))
+        pair = sessions.session_continue(
+            refresh_token=data.validated_data["refresh_token"], grace=settings.REFRESH_GRACE, client=client_of(request)
+        )
+        return answer(pair)
 
 
 @extend_schema(tags=["session"])
@@ -138,6 +149,83 @@ class LogoutView(OwnView):
     def post(self, request: Request) -> Response:
         """End the session that the access token belongs to; its tokens are refused everywhere within two seconds."""
         sessions.session_end(session_id=cast("Caller", request.user).identity.session)
+        return Response(status=204)
+
+
+class SessionSerializer(serializers.Serializer[Session]):
+    """A session, for its user to recognise."""
+
+    id = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    last_used_at = serializers.DateTimeField(help_text="When it began, or was last refreshed.")
+    client_address = serializers.CharField(help_text="Where it was last used from.")
+    user_agent = serializers.CharField(help_text="What it was last used with, in that program's own words.")
+    current = serializers.SerializerMethodField(help_text="Whether this request belongs to it.")
+
+    def get_current(self, session: Session) -> bool:
+        """Return whether the one who asks is in this session."""
+        return session.id == cast("str", self.context["current"])
+
+
+class SessionPages(Pages):
+    """Pages of sessions, the one that began last first."""
+
+    ordering = "-created_at"
+
+    def is_position(self, text: str) -> bool:
+        """Return whether it is a moment."""
+        try:
+            moment = parse_datetime(text)
+        except ValueError:
+            return False
+        return moment is not None and moment.tzinfo is not None
+
+
+@extend_schema(tags=["session"])
+class SessionsView(OwnView):
+    """The caller's sessions."""
+
+    @extend_schema(operation_id="sessions_list", responses=SessionSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """List your sessions that are still open."""
+        identity = cast("Caller", request.user).identity
+        pages = SessionPages()
+        page = pages.paginate_queryset(selectors.sessions_of(identity.user_id), request, self)
+        shown = SessionSerializer(cast("Any", page), many=True, context={"current": identity.session})
+        return pages.get_paginated_response(shown.data)
+
+
+@extend_schema(tags=["session"])
+class SessionView(OwnView):
+    """One of the caller's sessions."""
+
+    @extend_schema(operation_id="session_end", request=None, responses={204: None})
+    def delete(self, request: Request, session_id: str) -> Response:
+        """End one of your sessions; its tokens are refused everywhere within two seconds."""
+        identity = cast("Caller", request.user).identity
+        if not selectors.sessions_of(identity.user_id).filter(id=session_id).exists():
+            raise NotFound("Expected the id of an open session of yours.")
+        sessions.session_end(session_id=session_id)
+        return Response(status=204)
+
+
+@extend_schema(tags=["session"])
+class UserSessionsView(OwnView):
+    """All sessions of one user."""
+
+    @extend_schema(operation_id="user_sessions_end", request=None, responses={204: None})
+    def delete(self, request: Request, user_id: str) -> Response:
+        """End all sessions of a user, who may sign in again. For: admin."""
+        identity = cast("Caller", request.user).identity
+        access.check(("admin",), identity)
+        ended = sessions.sessions_end(user_id=user_id, session_epoch=None, kept_session="")
+        log.info(
+            "%d sessions of user %s were ended by %s",
+            ended,
+            user_id,
+            identity.username,
+            extra={"event": "sessions_ended", "user_id": user_id, "by": identity.user_id},
+        )
         return Response(status=204)
 
 

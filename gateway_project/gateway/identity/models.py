@@ -16,8 +16,12 @@ class Session(models.Model):
     refresh_jti = models.CharField(max_length=32)
     created_at = models.DateTimeField(auto_now_add=True)
     last_used_at = models.DateTimeField(auto_now_add=True)
-    expires_at = models.DateTimeField()
+    expires_at = models.DateTimeField(db_index=True)
     ended_at = models.DateTimeField(null=True, db_index=True)
+    client_address = models.CharField(max_length=45, db_default="", help_text="Where it was last used from.")
+    user_agent = models.CharField(
+        max_length=200, db_default="", help_text="What it was last used with, as far as that says."
+    )
 
     def __str__(self) -> str:
         return f"session {self.pk} of user {self.user_id}"

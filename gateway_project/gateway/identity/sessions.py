@@ -1,4 +1,4 @@
-"""Writes on sessions: begin, refresh, end."""
+"""Writes on sessions: begin, go on, end, forget."""
 
 import hashlib
 import logging
@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import TokenError
 
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 # Seconds in which a browser's refresh cookie that has just been rotated buys its successor again.
 BROWSER_GRACE = 10
+# Seconds between two purges by one worker, and for which a session is kept when none of its tokens can hold any more.
+PURGE_EVERY = 3600
+MARGIN = timedelta(seconds=60)
 REFUSED = "Expected a refresh token that has not been used, of a session that has not ended."
 
 
@@ -36,6 +40,19 @@ class TokenPair:
     token_type: str
     expires_in: int
     refresh_token: str
+
+
+@dataclass(frozen=True)
+class Client:
+    """Where a session is used from, for its user to recognise it by."""
+
+    address: str
+    user_agent: str
+
+    def described(self) -> dict[str, str]:
+        """Return what is kept of it: a user agent is the client's word, and bounded."""
+        agent = "".join(letter for letter in self.user_agent if letter.isprintable())
+        return {"client_address": self.address[:45], "user_agent": agent[:200]}
 
 
 def lifetime(name: str) -> timedelta:
@@ -53,14 +70,16 @@ def token_pair(account: Account, session: Session) -> TokenPair:
     return TokenPair(str(access), "bearer", int(ttl.total_seconds()), str(refresh))
 
 
-def session_begin(*, account: Account) -> TokenPair:
+def session_begin(*, account: Account, client: Client) -> TokenPair:
     """Begin a session for an account that the login service has accepted."""
+    purge.when_due(time.monotonic())
     session = Session.objects.create(
         id=uuid4().hex,
         user_id=account.user_id,
         session_epoch=account.session_epoch,
         refresh_jti=uuid4().hex,
         expires_at=timezone.now() + lifetime("REFRESH_TOKEN_LIFETIME"),
+        **client.described(),
     )
     return token_pair(account, session)
 
@@ -77,13 +96,24 @@ def session_of(refresh_token: str) -> tuple[Session, str]:
     return session, str(token["jti"])
 
 
-def session_reused(*, session: Session) -> NoReturn:
+def session_reused(*, session: Session, client: Client) -> NoReturn:
     """End a session whose refresh token came a second time, and raise `InvalidToken`.
 
     One of the two who hold it has stolen it; which one cannot be told (RFC 9700, section 4.14.2).
     """
     session_end(session_id=session.id)
-    log.warning("A refresh token was used again; session %s of user %s ended", session.id, session.user_id)
+    log.warning(
+        "A refresh token was used again; session %s of user %s ended",
+        session.id,
+        session.user_id,
+        extra={
+            "event": "refresh_token_reused",
+            "session": session.id,
+            "user_id": session.user_id,
+            "client_address": client.address,
+            "last_client_address": session.client_address,
+        },
+    )
     raise InvalidToken(REFUSED)
 
 
@@ -96,56 +126,53 @@ def successor(jti: str, at: int) -> str:
     return f"{at:08x}{said.hexdigest()}"
 
 
-def has_just_followed(current: str, jti: str) -> bool:
-    """Return whether the current `jti` is the successor of the other, since a moment ago."""
+def has_just_followed(current: str, jti: str, grace: int) -> bool:
+    """Return whether the current `jti` is the successor of the other, for no longer than `grace` seconds."""
     try:
         at = int(current[:8], 16)
     except ValueError:
         return False
-    return time.time() - at <= BROWSER_GRACE and current == successor(jti, at)
+    return grace > 0 and time.time() - at <= grace and current == successor(jti, at)
 
 
-def session_continue(*, refresh_token: str) -> TokenPair:
-    """Return the next pair of a browser's session; raise `InvalidToken`, ending the session if the token is an old one.
+def session_continue(*, refresh_token: str, grace: int, client: Client) -> TokenPair:
+    """Return the next pair of a session; raise `InvalidToken`, ending the session if the token is an old one.
 
-    Several tabs refresh with the same cookie at once, and an answer that brought the next one may have been lost as its
-    page was left. So within `BROWSER_GRACE` seconds the token buys its one successor again, never another: of two who
-    hold it then, the second to use the successor too late ends the session, as with any token.
+    Several requests may refresh with one token at once, and an answer that brought the next one may get lost. So within
+    `grace` seconds (0: never) a token buys its one successor again, never another: of two who hold it then, the second
+    to use the successor too late ends the session, as with any token.
     """
     session, jti = session_of(refresh_token)
+    if session.refresh_jti != jti and not has_just_followed(session.refresh_jti, jti, grace):
+        session_reused(session=session, client=client)
     account = credentials.account_by_id(session.user_id)
     if session.refresh_jti == jti:
         with suppress(Rotated):
-            return session_rotate(session=session, jti=jti, account=account)
+            return session_rotate(session=session, jti=jti, account=account, client=client)
         session.refresh_from_db()
-    if session.ended_at is None and has_just_followed(session.refresh_jti, jti):
+    if session.ended_at is None and has_just_followed(session.refresh_jti, jti, grace):
         return token_pair(account, session)
-    session_reused(session=session)
+    session_reused(session=session, client=client)
 
 
 class Rotated(Exception):  # noqa: N818  # an outcome, not an error
     """Another request has used the token meanwhile."""
 
 
-def session_rotate(*, session: Session, jti: str, account: Account) -> TokenPair:
+def session_rotate(*, session: Session, jti: str, account: Account, client: Client) -> TokenPair:
     """Rotate the session's refresh token and return the next pair; of several at once all but one raise `Rotated`."""
     now = timezone.now()
     fresh = successor(jti, int(now.timestamp()))
     rotated = Session.objects.filter(id=session.id, refresh_jti=jti, ended_at=None).update(
-        refresh_jti=fresh, last_used_at=now, expires_at=now + lifetime("REFRESH_TOKEN_LIFETIME")
+        refresh_jti=fresh,
+        last_used_at=now,
+        expires_at=now + lifetime("REFRESH_TOKEN_LIFETIME"),
+        **client.described(),
     )
     if not rotated:
         raise Rotated
     session.refresh_jti = fresh
     return token_pair(account, session)
-
-
-def session_refresh(*, session: Session, jti: str, account: Account) -> TokenPair:
-    """Return the next pair; of two who use one token at once, one succeeds and the session ends."""
-    try:
-        return session_rotate(session=session, jti=jti, account=account)
-    except Rotated:
-        session_reused(session=session)
 
 
 def session_end(*, session_id: str) -> None:
@@ -159,8 +186,10 @@ def all_sessions_end() -> int:
 
 
 @transaction.atomic
-def sessions_end(*, user_id: str, session_epoch: int | None, kept_session: str) -> None:
+def sessions_end(*, user_id: str, session_epoch: int | None, kept_session: str) -> int:
     """End the user's sessions that began before the login service's `session_epoch` (all, where that is `None`).
+
+    Returns how many there were.
 
     The kept session lives on, as if it had begun in that epoch.
     """
@@ -168,4 +197,27 @@ def sessions_end(*, user_id: str, session_epoch: int | None, kept_session: str) 
     if session_epoch is not None:
         sessions.filter(id=kept_session, session_epoch__lt=session_epoch).update(session_epoch=session_epoch)
         sessions = sessions.filter(session_epoch__lt=session_epoch)
-    sessions.update(ended_at=timezone.now())
+    return sessions.update(ended_at=timezone.now())
+
+
+class Purge:
+    """Forgets, once in a while, the sessions of which no token can hold any more."""
+
+    def __init__(self) -> None:
+        self.due = 0.0
+
+    def when_due(self, now: float) -> None:
+        """Forget, if the last time was long enough ago; `now` is in seconds of a clock that never goes back."""
+        if now < self.due:
+            return
+        self.due = now + PURGE_EVERY
+        sessions_purge()
+
+
+purge = Purge()
+
+
+def sessions_purge() -> int:
+    """Forget the sessions that ended, or expired, longer ago than an access token holds; return how many."""
+    past = timezone.now() - lifetime("ACCESS_TOKEN_LIFETIME") - MARGIN
+    return Session.objects.filter(Q(ended_at__lt=past) | Q(expires_at__lt=past)).delete()[0]

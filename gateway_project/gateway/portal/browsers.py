@@ -5,6 +5,7 @@ from django.http.response import HttpResponseBase
 
 from gateway import gate, problems
 from gateway.identity import sessions
+from gateway.identity.api import client_of
 from gateway.identity.sessions import TokenPair
 from gateway.middleware import GetResponse
 from gateway.policy import cookies, origins
@@ -63,7 +64,9 @@ class StaySignedIn:
             return self.get_response(request)
         token = cookies.read(incoming.heard.pairs, cookies.REFRESH, scheme) or ""
         try:
-            pair = sessions.session_continue(refresh_token=token)
+            pair = sessions.session_continue(
+                refresh_token=token, grace=sessions.BROWSER_GRACE, client=client_of(request)
+            )
         except InvalidToken:
             response = self.get_response(request)
             if not response.cookies:

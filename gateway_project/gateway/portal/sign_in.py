@@ -9,7 +9,7 @@ from django.views import View
 
 from gateway import bodies, gate
 from gateway.identity import attempts, sessions
-from gateway.identity.api import PASSWORD_LENGTH, USERNAME_LENGTH, WrongCredentials
+from gateway.identity.api import PASSWORD_LENGTH, USERNAME_LENGTH, WrongCredentials, client_of
 from gateway.policy import cookies, origins
 from gateway.policy.access import Identity
 from gateway.policy.refusals import BadRequest, CrossOrigin, InvalidToken, Refused, TooMany, UpstreamFailed
@@ -109,7 +109,8 @@ class LoginPage(Page):
             raise WrongCredentials
         end_session(request)
         response = Redirect(origins.own_path(said.get("next")))
-        browsers.cookies_set(response, sessions.session_begin(account=account), clients.origin(request)[0])
+        pair = sessions.session_begin(account=account, client=client_of(request))
+        browsers.cookies_set(response, pair, clients.origin(request)[0])
         return response
 
 

@@ -160,6 +160,7 @@ def test_the_gateways_own_paths_are_reserved(tmp_path: Path, path: str) -> None:
         ("/api/{name}", ["/api/login", "/api/logout", "/api/sessions"]),
         ("/api/sessions/{id}", ["/api/sessions/{rest...}"]),
         ("/api/sessions/x", ["/api/sessions/{rest...}"]),
+        ("/api/users/{id}/{what}", ["/api/users/{id}/sessions"]),
         ("/gateway/x", ["/gateway/{rest...}"]),
         ("/static/x/y", ["/static/{rest...}"]),
         ("/{a}/{b}", ["/api/login", "/api/logout", "/api/sessions", "/api/sessions/{rest...}"]),

@@ -2,14 +2,18 @@
 
 import bz2
 import json
+import time
+from datetime import timedelta
 from typing import Any
 
+import jwt
 import pytest
 from django.test import Client
+from django.utils import timezone
 from tests.gateway.login import LoginService
 from tests.gateway.service import Reply
 
-from gateway.identity import keys
+from gateway.identity import keys, sessions
 from gateway.identity.models import Session
 from gateway.identity.revocations import revocations
 
@@ -98,8 +102,6 @@ def test_a_login_service_out_of_order_is_a_502(login: LoginService, client: Clie
 
 
 def test_a_refresh_rotates_and_takes_the_current_role(login: LoginService, client: Client, settings: Any) -> None:
-    import jwt
-
     first = sign_in(client).json()
     login.users["user"]["role"] = "admin"
     reply = refresh(client, first["refresh_token"])
@@ -170,3 +172,152 @@ def test_the_public_keys_are_published(client: Client, configure: Any) -> None:
     reply = client.get("/.well-known/jwks.json")
     assert reply.json() == keys.ring().jwks()
     assert "max-age" in reply["Cache-Control"]
+
+
+def ask(client: Client, method: str, path: str, pair: dict[str, str], **headers: str) -> Any:
+    return client.generic(method, path, headers={"Authorization": f"Bearer {pair['access_token']}", **headers})
+
+
+def sign_in_from(client: Client, address: str, agent: str, **said: str) -> dict[str, str]:
+    said = {"username": "user", "password": "secret"} | said
+    reply = client.post("/api/login", said, "application/json", REMOTE_ADDR=address, headers={"User-Agent": agent})
+    return dict(reply.json())
+
+
+def test_one_sees_where_one_is_signed_in(login: LoginService, client: Client) -> None:
+    first = sign_in_from(client, "192.0.2.1", "curl/8")
+    second = sign_in_from(client, "2001:db8::1", "a\tb" + "c" * 300)
+    sign_in_from(client, "192.0.2.9", "x", username="admin")
+    reply = ask(client, "GET", "/api/sessions", first)
+    assert reply.status_code == 200
+    newer, older = reply.json()["results"]
+    assert set(older) == {"id", "created_at", "last_used_at", "client_address", "user_agent", "current"}
+    assert (older["client_address"], older["user_agent"], older["current"]) == ("192.0.2.1", "curl/8", True)
+    assert (newer["client_address"], newer["user_agent"]) == ("2001:db8::1", "ab" + "c" * 198)
+    assert newer["current"] is False
+    assert ask(client, "GET", "/api/v1/sessions", second).json()["results"][0]["current"] is True
+    assert client.get("/api/sessions").status_code == 401
+
+
+def test_a_refresh_says_where_a_session_is_used_from_now(login: LoginService, client: Client) -> None:
+    first = sign_in_from(client, "192.0.2.1", "curl/8")
+    reply = client.post(
+        "/api/token/refresh",
+        {"refresh_token": first["refresh_token"]},
+        "application/json",
+        REMOTE_ADDR="192.0.2.2",
+        headers={"User-Agent": "curl/9"},
+    )
+    (session,) = ask(client, "GET", "/api/sessions", reply.json()).json()["results"]
+    assert (session["client_address"], session["user_agent"]) == ("192.0.2.2", "curl/9")
+    assert session["last_used_at"] > session["created_at"]
+
+
+def test_sessions_come_in_pages(login: LoginService, client: Client) -> None:
+    for number in range(3):
+        mine = sign_in_from(client, f"192.0.2.{number}", "curl/8")
+    page = ask(client, "GET", "/api/sessions?limit=2", mine).json()
+    assert [each["client_address"] for each in page["results"]] == ["192.0.2.2", "192.0.2.1"]
+    page = ask(client, "GET", page["next"].partition("testserver")[2], mine).json()
+    assert ([each["client_address"] for each in page["results"]], page["next"]) == (["192.0.2.0"], None)
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "x", "cD0x", "cD15ZXN0ZXJkYXk=", "cD0yMDI2LTAxLTAx", "cD0yMDI2LTEzLTQ1VDAwOjAwWg=="]
+)
+def test_a_page_that_there_is_not_is_a_400(login: LoginService, client: Client, cursor: str) -> None:
+    reply = ask(client, "GET", f"/api/sessions?cursor={cursor}", sign_in(client).json())
+    assert (reply.status_code, set(reply.json()["errors"])) == (400, {"cursor"})
+
+
+def test_one_ends_a_session_of_one_s_own_and_no_other(login: LoginService, client: Client) -> None:
+    mine, other = sign_in(client).json(), sign_in(client).json()
+    foreign = sign_in(client, username="admin").json()
+    (lost,) = [
+        each["id"] for each in ask(client, "GET", "/api/sessions", mine).json()["results"] if not each["current"]
+    ]
+    assert ask(client, "DELETE", f"/api/sessions/{lost}", foreign).status_code == 404
+    assert ask(client, "DELETE", "/api/sessions/none", mine).status_code == 404
+    assert client.delete(f"/api/sessions/{lost}").status_code == 401
+    revocations().read_sessions()
+    assert ask(client, "GET", "/api/sessions", other).status_code == 200
+    assert ask(client, "DELETE", f"/api/sessions/{lost}", mine).status_code == 204
+    assert ask(client, "DELETE", f"/api/sessions/{lost}", mine).status_code == 404
+    revocations().read_sessions()
+    assert ask(client, "GET", "/api/sessions", other).status_code == 401
+    assert refresh(client, other["refresh_token"]).status_code == 401
+    assert len(ask(client, "GET", "/api/sessions", mine).json()["results"]) == 1
+
+
+def test_an_admin_ends_all_sessions_of_a_user(login: LoginService, client: Client) -> None:
+    pairs = [sign_in(client).json() for _ in range(2)]
+    admin = sign_in(client, username="admin").json()
+    reply = ask(client, "DELETE", "/api/users/2/sessions", pairs[0])
+    assert (reply.status_code, reply.json()["detail"]) == (403, "Expected the role admin; yours is default.")
+    assert client.delete("/api/users/2/sessions").status_code == 401
+    assert ask(client, "DELETE", "/api/v1/users/2/sessions", admin).status_code == 204
+    revocations().read_sessions()
+    assert [ask(client, "GET", "/api/sessions", pair).status_code for pair in (*pairs, admin)] == [401, 401, 200]
+    assert sign_in(client).status_code == 200
+
+
+def test_a_reused_token_is_in_the_log(login: LoginService, client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    first = sign_in(client).json()
+    refresh(client, first["refresh_token"])
+    refresh(client, first["refresh_token"])
+    (record,) = [each for each in caplog.records if getattr(each, "event", "") == "refresh_token_reused"]
+    assert (record.levelname, record.__dict__["user_id"], record.__dict__["session"]) == (
+        "WARNING",
+        "2",
+        Session.objects.get().id,
+    )
+
+
+def test_within_the_grace_a_retry_gets_the_same_successor(login: LoginService, client: Client, settings: Any) -> None:
+    settings.REFRESH_GRACE = 60
+    first = sign_in(client).json()
+    second, again = (refresh(client, first["refresh_token"]).json() for _ in range(2))
+    claims = [jwt.decode(each["refresh_token"], options={"verify_signature": False}) for each in (second, again)]
+    assert claims[0]["jti"] == claims[1]["jti"]
+    third = refresh(client, again["refresh_token"]).json()
+    # Only the one before the current is in its grace.
+    assert refresh(client, first["refresh_token"]).status_code == 401
+    assert refresh(client, third["refresh_token"]).status_code == 401
+
+
+def test_after_the_grace_a_retry_ends_the_session(
+    login: LoginService, client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.REFRESH_GRACE = 60
+    first = sign_in(client).json()
+    refresh(client, first["refresh_token"])
+    now = time.time()
+    monkeypatch.setattr("gateway.identity.sessions.time.time", lambda: now + 62)
+    assert refresh(client, first["refresh_token"]).status_code == 401
+    assert Session.objects.get().ended_at is not None
+
+
+def test_sessions_of_which_no_token_holds_are_forgotten(login: LoginService, client: Client) -> None:
+    for _ in range(4):
+        sign_in(client)
+    now, hour = timezone.now(), timedelta(hours=1)
+    ids = list(Session.objects.order_by("created_at").values_list("id", flat=True))
+    Session.objects.filter(id=ids[0]).update(ended_at=now - hour)
+    Session.objects.filter(id=ids[1]).update(expires_at=now - hour)
+    # Its access token may still be shown: that it ended has to be known.
+    Session.objects.filter(id=ids[2]).update(ended_at=now)
+    assert sessions.sessions_purge() == 2
+    assert set(Session.objects.values_list("id", flat=True)) == {ids[2], ids[3]}
+
+
+def test_a_sign_in_forgets_them_once_in_a_while(
+    login: LoginService, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "purge", sessions.Purge())
+    sign_in(client)
+    Session.objects.update(expires_at=timezone.now() - timedelta(days=1))
+    sign_in(client)
+    assert Session.objects.count() == 2
+    sessions.purge.due = 0
+    sign_in(client)
+    assert Session.objects.count() == 2

@@ -65,6 +65,9 @@ def test_it_holds_what_is_exposed_and_nothing_else(things: Service, client: Clie
         "/api/login": {"post"},
         "/api/token/refresh": {"post"},
         "/api/logout": {"post"},
+        "/api/sessions": {"get"},
+        "/api/sessions/{session_id}": {"delete"},
+        "/api/users/{user_id}/sessions": {"delete"},
         "/api/things": {"get"},
         "/api/things/{id}": {"get"},
     }

@@ -15,6 +15,7 @@ from gateway.identity.models import Session
 from gateway.identity.revocations import revocations
 from gateway.policy.refusals import InvalidToken
 
+CLIENT = sessions.Client("192.0.2.1", "test")
 pytestmark = pytest.mark.django_db
 FORM = "application/x-www-form-urlencoded"
 OWN = {"Origin": "http://testserver"}
@@ -232,12 +233,12 @@ def test_a_tab_that_loses_the_race_goes_on(login: LoginService, client: Client, 
     def overtaken(user_id: str) -> Any:
         account = asked(user_id)
         session, jti = sessions.session_of(before)
-        sessions.session_rotate(session=session, jti=jti, account=account)
+        sessions.session_rotate(session=session, jti=jti, account=account, client=CLIENT)
         return account
 
     # Another tab's request comes between the look at the session and its rotation.
     monkeypatch.setattr(sessions.credentials, "account_by_id", overtaken)
-    pair = sessions.session_continue(refresh_token=before)
+    pair = sessions.session_continue(refresh_token=before, grace=10, client=CLIENT)
     assert sessions.RefreshToken(pair.refresh_token)["jti"] == Session.objects.get().refresh_jti
 
 
@@ -266,7 +267,7 @@ def test_a_token_from_before_the_last_two_rotations_ends_the_session_at_once(
     expire(client)
     client.get("/api/things")
     with pytest.raises(InvalidToken):
-        sessions.session_continue(refresh_token=first)
+        sessions.session_continue(refresh_token=first, grace=10, client=CLIENT)
     assert Session.objects.get().ended_at is not None
 
 
