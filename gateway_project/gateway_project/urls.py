@@ -14,8 +14,8 @@ session_patterns = [
     path("api/token/refresh", api.RefreshView.as_view()),
     path("api/logout", api.LogoutView.as_view()),
     path("api/sessions", api.SessionsView.as_view()),
-    path("api/sessions/<str:session_id>", api.SessionView.as_view()),
-    path("api/users/<str:user_id>/sessions", api.UserSessionsView.as_view()),
+    path("api/sessions/<slug:session_id>", api.SessionView.as_view()),
+    path("api/users/<slug:user_id>/sessions", api.UserSessionsView.as_view()),
 ]
 DOCUMENT: dict[str, Any] = {"url": "/openapi.json", "authentication_classes": [], "permission_classes": []}
 urlpatterns = [

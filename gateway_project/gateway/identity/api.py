@@ -215,9 +215,12 @@ class UserSessionsView(OwnView):
 
     @extend_schema(operation_id="user_sessions_end", request=None, responses={204: None})
     def delete(self, request: Request, user_id: str) -> Response:
-        """End all sessions of a user, who may sign in again. For: admin."""
+        """End all sessions of a user, who may sign in again. For: admin; with `me`, one's own, any signed-in user."""
         identity = cast("Caller", request.user).identity
-        access.check(("admin",), identity)
+        if user_id == "me":
+            user_id = identity.user_id
+        else:
+            access.check(("admin",), identity)
         ended = sessions.sessions_end(user_id=user_id, session_epoch=None, kept_session="")
         log.info(
             "%d sessions of user %s were ended by %s",

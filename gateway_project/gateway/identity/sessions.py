@@ -15,7 +15,7 @@ from django.db.models import Q
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import TokenError
 
-from gateway.policy.refusals import InvalidToken
+from gateway.policy.refusals import InvalidToken, Refused
 
 from . import credentials
 from .credentials import Account
@@ -71,9 +71,24 @@ def token_pair(account: Account, session: Session) -> TokenPair:
 
 
 def session_begin(*, account: Account, client: Client) -> TokenPair:
-    """Begin a session for an account that the login service has accepted."""
+    """Begin a session for an account that the login service has accepted; raise `InvalidToken` if that has changed."""
     purge.when_due(time.monotonic())
-    session = Session.objects.create(
+    session = session_create(account=account, client=client)
+    # What ended the user's sessions since the password was checked may have found this one not there yet.
+    try:
+        epoch = credentials.account_by_id(account.user_id).session_epoch
+    except Refused:
+        session_end(session_id=session.id)
+        raise
+    if epoch != account.session_epoch:
+        session_end(session_id=session.id)
+        raise InvalidToken("Expected a user whose sessions do not end meanwhile; sign in again.")
+    return token_pair(account, session)
+
+
+def session_create(*, account: Account, client: Client) -> Session:
+    """Write down a new session."""
+    return Session.objects.create(
         id=uuid4().hex,
         user_id=account.user_id,
         session_epoch=account.session_epoch,
@@ -81,7 +96,6 @@ def session_begin(*, account: Account, client: Client) -> TokenPair:
         expires_at=timezone.now() + lifetime("REFRESH_TOKEN_LIFETIME"),
         **client.described(),
     )
-    return token_pair(account, session)
 
 
 def session_of(refresh_token: str) -> tuple[Session, str]:

@@ -88,9 +88,14 @@ class RefreshToken(SimpleRefreshToken):
 
 
 def read_access(token: str) -> tuple[Identity, int]:
-    """Return who an access token speaks for and when it expires (Unix seconds); raise `InvalidToken`."""
+    """Return who an access token speaks for and when it expires (Unix seconds); raise `InvalidToken`.
+
+    It expires no later than one that was signed at the same time with today's `ACCESS_TOKEN_TTL`: for that long it is
+    remembered which sessions have ended.
+    """
+    lifetime = cast("dict[str, Any]", settings.SIMPLE_JWT)["ACCESS_TOKEN_LIFETIME"]
     try:
         accepted = AccessToken(cast("Any", token))
-        return accepted.identity(), int(accepted["exp"])
+        return accepted.identity(), min(int(accepted["exp"]), int(accepted["iat"] + lifetime.total_seconds()))
     except TokenError as exc:
         raise InvalidToken("Expected a valid access token.") from exc

@@ -13,7 +13,8 @@ from django.utils import timezone
 from tests.gateway.login import LoginService
 from tests.gateway.service import Reply
 
-from gateway.identity import keys, sessions
+from gateway.identity import credentials, keys, sessions
+from gateway.identity.authentication import verified
 from gateway.identity.models import Session
 from gateway.identity.revocations import revocations
 
@@ -321,3 +322,41 @@ def test_a_sign_in_forgets_them_once_in_a_while(
     sessions.purge.due = 0
     sign_in(client)
     assert Session.objects.count() == 2
+
+
+def test_one_ends_all_one_s_own_sessions(login: LoginService, client: Client) -> None:
+    mine, other = sign_in(client).json(), sign_in(client).json()
+    foreign = sign_in(client, username="admin").json()
+    assert ask(client, "DELETE", "/api/users/me/sessions", mine).status_code == 204
+    revocations().read_sessions()
+    statuses = [ask(client, "GET", "/api/sessions", pair).status_code for pair in (mine, other, foreign)]
+    assert statuses == [401, 401, 200]
+
+
+@pytest.mark.parametrize("meanwhile", ["changed", "deleted", "away"])
+def test_what_ends_a_user_s_sessions_during_a_sign_in_ends_that_one_too(
+    login: LoginService, client: Client, meanwhile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = credentials.account_by_password
+
+    def then(**said: str) -> Any:
+        account = checked(**said)
+        if meanwhile == "changed":
+            login.users["user"]["session_epoch"] = 1
+        elif meanwhile == "deleted":
+            del login.users["user"]
+        else:
+            login.broken = Reply.json({}, 503)
+        return account
+
+    monkeypatch.setattr(credentials, "account_by_password", then)
+    assert sign_in(client).status_code == (502 if meanwhile == "away" else 401)
+    assert Session.objects.get().ended_at is not None
+
+
+def test_a_token_outlives_no_lowered_lifetime(login: LoginService, client: Client, settings: Any) -> None:
+    mine = sign_in(client).json()
+    assert ask(client, "GET", "/api/sessions", mine).status_code == 200
+    verified.cache_clear()
+    settings.SIMPLE_JWT = settings.SIMPLE_JWT | {"ACCESS_TOKEN_LIFETIME": timedelta(seconds=0)}
+    assert ask(client, "GET", "/api/sessions", mine).status_code == 401

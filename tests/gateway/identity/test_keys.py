@@ -274,9 +274,9 @@ def test_the_command_fails_where_there_are_too_many_keys(settings: Any, monkeypa
 @pytest.mark.django_db
 def test_after_a_theft_nothing_of_the_old_keys_is_good_any_more(settings: Any, client: Client, configure: Any) -> None:
     configure()
-    pair = sessions.session_begin(
-        account=Account("2", "user", "default", 0), client=sessions.Client("192.0.2.1", "test")
-    )
+    account = Account("2", "user", "default", 0)
+    session = sessions.session_create(account=account, client=sessions.Client("192.0.2.1", "test"))
+    pair = sessions.token_pair(account, session)
     token, identity = access_token(), Identity("2", "user", "default", "s")
     passport = passports.passports().get(identity, "things")
     assert authentication.verified().identity(token)

@@ -16,12 +16,8 @@ from gateway.identity.models import Follower, Session
 
 def begin(user_id: str = "2", epoch: int = 0) -> str:
     """Begin a session and return its id."""
-    known = set(Session.objects.values_list("id", flat=True))
-    sessions.session_begin(
-        account=Account(user_id, "user", "default", epoch), client=sessions.Client("192.0.2.1", "test")
-    )
-    (new,) = set(Session.objects.values_list("id", flat=True)) - known
-    return str(new)
+    account = Account(user_id, "user", "default", epoch)
+    return sessions.session_create(account=account, client=sessions.Client("192.0.2.1", "test")).id
 
 
 @pytest.mark.django_db
