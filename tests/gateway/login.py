@@ -1,6 +1,7 @@
 """A login service, for tests: it keeps the contract of `gateway.identity.credentials` and checks our passports."""
 
 import json
+import threading
 from typing import Any
 
 import jwt
@@ -19,6 +20,7 @@ class LoginService:
         }
         self.ends: list[dict[str, Any]] = []
         self.broken: Reply | None = None
+        self.waits_for: threading.Event | None = None
 
     def end(self, user_id: int, epoch: int, kept: str = "", *, deleted: bool = False) -> None:
         """End a user's sessions."""
@@ -26,6 +28,8 @@ class LoginService:
 
     def __call__(self, seen: Seen) -> Reply:
         """Answer, as the real one does, only to a passport of role `service`."""
+        if self.waits_for:
+            self.waits_for.wait(30)
         if self.broken:
             return self.broken
         passport = (seen.header("Authorization") or "").removeprefix("Bearer ")

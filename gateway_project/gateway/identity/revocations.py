@@ -1,15 +1,17 @@
 """Which sessions have ended: known to each worker within a second, without asking anyone on a request's way.
 
-A thread of each worker follows two lists: the login service's, of users whose sessions ended, which it applies to the
-gateway's sessions; and the gateway's own, of the sessions that ended within the lifetime of an access token.
+Each worker follows two lists: the login service's, of users whose sessions ended, which it applies to the gateway's
+sessions; and the gateway's own, of the sessions that ended within the lifetime of an access token. Each has a thread,
+so that a login service that lets one wait keeps no logout from being known.
 """
 
 import logging
 import threading
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import cache
 
-from django.db import close_old_connections, connection
+from django.db import DatabaseError, close_old_connections, connection
 from django.utils import timezone
 
 from gateway import configuration
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 
 # Seconds between two looks. Ends are to be known everywhere within 2 s; half a second leaves room for a slow look.
 INTERVAL = 0.5
+# How long a look may take before what it is to find out counts as not known.
+SLOW = timedelta(seconds=1)
 
 
 def follow_login_service() -> None:
@@ -38,6 +42,50 @@ def follow_login_service() -> None:
         cursor = reached
 
 
+class Followed:
+    """A list that is read again and again; what was read stays, where it cannot be read."""
+
+    def __init__(self, what: str, read: Callable[[], None]) -> None:
+        self.what = what
+        self.read = read
+        self.failing_since: datetime | None = None
+        self.looking_since: datetime | None = None
+
+    @property
+    def stale_since(self) -> datetime | None:
+        """The beginning of the first look that brought nothing, `None` if the last one brought what there is."""
+        looking = self.looking_since
+        if self.failing_since is None and looking is not None and timezone.now() - looking > SLOW:
+            return looking
+        return self.failing_since
+
+    def look(self) -> None:
+        """Read once; log the first failure, and that it is over. Nothing is raised."""
+        began = self.looking_since = timezone.now()
+        try:
+            self.read()
+        except Exception as exc:  # noqa: BLE001  # whatever it is: without the next look, no end is ever known again
+            self.fail(exc, began)
+        else:
+            self.succeed()
+        self.looking_since = None
+
+    def fail(self, exc: Exception, began: datetime) -> None:
+        """Remember since when it cannot be read, and log why, once."""
+        if self.failing_since is None:
+            self.failing_since = began
+            known = isinstance(exc, Refused | DatabaseError)
+            why = exc.detail if isinstance(exc, Refused) else exc
+            log.warning("%s cannot be read, what is known stays: %s", self.what, why, exc_info=not known)
+
+    def succeed(self) -> None:
+        """Log that it can be read again, if it could not."""
+        if self.failing_since is not None:
+            away = (timezone.now() - self.failing_since).total_seconds()
+            self.failing_since = None
+            log.warning("%s can be read again, after %.1f s", self.what, away)
+
+
 class Revocations:
     """The ended sessions whose access tokens may still be unexpired."""
 
@@ -46,19 +94,25 @@ class Revocations:
         self.started = False
         self.starting = threading.Lock()
         self.stopping = threading.Event()
-        self.away = False
+        self.lists = (
+            Followed("The login service's list of ended sessions", self.follow),
+            Followed("The gateway's list of ended sessions", self.read_sessions),
+        )
+
+    @property
+    def stale_since(self) -> datetime | None:
+        """Since when one of the lists is not known as it is now; `None` where both are."""
+        return min((since for since in [each.stale_since for each in self.lists] if since), default=None)
 
     def look(self) -> None:
         """Bring `ended` up to date with both lists; what is known stays, where one of them is away."""
+        for each in self.lists:
+            each.look()
+
+    def follow(self) -> None:
+        """Apply what ended at the login service, where there is one."""
         if configuration.current().login is not None:
-            try:
-                follow_login_service()
-                self.away = False
-            except Refused as exc:
-                if not self.away:
-                    log.warning("The login service's ended sessions cannot be followed: %s", exc.detail)
-                self.away = True
-        self.read_sessions()
+            follow_login_service()
 
     def read_sessions(self) -> None:
         """Read which of our sessions ended within the lifetime of an access token."""
@@ -66,11 +120,12 @@ class Revocations:
         self.ended = frozenset(Session.objects.filter(ended_at__gt=since).values_list("id", flat=True))
 
     def start(self) -> None:
-        """Read the sessions, and start the thread; a second call changes nothing."""
+        """Read the sessions, and start the threads; a second call changes nothing."""
         with self.starting:
             if not self.started:
                 self.read_sessions()
-                threading.Thread(target=self.keep_looking, name="revocations", daemon=True).start()
+                for each in self.lists:
+                    threading.Thread(target=self.keep_looking, args=(each,), name="revocations", daemon=True).start()
                 self.started = True
 
     def is_ended(self, session_id: str) -> bool:
@@ -79,15 +134,11 @@ class Revocations:
             self.start()
         return session_id in self.ended
 
-    def keep_looking(self) -> None:
-        """Look until the process ends; a failure is logged and the next look tries again."""
+    def keep_looking(self, followed: Followed) -> None:
+        """Look until the process ends."""
         while not self.stopping.wait(INTERVAL):
-            try:
-                close_old_connections()
-                self.look()
-            except Exception:
-                # Whatever it was: a thread that ended here would leave every later end unknown.
-                log.exception("Ended sessions could not be read")
+            close_old_connections()
+            followed.look()
         connection.close()
 
 

@@ -37,10 +37,19 @@ def database_state() -> str:
     return "ok"
 
 
+def revocations_state() -> dict[str, str]:
+    """Return `ok`, or `stale` and since when, where it cannot be learned which sessions have ended."""
+    since = revocations().stale_since
+    return {"status": "stale", "since": since.isoformat(timespec="seconds")} if since else {"status": "ok"}
+
+
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Answer 200 where everything that requests need answers, else 503; each part says how it is."""
+    """Answer 200 where everything that requests need answers, else 503; each part says how it is.
+
+    Stale revocations are no reason for 503: what is known stays in force, and the other workers know no more.
+    """
     parts = {name: service_state(name, service) for name, service in configuration.current().services.items()}
     parts["sessions"] = database_state()
-    parts["revocations"] = "stale" if revocations().away else "ok"
     ready = all(state in {"ok", "unknown"} for state in parts.values())
-    return JsonResponse({"status": "ready" if ready else "not ready", "parts": parts}, status=200 if ready else 503)
+    said = {"status": "ready" if ready else "not ready", "parts": parts, "revocations": revocations_state()}
+    return JsonResponse(said, status=200 if ready else 503)

@@ -3,9 +3,11 @@
 import logging
 import threading
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.db import connection
 from tests.gateway.login import LoginService
 from tests.gateway.service import Reply
 
@@ -71,37 +73,47 @@ def test_being_told_twice_changes_nothing(login: LoginService) -> None:
     assert Session.objects.get(id=ended).ended_at == at
 
 
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged of revocations."""
+    return [record.getMessage() for record in caplog.records if record.name == revocations.__name__]
+
+
+TABLE = Session._meta.db_table
+SENSELESS = [[], {}, {"ends": [{}], "cursor": "9"}, {"ends": None, "cursor": "9"}]
+
+
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    "broken",
+    [Reply.json({}, 503), Reply.json({}, 403), Reply(200, b"<html>"), *(Reply.json(each) for each in SENSELESS)],
+)
 def test_while_the_login_service_is_away_what_is_known_stays(
-    login: LoginService, caplog: pytest.LogCaptureFixture
+    login: LoginService, caplog: pytest.LogCaptureFixture, broken: Reply
 ) -> None:
-    ended = begin()
+    ended, logged_out, later = begin(), begin("3"), begin("4")
     login.end(2, epoch=1)
     known = revocations.revocations()
     known.look()
-    login.broken = Reply.json({}, 503)
-    with caplog.at_level(logging.WARNING):
-        known.look()
-        known.look()
-    assert known.is_ended(ended)
-    assert known.away
-    assert len([record for record in caplog.records if record.name == revocations.__name__]) == 1
+    login.broken = broken
+    login.end(4, epoch=1)
+    caplog.set_level(logging.INFO)
+    known.look()
+    since = known.stale_since
+    sessions.session_end(session_id=logged_out)
+    known.look()
+    assert since
+    assert known.stale_since == since
+    assert Follower.objects.get().cursor == "1"
+    # What the gateway itself has ended is known all the same.
+    assert [known.is_ended(each) for each in (ended, logged_out, later)] == [True, True, False]
     login.broken = None
     known.look()
-    assert not known.away
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize("answer", [{}, [], {"ends": [{}], "cursor": "1"}, {"ends": None, "cursor": "1"}])
-def test_an_answer_that_makes_no_sense_leaves_what_is_known_and_shows(login: LoginService, answer: Any) -> None:
-    known = revocations.revocations()
-    ended = begin()
-    sessions.session_end(session_id=ended)
-    login.broken = Reply.json(answer)
     known.look()
-    assert known.away
-    assert known.is_ended(ended)
-    assert not Follower.objects.exists()
+    assert known.stale_since is None
+    assert known.is_ended(later)
+    away, back = said(caplog)
+    assert away.startswith("The login service's list of ended sessions cannot be read, what is known stays")
+    assert back.startswith("The login service's list of ended sessions can be read again, after 0.")
 
 
 @pytest.mark.django_db
@@ -117,19 +129,68 @@ def test_what_ended_longer_ago_than_a_token_lives_is_forgotten(login: LoginServi
     assert not known.is_ended(ended)
 
 
-@pytest.mark.django_db(transaction=True)
-def test_the_first_question_starts_the_thread_that_keeps_looking(login: LoginService) -> None:
-    ended = begin()
+def until(condition: Callable[[], object]) -> None:
+    """Wait until it holds."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def following(login: LoginService) -> Iterator[revocations.Revocations]:
+    """Revocations whose threads have begun to look."""
     known = revocations.Revocations()
+    known.start()
     try:
-        assert not known.is_ended(ended)
-        sessions.session_end(session_id=ended)
-        deadline = time.monotonic() + 5
-        while not known.is_ended(ended):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        yield known
     finally:
         known.stopping.set()
         for thread in threading.enumerate():
             if thread.name == "revocations":
-                thread.join(5)
+                thread.join(15)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_first_question_starts_the_threads_that_keep_looking(following: revocations.Revocations) -> None:
+    ended = begin()
+    assert not following.is_ended(ended)
+    sessions.session_end(session_id=ended)
+    until(lambda: following.is_ended(ended))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_threads_outlive_a_database_that_fails(
+    following: revocations.Revocations, login: LoginService, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended, later = begin(), begin("3")
+    login.end(2, epoch=1)
+    until(lambda: following.is_ended(ended))
+    caplog.set_level(logging.INFO)
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {TABLE} RENAME TO elsewhere")
+        try:
+            login.end(3, epoch=1)
+            until(lambda: all(each.stale_since for each in following.lists))
+            assert following.is_ended(ended)
+        finally:
+            cursor.execute(f"ALTER TABLE elsewhere RENAME TO {TABLE}")
+    until(lambda: following.is_ended(later))
+    until(lambda: following.stale_since is None)
+    assert len(said(caplog)) == 4
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_login_service_that_lets_one_wait_shows_and_keeps_no_logout_from_being_known(
+    following: revocations.Revocations, login: LoginService
+) -> None:
+    logged_out, answering = begin(), threading.Event()
+    login.waits_for = answering
+    until(lambda: following.stale_since)
+    try:
+        sessions.session_end(session_id=logged_out)
+        until(lambda: following.is_ended(logged_out))
+        assert following.stale_since
+    finally:
+        answering.set()
+    until(lambda: following.stale_since is None)

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from datetime import datetime
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test import Client
+from django.utils import timezone
 from tests.gateway.service import Reply, Service
 
 from gateway.identity.revocations import revocations
@@ -28,7 +30,8 @@ def test_it_is_ready_when_its_services_are(
     configure(services={"things": {"url": service.url, "health": "/up"}, "silent": {"url": "http://127.0.0.1:1"}})
     reply = client.get("/readyz")
     assert reply.status_code == 200
-    assert reply.json()["parts"] == {"things": "ok", "silent": "unknown", "sessions": "ok", "revocations": "ok"}
+    assert reply.json()["parts"] == {"things": "ok", "silent": "unknown", "sessions": "ok"}
+    assert reply.json()["revocations"] == {"status": "ok"}
     assert service.seen[0].target == "/up"
     service.answer = lambda seen: Reply(503)
     reply = client.get("/readyz")
@@ -45,19 +48,35 @@ def test_it_is_not_ready_while_a_service_is_away(client: Client, configure: Call
     assert "things" in reply.json()["parts"]["things"]
 
 
-def test_stale_revocations_and_unreadable_sessions_show(client: Client, configure: Callable[..., None]) -> None:
+def refuse(*args: Any) -> Any:
+    from django.db import OperationalError
+
+    raise OperationalError("away")
+
+
+def test_unreadable_sessions_show(client: Client, configure: Callable[..., None]) -> None:
     configure()
-    revocations().away = True
-
-    def refuse(*args: Any) -> Any:
-        from django.db import OperationalError
-
-        raise OperationalError("away")
-
     with connection.execute_wrapper(refuse):
+        revocations().look()
         reply = client.get("/readyz")
     assert reply.status_code == 503
-    assert reply.json()["parts"] == {"sessions": "away", "revocations": "stale"}
+    assert reply.json()["parts"] == {"sessions": "away"}
+    assert reply.json()["revocations"]["status"] == "stale"
+
+
+def test_stale_revocations_show_and_the_gateway_serves_on(
+    client: Client, configure: Callable[..., None], serve: Callable[..., Service]
+) -> None:
+    service = serve(lambda seen: Reply(503))
+    configure(services={"people": {"url": service.url}}, login={"service": "people"})
+    before = timezone.now().replace(microsecond=0)
+    revocations().look()
+    reply = client.get("/readyz")
+    assert (reply.status_code, reply.json()["revocations"]["status"]) == (200, "stale")
+    assert before <= datetime.fromisoformat(reply.json()["revocations"]["since"]) <= timezone.now()
+    service.answer = lambda seen: Reply.json({"ends": [], "cursor": ""})
+    revocations().look()
+    assert client.get("/readyz").json()["revocations"] == {"status": "ok"}
 
 
 def metric(client: Client, line: str) -> float:
