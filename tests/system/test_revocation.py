@@ -1,0 +1,180 @@
+"""How long a token is still accepted once its session has ended, with both workers under load."""
+
+import http.client
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from prometheus_client.mmap_dict import MmapedDict
+from tests.system.stack import ROOT, Reply, Stack, until
+
+# Seconds after the revoking request's answer at which every worker refuses the token.
+BOUND = 2.0
+ENVIRON = {"GATEWAY_WORKERS": "2", "LOGIN_FREE_TRIES": "1000", "ARGON2_MEMORY_KIB": "1024", "ARGON2_TIME": "1"}
+PASSWORD = "correct horse battery staple"
+# The fast door's, and Django's.
+ACCEPTS = ("application/json", "text/html")
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of two gateway workers, which takes any number of requests."""
+    folder = tmp_path_factory.mktemp("revocation")
+    lines = (ROOT / "gateway_project" / "gateway.yaml").read_text().splitlines(keepends=True)
+    config = folder / "gateway.yaml"
+    config.write_text("".join(line for line in lines if "rate_limit:" not in line))
+    stack = Stack(folder / "var", {**ENVIRON, "GATEWAY_CONFIG": str(config)})
+    try:
+        stack.up()
+        yield stack
+    finally:
+        stack.down()
+
+
+class Load:
+    """Requests with tokens that are to end, at both doors, each on a connection of its own, which any worker takes.
+
+    `faults` are answers that should not be: to a token that stays anything but 200, to one that ends 200 or 401.
+    """
+
+    def __init__(self, stack: Stack, ending: list[str], staying: list[str]) -> None:
+        self.stack = stack
+        self.faults: list[str] = []
+        self.accepted_at = 0.0
+        self.refused: dict[str, int] = dict.fromkeys(ACCEPTS, 0)
+        self.answered = 0
+        self.stopping = threading.Event()
+        self.threads = [
+            threading.Thread(target=self.go_on, args=(token, accept, token in ending))
+            for token in ending * 2 + staying
+            for accept in ACCEPTS
+        ]
+
+    def status(self, token: str, accept: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", self.stack.ports["gateway"], timeout=30)
+        try:
+            connection.request("GET", "/api/orders", headers={"Authorization": f"Bearer {token}", "Accept": accept})
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status
+        finally:
+            connection.close()
+
+    def go_on(self, token: str, accept: str, ends: bool) -> None:
+        while not self.stopping.is_set():
+            try:
+                status = self.status(token, accept)
+            except OSError as exc:
+                self.faults.append(repr(exc))
+                return
+            self.answered += 1
+            if status == 200 and ends:
+                self.accepted_at = time.monotonic()
+            elif status == 401 and ends:
+                self.refused[accept] += 1
+            elif status != 200:
+                self.faults.append(f"{accept}: {status}")
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Go on meanwhile."""
+        for thread in self.threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self.stopping.set()
+            for thread in self.threads:
+                thread.join()
+
+
+def by_worker(stack: Stack, status: str) -> dict[str, float]:
+    """Return how many requests for orders each living worker has answered so."""
+    counted: dict[str, float] = {}
+    for path in (stack.var / "gateway" / "metrics").glob("counter_*.db"):
+        values = MmapedDict.read_all_values_from_file(str(path))
+        counted[path.name] = sum(
+            value for key, value, *_ in values if '"/api/orders"' in key and f'"{status}"' in key and "_total" in key
+        )
+    return counted
+
+
+def log_out(stack: Stack, admin: str, user_id: int, tokens: list[str]) -> Reply:
+    return stack.ask("POST", "/api/logout", token=tokens[0])
+
+
+def change_password(stack: Stack, admin: str, user_id: int, tokens: list[str]) -> Reply:
+    body = {"old_password": PASSWORD, "new_password": PASSWORD + " 2"}
+    return stack.ask("POST", "/api/users/me/password", body, token=tokens[1])
+
+
+def deactivate(stack: Stack, admin: str, user_id: int, tokens: list[str]) -> Reply:
+    return stack.ask("PATCH", f"/api/users/{user_id}", {"is_active": False}, token=admin)
+
+
+def change_role(stack: Stack, admin: str, user_id: int, tokens: list[str]) -> Reply:
+    return stack.ask("PATCH", f"/api/users/{user_id}", {"user_type": "admin"}, token=admin)
+
+
+def delete(stack: Stack, admin: str, user_id: int, tokens: list[str]) -> Reply:
+    return stack.ask("DELETE", f"/api/users/{user_id}", token=admin)
+
+
+def deactivate_in_the_admin(stack: Stack, admin: str, user_id: int, tokens: list[str]) -> Reply:
+    page = stack.ask("GET", "/admin/users/user/", token=admin, Accept="text/html")
+    assert page.status == 200, page.text
+    cookie = page.headers["Set-Cookie"].partition(";")[0]
+    form = f"action=deactivate&_selected_action={user_id}&csrfmiddlewaretoken={cookie.partition('=')[2]}"
+    headers = {
+        "Authorization": f"Bearer {admin}",
+        "Cookie": cookie,
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
+    connection = http.client.HTTPConnection("127.0.0.1", stack.ports["gateway"], timeout=30)
+    try:
+        connection.request("POST", "/admin/users/user/", form, headers)
+        return Reply((answer := connection.getresponse()).status, answer.headers, answer.read().decode())
+    finally:
+        connection.close()
+
+
+# What is done, and whether the user's second session stays.
+WAYS: list[tuple[Callable[[Stack, str, int, list[str]], Reply], bool]] = [
+    (log_out, True),
+    (change_password, True),
+    (deactivate, False),
+    (change_role, False),
+    (delete, False),
+    (deactivate_in_the_admin, False),
+]
+
+
+@pytest.mark.parametrize(("end", "second_stays"), WAYS, ids=[way.__name__ for way, _ in WAYS])
+def test_an_ended_session_is_refused_everywhere_in_time_and_others_go_on(
+    loaded: Stack, end: Callable[[Stack, str, int, list[str]], Reply], second_stays: bool
+) -> None:
+    admin, name = loaded.login("admin", "a"), end.__name__
+    body = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
+    user_id = loaded.ask("POST", "/api/users", body, token=admin).json["id"]
+    tokens = [loaded.login(name, PASSWORD) for _ in range(2)]
+    ending, staying = (tokens[:1], tokens[1:]) if second_stays else (tokens, [])
+    load = Load(loaded, ending, [*staying, loaded.login("user", "u")])
+    accepting, refusing = by_worker(loaded, "200"), by_worker(loaded, "401")
+    with load.on():
+        until(lambda: load.answered > 60 or load.faults, 20, "there is load")
+        reply = end(loaded, admin, user_id, tokens)
+        answered_at = time.monotonic()
+        assert reply.status in {200, 204, 302}, reply.text
+        # Longer than the bound: a worker that accepts the token then is to be seen.
+        until(lambda: time.monotonic() > answered_at + BOUND + 0.5, 10, "the bound is over")
+        until(lambda: min(load.refused.values()) > 10 or load.faults, 20, "the token is refused at both doors")
+    assert load.faults == []
+    took = load.accepted_at - answered_at
+    print(f"\n{name}: accepted for {max(took, 0):.2f} s, {load.answered} requests")  # noqa: T201  # shown by -s, and by -rP
+    assert took < BOUND
+    # Each worker has accepted the tokens and has refused them.
+    for before, after in ((accepting, by_worker(loaded, "200")), (refusing, by_worker(loaded, "401"))):
+        workers = [count for worker, count in after.items() if count > before.get(worker, 0)]
+        assert len(workers) == 2, after
