@@ -224,8 +224,8 @@ status() {
   done
 }
 
-# Projects whose tests run a second time, with PostgreSQL in the place of their files.
-on_postgres=(orders users)
+# Projects whose tests, those of what is stored, run a second time with PostgreSQL in the place of their files.
+on_postgres=(orders users gateway)
 
 # Where Chromium is.
 find_chromium() {
@@ -242,16 +242,16 @@ test_all() {
       left_out+=("the pages in a browser, as no Chromium is installed here")
       continue
     fi
-    local folders=("tests/$name")
+    local folders=("tests/$name") stored=tests/$name
     local options=(--ds="${name}_project.settings") measured=(--cov="$name" --cov="${name}_project" --cov-branch)
     (($#)) && measured=()
     [[ $name != system && $name != browser ]] || options=(-p no:django) measured=()
-    [[ $name != gateway ]] || folders+=(tests/conformance)
+    [[ $name != gateway ]] || folders+=(tests/conformance) stored=tests/gateway/identity
     local code=0
     if [[ " ${on_postgres[*]} " == *" $name "* ]]; then
       say "== $name on PostgreSQL"
       COVERAGE_FILE=$data/$name "$venv/bin/python" -m tests.postgres "${name^^}_DATABASE_URL" \
-        "$venv/bin/python" -m pytest "${options[@]}" "${measured[@]}" "${folders[@]}" "$@" || code=$?
+        "$venv/bin/python" -m pytest "${options[@]}" "${measured[@]}" "$stored" "$@" || code=$?
       if ((code == 69)) && [[ ${POSTGRES_TESTS:-} != required ]]; then
         left_out+=("$name on PostgreSQL, as none is installed here")
       else

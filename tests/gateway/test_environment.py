@@ -38,12 +38,17 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         ("TRUSTED_PROXIES", "10.0.0.1/8"),
         ("METRICS_NETWORKS", "everyone"),
         ("GATEWAY_ALLOWED_HOSTS", ","),
+        ("DATABASE_URL", "mysql://u:hunter2@h/gateway"),
+        ("DATABASE_URL", "postgres://u:hunter2@h:port/gateway"),
+        ("GATEWAY_DATABASE_URL", "postgres://u:hunter2@h/"),
+        ("GATEWAY_DATABASE_URL", "hunter2"),
     ],
 )
 def test_a_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(ImproperlyConfigured, match=name):
+    with pytest.raises(ImproperlyConfigured, match=name) as refused:
         environment.read()
+    assert "hunter2" not in str(refused.value)
 
 
 def test_importing_the_application_makes_the_keys_and_loads_gateway_yaml(settings) -> None:
