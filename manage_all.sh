@@ -12,7 +12,7 @@ usage: ./manage_all.sh COMMAND
   up [-d] [NAME...]     install, migrate and start users, orders and gateway (or only those named), and wait until they
                         are ready; stays in the foreground until Ctrl-C, or returns once ready with -d
   down [NAME...]        stop them
-  reload [NAME...]      new workers with the settings and gateway.yaml as they are now; no request is lost
+  reload [NAME...]      new workers with the code and gateway.yaml as they are now; no request is lost
   status                what is running, and where
   logs [NAME...]        follow their logs
   test [ARG...]         the whole test suite; arguments go to each pytest
@@ -119,6 +119,8 @@ start() {
     return
   fi
   rm -f "$run/$name.pid"
+  ! (exec 3<> "/dev/tcp/127.0.0.1/$(port "$name")") 2>/dev/null ||
+    fail "port $(port "$name") is in use; ${name^^}_PORT=... gives $name another one"
   (
     cd "$root/${name}_project"
     exec setsid "$venv/bin/gunicorn" -c gunicorn.conf.py --pid "$run/$name.pid" "$application" \

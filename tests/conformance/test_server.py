@@ -1,8 +1,10 @@
 """What clients do to the server itself: leave, dawdle, ask for more than one thing at once."""
 
+import select
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 
 import pytest
 from tests.conformance.client import Client
@@ -17,12 +19,20 @@ OK = Answer(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 @pytest.fixture(scope="module")
 def gateway(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """The fast door, before the recording service."""
-    config = {
-        "services": {"echo": {"url": upstream.url}},
-        "routes": [{"path": "/api/open", "service": "echo", "allow": "public"}],
-    }
-    with Gateway("fast", tmp_path_factory.mktemp("server") / "var", config) as gateway:
-        yield gateway
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as silent:
+        config = {
+            "services": {
+                "echo": {"url": upstream.url},
+                "silent": {"url": f"http://127.0.0.1:{silent.getsockname()[1]}"},
+            },
+            "routes": [
+                {"path": "/api/open", "service": "echo", "allow": "public"},
+                {"path": "/api/sent", "service": "silent", "allow": "public", "methods": ["POST"]},
+                {"path": "/api/silent", "service": "silent", "allow": "public"},
+            ],
+        }
+        with Gateway("fast", tmp_path_factory.mktemp("server") / "var", config) as gateway:
+            yield gateway
 
 
 def healthy(gateway: Gateway) -> bool:
@@ -71,3 +81,51 @@ def test_the_access_log_has_a_line_for_each_request_with_the_id_that_the_client_
         assert time.monotonic() < deadline
     (line,) = [line for line in gateway.log_lines() if line.get("request_id") == identifier]
     assert (line["message"], line["status"], line["user_id"]) == ("GET /api/open 200", 200, None)
+
+
+ENDLESS = [
+    (b"0\r\na: ", "a trailer's value"),
+    (b"0\r\n", "a trailer's name"),
+    (b"1;", "a chunk's extension"),
+    (b"0000", "a chunk's size"),
+]
+
+
+def sent_until_refused(client: socket.socket) -> int:
+    """Send zeros until the answer is there, or the connection is no more; return how many bytes were taken."""
+    sent = 0
+    with suppress(ConnectionError):
+        while sent < 16 * 2**20 and not select.select([client], [], [], 0)[0]:
+            sent += client.send(b"0" * 2**16)
+    return sent
+
+
+@pytest.mark.parametrize("beginning", [each for each, _ in ENDLESS], ids=[what for _, what in ENDLESS])
+def test_what_has_no_end_amid_a_body_is_bounded(gateway: Gateway, beginning: bytes) -> None:
+    head = b"POST /api/sent HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as client:
+        client.sendall(head + b"2\r\nab\r\n" + beginning)
+        assert sent_until_refused(client) < 16 * 2**20
+    assert healthy(gateway)
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 5])
+def test_a_head_has_one_bound_however_it_comes(gateway: Gateway, pieces: int) -> None:
+    fields = b"".join(b"X-%d: %b\r\n" % (number, b"a" * 6000) for number in range(15))
+    head = b"GET /api/open HTTP/1.1\r\nHost: localhost\r\n" + fields
+    with Client(gateway.port) as client:
+        for number in range(pieces):
+            step = -(-len(head) // pieces)
+            client.send(head[number * step : (number + 1) * step])
+            # So that it comes in pieces; how it is cut has no bearing on what is expected.
+            time.sleep(0.02)
+        assert client.reply().status == 431
+
+
+def test_persons_who_wait_for_a_slow_service_keep_nobody_from_the_gateway_s_own_answers(gateway: Gateway) -> None:
+    page = b"GET /api/silent HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n"
+    with ExitStack() as waiting:
+        for _ in range(MANY):
+            client = waiting.enter_context(socket.create_connection(("127.0.0.1", gateway.port)))
+            client.sendall(page)
+        assert healthy(gateway)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -50,6 +51,16 @@ def test_a_fault_in_gateway_yaml_keeps_the_gateway_from_starting_and_says_where(
     assert "colour" in said
     assert "everybody" in said
     assert "faulty.yaml:" in said
+    assert stack.processes() == []
+
+
+def test_a_port_that_is_taken_is_named_and_nothing_is_started(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        stack = Stack(tmp_path / "var", {"GATEWAY_PORT": str(port)})
+        done = stack.manage("up", "-d", "gateway", check=False)
+    assert done.returncode != 0
+    assert f"port {port} is in use" in done.stderr
     assert stack.processes() == []
 
 

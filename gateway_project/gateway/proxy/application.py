@@ -11,7 +11,7 @@ from gateway.identity.revocations import revocations
 from gateway.upstreams import Receive, upstreams
 
 from .door import Door
-from .wsgi import Message, Send, ThreadedWSGI, WSGIApplication
+from .wsgi import PAGE_THREADS, THREADS, Message, Send, ThreadedWSGI, WSGIApplication
 
 # Requests leave little garbage that only the collector finds; looking for it less often costs some memory.
 THRESHOLDS: Final = (20_000, 20, 50)
@@ -21,12 +21,14 @@ class Gateway:
     """What the ASGI server runs; one a process."""
 
     def __init__(self, django: WSGIApplication) -> None:
-        self.django = ThreadedWSGI(django)
+        self.django = ThreadedWSGI(django, THREADS)
+        # Threads of their own: pages of a service that is slow must not keep anyone from a sign-in or from /readyz.
+        self.pages = ThreadedWSGI(django, PAGE_THREADS)
 
     @cached_property
     def door(self) -> Door:
         """The fast door."""
-        return Door(gate.current(), upstreams().pools, self.django)
+        return Door(gate.current(), upstreams().pools, self.django, self.pages)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request, or the process's start and stop."""
@@ -52,4 +54,5 @@ class Gateway:
         upstreams().pools.close()
         self.door.close()
         self.django.close()
+        self.pages.close()
         await send({"type": "lifespan.shutdown.complete"})

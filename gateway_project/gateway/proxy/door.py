@@ -53,12 +53,13 @@ class Client(Protocol):
 
 
 class Door:
-    """Answers programs' requests for routes; `django` answers everything else."""
+    """Answers programs' requests for routes; `pages` answers persons' for them, `django` everything else."""
 
-    def __init__(self, gate: Gate, pools: Pools, django: Application) -> None:
+    def __init__(self, gate: Gate, pools: Pools, django: Application, pages: Application) -> None:
         self.gate = gate
         self.pools = pools
         self.django = django
+        self.pages = pages
         self.tunnels = Tunnels()
         self.access_log = AccessLog(pools.loop)
         self.tally = metrics.Tally(pools.loop)
@@ -114,7 +115,7 @@ class Exchange:
         try:
             self.match = match = gate.route(request.method, request.path)
             if (page and match.route.browser == "api") or gate.can_go_on(request):
-                await self.fall_through()
+                await self.fall_through(self.door.pages)
                 return
             if match.answer_options:
                 await self.respond(204, [("allow", match.allow)])
@@ -123,7 +124,7 @@ class Exchange:
         except Refused as refused:
             # No route's request, or a person's: Django comes to the same decision, and has the page for it.
             if page or isinstance(refused, NoRoute):
-                await self.fall_through()
+                await self.fall_through(self.door.django)
             else:
                 await self.refuse(refused)
             return
@@ -141,10 +142,10 @@ class Exchange:
             finally:
                 pool.give_back(connection)
 
-    async def fall_through(self) -> None:
+    async def fall_through(self, django: Application) -> None:
         """Let Django answer."""
         self.answered = True
-        await self.door.django(self.scope, self.receive, self.send)
+        await django(self.scope, self.receive, self.send)
 
     async def forward(self, admitted: Admitted) -> tuple[Pool, Connection]:
         """Send the request to its service; return the connection that the answer's head has come on, and its pool."""

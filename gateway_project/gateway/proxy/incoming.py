@@ -31,7 +31,7 @@ class Incoming:
         self.method = ""
         self.target = b""
         self.fields: list[tuple[bytes, bytes]] = []
-        # Bytes of the head, as far as they are known.
+        # Bytes of the fields of the head.
         self.size = 0
         # The field that frames the body, as a line of its own.
         self.framing = b""
@@ -72,13 +72,15 @@ class Reader(Protocol):
 class Requests:
     """The requests of one connection, in the order in which they come."""
 
-    __slots__ = ("coming", "parser", "pending", "reader", "resumed", "upgrades")
+    __slots__ = ("barren", "coming", "parser", "pending", "reader", "resumed", "upgrades")
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self.parser: httptools.HttpRequestParser | None = None
         # The request being parsed.
         self.coming: Incoming | None = None
+        # Bytes since the last that were a body's: a head's, a trailer's, or what stands between chunks.
+        self.barren = 0
         # A request asks for another protocol: the parser stops behind it. `pending` is what came after that.
         self.upgrades = False
         self.pending = b""
@@ -93,6 +95,7 @@ class Requests:
             return
         if self.parser is None:
             self.parser = httptools.HttpRequestParser(self)
+        self.barren += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
@@ -101,10 +104,9 @@ class Requests:
         except httptools.HttpParserError as exc:
             raise refusal_of(exc, data) from exc
         coming = self.coming
-        if coming is not None and not coming.method:
-            coming.size += len(data)
-            if coming.size > LARGEST_HEAD:
-                raise Unacceptable(431 if coming.target else 414)
+        if coming is not None and self.barren > LARGEST_HEAD:
+            # The parser keeps what has no end yet.
+            raise Unacceptable(400 if coming.method else 431 if coming.target else 414)
 
     def go_on_behind_upgrade(self, rest: bytes) -> None:
         """Keep what came behind a request for another protocol; or parse on, where that is the request's body."""
@@ -136,6 +138,7 @@ class Requests:
 
     def on_message_begin(self) -> None:
         """Begin a request."""
+        self.barren = 0
         if not self.resumed:
             self.coming = Incoming()
 
@@ -153,9 +156,13 @@ class Requests:
         if coming is None or coming.method or self.resumed:
             return
         name = name.lower()
+        # RFC 9112, section 5: the white space around it is no part of a value.
+        value = value.strip(b" \t")
         fields = coming.fields
         fields.append((name, value))
-        if len(name) + len(value) > LONGEST_FIELD or len(fields) > MOST_FIELDS:
+        size = len(name) + len(value)
+        coming.size += size
+        if size > LONGEST_FIELD or coming.size > LARGEST_HEAD or len(fields) > MOST_FIELDS:
             raise Unacceptable(431)
         if name in BODY_FIELDS:
             if name == b"expect":
@@ -186,6 +193,7 @@ class Requests:
     def on_body(self, piece: bytes) -> None:
         """Keep a piece of the body until it is asked for."""
         coming = self.coming
+        self.barren = 0
         if coming is None:
             return
         coming.expects = False

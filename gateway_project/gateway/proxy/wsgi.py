@@ -16,8 +16,9 @@ from gateway.policy.paths import origin_form
 from gateway.policy.refusals import BodyLate
 from gateway.upstreams import Receive
 
-# How many requests Django answers at once; more wait.
-THREADS: Final = 32
+# How many requests Django answers at once, of pages that wait for a service and of all else; more wait.
+PAGE_THREADS: Final = 24
+THREADS: Final = 16
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -31,9 +32,9 @@ class ClientLeft(Exception):  # noqa: N818  # not an error of ours
 class ThreadedWSGI:
     """An ASGI application that runs a WSGI one in threads."""
 
-    def __init__(self, application: WSGIApplication) -> None:
+    def __init__(self, application: WSGIApplication, threads: int) -> None:
         self.application = application
-        self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="django")
+        self.threads = ThreadPoolExecutor(threads, thread_name_prefix="django")
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""

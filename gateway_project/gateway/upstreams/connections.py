@@ -110,6 +110,8 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.said: list[tuple[bytes, bytes]] = []
         self.head_size = 0
+        # Bytes since the last that were a body's.
+        self.barren = 0
         self.headers: Headers = []
         self.length: int | None = None
         self.has_head = False
@@ -146,6 +148,7 @@ class Connection(asyncio.Protocol):
             return
         if not self.has_head:
             self.head_size += len(data)
+        self.barren += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
@@ -160,7 +163,8 @@ class Connection(asyncio.Protocol):
                 self.fail(UpstreamMalformed(self.service))
             self.keeps = False
             return
-        if not self.has_head and self.head_size > LARGEST_HEAD:
+        if self.barren > LARGEST_HEAD and not self.is_whole:
+            # A head, a trailer or a chunk's extension without an end: the parser keeps it.
             self.fail(UpstreamMalformed(self.service))
 
     def eof_received(self) -> None:
@@ -257,6 +261,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
+        self.barren = 0
         if self.is_whole:
             self.keeps = False
             return

@@ -114,7 +114,7 @@ async def opened(
 ) -> AsyncIterator[Door]:
     """A door in front of what gateway.yaml says, on this loop."""
     pools = Pools(configuration.current().services, asyncio.get_running_loop())
-    door = Door(its_gate or gate.current(), pools, django)
+    door = Door(its_gate or gate.current(), pools, django, django)
     try:
         yield door
     finally:

@@ -11,7 +11,7 @@ from tests.gateway.proxy.asgi import LEFT, Server, ask, scope_of
 from tests.gateway.upstreams.origin import on_a_loop, until
 
 from gateway.policy.refusals import BodyLate
-from gateway.proxy.wsgi import ThreadedWSGI, WSGIApplication, environ
+from gateway.proxy.wsgi import THREADS, ThreadedWSGI, WSGIApplication, environ
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -20,7 +20,7 @@ StartResponse = Callable[..., Any]
 @asynccontextmanager
 async def threaded(application: WSGIApplication) -> Any:
     """The application in its threads, which end with the test."""
-    server = ThreadedWSGI(application)
+    server = ThreadedWSGI(application, THREADS)
     try:
         yield server
     finally:
