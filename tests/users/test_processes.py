@@ -2,13 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from threading import Event
 import pytest
 import requests
 
-from users import journal
+from users import journal, verification
 from users.models import User
 
 from .conftest import CHEAP_HASHES, PASSWORD, PROJECT, environment, stored
@@ -104,15 +105,15 @@ def free_port() -> int:
 
 
 class Service:
-    """The users service under gunicorn, as it is deployed, in a process group of its own."""
+    """The users service under gunicorn, as it is deployed, in a process group of its own, by the command `before`."""
 
-    def __init__(self, state: Path, issuer, port: int) -> None:
+    def __init__(self, state: Path, issuer, port: int, before: Sequence[str] = (), **variables: str) -> None:
         self.issuer = issuer
         self.url = f"http://127.0.0.1:{port}"
-        variables = {"USERS_PORT": str(port), "JWKS_URL": issuer.url, "USERS_WORKERS": "2"}
+        variables = {"USERS_PORT": str(port), "JWKS_URL": issuer.url, "USERS_WORKERS": "2"} | variables
         self.log = (state.parent / "gunicorn.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "users_project.wsgi"],
+            [*before, sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "users_project.wsgi"],
             cwd=PROJECT,
             env=environment(state, **(CHEAP_HASHES | variables)),
             stdout=self.log,
@@ -160,8 +161,8 @@ def group_lives(group: int) -> bool:
 
 
 @contextmanager
-def serving(state: Path, issuer, port: int) -> Iterator[Service]:
-    service = Service(state, issuer, port)
+def serving(state: Path, issuer, port: int, **variables: str) -> Iterator[Service]:
+    service = Service(state, issuer, port, **variables)
     try:
         service.wait_until_ready()
         yield service
@@ -243,6 +244,103 @@ def test_a_record_that_cannot_be_read_ends_the_start_of_the_service(make, state,
     log = (state.parent / "gunicorn.log").read_text()
     assert f"{record}:2: expected JSON" in log
     assert "argon2id" not in log
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can make somebody else's file")
+def test_a_record_without_permission_to_read_ends_the_start_of_the_service(make, state, record, issuer):
+    """Somebody else's; one's own would be given back its permissions. The service has no right to read all files."""
+    make("eva")
+    before = record.read_bytes()
+    os.chown(record, 65534, 65534)
+    unprivileged = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner")
+    service = Service(state, issuer, free_port(), unprivileged)
+    assert service.process.wait(DEADLINE) != 0
+    service.log.close()
+    assert not group_lives(service.process.pid)
+    assert f"{record}: [Errno 13] Permission denied" in (state.parent / "gunicorn.log").read_text()
+    assert record.read_bytes() == before
+
+
+COMPACT_WHEN_TOLD = """
+import sys
+import django; django.setup()
+from users import journal
+
+store = journal.current()
+store.open()
+print("ready", flush=True)
+while sys.stdin.readline():
+    with store.lock.held():
+        store.bring_up()
+        store.compact()
+    print("compacted", flush=True)
+"""
+
+
+def rename_until(service: Service, stop: Event, user_id: int) -> str:
+    """Change the user's full name again and again; return what was acknowledged last."""
+    name, number = "", 0
+    with requests.Session() as session:
+        while not stop.is_set():
+            number += 1
+            answer = service.request(session, "PATCH", f"/api/users/{user_id}", full_name=f"Name {number}")
+            assert answer.status_code == 200, answer.text
+            name = answer.json()["full_name"]
+    return name
+
+
+def read_until(service: Service, stop: Event, acknowledged: list[str]) -> int:
+    """Read all users again and again: whoever was acknowledged before is there. Return how often."""
+    times = 0
+    while not stop.is_set():
+        before = set(acknowledged)
+        assert before <= set(listed(service))
+        times += 1
+    return times
+
+
+@pytest.mark.long
+def test_a_compaction_while_others_read_and_write_loses_nothing(request, make, state, record, issuer):
+    """In one process, after each few writes of others; 3 seconds in a run of everything, a minute with `-m long`."""
+    seconds = 60 if request.config.getoption("markexpr") == "long" else 3
+    renamed = [make(f"renamed{number}", user_type="admin") for number in range(2)]
+    acknowledged: list[str] = []
+    stop, compactions = Event(), 0
+    with serving(state, issuer, free_port()) as service, ThreadPoolExecutor(5) as others:
+        compactor = subprocess.Popen(
+            [sys.executable, "-c", COMPACT_WHEN_TOLD],
+            cwd=PROJECT,
+            env=environment(state, DJANGO_SETTINGS_MODULE="users_project.settings"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert compactor.stdout.readline() == "ready\n"
+            writers = [others.submit(create_until, service, stop, f"w{n}", acknowledged, []) for n in range(2)]
+            renamers = [others.submit(rename_until, service, stop, user.pk) for user in renamed]
+            reader = others.submit(read_until, service, stop, acknowledged)
+            end = time.monotonic() + seconds
+            while time.monotonic() < end or compactions < 3:
+                before, deadline = len(acknowledged), time.monotonic() + DEADLINE
+                while len(acknowledged) < before + 3:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.001)
+                print("compact", file=compactor.stdin, flush=True)
+                assert compactor.stdout.readline() == "compacted\n"
+                compactions += 1
+        finally:
+            stop.set()
+            compactor.communicate(timeout=DEADLINE)
+        assert compactor.returncode == 0
+        assert all(writer.result(DEADLINE) is None for writer in writers)
+        last = [renamer.result(DEADLINE) for renamer in renamers]
+        assert reader.result(DEADLINE)
+        service.end(signal.SIGTERM)
+    journal.catch_up()
+    found = dict(User.objects.values_list("username", "full_name"))
+    assert found == dict.fromkeys(acknowledged, "") | dict(zip(("renamed0", "renamed1"), last, strict=True))
+    assert verification.verify(journal.current()).differences == []
 
 
 def test_the_wsgi_application_opens_the_record(make, state, record, monkeypatch):
