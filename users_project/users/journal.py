@@ -93,6 +93,15 @@ class Journal:
         except Unavailable as exc:
             if isinstance(exc, JournalError) or not position:
                 raise
+        except OperationalError:
+            # What a full disk keeps from being noted: the record is as the index says, and was only touched.
+            if not (position and self.is_all_of(position)):
+                raise
+            self.fresh = identity, file
+
+    def is_all_of(self, position: Position) -> bool:
+        """Return whether the record is what the index reflects, and no more."""
+        return self.path.stat().st_size == position.offset and record.holds(self.path, extent_of(position))
 
     @contextmanager
     def writing(self) -> Iterator[Changes]:
@@ -101,7 +110,10 @@ class Journal:
             raise RuntimeError("Users cannot be written inside of a transaction: the record does not roll back.")
         index.leave_replaced_file()
         with self.lock.held():
-            position = self.bring_up()
+            try:
+                position = self.bring_up()
+            except OperationalError as exc:
+                raise storage_problem(exc) from exc
             changes = Changes(extent_of(position), position.live)
             try:
                 with transaction.atomic():

@@ -1,0 +1,104 @@
+"""A disk that is really full, under the service as it is deployed."""
+
+import errno
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import requests
+
+from users import journal, verification
+
+from .conftest import PASSWORD, stored, use
+from .test_processes import Service, free_port, listed, serving
+
+pytestmark = pytest.mark.record
+
+SIZE = 2 * 1024 * 1024
+BLOCK = 4096
+
+
+@pytest.fixture
+def disk(state: Path) -> Iterator[Path]:
+    """A disk of 2 MiB, the test's directory of state. To mount it is for root alone, and not in every container."""
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0700", "tmpfs", state],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        pytest.skip(f"needs a small disk of its own, and cannot mount one: {done.stderr.strip()}")
+    try:
+        yield state
+    finally:
+        use(state)  # closes the connection, which is on that disk
+        subprocess.run(["umount", state], check=True)
+
+
+def fill(ballast: Path, *, but: int) -> None:
+    """Fill the disk but for that many blocks."""
+    with ballast.open("wb") as file, suppress(OSError):
+        while True:
+            os.write(file.fileno(), bytes(BLOCK))
+    file_size = ballast.stat().st_size
+    os.truncate(ballast, file_size - but * BLOCK)
+
+
+def write_until_full(service: Service, session: requests.Session, prefix: str) -> tuple[list[str], str]:
+    """Make users and change the first until there is no room; return whom, and the first one's full name."""
+    made, full_name = [], ""
+    for number in range(200):
+        name = f"{prefix}{number}"
+        answer = service.request(
+            session, "POST", "/api/users", username=name, email=f"{name}@example.com", password=PASSWORD
+        )
+        if answer.status_code != 201:
+            break
+        made.append(name)
+        answer = service.request(session, "PATCH", "/api/users/1", full_name=name)
+        if answer.status_code != 200:
+            break
+        full_name = name
+    assert answer.status_code == 507, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"] == "There is no room left to store this. Nothing was changed."
+    return made, full_name
+
+
+def test_a_full_disk_is_507_and_takes_nothing_but_the_write(make, disk, issuer):
+    use(disk)
+    journal.open_record()
+    make("eva", user_type="admin")
+    record, ballast = disk / "users.jsonl", disk / "ballast"
+    names, full_name = ["eva"], ""
+    with serving(disk, issuer, free_port()) as service, requests.Session() as session:
+        for free in (0, 1, 2, 3, 5, 8):
+            fill(ballast, but=free)
+            made, changed = write_until_full(service, session, f"f{free}n")
+            names += made
+            full_name = changed or full_name
+            with pytest.raises(OSError, match="No space left") as error, ballast.open("ab") as file:
+                file.write(bytes(SIZE))
+            assert error.value.errno == errno.ENOSPC
+            assert sorted(listed(service)) == sorted(names)
+            assert service.request(session, "GET", "/api/users/1").json()["full_name"] == full_name
+            assert record.read_bytes().endswith(b"}\n")
+            assert {line["fields"]["username"] for line in stored(record) if line["model"] == "users.user"} == set(
+                names
+            )
+            ballast.unlink()
+            name = f"after{free}"
+            answer = service.request(
+                session, "POST", "/api/users", username=name, email=f"{name}@example.com", password=PASSWORD
+            )
+            assert answer.status_code == 201, answer.text
+            names.append(name)
+        assert sorted(listed(service)) == sorted(names)
+        service.end(signal.SIGTERM)
+    journal.catch_up()
+    assert verification.verify(journal.current()).differences == []
