@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything one does with the three projects together. `./manage_all.sh help` says what there is.
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 root=$PWD
 projects=(users orders gateway)
@@ -374,7 +375,13 @@ case $command in
   check) check ;;
   bench) bench "$@" ;;
   lock) lock ;;
-  gateway | users | orders) install_projects; django "$command" "$@" ;;
+  gateway) install_projects; django gateway "$@" ;;
+  users | orders)
+    install_projects
+    # From where one is: their commands take files.
+    cd "$caller"
+    exec "$venv/bin/python" "$root/${command}_project/manage.py" "$@"
+    ;;
   help | -h | --help) usage ;;
   *) usage >&2; fail "unknown command '$command'" ;;
 esac

@@ -15,6 +15,10 @@ keepalive = 75
 timeout = 30
 graceful_timeout = 10
 control_socket_disable = True
+# What the gateway lets through, and what it adds to that: it is the gateway that refuses.
+limit_request_line = 8190
+limit_request_fields = 200
+limit_request_field_size = 16384
 logconfig_dict = logs.configuration(env.log_level)
 
 

@@ -141,6 +141,28 @@ def test_the_pages_show_users_and_never_a_hash(browser, admin, make):
     page(browser.get("/admin/"))
 
 
+@pytest.mark.parametrize(
+    "asked",
+    ["password__startswith=argon2", "password__regex=^a", "username__regex=(", "username=root", "logentry__id=1"],
+)
+def test_a_list_is_asked_for_nothing_but_what_its_filters_ask(browser, asked):
+    assert browser.get(f"{LIST}?{asked}").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "asked", ["user_type__exact=admin", "is_active__exact=1", "created_at__gte=2020-01-01T00:00:00Z", "q=root"]
+)
+def test_a_list_is_asked_for_what_its_filters_ask(browser, asked):
+    assert "root@example.com" in page(browser.get(f"{LIST}?{asked}"))
+
+
+@pytest.mark.parametrize("action", ["activate", "deactivate"])
+@pytest.mark.parametrize("selected", ["abc", "\0", "9" * 25, "-1", ""])
+def test_an_action_takes_ids_of_users_alone(browser, action, selected):
+    form = {"action": action, "index": "0", "_selected_action": selected}
+    assert browser.post(LIST, form).status_code == 400
+
+
 def test_a_user_made_here_is_stored(browser, admin):
     answer = browser.post(f"{LIST}add/", FORM | {"password": "another horse 2"})
     assert answer.status_code == 302, answer.content

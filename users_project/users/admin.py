@@ -4,8 +4,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth import admin as auth_admin  # noqa: F401  # registers what is unregistered below
 from django.contrib.auth.models import Group
+from django.core.exceptions import BadRequest
 from django.db.models.functions import Lower
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -15,7 +17,7 @@ from . import selectors, services
 from .api import session
 from .forms import ModelForm, NewUserForm, UserForm
 from .models import User
-from .passports import PassportAuthentication
+from .passports import USER_ID, PassportAuthentication
 from .problems import Conflict
 from .services import PreconditionFailed
 
@@ -25,6 +27,16 @@ else:
     ModelAdmin = admin.ModelAdmin
 
 LIST = "/admin/users/user/"
+# What a list's address may ask for: what its filters do. Others would read what no page shows, such as the hashes.
+LOOKUPS = frozenset(
+    f"{field}__{lookup}"
+    for field, lookups in {
+        "user_type": ("exact", "isnull"),
+        "is_active": ("exact", "isnull"),
+        "created_at": ("gte", "lt", "isnull"),
+    }.items()
+    for lookup in lookups
+)
 # Users that one action changes at most: each is on disk before the next, and whoever asks is waiting.
 AT_ONCE = 500
 # Entries of a history that are shown.
@@ -52,6 +64,16 @@ class UserAdmin(ModelAdmin):
     show_facets = admin.ShowFacets.NEVER
     actions = ("activate", "deactivate")
     actions_selection_counter = True
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Return whether a list may be asked for it; Django answers 400 where not."""
+        return lookup in LOOKUPS
+
+    def response_action(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse | None:  # noqa: ANN401
+        """Run an action; 400 where what is selected is no user's id."""
+        if not all(USER_ID.fullmatch(each) for each in request.POST.getlist(ACTION_CHECKBOX_NAME)):
+            raise BadRequest("Expected the ids of users.")
+        return super().response_action(request, *args, **kwargs)
 
     @admin.display(description="Username", ordering=Lower("username"))
     def name(self, user: User) -> str:

@@ -20,9 +20,9 @@ from gateway import bodies
 from gateway.inputs import StrictJSONParser, StrictSerializer
 from gateway.pages import Pages
 from gateway.policy import access, clients
-from gateway.policy.refusals import Refused
+from gateway.policy.refusals import InvalidToken, Refused
 
-from . import attempts, keys, selectors, sessions
+from . import attempts, credentials, keys, selectors, sessions
 from .authentication import Caller
 from .models import Session
 
@@ -222,6 +222,11 @@ class UserSessionsView(OwnView):
         else:
             access.check(("admin",), identity)
         ended = sessions.sessions_end(user_id=user_id, session_epoch=None, kept_session="")
+        if not ended:
+            try:
+                credentials.account_by_id(user_id)
+            except InvalidToken as exc:
+                raise NotFound("Expected the id of an active user, or of one with open sessions.") from exc
         log.info(
             "%d sessions of user %s were ended by %s",
             ended,

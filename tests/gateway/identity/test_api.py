@@ -324,6 +324,12 @@ def test_a_sign_in_forgets_them_once_in_a_while(
     assert Session.objects.count() == 2
 
 
+@pytest.mark.parametrize(("user_id", "status"), [("1", 204), ("2", 204), ("3", 404), ("abc", 404), ("a.b", 404)])
+def test_sessions_of_nobody_are_not_ended(login: LoginService, client: Client, user_id: str, status: int) -> None:
+    admin = sign_in(client, username="admin").json()
+    assert ask(client, "DELETE", f"/api/users/{user_id}/sessions", admin).status_code == status
+
+
 def test_one_ends_all_one_s_own_sessions(login: LoginService, client: Client) -> None:
     mine, other = sign_in(client).json(), sign_in(client).json()
     foreign = sign_in(client, username="admin").json()
