@@ -106,22 +106,25 @@ def test_many_sign_ins_at_once_leave_no_memory_taken(tmp_path, issuer, password)
 
 
 @pytest.mark.long
-def test_100_000_users_cost_a_reader_and_a_writer_little(tmp_path, issuer, password):
-    few, many = fill(tmp_path / "few" / "users", 100, password), fill(tmp_path / "many" / "users", MANY, password)
+def test_100_000_users_cost_a_reader_and_a_writer_little(request, tmp_path, issuer, password):
+    """The figures and their bounds with `-m long`, on a machine that has time; in a run of everything, that it works."""
+    much = request.config.getoption("markexpr") == "long"
+    users = MANY if much else 1000
+    few, many = fill(tmp_path / "few" / "users", 100, password), fill(tmp_path / "many" / "users", users, password)
     rebuild, start = seconds_to_check(many), seconds_to_check(many)
     for state in (few, many):
         use(state)
         journal.open_record()
     api = Api(issuer, 1, "admin")
-    ratio = statistics.median(rate(many, api, MANY) / rate(few, api, 100) for _ in range(7))
+    ratio = statistics.median(rate(many, api, users) / rate(few, api, 100) for _ in range(7 if much else 1))
     use(many)
     times = []
-    for number in range(500):
+    for number in range(500 if much else 20):
         begun = time.monotonic()
         services.user_create(username=f"new{number}", email=f"new{number}@example.com", password="p")
         times.append(1000 * (time.monotonic() - begun))
     p99 = statistics.quantiles(times, n=100)[98]
     print(f"get by id {ratio:.2f}, create p99 {p99:.1f} ms, rebuild {rebuild:.1f} s, start {start:.2f} s")  # noqa: T201
-    assert (ratio >= 0.8, rebuild < 15, start < 3) == (True, True, True)
-    # The disk is everyone's: what it takes alone, five times over.
-    assert p99 < 75
+    assert User.objects.count() == users + len(times)
+    if much:
+        assert (ratio >= 0.8, rebuild < 15, start < 3, p99 < 15) == (True, True, True, True)
