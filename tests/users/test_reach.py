@@ -107,7 +107,7 @@ def test_many_sign_ins_at_once_leave_no_memory_taken(tmp_path, issuer, password)
 
 @pytest.mark.long
 def test_100_000_users_cost_a_reader_and_a_writer_little(request, tmp_path, issuer, password):
-    """The figures and their bounds with `-m long`, on a machine that has time; in a run of everything, that it works."""
+    """The figures and their bounds with `-m long`; in a run of everything, a few users, and no bounds."""
     much = request.config.getoption("markexpr") == "long"
     users = MANY if much else 1000
     few, many = fill(tmp_path / "few" / "users", 100, password), fill(tmp_path / "many" / "users", users, password)
