@@ -66,15 +66,11 @@ def answer(pair: sessions.TokenPair) -> Response:
     return Response(asdict(pair), headers={"Cache-Control": "no-store"})
 
 
-def client_address(request: HttpRequest | Request) -> str:
-    """Return the client's address: the peer's, or the one that proxies of ours have forwarded for."""
-    forwarded_for = request.META.get("HTTP_X_FORWARDED_FOR", "")
-    return clients.address(request.META.get("REMOTE_ADDR", ""), [forwarded_for], settings.TRUSTED_PROXIES)
-
-
 def client_of(request: HttpRequest | Request) -> sessions.Client:
-    """Return who uses a session, as far as that can be seen."""
-    return sessions.Client(client_address(request), request.META.get("HTTP_USER_AGENT", ""))
+    """Return who asks: the peer, or the one that proxies of ours have forwarded for, and its own word of what it is."""
+    forwarded_for = request.META.get("HTTP_X_FORWARDED_FOR", "")
+    address = clients.address(request.META.get("REMOTE_ADDR", ""), [forwarded_for], settings.TRUSTED_PROXIES)
+    return sessions.Client(address, request.META.get("HTTP_USER_AGENT", ""))
 
 
 class WrongCredentials(Refused):
@@ -113,14 +109,15 @@ class LoginView(OwnView):
         """Sign in with name and password."""
         data = Login(data=request.data)
         data.is_valid(raise_exception=True)
+        client = client_of(request)
         account = attempts.account_by_password(
             username=data.validated_data["username"],
             password=data.validated_data["password"],
-            address=client_address(request),
+            address=client.address,
         )
         if account is None:
             raise WrongCredentials
-        return answer(sessions.session_begin(account=account, client=client_of(request)))
+        return answer(sessions.session_begin(account=account, client=client))
 
 
 @extend_schema(tags=["session"])

@@ -19,11 +19,6 @@ def peer(request: HttpRequest) -> str:
     return str(request.META.get("REMOTE_ADDR", ""))
 
 
-def address(request: HttpRequest) -> str:
-    """Return the client's address: the peer's, or the one that proxies of ours have forwarded for."""
-    return heard(request).address
-
-
 def target(request: HttpRequest) -> tuple[str, str, str]:
     """Return path and query as they were sent, and the host that the request is for.
 

@@ -20,7 +20,7 @@ def observe(request: HttpRequest, status: int, seconds: float) -> None:
 
 def metrics(request: HttpRequest) -> HttpResponse:
     """Answer in Prometheus' text format, to the networks that may ask."""
-    if not within(parse(clients.address(request)), settings.METRICS_NETWORKS):
+    if not within(parse(clients.heard(request).address), settings.METRICS_NETWORKS):
         return problems.problem(request, 403, "Expected a client from one of METRICS_NETWORKS.")
     registry = REGISTRY
     if settings.METRICS_DIRECTORY:

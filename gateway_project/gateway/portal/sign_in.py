@@ -104,12 +104,13 @@ class LoginPage(Page):
         username, password = said.get("username", ""), said.get("password", "")
         if not (0 < len(username) <= USERNAME_LENGTH and 0 < len(password) <= PASSWORD_LENGTH):
             raise WrongCredentials
-        account = attempts.account_by_password(username=username, password=password, address=clients.address(request))
+        client = client_of(request)
+        account = attempts.account_by_password(username=username, password=password, address=client.address)
         if account is None:
             raise WrongCredentials
         end_session(request)
         response = Redirect(origins.own_path(said.get("next")))
-        pair = sessions.session_begin(account=account, client=client_of(request))
+        pair = sessions.session_begin(account=account, client=client)
         browsers.cookies_set(response, pair, clients.origin(request)[0])
         return response
 
