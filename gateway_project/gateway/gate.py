@@ -13,17 +13,18 @@ from django.http.request import split_domain_port, validate_host
 from . import configuration
 from .config import Route
 from .counters import counters
-from .identity.authentication import identify, person
+from .identity.authentication import identify, person, seconds_left
 from .identity.passports import passports
 from .policy import access, clients, cookies, headers, origins, paths
 from .policy.access import Identity
 from .policy.headers import Headers
 from .policy.negotiation import prefers_page
-from .policy.refusals import BadRequest, ExpectationFailed, TooMany
+from .policy.refusals import BadRequest, ExpectationFailed, Refused, TooMany
 from .policy.routes import Match, RouteTable
 
 # How many peers and hosts are remembered as known.
 REMEMBERED: Final = 1024
+UNKNOWN_HOST: Final = "Expected a Host that names this gateway, as its operator says in GATEWAY_ALLOWED_HOSTS."
 
 
 class Heard:
@@ -109,6 +110,13 @@ class Gate:
         """Return the route that the request is for; `path` is as it was sent."""
         return self.table.match(method, paths.canonical(path))
 
+    def has_pages(self, path: str) -> bool:
+        """Return whether a service's own pages are routed at the path, which is as it was sent."""
+        try:
+            return self.route("GET", path).route.browser == "passthrough"
+        except Refused:
+            return False
+
     def admit(self, request: Request, match: Match) -> Admitted:
         """Return what the route's service is sent, if the route lets the request in."""
         heard = request.heard
@@ -142,15 +150,19 @@ class Gate:
         origins.check_same_origin(method, heard.pairs, scheme, host)
         return person(token)
 
-    def can_go_on(self, request: Request) -> bool:
-        """Return whether a browser's access token does not hold, but it has a refresh token that may buy another."""
+    def can_go_on(self, request: Request, within: float = 0.0) -> bool:
+        """Return whether a browser has a refresh token that may buy another access token than its own.
+
+        Its own does not hold, or not for longer than `within` seconds. A WebSocket's handshake buys none: browsers
+        take no cookies from its refusal, and would come with the old refresh token again, which ends the session.
+        """
         heard = request.heard
-        if not heard.has_cookies:
+        if not heard.has_cookies or headers.values(heard.pairs, "upgrade"):
             return False
         scheme, _ = self.origin(request.scheme, request.host, heard)
-        return bool(cookies.read(heard.pairs, cookies.REFRESH, scheme)) and not person(
-            cookies.read(heard.pairs, cookies.ACCESS, scheme)
-        )
+        if not cookies.read(heard.pairs, cookies.REFRESH, scheme):
+            return False
+        return seconds_left(cookies.read(heard.pairs, cookies.ACCESS, scheme)) <= within
 
     def is_trusted(self, peer: str) -> bool:
         """Return whether the peer is a proxy of ours."""
@@ -173,7 +185,7 @@ class Gate:
                 trusted=True,
             )
         if not self.is_ours(host):
-            raise BadRequest("Expected a Host that is one of GATEWAY_ALLOWED_HOSTS.")
+            raise BadRequest(UNKNOWN_HOST)
         return scheme, host
 
 

@@ -44,7 +44,9 @@ def test_a_sign_in_leads_to_the_page_that_was_asked_for(page: Page, context: Bro
 
 
 def test_the_admin_opens_without_a_second_password(page: Page, pictures: Path) -> None:
-    page.goto("/admin/")
+    # Typed without its slash.
+    page.goto("/admin")
+    expect(page).to_have_url(re.compile(r"/login/\?next=/admin/$"))
     sign_in(page)
     expect(page).to_have_url(re.compile("/admin/$"))
     page.locator("#content-start .model-user th a").click()

@@ -26,6 +26,8 @@ ROUTES: list[dict[str, Any]] = [
     {"path": "/api/v1/versioned", "methods": ["GET"], "allow": "public"},
     {"path": "/api/based", "methods": ["GET"], "allow": "public", "service": "based"},
     {"path": "/files/{path...}", "methods": ["GET"], "allow": "public", "browser": "passthrough"},
+    {"path": "/api/shelf/{path...}", "methods": ["GET"], "allow": "public", "browser": "passthrough"},
+    {"path": "/api/data/{path...}", "methods": ["GET"], "allow": "public"},
     {"path": "/api/private", "methods": ["GET", "POST"], "allow": "authenticated"},
     {"path": "/api/staff", "methods": ["GET"], "allow": ["admin", "editor"]},
     {"path": "/api/mixed", "methods": ["GET"], "allow": "public"},
@@ -248,7 +250,12 @@ PATHS = [
     no_path("a path of the service's own", "/internal/credentials"),
     no_path("a trailing slash", "/api/open/"),
     no_path("an empty parameter", "/api/items/"),
-    no_path("the rest of a path without its slash", "/files"),
+    Case("the rest of a path without its slash", ask("GET /files?a=b", "Accept: text/html"),
+         gets=gets(302, {"Location": "/files/?a=b"}, b"")),
+    Case("the rest of a path without its slash, of the current version", ask("GET /api/v1/shelf"),
+         gets=gets(302, {"Location": "/api/v1/shelf/"}, b"")),
+    Case("what is to be done there goes nowhere else", ask("POST /files", body=b"x"), gets=problem(404)),
+    no_path("the rest of a path without its slash, where there are no pages", "/api/data"),
     no_path("other letters' case", "/API/open"),
     no_path("another version", "/api/v2/open"),
     no_path("the version twice", "/api/v1/v1/open"),
@@ -919,7 +926,8 @@ MALFORMED = [
 ]  # fmt: skip
 
 HOSTS = [
-    Case("a host that is not ours", ask("GET /api/open", "Host: evil.example"), gets=problem(400)),
+    Case("a host that is not ours", ask("GET /api/open", "Host: evil.example"), gets=problem(400, detail=(
+        "Expected a Host that names this gateway, as its operator says in GATEWAY_ALLOWED_HOSTS."))),
     Case("a host of ours with another at its end", ask("GET /api/open", "Host: localhost.evil.example"),
          gets=problem(400)),
     Case("a host of ours in a user's place", ask("GET /api/open", "Host: localhost:80@evil.example"),

@@ -88,6 +88,14 @@ def person(access_token: str | None) -> Identity | None:
         return None
 
 
+def seconds_left(access_token: str | None) -> float:
+    """Return for how long a browser's access token still holds, as far as that is known; 0 for one that does not."""
+    if person(access_token) is None:
+        return 0.0
+    _, expires = verified().known.get(f"Bearer {access_token}", (None, 0))
+    return max(0.0, expires - time.time())
+
+
 class Caller:
     """DRF's user: the identity, in the words that DRF's views and templates use."""
 

@@ -1,5 +1,6 @@
 """Whether a page of the gateway's own made a browser ask, and where a sign-in may lead."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,6 +12,8 @@ from .refusals import BadRequest, CrossOrigin
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 LONGEST_PATH: Final = 2000
+# Path, query, fragment. Of what follows the path, printable ASCII without spaces and backslashes.
+OWN_PATH = re.compile(r'(?P<path>[^?#]*)(?:\?[!"$-\[\]-~]*)?(?:#[!"$-\[\]-~]*)?')
 
 
 def needs_same_origin(method: str, headers: Sequence[tuple[str, str]]) -> bool:
@@ -43,17 +46,16 @@ def check_same_origin(method: str, headers: Sequence[tuple[str, str]], scheme: s
 
 
 def own_path(said: str | None) -> str:
-    """Return a path of ours with its query, to go on to after a sign-in; `/` for anything else.
+    """Return a path of ours with its query and fragment, to go on to after a sign-in; `/` for anything else.
 
-    Another site begins with `//` or `/\\`, or hides that behind control characters, which browsers leave out.
+    Another site begins with `//` or `/\\`, or hides that behind control characters, which browsers leave out. What
+    follows the path leads to no other site, and is kept as it is (RFC 3986, sections 3.4 and 3.5).
     """
-    path, mark, query = (said or "").partition("?")
-    if len(path) + len(query) > LONGEST_PATH or not (query.isascii() and query.isprintable()):
-        return "/"
-    if " " in query or "#" in query or "\\" in query:
+    found = OWN_PATH.fullmatch(said or "")
+    if found is None or len(found[0]) > LONGEST_PATH:
         return "/"
     try:
-        paths.canonical(path)
+        paths.canonical(found["path"])
     except BadRequest:
         return "/"
-    return path + mark + query
+    return found[0]

@@ -43,7 +43,7 @@ def cookies_drop(response: HttpResponseBase, scheme: str) -> None:
 
 
 class StaySignedIn:
-    """Renews a browser's access token that does not hold any more, where its refresh token does.
+    """Renews a browser's access token in the last fifth of its time, or after it, where its refresh token holds.
 
     The request goes on with the new one, and the answer brings both. Nobody notices.
     """
@@ -55,7 +55,7 @@ class StaySignedIn:
         """Answer the request."""
         try:
             incoming = clients.taken_apart(request)
-            if not gate.current().can_go_on(incoming):
+            if not gate.current().can_go_on(incoming, sessions.lifetime("ACCESS_TOKEN_LIFETIME").total_seconds() / 5):
                 return self.get_response(request)
             scheme, host = clients.origin(request)
             origins.check_same_origin(incoming.method, incoming.heard.pairs, scheme, host)
@@ -67,13 +67,16 @@ class StaySignedIn:
             pair = sessions.session_continue(
                 refresh_token=token, grace=sessions.BROWSER_GRACE, client=client_of(request)
             )
-        except InvalidToken:
+        except Refused as refused:
+            if not gate.current().can_go_on(incoming):
+                # It was early, and what the browser has still holds.
+                return self.get_response(request)
+            if not isinstance(refused, InvalidToken):
+                return problems.problem(request, refused.status, refused.detail, headers=refused.headers)
             response = self.get_response(request)
             if not response.cookies:
                 cookies_drop(response, scheme)
             return response
-        except Refused as refused:
-            return problems.problem(request, refused.status, refused.detail, headers=refused.headers)
         carry(request, pair, scheme)
         response = self.get_response(request)
         # A sign-in or a sign-out has set its own.

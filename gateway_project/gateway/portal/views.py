@@ -18,7 +18,7 @@ from gateway import bodies, configuration, gate
 from gateway.identity.authentication import Caller
 from gateway.policy import origins
 from gateway.policy.negotiation import prefers_page
-from gateway.policy.refusals import NotSignedIn
+from gateway.policy.refusals import NoRoute, NotSignedIn
 from gateway.policy.routes import Match
 from gateway.upstreams import Answer, upstreams
 
@@ -95,14 +95,20 @@ class ProxyView(APIView):
         return self.page(answer) if page else passed_on(answer, whole=http.method == "HEAD")
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Send a person who is not signed in to the page where they can; answer any other refusal as a problem."""
+        """Send a person on to where they wanted to; answer any other refusal as a problem.
+
+        Who is not signed in goes to the page where they can; who leaves out the slash that a service's pages begin
+        with, to those pages.
+        """
         http = self.request._request  # noqa: SLF001  # DRF's own name for what it wraps
-        has_login = configuration.current().login is not None
-        if isinstance(exc, NotSignedIn) and has_login and http.method in {"GET", "HEAD"} and wants_page(http):
+        if http.method in {"GET", "HEAD"}:
             path, query, _ = clients.target(http)
-            asked = quote(origins.own_path(f"{path}?{query}" if query else path), safe="/")
-            headers = {"Location": f"/login/?next={asked}", "Cache-Control": "no-store"}
-            return cast("Response", HttpResponse(status=302, headers=headers))
+            mark = "?" if query else ""
+            if isinstance(exc, NotSignedIn) and configuration.current().login is not None and wants_page(http):
+                asked = quote(origins.own_path(f"{path}{mark}{query}"), safe="/")
+                return redirect(f"/login/?next={asked}")
+            if isinstance(exc, NoRoute) and gate.current().has_pages(f"{path}/"):
+                return redirect(origins.own_path(f"{path}/{mark}{query}"))
         return super().handle_exception(exc)
 
     # Whatever the method: the route says which are allowed.
@@ -145,6 +151,11 @@ class ProxyView(APIView):
         route = self.match.route
         allow = route.allow if isinstance(route.allow, str) else ", ".join(route.allow)
         return f"Service: {route.service}. Allowed: {allow}."
+
+
+def redirect(location: str) -> Response:
+    """Return the way to another path of ours, for now."""
+    return cast("Response", HttpResponse(status=302, headers={"Location": location, "Cache-Control": "no-store"}))
 
 
 def for_page(said: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -47,8 +47,12 @@ def test_what_only_reads_does_not_but_a_handshake_does() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/admin/", "/api/orders", "/api/orders?limit=2&cursor=a%3D", "/a%20b", "/docs?x=//y"]
-)
+    "path",
+    [
+        "/", "/admin/", "/api/orders", "/api/orders?limit=2&cursor=a%3D", "/a%20b", "/docs?x=//y", "/docs?x=1#y",
+        "/docs#/orders/list", "/docs#", "/docs?", "/docs?a?b", "/docs#a?b", "/docs?x=%0d%0a#//evil.example",
+    ],
+)  # fmt: skip
 def test_a_sign_in_leads_to_paths_of_ours(path: str) -> None:
     assert origins.own_path(path) == path
 
@@ -62,8 +66,11 @@ def test_a_sign_in_leads_to_paths_of_ours(path: str) -> None:
         "/\n/evil.example", "\x00//evil.example", " //evil.example", "/ /evil.example?\r\nX: y",
         "/x?\r\nSet-Cookie: a=b",
         "https://evil.example", "http:evil.example", "javascript:alert(1)", "data:text/html,x", "/..//evil.example",
-        "/../x", "/%2e%2e//x", "/%252e%252e/x", "/a//b", "/x#y", "/x?a=#b", "/x?a b", "/x?\\", "/\u2028x", "/é", "/x?é",
-        "/x?" + "a" * 3000, "@evil.example", "/%", "?x",
+        "/../x", "/%2e%2e//x", "/%252e%252e/x", "/a//b", "/x?a b", "/x?\\", "/x#a b", "/x#\\",
+        "/x#a#b", "/x#\r\nX: y", "/x#\x7f", "/x#é", "//evil.example#x", "/\\evil.example?x#y", "/\t/evil.example#x",
+        "#x", "/x#\n", "/x\n",
+        "/\u2028x", "/é", "/x?é",
+        "/x?" + "a" * 3000, "/x#" + "a" * 3000, "@evil.example", "/%", "?x",
     ],
 )  # fmt: skip
 def test_a_sign_in_leads_nowhere_else(said: str | None) -> None:

@@ -50,8 +50,8 @@ def sign_in(client: Client, **said: str) -> Any:
 
 
 def test_a_sign_in_sets_two_cookies_that_no_script_reads_and_goes_on(login: LoginService, client: Client) -> None:
-    reply = sign_in(client, next="/api/things?x=1")
-    assert (reply.status_code, reply["Location"], reply["Cache-Control"]) == (303, "/api/things?x=1", "no-store")
+    reply = sign_in(client, next="/api/things?x=1#y")
+    assert (reply.status_code, reply["Location"], reply["Cache-Control"]) == (303, "/api/things?x=1#y", "no-store")
     assert set(reply.cookies) == {"gatehouse-access", "gatehouse-refresh"}
     for name, seconds in (("gatehouse-access", 900), ("gatehouse-refresh", 14 * 86400)):
         cookie = reply.cookies[name]
@@ -212,6 +212,33 @@ def test_an_expired_access_token_is_renewed_without_a_word(login: LoginService, 
     assert not client.get("/api/things").cookies
 
 
+@pytest.mark.parametrize(("after", "renewed"), [(700, False), (740, True), (890, True)])
+def test_an_access_token_is_renewed_in_the_last_fifth_of_its_time(
+    login: LoginService, client: Client, monkeypatch: Any, after: int, renewed: bool
+) -> None:
+    sign_in(client)
+    then = time.time() + after
+    monkeypatch.setattr(time, "time", lambda: then)
+    reply = client.get("/api/things")
+    assert (reply.status_code, bool(reply.cookies)) == (200, renewed)
+    assert not client.get("/api/things", headers={"Authorization": "Bearer nonsense"}).cookies
+
+
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_what_cannot_be_renewed_early_is_used_to_its_end(
+    login: LoginService, client: Client, monkeypatch: Any, spoilt: bool
+) -> None:
+    sign_in(client)
+    then = time.time() + 890
+    monkeypatch.setattr(time, "time", lambda: then)
+    if spoilt:
+        client.cookies["gatehouse-refresh"] = "nonsense"
+    else:
+        login.broken = Reply.json({}, 500)
+    reply = client.get("/api/things")
+    assert (reply.status_code, dict(reply.cookies)) == (200, {})
+
+
 def test_tabs_that_refresh_at_once_go_on_with_one_and_the_same_token(login: LoginService, client: Client) -> None:
     sign_in(client)
     before = expire(client)
@@ -285,6 +312,15 @@ def test_another_site_renews_nothing(login: LoginService, client: Client) -> Non
     reply = client.post("/api/things", b"{}", "application/json", headers={"Origin": "http://evil.example"})
     assert reply.status_code == 401
     assert not reply.cookies
+    assert Session.objects.get().refresh_jti == before
+
+
+def test_a_handshake_renews_nothing_as_its_answer_may_bring_no_cookies(login: LoginService, client: Client) -> None:
+    sign_in(client)
+    before = Session.objects.get().refresh_jti
+    expire(client)
+    reply = client.get("/api/things", headers=OWN | {"Upgrade": "websocket", "Connection": "Upgrade"})
+    assert (reply.status_code, dict(reply.cookies)) == (401, {})
     assert Session.objects.get().refresh_jti == before
 
 

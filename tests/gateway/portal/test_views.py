@@ -24,6 +24,8 @@ ROUTES: list[dict[str, Any]] = [
     {"path": "/api/few", "methods": ["GET"], "allow": "public", "rate_limit": "2/hour"},
     {"path": "/api/small", "methods": ["POST"], "allow": "public", "max_body": 10},
     {"path": "/pages/{path...}", "methods": ["GET"], "allow": "public", "browser": "passthrough"},
+    {"path": "/api/shelf/{path...}", "methods": ["GET"], "allow": "public", "browser": "passthrough"},
+    {"path": "/api/data/{path...}", "methods": ["GET"], "allow": "public"},
 ]
 
 
@@ -72,6 +74,28 @@ def test_a_service_gets_a_passport_and_never_the_client_s_token(
     claims = jwt.decode(passport, keys.ring().signing.private.public_key(), ["ES256"], audience="things")
     assert (claims["sub"], claims["role"], claims["token_type"]) == ("2", "default", "passport")
     assert seen.header("Request-User-Id") == "2"
+
+
+@pytest.mark.parametrize(
+    ("asked", "leads_to"),
+    [
+        ("/pages", "/pages/"),
+        ("/pages?a=%20b", "/pages/?a=%20b"),
+        ("/api/v1/shelf", "/api/v1/shelf/"),
+        ("/pages?a\\b", "/"),
+        ("/page", None),
+        ("/api/data", None),
+        ("//evil.example/pages", None),
+    ],
+)
+def test_who_leaves_out_the_slash_of_a_service_s_pages_is_sent_there(
+    service: Service, client: Client, asked: str, leads_to: str | None
+) -> None:
+    for method in ("GET", "HEAD"):
+        reply = client.generic(method, "/x", RAW_URI=asked)
+        assert (reply.status_code, reply.headers.get("Location")) == (302 if leads_to else reply.status_code, leads_to)
+    assert client.generic("POST", "/x", RAW_URI=asked).status_code in {400, 404}
+    assert service.seen == []
 
 
 @pytest.mark.parametrize(
