@@ -2,8 +2,17 @@
 
 import gc
 
+from gunicorn.glogging import Logger
+
 from orders import logs
 from orders_project import environment
+
+
+class OneAccessLog(Logger):
+    """gunicorn's log without its own access log: the service writes one, with what it knows of a request."""
+
+    access_log_enabled = False
+
 
 env = environment.read()
 bind = f"{env.orders_bind}:{env.orders_port}"
@@ -19,6 +28,7 @@ control_socket_disable = True
 limit_request_line = 8190
 limit_request_fields = 200
 limit_request_field_size = 16384
+logger_class = OneAccessLog
 logconfig_dict = logs.configuration(env.log_level)
 
 

@@ -3,8 +3,17 @@
 import ctypes
 from contextlib import suppress
 
+from gunicorn.glogging import Logger
+
 from users import logs
 from users_project import environment
+
+
+class OneAccessLog(Logger):
+    """gunicorn's log without its own access log: the service writes one, with what it knows of a request."""
+
+    access_log_enabled = False
+
 
 env = environment.read()
 bind = f"{env.users_bind}:{env.users_port}"
@@ -20,6 +29,7 @@ control_socket_disable = True
 limit_request_line = 8190
 limit_request_fields = 200
 limit_request_field_size = 16384
+logger_class = OneAccessLog
 logconfig_dict = logs.configuration(env.log_level)
 
 # glibc's number for it (mallopt(3)).

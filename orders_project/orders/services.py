@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from .models import Order
 from .problems import Conflict
-from .selectors import order_get
+from .selectors import OrderRow, order_get
 from .storage import write_turn
 
 
@@ -17,7 +17,7 @@ def order_create(*, owner: int, item: str, address: str, quantity: int = 1) -> O
     return order
 
 
-def order_cancel(*, owner: int, order_id: int) -> Order:
+def order_cancel(*, owner: int, order_id: int) -> OrderRow:
     """Cancel the owner's order and return it; cancelling it again changes nothing.
 
     Raises `Http404` where the owner has no such order, `Conflict` where it has gone another way.
