@@ -6,6 +6,7 @@ import resource
 import shutil
 import sys
 
+from django.core.exceptions import ImproperlyConfigured
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
@@ -23,7 +24,10 @@ class OneAccessLog(Logger):
 # How many files and connections a worker may have open, where the system allows it.
 DESCRIPTORS = 65_536
 
-env = environment.read()
+try:
+    env = environment.read()
+except ImproperlyConfigured as exc:
+    sys.exit(str(exc))
 try:
     configuration.by_master = load(env.gateway_config, os.environ)
 except ConfigError as exc:
