@@ -19,6 +19,7 @@ from gateway.policy.refusals import TooMany
 from . import credentials
 from .credentials import Account
 from .models import Attempts
+from .purges import Purge
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ def attempt_begin(who: Subjects, now: float | None = None) -> None:
     now = time.time() if now is None else now
     # A refusal costs no write, and no turn at the database's lock.
     check_wait(who, {row.key: row for row in Attempts.objects.filter(key__in=who)}, now)
-    purge.when_due(now)
+    purge.when_due()
     with transaction.atomic():
         missing = [Attempts(key=each, expires_at=now) for each in (who.username, who.network)]
         Attempts.objects.bulk_create(missing, ignore_conflicts=True)
@@ -139,21 +140,12 @@ def store(row: Attempts, counted: policy.Attempts, who: Subjects) -> None:
     row.save()
 
 
-class Purge:
-    """Forgets rows now and then, in whichever worker somebody signs in."""
-
-    def __init__(self) -> None:
-        self.due = 0.0
-
-    def when_due(self, now: float) -> None:
-        """Forget, if the last time was long enough ago."""
-        if now < self.due:
-            return
-        self.due = now + PURGE_EVERY
-        Attempts.objects.filter(expires_at__lt=now).delete()
-        last = Attempts.objects.order_by("-expires_at").values_list("expires_at", flat=True)[CAPACITY : CAPACITY + 1]
-        for moment in last:
-            Attempts.objects.filter(expires_at__lte=moment).delete()
+def attempts_purge() -> None:
+    """Forget what weighs on nobody any more, and of more rows than there may be those that would be forgotten next."""
+    Attempts.objects.filter(expires_at__lt=time.time()).delete()
+    last = Attempts.objects.order_by("-expires_at").values_list("expires_at", flat=True)[CAPACITY : CAPACITY + 1]
+    for moment in last:
+        Attempts.objects.filter(expires_at__lte=moment).delete()
 
 
-purge = Purge()
+purge = Purge(PURGE_EVERY, attempts_purge)

@@ -20,6 +20,7 @@ from gateway.policy.refusals import InvalidToken, Refused
 from . import credentials
 from .credentials import Account
 from .models import Session
+from .purges import Purge
 from .tokens import AccessToken, RefreshToken
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def token_pair(account: Account, session: Session) -> TokenPair:
 
 def session_begin(*, account: Account, client: Client) -> TokenPair:
     """Begin a session for an account that the login service has accepted; raise `InvalidToken` if that has changed."""
-    purge.when_due(time.monotonic())
+    purge.when_due()
     session = session_create(account=account, client=client)
     # What ended the user's sessions since the password was checked may have found this one not there yet.
     try:
@@ -214,24 +215,10 @@ def sessions_end(*, user_id: str, session_epoch: int | None, kept_session: str) 
     return sessions.update(ended_at=timezone.now())
 
 
-class Purge:
-    """Forgets, once in a while, the sessions of which no token can hold any more."""
-
-    def __init__(self) -> None:
-        self.due = 0.0
-
-    def when_due(self, now: float) -> None:
-        """Forget, if the last time was long enough ago; `now` is in seconds of a clock that never goes back."""
-        if now < self.due:
-            return
-        self.due = now + PURGE_EVERY
-        sessions_purge()
-
-
-purge = Purge()
-
-
 def sessions_purge() -> int:
     """Forget the sessions that ended, or expired, longer ago than an access token holds; return how many."""
     past = timezone.now() - lifetime("ACCESS_TOKEN_LIFETIME") - MARGIN
     return Session.objects.filter(Q(ended_at__lt=past) | Q(expires_at__lt=past)).delete()[0]
+
+
+purge = Purge(PURGE_EVERY, sessions_purge)

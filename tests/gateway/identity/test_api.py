@@ -314,7 +314,7 @@ def test_sessions_of_which_no_token_holds_are_forgotten(login: LoginService, cli
 def test_a_sign_in_forgets_them_once_in_a_while(
     login: LoginService, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "purge", sessions.Purge())
+    monkeypatch.setattr(sessions, "purge", sessions.Purge(3600, sessions.sessions_purge))
     sign_in(client)
     Session.objects.update(expires_at=timezone.now() - timedelta(days=1))
     sign_in(client)
