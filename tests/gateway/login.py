@@ -45,6 +45,8 @@ class LoginService:
             user = by_id.get(seen.target.rpartition("/")[2])
             return Reply.json(user) if user else Reply.json({}, 404)
         after = int(seen.target.partition("?after=")[2] or 0)
+        if after > len(self.ends):
+            return Reply.json({}, 400)
         # One at a time, so that whoever follows has to ask again.
         ends = self.ends[after : after + 1]
         return Reply.json({"ends": ends, "cursor": str(after + len(ends))})

@@ -64,11 +64,10 @@ def test_check_reports_faults_in_the_order_of_lines(faulty: Path) -> None:
     ],
 )
 @pytest.mark.parametrize(
-    ("name", "value"), [("GATEWAY_WORKERS", "many"), ("USERS_URL", "ftp://x"), ("DATABASE_URL", "mysql://u:hunter2@h/x")]
+    ("name", "value"),
+    [("GATEWAY_WORKERS", "many"), ("USERS_URL", "ftp://x"), ("DATABASE_URL", "mysql://u:hunter2@h/x")],
 )
-def test_a_bad_setting_is_a_message_and_no_traceback(
-    tmp_path: Path, command: list[str], name: str, value: str
-) -> None:
+def test_a_bad_setting_is_a_message_and_no_traceback(tmp_path: Path, command: list[str], name: str, value: str) -> None:
     environ = os.environ | {"GATEHOUSE_VAR": str(tmp_path), name: value}
     done = subprocess.run(command, cwd=PROJECT, env=environ, capture_output=True, text=True, check=False, timeout=60)
     said = done.stdout + done.stderr

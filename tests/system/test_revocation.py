@@ -1,10 +1,11 @@
 """How long a token is still accepted once its session has ended, with both workers under load."""
 
+import contextlib
 import http.client
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 from prometheus_client.mmap_dict import MmapedDict
@@ -77,7 +78,7 @@ class Load:
             elif status != 200:
                 self.faults.append(f"{accept}: {status}")
 
-    @contextmanager
+    @contextlib.contextmanager
     def on(self) -> Iterator[None]:
         """Go on meanwhile."""
         for thread in self.threads:
@@ -178,3 +179,17 @@ def test_an_ended_session_is_refused_everywhere_in_time_and_others_go_on(
     for before, after in ((accepting, by_worker(loaded, "200")), (refusing, by_worker(loaded, "401"))):
         workers = [count for worker, count in after.items() if count > before.get(worker, 0)]
         assert len(workers) == 2, after
+
+
+def test_a_gateway_whose_place_in_the_list_is_not_known_any_more_reads_it_from_its_beginning(loaded: Stack) -> None:
+    admin = loaded.login("admin", "a")
+    body = {"username": "restored", "email": "restored@example.com", "password": PASSWORD}
+    user_id = loaded.ask("POST", "/api/users", body, token=admin).json["id"]
+    token = loaded.login("restored", PASSWORD)
+    with contextlib.closing(sqlite3.connect(loaded.var / "gateway" / "sessions.sqlite3", timeout=30)) as store, store:
+        store.execute("INSERT OR REPLACE INTO identity_follower (id, cursor) VALUES (1, 'a place in another list')")
+    assert deactivate(loaded, admin, user_id, []).status == 200
+    until(
+        lambda: {loaded.ask("GET", "/api/orders", token=token).status for _ in range(8)} == {401}, 20, "it is refused"
+    )
+    assert any("is another one" in line["message"] for line in loaded.logs("gateway"))

@@ -4,7 +4,7 @@ The login service is the one that gateway.yaml names under `login`. It answers, 
 
     POST /internal/credentials {"username", "password"}    200 with the account, or 401
     GET  /internal/users/{id}                               200 with the account, or 404
-    GET  /internal/session-ends?after={cursor}              200 {"ends": [...], "cursor"}
+    GET  /internal/session-ends?after={cursor}              200 {"ends": [...], "cursor"}, or 400 for a strange cursor
 """
 
 import json
@@ -83,6 +83,10 @@ class Unexpected(Refused):
         super().__init__(f"The login service answered {status}.")
 
 
+class CursorRefused(Unexpected):
+    """The login service does not know the cursor; it had another list when it gave it."""
+
+
 class Misunderstood(Refused):
     """The login service answered 200 with something else than what it was asked for."""
 
@@ -113,10 +117,15 @@ def account_by_id(user_id: str) -> Account:
 
 
 def session_ends(cursor: str) -> tuple[list[SessionEnd], str]:
-    """Return what ended after the cursor (from the beginning, where that is empty) and the cursor to go on from."""
+    """Return what ended after the cursor (from the beginning, where that is empty) and the cursor to go on from.
+
+    Raises `CursorRefused`, or another `Refused`.
+    """
     status, answer = ask(
         "GET", f"/internal/session-ends?after={quote(cursor, safe='')}" if cursor else "/internal/session-ends"
     )
+    if status == 400 and cursor:
+        raise CursorRefused(status)
     if status != 200:
         raise Unexpected(status)
     try:

@@ -29,9 +29,23 @@ SLOW = timedelta(seconds=1)
 
 
 def follow_login_service() -> None:
-    """Apply to our sessions what ended at the login service since the last look. Applied twice, it changes nothing."""
+    """Apply to our sessions what ended at the login service since the last look. Applied twice, it changes nothing.
+
+    A list that it does not know our place in is another one, as of a restored database: it is read from its beginning.
+    """
     follower = Follower.objects.filter(pk=1).first()
     cursor = follower.cursor if follower else ""
+    try:
+        follow_from(cursor)
+    except credentials.CursorRefused:
+        log.warning("The login service's list of ended sessions is another one, and is read from its beginning")
+        # Unless another worker has begun already.
+        Follower.objects.filter(pk=1, cursor=cursor).delete()
+        follow_from("")
+
+
+def follow_from(cursor: str) -> None:
+    """Apply what ended after the cursor, page by page, and remember the place."""
     while True:
         ends, reached = credentials.session_ends(cursor)
         for end in ends:

@@ -63,6 +63,50 @@ def test_all_pages_are_followed_and_the_place_is_kept(login: LoginService) -> No
 
 
 @pytest.mark.django_db
+def test_a_list_that_does_not_know_our_place_is_read_from_its_beginning(
+    login: LoginService, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, after = begin(), begin("3")
+    known = revocations.revocations()
+    for number in range(9):
+        login.end(9, epoch=number)
+    known.look()
+    # As of a restored copy: fewer entries, and others.
+    login.ends.clear()
+    login.end(2, epoch=1)
+    caplog.set_level(logging.INFO)
+    known.look()
+    login.end(3, epoch=1)
+    known.look()
+    assert known.stale_since is None
+    assert [known.is_ended(each) for each in (before, after)] == [True, True]
+    assert Follower.objects.get().cursor == "2"
+    assert said(caplog) == ["The login service's list of ended sessions is another one, and is read from its beginning"]
+
+
+@pytest.mark.django_db
+def test_a_list_that_has_nothing_yet_is_another_one_once(login: LoginService, caplog: pytest.LogCaptureFixture) -> None:
+    Follower.objects.create(pk=1, cursor="7")
+    known = revocations.revocations()
+    known.look()
+    known.look()
+    assert known.stale_since is None
+    assert len(said(caplog)) == 1
+
+
+@pytest.mark.django_db
+def test_a_login_service_that_knows_none_of_its_own_places_is_one_that_cannot_be_read(
+    login: LoginService, caplog: pytest.LogCaptureFixture
+) -> None:
+    Follower.objects.create(pk=1, cursor="7")
+    login.broken = Reply.json({}, 400)
+    known = revocations.revocations()
+    known.look()
+    assert known.stale_since
+    assert said(caplog)[-1].endswith("what is known stays: The login service answered 400.")
+
+
+@pytest.mark.django_db
 def test_being_told_twice_changes_nothing(login: LoginService) -> None:
     ended = begin()
     login.end(2, epoch=1)
