@@ -83,6 +83,15 @@ def test_the_access_log_has_a_line_for_each_request_with_the_id_that_the_client_
     assert (line["message"], line["status"], line["user_id"]) == ("GET /api/open 200", 200, None)
 
 
+@pytest.mark.parametrize("accept", ["application/json", "text/html"])
+def test_who_closes_their_own_direction_has_left(gateway: Gateway, accept: str) -> None:
+    with Client(gateway.port) as client:
+        client.send(b"GET /api/silent HTTP/1.1\r\nHost: localhost\r\nAccept: %b\r\n\r\n" % accept.encode())
+        client.finish()
+        assert client.ends()
+    assert healthy(gateway)
+
+
 ENDLESS = [
     (b"0\r\na: ", "a trailer's value"),
     (b"0\r\n", "a trailer's name"),
@@ -129,3 +138,41 @@ def test_persons_who_wait_for_a_slow_service_keep_nobody_from_the_gateway_s_own_
             client = waiting.enter_context(socket.create_connection(("127.0.0.1", gateway.port)))
             client.sendall(page)
         assert healthy(gateway)
+
+
+UNCLEAR = [
+    ["Transfer-Encoding: gzip, chunked"],
+    ["Transfer-Encoding: gzip,chunked"],
+    ["Transfer-Encoding: gzip", "Transfer-Encoding: chunked"],
+    ["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"],
+    ["Transfer-Encoding: chunked, chunked"],
+    ["Transfer-Encoding: chunked, gzip"],
+    ["Transfer-Encoding: identity, chunked"],
+    ["Transfer-Encoding: gzip"],
+    ["Transfer-Encoding: ,chunked"],
+    ["Transfer-Encoding: chunked,"],
+    ["Transfer-Encoding:", "Transfer-Encoding: chunked"],
+    ["Transfer-Encoding: chunked;q=1"],
+    ["Transfer-Encoding: chunked", "Content-Length: 5"],
+    ["Content-Length: 0", "Transfer-Encoding: chunked"],
+    ["Content-Length: 5", "Content-Length: 5"],
+    ["Content-Length: 5, 5"],
+    ["Content-Length: +5"],
+    ["Content-Length:"],
+]
+
+
+@pytest.mark.parametrize("fields", UNCLEAR, ids=", ".join)
+@pytest.mark.parametrize("path", ["/api/open", "/api/login", "/nothing"])
+def test_a_body_that_two_could_frame_differently_ends_the_connection(
+    gateway: Gateway, upstream: Upstream, path: str, fields: list[str]
+) -> None:
+    upstream.begin((OK,))
+    head = "\r\n".join([f"POST {path} HTTP/1.1", "Host: localhost", *fields]) + "\r\n\r\n"
+    with Client(gateway.port) as client:
+        client.send(head.encode() + b"5\r\nabcde\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        reply = client.reply()
+        assert (reply.status, reply.get("Connection")) == (400, "close")
+        assert client.ends()
+    assert upstream.seen == []
+    assert healthy(gateway)

@@ -165,6 +165,10 @@ class Requests:
         if size > LONGEST_FIELD or coming.size > LARGEST_HEAD or len(fields) > MOST_FIELDS:
             raise Unacceptable(431)
         if name in BODY_FIELDS:
+            if name == b"transfer-encoding" and value.lower() != b"chunked":
+                # The parser takes any list that ends with it. What cannot be decoded here is refused, and as others
+                # may see the body's end elsewhere, nothing follows it (RFC 9112, sections 6.1 and 6.3).
+                raise Unacceptable(400)
             if name == b"expect":
                 coming.expects = True
             elif value != b"0":
