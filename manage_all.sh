@@ -250,6 +250,7 @@ test_all() {
     (($#)) && measured=()
     [[ $name != system && $name != browser ]] || options=(-p no:django) measured=()
     [[ $name != gateway ]] || folders+=(tests/conformance) stored=tests/gateway/identity
+    [[ $name != system ]] || folders+=(tests/bench)
     local code=0
     if [[ " ${on_postgres[*]} " == *" $name "* ]]; then
       say "== $name on PostgreSQL"

@@ -20,7 +20,7 @@ from tests.conformance.gateways import Gateway, free_port
 
 from gateway.identity.keys import key_create
 
-from . import orders, report
+from . import chains, orders, report
 from .load import Sample, measure
 from .peers import BODY, PATH, PEERS, WHOAMI, Peer, Place, nginx
 from .processes import BenchError, Server, ask, kill_children
@@ -39,8 +39,8 @@ def arguments() -> argparse.Namespace:
     """Return what was asked for."""
     parser = argparse.ArgumentParser(prog="manage_all.sh bench", description="Measure this gateway beside others.")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (5)")
-    parser.add_argument("--seconds", type=float, default=4, help="how long each time (4)")
-    parser.add_argument("--warm-up", type=float, default=2, help="seconds of load before each time (2)")
+    parser.add_argument("--seconds", type=int, default=4, help="how long each time (4)")
+    parser.add_argument("--warm-up", type=int, default=2, help="seconds of load before each time (2)")
     parser.add_argument("--connections", type=int, default=32, help="how many requests are under way at once (32)")
     parser.add_argument(
         "--only", action="append", metavar="NAME", choices=NAMES, help=f"may repeat: {', '.join(NAMES)}"
@@ -159,19 +159,22 @@ def bench(options: argparse.Namespace, directory: Path) -> int:
 
 def bench_orders(options: argparse.Namespace, directory: Path) -> int:
     """Measure the orders service, print, publish; return the exit status."""
-    cores = len(os.sched_getaffinity(0))
+    cores = os.sched_getaffinity(0)
     pin, notes = pinning()
     how = orders.Options(options.rows, options.rounds, options.seconds, options.warm_up, options.connections)
     directory.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=directory, prefix="run-") as own:
         found = orders.measured(Path(own), how, pin)
-    where = f"{datetime.now(UTC).date()}, {processor()}, {cores} cores, Python {platform.python_version()}"
+        os.sched_setaffinity(0, cores)
+        chained = chains.measured(Path(own) / "chains", directory, how)
+    where = f"{datetime.now(UTC).date()}, {processor()}, {len(cores)} cores, Python {platform.python_version()}"
     run = f"{where}; {how.connections} connections, {how.rounds} rounds of {how.seconds:g} s each."
-    text = orders.text("\n\n".join([run, *notes]), found)
+    text = "\n\n".join([orders.text("\n\n".join([run, *notes]), found), chains.text(chained)])
     print(text)  # noqa: T201
     if options.publish:
         DOCUMENT.write_text(report.published(DOCUMENT.read_text(), text, orders.BEGIN, orders.END))
-    return int(any(sum(case.failed) for case in found))
+    every = [*found, *(case for each in chained for case in each.cases.values())]
+    return int(any(sum(case.failed) for case in every))
 
 
 def leave(number: int, frame: FrameType | None) -> None:

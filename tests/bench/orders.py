@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from tests.conformance.gateways import Gateway, free_port
 
@@ -74,14 +75,16 @@ class Case:
 
 
 @contextmanager
-def service(directory: Path, gateway: Gateway, port: int, rows: int, pin: Sequence[str]) -> Iterator[Server]:
-    """Start orders with one worker, on a database where one user has 10 orders and one has `rows`."""
+def service(
+    directory: Path, gateway: Gateway, port: int, rows: int, pin: Sequence[str] = (), workers: int = 1
+) -> Iterator[Server]:
+    """Start orders, on a database where one user has 10 orders and one has `rows`."""
     directory.mkdir()
     environ = {
         "GATEHOUSE_VAR": str(directory),
         "PYTHONPATH": str(PROJECT),
         "ORDERS_PORT": str(port),
-        "ORDERS_WORKERS": "1",
+        "ORDERS_WORKERS": str(workers),
         "JWKS_URL": f"{gateway.url}/.well-known/jwks.json",
         "DATABASE_URL": "",
         "ORDERS_DATABASE_URL": "",
@@ -120,26 +123,34 @@ def cases(gateway: Gateway, few: Server, many: Server, rows: int) -> list[Case]:
     ]
 
 
+def exposing(port: int) -> dict[str, Any]:
+    """Return the gateway.yaml that exposes orders on that port."""
+    route = {"path": "/api/orders", "methods": ["GET", "POST"], "service": "orders", "allow": "authenticated"}
+    return {
+        "services": {"orders": {"url": f"http://127.0.0.1:{port}"}},
+        "versions": {"current": "v1"},
+        "routes": [route],
+    }
+
+
+def in_turn(cases: Sequence[Case], options: "Options") -> None:
+    """Measure all, round by round; there and back, so that a drift of the machine's speed hits all alike."""
+    for number in range(options.rounds):
+        for case in cases[:: 1 if number % 2 == 0 else -1]:
+            case.load(options.connections, options.warm_up, count=False)
+            case.load(options.connections, options.seconds, count=True)
+
+
 def measured(directory: Path, options: "Options", pin: Sequence[str]) -> list[Case]:
     """Start a gateway and two services, and measure all cases in turn, round by round."""
     port = free_port()
-    config = {
-        "services": {"orders": {"url": f"http://127.0.0.1:{port}"}},
-        "versions": {"current": "v1"},
-        "routes": [
-            {"path": "/api/orders", "methods": ["GET", "POST"], "service": "orders", "allow": "authenticated"},
-        ],
-    }
     with (
-        Gateway("fast", directory / "gateway", config, wrapper=tuple(pin), measured=False) as gateway,
+        Gateway("fast", directory / "gateway", exposing(port), wrapper=tuple(pin), measured=False) as gateway,
         service(directory / "few", gateway, port, FEW_ROWS, pin) as few,
         service(directory / "many", gateway, free_port(), options.rows, pin) as many,
     ):
         found = cases(gateway, few, many, options.rows)
-        for number in range(options.rounds):
-            for case in found[:: 1 if number % 2 == 0 else -1]:
-                case.load(options.connections, options.warm_up, count=False)
-                case.load(options.connections, options.seconds, count=True)
+        in_turn(found, options)
         return found
 
 

@@ -27,11 +27,11 @@ class Server:
     session: int
 
 
-def ask(port: int, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
-    """Return status and body of a GET."""
+def ask(port: int, path: str, headers: Mapping[str, str] | None = None, body: str | None = None) -> tuple[int, str]:
+    """Return status and body of the answer to a GET, or to a POST of the body."""
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     try:
-        connection.request("GET", path, headers=dict(headers or {}))
+        connection.request("GET" if body is None else "POST", path, body, headers=dict(headers or {}))
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
     finally:

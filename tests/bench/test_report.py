@@ -3,7 +3,7 @@
 from xml.etree import ElementTree as ET
 
 import pytest
-from tests.bench import orders, report
+from tests.bench import chains, orders, report
 from tests.bench.load import Sample
 
 TITLES = {"envoy": "Envoy, jwt_authn", "fast": "Gatehouse, fast door", "fast-1000": "1,000", "direct": "none"}
@@ -92,3 +92,19 @@ def test_the_orders_report_has_a_row_for_each_case_and_the_page_s_ratio() -> Non
     written = report.published(document, "new", orders.BEGIN, orders.END)
     assert "kept" in written
     assert "old" not in written
+
+
+def test_the_chains_report_compares_within_the_round() -> None:
+    def measured(title: str, *rates: float) -> chains.Chain:
+        cases = {
+            what: orders.Case(
+                title, [], {}, rates=[rate * times for rate in rates], cpus=[900.0], p99s=[30.0], failed=[1]
+            )
+            for what, times in ((chains.LIST, 1), (chains.PLACE, 0.5))
+        }
+        return chains.Chain(title, [], cases)
+
+    # The machine was half as fast in the second round, for both.
+    lines = chains.text([measured(chains.OWN, 1500, 750, 1500), measured("FastAPI", 1000, 500, 1000)]).splitlines()
+    assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == ["Gatehouse", "1,500", "750", "", "900", "30.0", "2"]
+    assert [cell.strip() for cell in lines[3].split("|")[1:5]] == ["FastAPI", "1,000", "500", "1.50 and 1.50"]
