@@ -1,9 +1,9 @@
 """The orders API: validate, call, respond."""
 
 from datetime import datetime
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
-from django.db.models import QuerySet
 from django.http import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -16,8 +16,8 @@ from . import idempotency, selectors, services
 from .etags import conditional, tagged
 from .idempotency import Answer
 from .inputs import StrictSerializer, printable
+from .keyset import OrderPages
 from .models import Order
-from .pages import Pages
 from .passports import HasRole
 from .selectors import OrderRow
 
@@ -73,20 +73,6 @@ def moment(value: datetime) -> str:
     return f"{value.replace(tzinfo=None).isoformat()}Z"
 
 
-class OrderPages(Pages):
-    """Pages along `created_at`, as the filters need; of orders made in the same microsecond, the later id first."""
-
-    ordering = ("-created_at", "-id")
-
-    def is_position(self, text: str) -> bool:
-        """Return whether the text is a moment, as this class writes it into cursors."""
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            return False
-        return text.endswith("+00:00") and str(moment) == text
-
-
 NONE_MATCH = OpenApiParameter(
     "If-None-Match",
     str,
@@ -135,14 +121,9 @@ class OrdersView(OwnersView):
             wanted = OrderFilter(data=asked.dict())
             wanted.is_valid(raise_exception=True)
             filters = wanted.validated_data
-        pages = self.pagination_class()
-        # What a page asks a query set for, it has.
-        orders = cast("QuerySet[Order]", selectors.orders_of(owner=self.owner(), **filters))
-        page = pages.paginate_queryset(orders, request, view=self)
-        results = [represented(order) for order in page or ()]
-        return conditional(
-            request, {"next": pages.get_next_link(), "previous": pages.get_previous_link(), "results": results}
-        )
+        find = partial(selectors.orders_of, owner=self.owner(), **filters)
+        page = self.pagination_class().page_of(request, find)
+        return conditional(request, page | {"results": [represented(order) for order in page["results"]]})
 
     @extend_schema(operation_id="orders_create", parameters=[KEY], request=OrderIn, responses=PLACED)
     def post(self, request: Request) -> HttpResponseBase:

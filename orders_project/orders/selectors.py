@@ -1,8 +1,7 @@
 """Reads. Each takes the owner: there is no way here to ask for somebody else's orders."""
 
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from django.db import connection
 from django.http import Http404
@@ -25,75 +24,67 @@ class OrderRow(NamedTuple):
     updated_at: datetime
 
 
-COLUMNS = ", ".join(OrderRow._fields)
-CONDITIONS = {
-    "id": "id = %s",
-    "status": "status = %s",
-    "created_at__gt": "created_at > %s",
-    "created_at__lt": "created_at < %s",
-}
+class Place(NamedTuple):
+    """A place in a list, and the direction in which orders are read from there.
 
-
-@dataclass(frozen=True)
-class OrdersOf:
-    """An owner's orders, as far as a cursor page asks a query set for them: narrowed, ordered by time, and sliced.
-
-    Its SQL is put together here, as Django takes longer to do so than SQLite takes to find a page.
+    The older ones are those less than (`created_at`, `id`), the newer ones those greater.
     """
 
-    owner: int
-    conditions: tuple[tuple[str, Value], ...] = ()
+    created_at: datetime
+    id: int
     newest_first: bool = True
 
-    def filter(self, **conditions: Value) -> Self:
-        """Return those of them that meet the conditions too; a time may be text, in UTC, as a cursor has it."""
-        return replace(self, conditions=(*self.conditions, *conditions.items()))
 
-    def order_by(self, first: str, *rest: str) -> Self:
-        """Return them by time and id, the newest first where the first name begins with a minus."""
-        return replace(self, newest_first=first.startswith("-"))
-
-    def __getitem__(self, wanted: slice) -> list[OrderRow]:
-        """Return the orders from the slice's start to its stop."""
-        way = "DESC" if self.newest_first else "ASC"
-        where = "".join(f" AND {CONDITIONS[name]}" for name, _ in self.conditions)
-        # Nothing that a client says is in the text, which has places for it.
-        sql = (
-            f"SELECT {COLUMNS} FROM orders_order WHERE created_by = %s{where} "  # noqa: S608
-            f"ORDER BY created_at {way}, id {way} LIMIT %s OFFSET %s"
-        )
-        start = wanted.start or 0
-        values = [
-            connection.ops.adapt_unknown_value(as_time(value) if name.startswith("created_at") else value)
-            for name, value in self.conditions
-        ]
-        with connection.cursor() as cursor:
-            cursor.execute(sql, (self.owner, *values, wanted.stop - start, start))
-            rows = cursor.fetchall()
-        # UTC, which SQLite does not say.
-        return [OrderRow._make((*row[:-2], row[-2].replace(tzinfo=UTC), row[-1].replace(tzinfo=UTC))) for row in rows]
-
-
-def as_time(value: Value) -> Value:
-    """Return the time, read where it is written out."""
-    return datetime.fromisoformat(value) if isinstance(value, str) else value
+COLUMNS = ", ".join(OrderRow._fields)
 
 
 def orders_of(
     *,
     owner: int,
+    limit: int,
+    begin: Place | None = None,
     status: str | None = None,
     created_after: datetime | None = None,
     created_before: datetime | None = None,
-) -> OrdersOf:
-    """Return the owner's orders, newest first: those of that status, made after and before those moments."""
-    wanted = {"status": status, "created_at__gt": created_after, "created_at__lt": created_before}
-    return OrdersOf(owner).filter(**{name: value for name, value in wanted.items() if value is not None})
+) -> list[OrderRow]:
+    """Return at most `limit` of the owner's orders: those of that status, made after and before those moments.
+
+    The newest come first, or the oldest where `begin` leads to what is newer than it.
+    """
+    found: list[tuple[str, tuple[Value, ...]]] = [("created_by = %s", (owner,))]
+    if status is not None:
+        found.append(("status = %s", (status,)))
+    if created_after is not None:
+        found.append(("created_at > %s", (created_after,)))
+    if created_before is not None:
+        found.append(("created_at < %s", (created_before,)))
+    if begin is None:
+        return rows(found, limit)
+    sign = "<" if begin.newest_first else ">"
+    found.append((f"(created_at, id) {sign} (%s, %s)", begin[:2]))
+    return rows(found, limit, newest_first=begin.newest_first)
 
 
 def order_get(*, owner: int, order_id: int) -> OrderRow:
     """Return the owner's order; raise `Http404` where it is none of the owner's, or none at all."""
-    found = OrdersOf(owner).filter(id=order_id)[:1] if order_id <= MAX_ID else []
+    found = rows([("created_by = %s", (owner,)), ("id = %s", (order_id,))], 1) if order_id <= MAX_ID else []
     if not found:
         raise Http404
     return found[0]
+
+
+def rows(conditions: list[tuple[str, tuple[Value, ...]]], limit: int, *, newest_first: bool = True) -> list[OrderRow]:
+    """Return the orders that meet all conditions, each with its values.
+
+    The SQL is put together here, as Django takes longer to do so than SQLite takes to find a page. Nothing that a
+    client says is in the text, which has places for it.
+    """
+    way = "DESC" if newest_first else "ASC"
+    where = " AND ".join(condition for condition, _ in conditions)
+    sql = f"SELECT {COLUMNS} FROM orders_order WHERE {where} ORDER BY created_at {way}, id {way} LIMIT %s"  # noqa: S608
+    values = [connection.ops.adapt_unknown_value(value) for _, values in conditions for value in values]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, (*values, limit))
+        found = cursor.fetchall()
+    # UTC, which SQLite does not say.
+    return [OrderRow._make((*row[:-2], row[-2].replace(tzinfo=UTC), row[-1].replace(tzinfo=UTC))) for row in found]
