@@ -20,6 +20,7 @@ usage: ./manage_all.sh COMMAND
   check                 lint, types, import rules, Django's checks, migrations, known vulnerabilities, documentation
   bench [OPTION...]     measure the gateway beside Envoy, Fastify and FastAPI, or --orders; --help says what can be chosen
   lock                  pin requirements/*.txt anew from requirements/*.in
+  help                  this
   NAME ARG...           manage.py of that project: ./manage_all.sh gateway routes
 EOF
 }
@@ -177,7 +178,7 @@ greet() {
 Gatehouse is ready.
   the gateway      http://localhost:$GATEWAY_PORT
   its API          http://localhost:$GATEWAY_PORT/docs
-  users' admin     http://localhost:$USERS_PORT/admin/
+  users' admin     http://localhost:$GATEWAY_PORT/admin/
 Sign in (admin/a and user/u are there for a first look):
   curl -H 'Content-Type: application/json' -d '{"username":"admin","password":"a"}' http://localhost:$GATEWAY_PORT/api/login
 EOF

@@ -91,11 +91,11 @@ def test_a_request_id_goes_through_all_three_and_their_logs(stack: Stack) -> Non
             lambda name=name: any(
                 line["request_id"] == request_id and line.get("status") == 404 for line in stack.logs(name)
             ),
-            2,
+            20,
             f"the id in {name}'s log",
         )
     login = stack.ask("POST", "/api/login", {"username": "user", "password": "u"}).headers["X-Request-ID"]
-    until(lambda: any(line["request_id"] == login for line in stack.logs("users")), 2, "the id in users' log")
+    until(lambda: any(line["request_id"] == login for line in stack.logs("users")), 20, "the id in users' log")
 
 
 def test_a_logout_ends_the_session_on_every_worker(stack: Stack) -> None:
