@@ -20,16 +20,19 @@ class LoginService:
         }
         self.ends: list[dict[str, Any]] = []
         self.broken: Reply | None = None
+        self.breaks_off = False
         self.waits_for: threading.Event | None = None
 
     def end(self, user_id: int, epoch: int, kept: str = "", *, deleted: bool = False) -> None:
         """End a user's sessions."""
         self.ends.append({"user_id": user_id, "session_epoch": epoch, "kept_session": kept or None, "deleted": deleted})
 
-    def __call__(self, seen: Seen) -> Reply:
+    def __call__(self, seen: Seen) -> Reply | None:
         """Answer, as the real one does, only to a passport of role `service`."""
         if self.waits_for:
             self.waits_for.wait(30)
+        if self.breaks_off:
+            return None
         if self.broken:
             return self.broken
         passport = (seen.header("Authorization") or "").removeprefix("Bearer ")

@@ -14,7 +14,7 @@ from django.db import transaction
 
 from gateway.policy import attempts as policy
 from gateway.policy.attempts import Allowance
-from gateway.policy.refusals import TooMany
+from gateway.policy.refusals import NoRoute, TooMany, UpstreamBusy, UpstreamDown
 
 from . import credentials
 from .credentials import Account
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 KNOWN_FOR = 90 * 86400
 # Rows, of about 100 bytes; beyond, what would be forgotten first is.
 CAPACITY = 100_000
+# What is raised where nobody has heard of the try. After all else it is not known whether the password was right: a
+# service that fails for wrong passwords alone must not make guessing free.
+UNHEARD = (NoRoute, UpstreamBusy, UpstreamDown)
 # Seconds between two looks of a worker at what can be forgotten.
 PURGE_EVERY = 60
 
@@ -71,9 +74,11 @@ def account_by_password(*, username: str, password: str, address: str) -> Accoun
     attempt_begin(who)
     try:
         account = credentials.account_by_password(username=username, password=password)
-    except Exception:
-        # The password was not judged: an outage is nobody's failure.
+    except UNHEARD:
         attempt_take_back(who)
+        raise
+    except Exception:
+        attempt_leave_open(who)
         raise
     if account is None:
         log.warning("A sign-in from %s failed", address)
@@ -108,9 +113,16 @@ def check_wait(who: Subjects, rows: dict[str, Attempts], now: float) -> None:
 
 @transaction.atomic
 def attempt_take_back(who: Subjects) -> None:
-    """Have a try weigh on nobody: its password was not judged."""
+    """Have a try weigh on nobody: nobody has heard of it."""
     for row in locked_rows(who).values():
         store(row, policy.taken_back(row.counted), who)
+
+
+@transaction.atomic
+def attempt_leave_open(who: Subjects) -> None:
+    """Have a try weigh on in which nobody knows whether it failed, as far as `policy` has that weigh."""
+    for each, row in locked_rows(who).items():
+        store(row, policy.unjudged(row.counted, allowance(each, who)), who)
 
 
 @transaction.atomic

@@ -8,13 +8,14 @@ The login service is the one that gateway.yaml names under `login`. It answers, 
 """
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote
 
 from gateway import configuration, logs
-from gateway.policy.refusals import InvalidToken, NoRoute, Refused, UpstreamDown
-from gateway.upstreams import upstreams
+from gateway.policy.refusals import InvalidToken, NoRoute, Refused, UpstreamFaulty, UpstreamUnable
+from gateway.upstreams import Answer, upstreams
 
 from . import passports
 
@@ -39,7 +40,7 @@ class SessionEnd:
 
 
 def ask(method: str, target: str, body: dict[str, str] | None = None) -> tuple[int, Any]:
-    """Return the login service's status and JSON; raise `UpstreamDown`, `UpstreamLate`, or `NoRoute` without one."""
+    """Return the login service's status and JSON; raise `UpstreamFailed`, `Misunderstood`, or `NoRoute` without one."""
     config = configuration.current()
     if config.login is None:
         raise NoRoute("Nothing is found at this path.")
@@ -58,12 +59,20 @@ def ask(method: str, target: str, body: dict[str, str] | None = None) -> tuple[i
         body=b"" if body is None else json.dumps(body).encode(),
     )
     text = answer.read()
+    if answer.status == 503:
+        raise UpstreamUnable(service, retry_after(answer))
     if answer.status >= 500:
-        raise UpstreamDown(service)
+        raise UpstreamFaulty(service, answer.status)
     try:
         return answer.status, json.loads(text) if answer.status == 200 else None
     except ValueError as exc:
-        raise UpstreamDown(service) from exc
+        raise Misunderstood from exc
+
+
+def retry_after(answer: Answer) -> int:
+    """Return after how many seconds the service wants to be asked again, 1 where it does not say that in seconds."""
+    said = next((value for name, value in answer.headers if name.lower() == "retry-after"), "")
+    return int(said) if re.fullmatch("[0-9]{1,5}", said) else 1
 
 
 def account_of(answer: Any) -> Account:  # noqa: ANN401  # JSON

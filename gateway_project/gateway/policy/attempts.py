@@ -57,6 +57,15 @@ def taken_back(attempts: Attempts) -> Attempts:
     return attempts._replace(weight=max(attempts.weight - 1, 0.0))
 
 
+def unjudged(attempts: Attempts, allowance: Allowance) -> Attempts:
+    """Return what weighs once it cannot be known whether the try that was counted last is a failure.
+
+    It stays counted, but only up to the first wait, of a second: whoever guesses gets no further while answers fail,
+    and whoever tries to sign in again and again meanwhile is not kept out by that afterwards.
+    """
+    return attempts if round(attempts.weight) <= allowance.free else taken_back(attempts)
+
+
 def username(said: str) -> str:
     """Return the name in a form that all ways to write it for the login service share, and perhaps some more."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", said).casefold()).strip()

@@ -16,9 +16,12 @@ Exception
     ├── MethodUnknown       501  HTTP has no such method
     ├── BadUpstream         502  the service's answer is malformed
     └── UpstreamFailed      `service` says which
-        ├── UpstreamDown        502  it cannot be reached, or broke off its answer
+        ├── UpstreamDown        502  it cannot be reached
+        ├── UpstreamBroke       502  it broke off, with its answer not whole
+        ├── UpstreamFaulty      502  it answered the gateway's own question with an error
         ├── UpstreamMalformed   502  its answer is no well-formed HTTP
         ├── UpstreamBusy        503  as many requests as it may have at once are under way
+        ├── UpstreamUnable      503  it answered the gateway's own question with 503
         └── UpstreamLate        504  it did not answer in time
 """
 
@@ -156,10 +159,28 @@ class UpstreamFailed(Refused):
 
 
 class UpstreamDown(UpstreamFailed):
-    """The service cannot be reached, or broke off its answer (RFC 9110, section 15.6.3)."""
+    """The service cannot be reached: it has heard nothing of the request (RFC 9110, section 15.6.3)."""
 
     status = 502
     said = "cannot be reached. Try again."
+
+
+class UpstreamBroke(UpstreamFailed):
+    """The service closed the connection before its answer was whole (RFC 9110, section 15.6.3)."""
+
+    status = 502
+    said = "broke off before its answer was whole. What was asked for may have been done."
+
+
+class UpstreamFaulty(UpstreamFailed):
+    """The service answered what the gateway asks for itself with an error (RFC 9110, section 15.6.3)."""
+
+    status = 502
+    said = "answered with an error"
+
+    def __init__(self, service: str, status: int) -> None:
+        super().__init__(service)
+        self.detail += f" ({status})."
 
 
 class UpstreamMalformed(UpstreamFailed):
@@ -177,6 +198,16 @@ class UpstreamBusy(UpstreamFailed):
 
     def __init__(self, service: str) -> None:
         super().__init__(service, {"Retry-After": "1"})
+
+
+class UpstreamUnable(UpstreamFailed):
+    """The service cannot do now what the gateway asks for itself; `retry_after` is in seconds (RFC 9110, 15.6.4)."""
+
+    status = 503
+    said = "cannot do this now. Try again in a moment."
+
+    def __init__(self, service: str, retry_after: int) -> None:
+        super().__init__(service, {"Retry-After": str(retry_after)})
 
 
 class UpstreamLate(UpstreamFailed):

@@ -11,7 +11,7 @@ from typing import Final, Protocol, cast
 import httptools
 
 from gateway.policy.headers import Headers, from_upstream, values, varying_by_accept
-from gateway.policy.refusals import BadUpstream, UpstreamDown, UpstreamLate, UpstreamMalformed
+from gateway.policy.refusals import BadUpstream, UpstreamBroke, UpstreamLate, UpstreamMalformed
 
 
 class Head:
@@ -184,7 +184,7 @@ class Connection(asyncio.Protocol):
             self.tunnel.end()
         if self.in_use and not self.is_whole and self.failure is None:
             untouched = self.used and self.head_size == 0
-            self.fail(ClosedBeforeAnswer() if untouched else UpstreamDown(self.service))
+            self.fail(ClosedBeforeAnswer() if untouched else UpstreamBroke(self.service))
         self.resume_writing()
 
     def pause_writing(self) -> None:

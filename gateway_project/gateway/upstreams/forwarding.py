@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from gateway.config import Timeouts
 from gateway.policy.headers import Headers
-from gateway.policy.refusals import BodyLate, Refused, TooLarge, UpstreamDown, UpstreamLate
+from gateway.policy.refusals import BodyLate, Refused, TooLarge, UpstreamBroke, UpstreamDown, UpstreamLate
 
 from .connections import WHOLE, ClosedBeforeAnswer, Connection
 from .pools import NotConnected, Pool, Pools
@@ -141,7 +141,7 @@ async def answered(pool: Pool, outgoing: Outgoing, deadline: float) -> Connectio
             return await exchanged(pool, connection, outgoing, deadline)
         except ClosedBeforeAnswer as exc:
             if not repeatable:
-                raise UpstreamDown(outgoing.service) from exc
+                raise UpstreamBroke(outgoing.service) from exc
     left = deadline - pool.loop.time()
     if left <= 0:
         raise UpstreamLate(outgoing.service)

@@ -40,7 +40,7 @@ class Answer:
         self.connection: Connection | None = connection
 
     def body(self) -> Iterator[bytes]:
-        """Yield the body as it comes, still in its content coding; raise `UpstreamDown` or `UpstreamLate`."""
+        """Yield the body as it comes, still in its content coding; raise `UpstreamBroke` or `UpstreamLate`."""
         try:
             if self.first:
                 yield self.first

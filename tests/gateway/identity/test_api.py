@@ -102,6 +102,34 @@ def test_a_login_service_out_of_order_is_a_502(login: LoginService, client: Clie
     assert sign_in(client).status_code == 502
 
 
+@pytest.mark.parametrize("status", [500, 501, 502, 504, 599])
+def test_a_login_service_that_fails_was_reached(login: LoginService, client: Client, status: int) -> None:
+    login.broken = Reply.json({}, status)
+    reply = sign_in(client)
+    assert (reply.status_code, reply.json()["service"]) == (502, "people")
+    assert reply.json()["detail"] == f"The people service answered with an error ({status})."
+
+
+@pytest.mark.parametrize(
+    ("said", "passed_on"),
+    [("7", "7"), ("0", "0"), (None, "1"), ("", "1"), ("-1", "1"), ("1e9", "1"), ("9" * 30, "1"), ("\u0663", "1"),
+     ("Wed, 21 Oct 2026 07:28:00 GMT", "1")],
+)  # fmt: skip
+def test_a_login_service_that_is_busy_says_when_to_try_again(
+    login: LoginService, client: Client, said: str | None, passed_on: str
+) -> None:
+    """Too many hashes at once, as the users service says it."""
+    pair = sign_in(client).json()
+    value = [] if said is None else [("Retry-After", said.encode().decode("latin-1"))]
+    login.broken = Reply(503, b"{}", value)
+    for reply in (sign_in(client), refresh(client, pair["refresh_token"])):
+        assert (reply.status_code, reply["Retry-After"]) == (503, passed_on)
+        assert reply["Content-Type"] == "application/problem+json"
+        assert reply.json()["detail"] == "The people service cannot do this now. Try again in a moment."
+    login.broken = None
+    assert refresh(client, pair["refresh_token"]).status_code == 200
+
+
 def test_a_refresh_rotates_and_takes_the_current_role(login: LoginService, client: Client, settings: Any) -> None:
     first = sign_in(client).json()
     login.users["user"]["role"] = "admin"
@@ -136,7 +164,7 @@ def test_a_refresh_while_the_login_service_is_away_does_not_use_the_token_up(
 ) -> None:
     first = sign_in(client).json()
     login.broken = Reply.json({}, 503)
-    assert refresh(client, first["refresh_token"]).status_code == 502
+    assert refresh(client, first["refresh_token"]).status_code == 503
     login.broken = None
     assert refresh(client, first["refresh_token"]).status_code == 200
 
@@ -356,7 +384,7 @@ def test_what_ends_a_user_s_sessions_during_a_sign_in_ends_that_one_too(
         return account
 
     monkeypatch.setattr(credentials, "account_by_password", then)
-    assert sign_in(client).status_code == (502 if meanwhile == "away" else 401)
+    assert sign_in(client).status_code == (503 if meanwhile == "away" else 401)
     assert Session.objects.get().ended_at is not None
 
 

@@ -1,6 +1,7 @@
 """Guessing passwords: who has to wait, and who has not."""
 
 import json
+import socket
 from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlencode
@@ -13,6 +14,7 @@ from tests.gateway.service import Reply
 from gateway.identity import attempts
 from gateway.identity.attempts import Throttled
 from gateway.identity.models import Attempts, Session
+from gateway.policy.refusals import Refused, UpstreamDown
 
 pytestmark = pytest.mark.django_db
 
@@ -134,13 +136,56 @@ def test_where_a_user_signed_in_is_forgotten_after_a_while(login: LoginService) 
         sign_in()
 
 
-def test_an_outage_is_nobodys_failure(login: LoginService) -> None:
-    login.broken = Reply.json({}, 500)
-    for _ in range(20):
-        with pytest.raises(Exception, match="people"):
+def test_an_outage_is_nobodys_failure(login: LoginService, configure: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    configure(services={"people": {"url": url}}, login={"service": "people"})
+    for _ in range(40):
+        with pytest.raises(UpstreamDown):
             sign_in()
-    login.broken = None
-    assert sign_in()
+    assert all(row.weight == 0 for row in Attempts.objects.all())
+
+
+UNCLEAR = [Reply.json({}, 500), Reply.json({}, 503), Reply.json({}, 404), Reply(200, b"{"), Reply.json([]), None]
+
+
+def try_in_vain(login: LoginService, reply: Reply | None, times: int) -> list[str]:
+    """Sign in while nobody says whether the password is right; return what was raised."""
+    raised = []
+    login.broken, login.breaks_off = reply, reply is None
+    for _ in range(times):
+        with pytest.raises(Refused) as refused:
+            sign_in(address=ELSEWHERE)
+        raised.append(type(refused.value).__name__)
+    login.broken, login.breaks_off = None, False
+    return raised
+
+
+@pytest.mark.parametrize("reply", UNCLEAR)
+def test_a_try_that_nobody_judged_counts(login: LoginService, reply: Reply | None) -> None:
+    raised = try_in_vain(login, reply, 25)
+    assert "Throttled" not in raised[:5]
+    assert set(raised[5:]) == {"Throttled"}
+
+
+def test_after_tries_that_nobody_judged_one_waits_for_a_second_and_no_longer(login: LoginService) -> None:
+    for _ in range(30):
+        try_in_vain(login, UNCLEAR[0], 1)
+        let_pass(1)
+    assert sign_in(address=ELSEWHERE)
+
+
+def test_tries_that_nobody_judged_do_not_shorten_the_wait_of_failures(login: LoginService) -> None:
+    guess(5)
+    for wait in (1, 2, 4):
+        let_pass(wait)
+        guess(1)
+    let_pass(8)
+    assert try_in_vain(login, UNCLEAR[0], 2) == ["UpstreamFaulty", "Throttled"]
+    let_pass(7.5)
+    with pytest.raises(Throttled) as refused:
+        sign_in(address=ELSEWHERE)
+    assert refused.value.headers == {"Retry-After": "1"}
 
 
 def test_names_and_addresses_are_not_stored(login: LoginService) -> None:

@@ -55,6 +55,13 @@ def test_what_is_taken_back_weighs_as_before(counted: Attempts) -> None:
     assert attempts.taken_back(NONE).weight == 0
 
 
+@pytest.mark.parametrize(("failures", "weight"), [(0, 1), (1, 2), (4, 5), (5, 5), (6, 6), (15, 14)])
+def test_what_nobody_has_judged_weighs_up_to_the_first_wait(failures: int, weight: float) -> None:
+    counted = attempts.unjudged(attempts.failed(after(failures), 1000, FIVE), FIVE)
+    assert counted == Attempts(weight, 1000)
+    assert attempts.wait(counted, 1000, FIVE) <= max(1, attempts.wait(after(failures), 1000, FIVE))
+
+
 @pytest.mark.parametrize("allowance", [Allowance(1, 1), Allowance(1, 86_400), Allowance(1000, 900)])
 def test_at_the_bounds_of_the_settings_there_is_a_wait_and_it_is_bounded(allowance: Allowance) -> None:
     assert attempts.wait(after(allowance.free, allowance=allowance), 1000, allowance) == 1

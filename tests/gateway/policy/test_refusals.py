@@ -12,6 +12,7 @@ from gateway.policy.refusals import Refused, TooLarge, TooMany
         ("BadRequest", 400), ("NotSignedIn", 401), ("InvalidToken", 401), ("NotAllowed", 403), ("NoRoute", 404),
         ("MethodNotAllowed", 405), ("BodyLate", 408), ("TooLarge", 413), ("TooMany", 429), ("BadUpstream", 502),
         ("ExpectationFailed", 417), ("MethodUnknown", 501), ("UpstreamDown", 502), ("UpstreamMalformed", 502),
+        ("UpstreamBroke", 502), ("UpstreamFaulty", 502), ("UpstreamUnable", 503),
         ("UpstreamBusy", 503), ("UpstreamLate", 504),
     ],
 )  # fmt: skip

@@ -146,7 +146,14 @@ def test_an_outage_is_said_on_the_page(login: LoginService, client: Client) -> N
     login.broken = Reply.json({}, 500)
     reply = sign_in(client)
     assert reply.status_code == 502
-    assert "cannot be reached" in reply.content.decode()
+    assert "The people service answered with an error (500)." in reply.content.decode()
+
+
+def test_who_signs_in_while_too_many_do_is_told_when_to_try_again(login: LoginService, client: Client) -> None:
+    login.broken = Reply(503, b"{}", [("Retry-After", "2")])
+    reply = sign_in(client)
+    assert (reply.status_code, reply["Retry-After"]) == (503, "2")
+    assert "The people service cannot do this now. Try again in a moment." in reply.content.decode()
 
 
 def test_a_sign_out_ends_the_session_and_forgets_the_cookies(login: LoginService, client: Client) -> None:

@@ -448,7 +448,7 @@ def test_a_service_that_fails_is_a_problem_that_names_it(
 def test_a_body_broken_off_after_its_head_went_out_breaks_the_connection(
     client: Client, configure: Callable[..., None]
 ) -> None:
-    from gateway.policy.refusals import UpstreamDown
+    from gateway.policy.refusals import UpstreamBroke
 
     def broken_off(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nabc")
@@ -460,7 +460,7 @@ def test_a_body_broken_off_after_its_head_went_out_breaks_the_connection(
         )
         reply = client.get("/api/open")
         assert reply.status_code == 200
-        with pytest.raises(UpstreamDown):
+        with pytest.raises(UpstreamBroke):
             list(reply.streaming_content)  # type: ignore[arg-type]
 
 

@@ -22,7 +22,7 @@ from tests.gateway.upstreams.origin import (
     until,
 )
 
-from gateway.policy.refusals import UpstreamDown, UpstreamFailed, UpstreamLate, UpstreamMalformed
+from gateway.policy.refusals import UpstreamBroke, UpstreamFailed, UpstreamLate, UpstreamMalformed
 from gateway.upstreams import Connection, connections
 from gateway.upstreams.connections import HIGH_WATER, WHOLE, ClosedBeforeAnswer
 
@@ -357,11 +357,11 @@ async def test_an_idle_connection_past_its_time_is_not_used_even_before_it_is_cl
 @pytest.mark.parametrize(
     ("exchanges", "says", "failure"),
     [
-        (0, b"", UpstreamDown),
-        (0, b"H", UpstreamDown),
+        (0, b"", UpstreamBroke),
+        (0, b"H", UpstreamBroke),
         (1, b"", ClosedBeforeAnswer),
-        (1, b"H", UpstreamDown),
-        (1, OK[:-1], UpstreamDown),
+        (1, b"H", UpstreamBroke),
+        (1, OK[:-1], UpstreamBroke),
         (2, b"", ClosedBeforeAnswer),
     ],
 )
@@ -399,7 +399,7 @@ async def test_an_answer_that_is_broken_off_is_passed_on_as_far_as_it_came() -> 
         await until(lambda: connection.closed)
         await connection.head()
         assert await connection.piece() == b"ok"
-        with pytest.raises(UpstreamDown):
+        with pytest.raises(UpstreamBroke):
             await connection.piece()
 
 
@@ -515,11 +515,11 @@ async def test_a_body_under_way_ends_with_the_connection() -> None:
         sending = asyncio.create_task(send())
         await until(lambda: connection.transport.get_write_buffer_size() > 0)
         go.set()
-        with pytest.raises(UpstreamDown):
+        with pytest.raises(UpstreamBroke):
             await sending
-        with pytest.raises(UpstreamDown):
+        with pytest.raises(UpstreamBroke):
             await connection.send(b"x")
-        with pytest.raises(UpstreamDown):
+        with pytest.raises(UpstreamBroke):
             await connection.head()
 
 

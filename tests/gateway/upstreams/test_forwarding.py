@@ -23,7 +23,7 @@ from tests.gateway.upstreams.origin import (
 )
 
 from gateway.config import Timeouts
-from gateway.policy.refusals import BodyLate, TooLarge, UpstreamDown, UpstreamLate, UpstreamMalformed
+from gateway.policy.refusals import BodyLate, TooLarge, UpstreamBroke, UpstreamDown, UpstreamLate, UpstreamMalformed
 from gateway.upstreams import Body, Outgoing, Pools, Receive, forward, forwarding
 from gateway.upstreams.connections import HIGH_WATER, WHOLE
 from gateway.upstreams.forwarding import LAST_CHUNK, chunk
@@ -355,7 +355,7 @@ async def test_a_request_that_was_sent_is_not_sent_to_another_address() -> None:
         Origin(answering(OK)) as sound,
         Ours((broken.url, sound.url)) as pools,
     ):
-        with pytest.raises(UpstreamDown):
+        with pytest.raises(UpstreamBroke):
             await forward(pools, outgoing())
         assert (len(broken.seen), len(sound.seen)) == (1, 0)
 
@@ -373,7 +373,7 @@ async def test_what_met_a_closed_connection_is_sent_once_more_where_it_may_be(me
             assert (await answered(pools, outgoing(method, Body.of(b"abc"))))[0] == 200
             assert [(seen.method, seen.body) for seen in origin.seen[1:]] == [(method, b"abc")] * 2
         else:
-            with pytest.raises(UpstreamDown):
+            with pytest.raises(UpstreamBroke):
                 await forward(pools, outgoing(method, Body.of(b"abc")))
             assert len(origin.seen) == 2
 
@@ -384,7 +384,7 @@ async def test_it_is_sent_once_more_on_a_fresh_connection_and_no_third_time() ->
         one, two = await forward(pools, outgoing()), await forward(pools, outgoing())
         for pool, connection in (one, two):
             pool.give_back(connection)
-        with pytest.raises(UpstreamDown):
+        with pytest.raises(UpstreamBroke):
             await forward(pools, outgoing())
         assert len(origin.seen) == 4
         assert len(origin.wires) == 3
@@ -412,7 +412,7 @@ async def test_a_body_that_came_piece_by_piece_is_not_sent_again() -> None:
         await answered(pools, outgoing())
         body = Body(coming(b"a" * (WHOLE + 1), b"b"), None, MIB)
         await body.begin()
-        with pytest.raises(UpstreamDown):
+        with pytest.raises(UpstreamBroke):
             await forward(pools, outgoing("PUT", body))
         assert len(origin.wires) == 1
 

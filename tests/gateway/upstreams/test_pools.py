@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.gateway.upstreams.origin import Origin, Ours, answering, begin, body_of, on_a_loop, only, silent, until
 
-from gateway.policy.refusals import UpstreamBusy, UpstreamDown, UpstreamLate
+from gateway.policy.refusals import UpstreamBroke, UpstreamBusy, UpstreamDown, UpstreamLate
 from gateway.upstreams import Connection, Pool, pools
 from gateway.upstreams.pools import Address, NotConnected
 
@@ -166,7 +166,7 @@ async def test_all_connections_close_at_the_end() -> None:
         ours.close()
         await until(lambda: idle.closed and busy.closed)
         assert first.kept(repeatable=True) is None
-        with pytest.raises(UpstreamDown):
+        with pytest.raises(UpstreamBroke):
             await busy.head()
 
 
