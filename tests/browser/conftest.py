@@ -53,17 +53,18 @@ def pictures() -> Path:
 
 
 class Complaints(list[str]):
-    """What the browser's console says against a Content-Security-Policy, and scripts that failed."""
+    """What the browser's console says against a Content-Security-Policy or of an icon, and scripts that failed."""
 
     def watch(self, context: BrowserContext) -> None:
         """Listen to every page of the context."""
-        context.on("console", lambda message: self.note(message.text))
+        context.on("console", lambda message: self.note(message.text, message.location["url"]))
         context.on("weberror", lambda error: self.append(str(error.error)))
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, url: str) -> None:
         """Keep it if it is about the policy; that ReDoc's advertisement is kept from loading is what it is for."""
-        if "Content Security Policy" in text and "https://cdn.redoc.ly/redoc/logo-mini.svg" not in text:
-            self.append(text)
+        advertisement = "https://cdn.redoc.ly/redoc/logo-mini.svg" in text
+        if ("Content Security Policy" in text and not advertisement) or url.endswith("/favicon.ico"):
+            self.append(f"{url}: {text}")
 
 
 @pytest.fixture

@@ -375,6 +375,17 @@ def test_every_answer_of_the_gateway_says_what_a_browser_may_do(login: LoginServ
         assert "onclick=" not in page
 
 
+@pytest.mark.parametrize("path", ["/", "/login/", "/docs", "/redoc", "/nothing"])
+def test_every_page_has_an_icon_so_that_no_browser_asks_for_one_in_vain(
+    login: LoginService, client: Client, path: str
+) -> None:
+    page = client.get(path, headers=PAGE).content.decode()
+    icon = page.partition('<link rel="icon" href="')[2].partition('"')[0]
+    reply = client.get(icon)
+    reply.close()
+    assert reply.status_code == 200
+
+
 def test_a_file_that_an_api_hands_to_a_browser_is_in_a_sandbox(
     serve: Callable[..., Service], configure: Callable[..., None], client: Client
 ) -> None:
