@@ -1,14 +1,22 @@
 """What a request may say: JSON read strictly, no field that nobody defined, no value of another type.
 
+    APIException (DRF's)
+    └── UnsupportedMediaType
+        └── Encoded             the body is compressed, or encoded otherwise: 415
+
 This file is the same in each project.
 """
 
+import codecs
+import json
 import unicodedata
-from typing import Any
+from collections import Counter
+from typing import Any, Never
 
 from rest_framework import serializers
-from rest_framework.exceptions import ParseError
+from rest_framework.exceptions import ParseError, UnsupportedMediaType, ValidationError
 from rest_framework.parsers import JSONParser
+from rest_framework.request import Request
 
 # Of a body's unknown fields: how many are named, and how much of a name. A body of 1 MiB can hold 200,000.
 MAX_NAMED = 10
@@ -22,22 +30,81 @@ JSON_TYPES: tuple[tuple[type[serializers.Field[Any, Any, Any, Any]], type, str],
 )
 
 
+class Encoded(UnsupportedMediaType):
+    """The body has a `Content-Encoding` (RFC 9110, section 15.5.16). Nothing here unpacks: a bomb stays packed."""
+
+    headers = {"Accept-Encoding": "identity"}
+
+    def __init__(self, coding: str) -> None:
+        super().__init__("", f"Expected a body without Content-Encoding, got {presentable(coding)}.")
+
+
 class StrictJSONParser(JSONParser):
-    """DRF's parser, which would answer 500 to JSON nested deeper than Python's stack."""
+    """JSON as RFC 8259 has it: in UTF-8, each name once in its object, and no NaN. DRF's parser is not so strict."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:  # noqa: ANN401  # DRF's signature
-        """Return the parsed JSON, or raise `ParseError` (400)."""
+        """Return the parsed JSON. Raises `ParseError` or `ValidationError` (400), `UnsupportedMediaType` (415)."""
+        check_form(parser_context["request"], media_type)
         try:
-            return super().parse(stream, media_type, parser_context)
-        except RecursionError as exc:
-            raise ParseError("JSON parse error - expected less nesting") from exc
+            return DECODER.decode(stream.read().decode())
+        except UnicodeDecodeError as exc:
+            raise ParseError(f"Expected JSON in UTF-8; byte {exc.start + 1} is none of it.") from exc
+        except json.JSONDecodeError as exc:
+            raise ParseError(what_is_wrong(exc)) from exc
+        except RecursionError as exc:  # DRF's would answer 500
+            raise ParseError("Expected JSON that is nested less deeply.") from exc
+        except ValueError as exc:  # Python reads no integer of more than 4,300 digits
+            raise ParseError("Expected numbers of fewer digits.") from exc
+
+
+def check_form(request: Request, media_type: str) -> None:
+    """Raise `UnsupportedMediaType` for a body that is encoded, or in another charset than UTF-8."""
+    coding = request.META.get("HTTP_CONTENT_ENCODING", "")
+    if coding and coding.lower() != "identity":
+        raise Encoded(coding)
+    if media_type != JSONParser.media_type:
+        parameters = request._request.content_params or {}  # noqa: SLF001  # DRF has no other way
+        charset = parameters.get("charset", "utf-8")
+        # RFC 8259, section 8.1; without its hyphen it is often seen.
+        if charset.lower() not in {"utf-8", "utf8"}:
+            raise UnsupportedMediaType("", f"Expected JSON in UTF-8, got charset {presentable(charset)}.")
+
+
+def what_is_wrong(error: json.JSONDecodeError) -> str:
+    """Return where the text is no JSON. Python's own words are of its parser, and others in each version."""
+    if error.doc.startswith(codecs.BOM_UTF8.decode()):
+        return "Expected JSON without a byte order mark."
+    place = f"line {error.lineno}, column {error.colno}"
+    if not error.doc[error.pos :].strip():
+        return f"Expected JSON; it ends too early, at {place}."
+    return f"Expected JSON; what begins at {place} is none."
+
+
+def object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return the object; refuse one that has a name twice, which each reader understands otherwise (section 4)."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        twice = [name for name, count in counts.items() if count > 1][:MAX_NAMED]
+        raise ValidationError(
+            {presentable(name): [f"Expected this name once, got it {counts[name]} times."] for name in twice}
+        )
+    return found
+
+
+def refuse_constant(name: str) -> Never:
+    """Refuse what Python writes and JSON has not: NaN, Infinity and -Infinity (section 6)."""
+    raise ParseError(f"Expected JSON, which has no {name}.")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=object_of, parse_constant=refuse_constant)
 
 
 def printable(value: str) -> None:
     """Refuse control and format characters: they forge log lines and make two names look the same."""
     for character in value:
         if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
-            raise serializers.ValidationError(
+            raise ValidationError(
                 f"Expected printable characters only, got U+{ord(character):04X}.", code="not_printable"
             )
 
@@ -58,7 +125,7 @@ class StrictSerializer(serializers.Serializer[Any]):
             if name in fields and (message := wrong_type(fields[name], value))
         }
         if errors:
-            raise serializers.ValidationError(errors)
+            raise ValidationError(errors)
         return super().to_internal_value(data)
 
 

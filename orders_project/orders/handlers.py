@@ -1,6 +1,7 @@
 """Django's WSGI handler, for which a request is UTF-8 whatever `charset` it says.
 
-Django would read the query by that charset before any middleware runs: `charset=rot13` and a query make it raise.
+Django would read the query by that charset before any middleware runs: `charset=rot13` and a query make it raise. So
+does a `Content-Type` with a parameter in a charset of nobody's (RFC 8187), which here counts as none.
 
 This file is the same in each project.
 """
@@ -15,7 +16,10 @@ class UTF8Request(WSGIRequest):
     """A request whose body and query are UTF-8 (RFC 8259, section 8.1)."""
 
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
-        self.content_type, self.content_params = parse_header_parameters(meta.get("CONTENT_TYPE", ""))
+        try:
+            self.content_type, self.content_params = parse_header_parameters(meta.get("CONTENT_TYPE", ""))
+        except ValueError:
+            self.content_type, self.content_params = "", {}
 
 
 class UTF8Handler(WSGIHandler):

@@ -8,7 +8,6 @@ This file is the same in each project.
 """
 
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -19,6 +18,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from . import logs
+from .titles import title
 
 MEDIA_TYPE = "application/problem+json"
 # RFC 3986, section 3.3: what stands in a path as it is.
@@ -70,7 +70,7 @@ def body(path: str, status: int, detail: str, errors: Errors | None = None, **ex
     """
     members: dict[str, object] = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": title(status),
         "status": status,
         "detail": detail,
         "instance": quote(path, safe=IN_PATH, errors="replace"),
@@ -138,6 +138,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         detail = str(exc.detail.get("detail", exc.default_detail))
     request = context["request"]
     response.data = body(request.path, response.status_code, detail, errors)
+    for name, value in getattr(exc, "headers", {}).items():
+        response.headers[name] = value
     if getattr(getattr(request, "accepted_renderer", None), "format", "json") == "json":
         response.content_type = MEDIA_TYPE
     return response

@@ -1,6 +1,8 @@
 """Bad input, through the API: each a problem that says what was expected, none stored, none a 500."""
 
 import codecs
+import gzip
+import io
 import json
 import zlib
 from wsgiref.util import setup_testing_defaults
@@ -117,32 +119,122 @@ def test_another_content_type_is_415(user, content_type):
     assert not Order._base_manager.exists()
 
 
-@pytest.mark.parametrize("charset", ["utf-7", "zlib", "hex", "rot13", "idna", "unknown", "utf-16"])
-def test_a_body_is_utf_8_whatever_charset_it_says(user, charset):
+# A body, and what is said of it.
+NO_JSON = [
+    (b'{"item": "a",}', "Expected JSON; what begins at line 1, column 14 is none."),
+    (b'{\n  "item": book\n}', "Expected JSON; what begins at line 2, column 11 is none."),
+    (b"{'item': 1}", "Expected JSON; what begins at line 1, column 2 is none."),
+    (b'{"item": "a\nb"}', "Expected JSON; what begins at line 1, column 12 is none."),
+    (b'{"item": "\\x"}', "Expected JSON; what begins at line 1, column 11 is none."),
+    (b"{}{}", "Expected JSON; what begins at line 1, column 3 is none."),
+    (b'{"item": ', "Expected JSON; it ends too early, at line 1, column 10."),
+    (b"\n ", "Expected JSON; it ends too early, at line 2, column 2."),
+    (b'{"item": "\xff"}', "Expected JSON in UTF-8; byte 11 is none of it."),
+    (json.dumps(BOOK).encode("utf-16"), "Expected JSON in UTF-8; byte 1 is none of it."),
+    (codecs.BOM_UTF8 + b"{}", "Expected JSON without a byte order mark."),
+    (b"[" * 100_000, "Expected JSON that is nested less deeply."),
+    (b'{"quantity": ' + b"9" * 5_000 + b"}", "Expected numbers of fewer digits."),
+    (b'{"quantity": NaN}', "Expected JSON, which has no NaN."),
+    (b'{"quantity": -Infinity}', "Expected JSON, which has no -Infinity."),
+]
+
+
+@pytest.mark.parametrize(("body", "detail"), NO_JSON, ids=lambda value: str(value)[:30])
+def test_what_is_no_json_is_named_with_its_place(user, body, detail):
+    answer = user().post("/api/orders", body)
+    assert (answer.status_code, answer.json()["detail"]) == (400, detail)
+
+
+@pytest.mark.parametrize(
+    ("body", "errors"),
+    [
+        (b'{"item": "a", "item": "b", "address": "x"}', {"item": 2}),
+        (b'{"item": "a", "\\u0069tem": "a", "address": "x", "item": "a"}', {"item": 3}),
+        (b'{"a": 1, "a": 1, "b": 1, "b": 2, "item": "a", "address": "x"}', {"a": 2, "b": 2}),
+        (b'{"item": {"deep": [{"c": 1, "c": 1}]}, "address": "x"}', {"c": 2}),
+        (b'{"\\u202e": 1, "\\u202e": 2}', {"\N{REPLACEMENT CHARACTER}": 2}),
+    ],
+)
+def test_a_name_that_an_object_has_twice_is_400(user, body, errors):
+    answer = user().post("/api/orders", body)
+    assert answer.status_code == 400, answer.content
+    assert answer.json()["errors"] == {
+        name: [f"Expected this name once, got it {count} times."] for name, count in errors.items()
+    }
+    assert not Order._base_manager.exists()
+
+
+def test_the_same_name_in_different_objects_is_no_fault_of_theirs(user):
+    answer = user().post("/api/orders", b'{"item": {"a": {"a": 1}}, "address": [{"a": 1}, {"a": 1}]}')
+    assert set(answer.json()["errors"]) == {"item", "address"}
+
+
+def test_the_answer_to_many_names_that_are_there_twice_is_short(user):
+    answer = user().post("/api/orders", "{" + ",".join(f'"f{number}": 0' for number in [*range(30_000)] * 2) + "}")
+    assert answer.status_code == 400
+    assert len(answer.json()["errors"]) == MAX_NAMED
+    assert len(answer.content) < 4000
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF-8", '"utf-8"', "utf8"])
+def test_json_may_say_that_it_is_utf_8(user, charset):
     answer = user().post("/api/orders", json.dumps(BOOK), content_type=f"application/json; charset={charset}")
     assert answer.status_code == 201, answer.content
 
 
-@pytest.mark.parametrize("charset", ["rot13", "zlib", "utf-7", "unknown"])
-def test_a_charset_does_not_keep_the_query_from_being_read(charset):
+@pytest.mark.parametrize("charset", ["utf-7", "zlib", "hex", "rot13", "idna", "unknown", "utf-16", "latin-1", '"utf-8'])
+def test_json_in_another_charset_is_415(user, charset):
+    answer = user().post("/api/orders", json.dumps(BOOK), content_type=f"application/json; charset={charset}")
+    assert (answer.status_code, answer["Content-Type"]) == (415, "application/problem+json"), answer.content
+    assert answer.json()["detail"] == f"Expected JSON in UTF-8, got charset {charset}."
+    assert not Order._base_manager.exists()
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "GZIP", "identity, gzip", "x\ty"])
+def test_a_body_that_is_encoded_is_415(user, coding):
+    for body in (gzip.compress(json.dumps(BOOK).encode()), json.dumps(BOOK)):
+        answer = user().post("/api/orders", body, HTTP_CONTENT_ENCODING=coding)
+        assert (answer.status_code, answer["Accept-Encoding"]) == (415, "identity"), answer.content
+        assert answer.json()["detail"].startswith("Expected a body without Content-Encoding")
+    assert not Order._base_manager.exists()
+
+
+@pytest.mark.parametrize("coding", ["", "identity"])
+def test_a_coding_that_is_none_changes_nothing(user, coding):
+    assert user().post("/api/orders", json.dumps(BOOK), HTTP_CONTENT_ENCODING=coding).status_code == 201
+
+
+def wsgi(method: str, content_type: str, body: bytes = b"", **environ: str) -> tuple[str, bytes]:
+    """Return the status and body of an answer of the application as gunicorn calls it."""
     from orders_project.wsgi import application
 
-    environ = {
-        "REQUEST_METHOD": "GET",
-        "PATH_INFO": "/api/orders",
-        "QUERY_STRING": "limit=1",
-        "CONTENT_TYPE": f"application/json; charset={charset}",
-    }
+    length = str(len(body))
+    environ |= {"REQUEST_METHOD": method, "PATH_INFO": "/api/orders", "CONTENT_TYPE": content_type}
+    environ |= {"CONTENT_LENGTH": length, "wsgi.input": io.BytesIO(body)}
     setup_testing_defaults(environ)
     answered = []
-    list(application(environ, lambda status, headers: answered.append(status)))
-    assert answered == ["401 Unauthorized"]
+    content = b"".join(application(environ, lambda status, headers: answered.append(status)))
+    return answered[0], content
+
+
+@pytest.mark.parametrize("body", [b"", json.dumps(BOOK).encode()])
+@pytest.mark.parametrize("parameter", ["x*=unknown''y", "charset*=unknown'en'utf-8", "x*=undefined''y", "x*0*=a'b'c"])
+def test_a_content_type_that_cannot_be_read_is_415(parameter, body):
+    status, content = wsgi("POST", f"application/json; {parameter}", body)
+    assert status == "415 Unsupported Media Type"
+    assert json.loads(content)["detail"].startswith("Expected a Content-Type that can be read")
+
+
+@pytest.mark.parametrize("charset", ["rot13", "zlib", "utf-7", "unknown"])
+def test_a_charset_does_not_keep_the_query_from_being_read(charset):
+    status, _ = wsgi("GET", f"application/json; charset={charset}", QUERY_STRING="limit=1")
+    assert status == "401 Unauthorized"
 
 
 def test_a_charset_decompresses_nothing(user):
     bomb = zlib.compress(b'{"item": "' + b"a" * 50_000_000)
     answer = user().post("/api/orders", bomb, content_type="application/json; charset=zlib")
-    assert answer.status_code == 400
+    assert answer.status_code == 415
     assert len(answer.content) < 1000
 
 

@@ -89,3 +89,20 @@ def test_the_openapi_document_is_valid_and_complete():
     call_command("spectacular", "--validate", "--fail-on-warn", "--format", "openapi-json", stdout=out)
     assert '"default"' in out.getvalue()
     assert "PagedOrder" in out.getvalue() or '"results"' in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("status", "title"),
+    [
+        (400, "Bad Request"),
+        (413, "Content Too Large"),
+        (414, "URI Too Long"),
+        (415, "Unsupported Media Type"),
+        (416, "Range Not Satisfiable"),
+        (422, "Unprocessable Content"),
+        (431, "Request Header Fields Too Large"),
+        (507, "Insufficient Storage"),
+    ],
+)
+def test_a_title_is_that_of_rfc_9110_whichever_python_runs(status, title):
+    assert problems.body("/x", status, "detail")["title"] == title

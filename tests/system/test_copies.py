@@ -5,12 +5,12 @@ from tests.system.stack import ROOT
 
 EVERYWHERE = ("gateway_project/gateway", "users_project/users", "orders_project/orders")
 SERVICES = EVERYWHERE[1:]
+NAMES = ("handlers", "inputs", "logs", "middleware", "pages", "problems", "titles")
 
 
 @pytest.mark.parametrize(
     ("name", "folders"),
-    [(name, EVERYWHERE) for name in ("handlers.py", "logs.py", "middleware.py", "problems.py", "inputs.py", "pages.py")]
-    + [(name, SERVICES) for name in ("health.py", "passports.py")],
+    [(f"{name}.py", EVERYWHERE) for name in NAMES] + [(f"{name}.py", SERVICES) for name in ("health", "passports")],
 )
 def test_the_copies_are_the_same(name: str, folders: tuple[str, ...]) -> None:
     assert len({(ROOT / folder / name).read_text() for folder in folders}) == 1

@@ -53,7 +53,7 @@ class RequestLog:
 
 
 class BodyLimit:
-    """Refuses a body that is too large (413) or of unknown length (411) before anything reads it.
+    """Refuses a body that is too large (413), of unknown length (411) or type (415) before anything reads it.
 
     What gets through is read as UTF-8 (RFC 8259, section 8.1), the query too: Python's codecs, which a `charset` could
     choose, include decompression.
@@ -71,5 +71,7 @@ class BodyLimit:
             return problems.problem(request, 400, "Expected a Content-Length that is a number of bytes.")
         if len(length) > MAX_DIGITS or int(length) > settings.MAX_BODY:
             return problems.problem(request, 413, f"Expected a body of at most {settings.MAX_BODY} bytes.")
+        if not request.content_type and request.META.get("CONTENT_TYPE", "").strip():
+            return problems.problem(request, 415, "Expected a Content-Type that can be read (RFC 9110, section 8.3).")
         request.encoding = "utf-8"
         return self.get_response(request)

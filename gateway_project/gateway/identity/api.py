@@ -88,6 +88,8 @@ class OwnView(APIView):
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:  # noqa: ANN401  # DRF's signature
         """Read as UTF-8 alone (RFC 8259, section 8.1): a `charset` could name a codec that unpacks."""
         request.encoding = "utf-8"
+        if not request.content_type:
+            request.META["CONTENT_TYPE"] = ""  # DRF would read again what cannot be read, and raise
         return super().initialize_request(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # DRF's signature

@@ -11,10 +11,10 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway.logs import request_id_from
+from gateway.titles import title
 
 from .answers import Answer
 from .incoming import HIGH_WATER, Incoming, Requests, Unacceptable
@@ -342,7 +342,7 @@ class ClientConnection(asyncio.Protocol):
         request_id = request_id_from(None)
         members = {
             "type": "about:blank",
-            "title": HTTPStatus(status).phrase,
+            "title": title(status),
             "status": status,
             "detail": EXPECTED[status],
             "instance": path,

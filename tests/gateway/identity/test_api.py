@@ -1,10 +1,12 @@
 """Login, refresh, logout, the public keys."""
 
 import bz2
+import io
 import json
 import time
 from datetime import timedelta
 from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import jwt
 import pytest
@@ -75,8 +77,9 @@ def test_wrong_credentials_are_one_and_the_same_401(login: LoginService, client:
         (b'{"username": "user", "password": "secret", "colour": "red"}', "application/json", 400, "colour"),
         (b'{"username": "%s", "password": "x"}' % (b"u" * 151), "application/json", 400, "username"),
         (b"<a/>", "application/xml", 415, None),
-        (bz2.compress(b'{"username": "user", "password": "secret"}'), "application/json; charset=bz2", 400, None),
-        (b"+AHs-", "application/json; charset=utf-7", 400, None),
+        (bz2.compress(b'{"username": "user", "password": "secret"}'), "application/json; charset=bz2", 415, None),
+        (b"+AHs-", "application/json; charset=utf-7", 415, None),
+        (b'{"username": "user", "password": "x", "username": "admin"}', "application/json", 400, "username"),
         (b" " * 65537, "application/json", 413, None),
     ],
 )
@@ -87,6 +90,19 @@ def test_a_bad_login_gets_a_problem(
     assert reply.status_code == status, reply.content
     assert reply["Content-Type"] == "application/problem+json"
     assert field is None or field in reply.json()["errors"]
+
+
+@pytest.mark.parametrize("body", [b"", b'{"username": "user", "password": "secret"}'])
+def test_a_content_type_that_cannot_be_read_is_none(login: LoginService, body: bytes) -> None:
+    from gateway_project.wsgi import application
+
+    environ: dict[str, Any] = {"REQUEST_METHOD": "POST", "PATH_INFO": "/api/login", "CONTENT_LENGTH": str(len(body))}
+    environ |= {"CONTENT_TYPE": "application/json; x*=unknown''y", "wsgi.input": io.BytesIO(body)}
+    setup_testing_defaults(environ)
+    answered: list[str] = []
+    content = b"".join(application(environ, lambda status, headers: answered.append(status)))
+    assert answered == ["415 Unsupported Media Type" if body else "400 Bad Request"]
+    assert json.loads(content)["origin"] == "gateway"
 
 
 def test_without_a_login_service_there_is_no_login(client: Client, configure: Any) -> None:
