@@ -1,5 +1,6 @@
 """The orders API: validate, call, respond."""
 
+import re
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -15,9 +16,10 @@ from rest_framework.views import APIView
 from . import idempotency, selectors, services
 from .etags import conditional, tagged
 from .idempotency import Answer
-from .inputs import StrictSerializer, printable
+from .inputs import StrictSerializer, printable, query_of
 from .keyset import OrderPages
 from .models import Order
+from .pages import PARAMETERS
 from .passports import HasRole
 from .selectors import OrderRow
 
@@ -30,15 +32,38 @@ class OrderIn(StrictSerializer):
     address = serializers.CharField(max_length=500, validators=[printable])
 
 
+class Moment(serializers.DateTimeField):
+    """A time as RFC 3339 has it, or a date, of which the first moment in UTC is meant.
+
+    DRF's takes other forms too, without an offset and in digits of any script.
+    """
+
+    default_error_messages = {
+        "invalid": "Expected a time as 2026-01-31T12:00:00Z, or a date (RFC 3339). In a query, a + is written %2B."
+    }
+    form = re.compile(
+        r"[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2}))?"
+    )
+
+    def to_internal_value(self, value: datetime | str) -> datetime:
+        """Return the time; raise `ValidationError`."""
+        text = str(value)
+        if not self.form.fullmatch(text):
+            self.fail("invalid")
+        return super().to_internal_value(text.upper())
+
+
 class OrderFilter(serializers.Serializer[Any]):
     """What a list may be narrowed by."""
 
     status = serializers.ChoiceField(choices=Order.Status.choices, required=False)
-    created_after = serializers.DateTimeField(required=False, help_text="Only orders made later than this.")
-    created_before = serializers.DateTimeField(required=False, help_text="Only orders made earlier than this.")
+    created_after = Moment(required=False, help_text="Only orders made later than this.")
+    created_before = Moment(required=False, help_text="Only orders made earlier than this.")
 
 
-FILTERS = frozenset(OrderFilter().fields)
+NAMES = tuple(OrderFilter().fields)
+FILTERS = frozenset(NAMES)
+LISTED_BY = (*PARAMETERS, *NAMES)
 
 
 class OrderOut(serializers.ModelSerializer[Order]):
@@ -115,7 +140,7 @@ class OrdersView(OwnersView):
     @extend_schema(operation_id="orders_list", parameters=[OrderFilter, NONE_MATCH], responses=LISTED)
     def get(self, request: Request) -> HttpResponseBase:
         """List one's own orders, newest first."""
-        asked = request.query_params
+        asked = query_of(request, LISTED_BY)
         filters: dict[str, Any] = {}
         if not FILTERS.isdisjoint(asked):
             wanted = OrderFilter(data=asked.dict())

@@ -211,3 +211,17 @@ def test_a_host_that_is_none_is_400(user, host):
     api.headers |= {"x-forwarded-host": host}
     answer = api.get("/api/orders", {"limit": 1})
     assert (answer.status_code, answer["Content-Type"]) == (400, "application/problem+json")
+
+
+@pytest.mark.parametrize("spelling", ["0{}", "+{}", "{}.0", "%20{}", "{}%0A", "1_{}", "-{}", "0x{}"])
+def test_an_id_has_one_spelling(user, spelling):
+    order = user().post("/api/orders", BOOK).json()
+    path = f"/api/orders/{spelling.format(order['id'])}"
+    assert (user().get(path).status_code, user().post(f"{path}/cancel").status_code) == (404, 404)
+    assert user().get(f"/api/orders/{order['id']}").json()["status"] == "placed"
+
+
+@pytest.mark.parametrize("number", ["0", "٣", "%D9%A3", "9" * 18, str(2**63), str(2**64), "9" * 5000])
+def test_an_id_that_is_nobodys_is_404(user, number):
+    reply = user().get(f"/api/orders/{number}")
+    assert (reply.status_code, reply["Content-Type"]) == (404, "application/problem+json")

@@ -24,7 +24,7 @@ def paths() -> list[str]:
     for pattern in get_resolver().url_patterns:
         assert isinstance(pattern, URLPattern)
         assert set(pattern.pattern.converters) <= {"order_id"}, f"{pattern}: say here what it stands for"
-        found.append(str(pattern.pattern).replace("<int:order_id>", "{}"))
+        found.append(str(pattern.pattern).replace("<id:order_id>", "{}"))
     return [path for path in found if path not in PUBLIC]
 
 

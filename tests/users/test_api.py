@@ -196,6 +196,9 @@ def test_a_list_is_newest_first_and_narrowed(as_admin, make, query, found):
         ("search=" + "x" * 201, "search"),
         ("limit=0", "limit"),
         ("cursor=nonsense", "cursor"),
+        ("page=2", "page"),
+        ("user_type=admin&user_type=admin", "user_type"),
+        ("limit=%D9%A3", "limit"),
     ],
 )
 def test_a_bad_parameter_is_named(as_admin, query, field):
@@ -492,3 +495,12 @@ def test_the_openapi_document_has_the_api_and_nothing_internal(as_admin):
 def test_health_is_open_and_says_which_service():
     response = Client().get("/healthz")
     assert (response.status_code, response.json()) == (200, {"status": "ok", "service": "users"})
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("spelling", ["0{}", "+{}", "%D9%A0{}", "{}%0A"])
+def test_an_id_has_one_spelling(as_admin, make, everything, method, spelling):
+    user = make("eva")
+    before = everything()
+    assert_problem(as_admin(method, f"/api/users/{spelling.format(user.pk)}", NEW), 404)
+    assert everything() == before

@@ -89,7 +89,10 @@ def test_a_history_is_paged_by_cursor(as_admin, admin, make):
     assert names == [f"Name {number}" for number in (3, 2, 1, 0)]
 
 
-@pytest.mark.parametrize(("query", "field"), [("limit=0", "limit"), ("cursor=nonsense", "cursor")])
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [("limit=0", "limit"), ("cursor=nonsense", "cursor"), ("page=2", "page"), ("limit=1&limit=1", "limit")],
+)
 def test_a_bad_parameter_is_named_whether_there_are_changes_or_not(as_admin, admin, make, query, field):
     user = make("eva")
     for _ in range(2):
@@ -97,7 +100,7 @@ def test_a_bad_parameter_is_named_whether_there_are_changes_or_not(as_admin, adm
         services.user_update(user_id=user.pk, actor=admin.pk, full_name="Eva")
 
 
-@pytest.mark.parametrize("user_id", ["99", "me", "0", "9" * 30])
+@pytest.mark.parametrize("user_id", ["99", "me", "0", "9" * 30, "01", "٣"])
 def test_nobodys_history_is_404(as_admin, user_id):
     assert_problem(as_admin("GET", f"/api/users/{user_id}/history"), 404)
 

@@ -195,3 +195,14 @@ def test_a_restored_record_is_told_from_the_beginning(as_gateway, make, admin, r
 @pytest.mark.parametrize("after", ["x", "1", "1.2", "a.1.1.1", "g.1.1", "a.-1.1", "a.1." + "9" * 19, "%00", ".١.1"])
 def test_a_cursor_that_no_answer_had_is_400(as_gateway, after):
     assert_problem(as_gateway("GET", f"{ENDS}?after={after}"), 400, after="Expected a cursor")
+
+
+@pytest.mark.parametrize("query", ["since=1", "after=&after="])
+def test_ends_are_asked_for_by_their_cursor_alone(as_gateway, query):
+    assert_problem(as_gateway("GET", f"{ENDS}?{query}"), 400, **{query.partition("=")[0]: ""})
+
+
+def test_an_account_has_one_id(as_gateway, make):
+    user = make("eva")
+    assert as_gateway("GET", f"/internal/users/{user.pk}").status_code == 200
+    assert_problem(as_gateway("GET", f"/internal/users/0{user.pk}"), 404)

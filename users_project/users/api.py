@@ -15,9 +15,9 @@ from rest_framework_simplejwt.tokens import Token
 
 from . import selectors, services
 from .etags import conditional, tagged, versions
-from .inputs import StrictSerializer, printable
+from .inputs import StrictSerializer, printable, query_of
 from .models import User, UserChange, ascii_only, username_characters
-from .pages import Pages
+from .pages import PARAMETERS, Pages
 from .passports import HasRole
 from .passwords import MAX_LENGTH
 from .problems import Errors
@@ -129,6 +129,9 @@ class UsersFilter(serializers.Serializer[Any]):
         return value == "true"
 
 
+LISTED_BY = (*PARAMETERS, *UsersFilter().fields)
+
+
 class NotOnesOwn(PermissionDenied):
     """A change of oneself that only an admin may make."""
 
@@ -194,7 +197,7 @@ class UsersView(AdminsView):
     @extend_schema(operation_id="users_list", parameters=[UsersFilter], responses=UserOut(many=True))
     def get(self, request: Request) -> Response:
         """List the users, newest first."""
-        wanted = UsersFilter(data=request.query_params.dict())
+        wanted = UsersFilter(data=query_of(request, LISTED_BY).dict())
         wanted.is_valid(raise_exception=True)
         pages = self.pagination_class()
         page = pages.paginate_queryset(selectors.users(**wanted.validated_data), request, view=self)
@@ -264,6 +267,7 @@ class HistoryView(AdminsView):
     @extend_schema(operation_id="users_history", responses=ChangeOut(many=True))
     def get(self, request: Request, user_id: int) -> Response:
         """List what was changed, by whom and when, newest first; also of a user who was deleted."""
+        query_of(request, PARAMETERS)
         pages = self.pagination_class()
         entries = selectors.user_history(user_id=user_id)
         if isinstance(entries, list):

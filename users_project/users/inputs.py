@@ -1,4 +1,4 @@
-"""What a request may say: JSON read strictly, no field that nobody defined, no value of another type.
+"""What a request may say: JSON read strictly, no field or parameter that nobody defined, no value of another type.
 
     APIException (DRF's)
     └── UnsupportedMediaType
@@ -11,14 +11,16 @@ import codecs
 import json
 import unicodedata
 from collections import Counter
+from collections.abc import Collection
 from typing import Any, Never
 
+from django.http import QueryDict
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError, UnsupportedMediaType, ValidationError
 from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 
-# Of a body's unknown fields: how many are named, and how much of a name. A body of 1 MiB can hold 200,000.
+# Of what is unknown: how many are named, and how much of a name. A body of 1 MiB can hold 200,000 fields.
 MAX_NAMED = 10
 MAX_NAME = 50
 
@@ -98,6 +100,40 @@ def refuse_constant(name: str) -> Never:
 
 
 DECODER = json.JSONDecoder(object_pairs_hook=object_of, parse_constant=refuse_constant)
+
+
+def query_of(request: Request, known: Collection[str]) -> QueryDict:
+    """Return the query; raise `ValidationError` that names each parameter nobody knows, or that is there twice."""
+    asked = request.query_params
+    if asked:
+        check_query(asked, known)
+    return asked
+
+
+def check_query(asked: QueryDict, known: Collection[str]) -> None:
+    """Raise `ValidationError` likewise: what is passed over in silence looks as if it had been followed."""
+    errors = {}
+    for name, values in asked.lists():
+        if name not in known:
+            errors[presentable(name)] = [f"Unknown parameter. Expected one of: {', '.join(known)}."]
+        elif len(values) > 1:
+            errors[name] = [f"Expected this parameter once, got it {len(values)} times."]
+    if errors:
+        raise ValidationError(dict(list(errors.items())[:MAX_NAMED]))
+
+
+class Id:
+    """An id in a path, for Django's `register_converter`: in its one spelling, which of 1 is not 01."""
+
+    regex = "[1-9][0-9]{0,17}"  # as many digits as a passport's `sub` may have
+
+    def to_python(self, value: str) -> int:
+        """Return the number."""
+        return int(value)
+
+    def to_url(self, value: int) -> str:
+        """Return the path's segment."""
+        return str(value)
 
 
 def printable(value: str) -> None:

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from . import selectors, services
-from .inputs import StrictSerializer
+from .inputs import StrictSerializer, query_of
 from .models import Deletion, User
 from .passports import HasRole
 
@@ -69,7 +69,7 @@ class SessionEndsView(GatewaysView):
     def get(self, request: Request) -> Response:
         """Return those after `?after=`, a cursor of an earlier answer, in the order they ended; `[]`: no more yet."""
         try:
-            found = selectors.session_ends(after=request.query_params.get("after", ""))
+            found = selectors.session_ends(after=query_of(request, ("after",)).get("after", ""))
         except ValueError as exc:
             raise ValidationError({"after": [str(exc)]}) from exc
         return Response({"ends": [described(entry) for entry in found.ends], "cursor": found.cursor})

@@ -11,6 +11,9 @@ from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+# What the query of a list may say, beside its filters.
+PARAMETERS = ("cursor", "limit")
+
 
 class Pages(CursorPagination):
     """Pages of `?limit=` (1 to 200, default 50) entries from `?cursor=` on.

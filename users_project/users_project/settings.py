@@ -143,6 +143,7 @@ SPECTACULAR_SETTINGS = {
     # Passports are between the gateway and this service; the gateway says in its document how a client signs in.
     "AUTHENTICATION_WHITELIST": [],
     "COMPONENT_SPLIT_REQUEST": True,
+    "PATH_CONVERTER_OVERRIDES": {"id": {"type": "integer", "minimum": 1}},
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "users.problems.describe"],
 }
 LOGGING = logs.configuration(ENV.log_level)

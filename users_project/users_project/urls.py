@@ -1,21 +1,23 @@
 """What the users service answers. No trailing slashes but in the admin, which is Django's."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import path, register_converter
 from django.views.generic import RedirectView
 from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiJsonRenderer2
 from drf_spectacular.views import SpectacularAPIView
 
-from users import api, health, internal, problems
+from users import api, health, inputs, internal, problems
+
+register_converter(inputs.Id, "id")
 
 urlpatterns = [
     path("api/users", api.UsersView.as_view()),
-    path("api/users/<int:user_id>", api.UserView.as_view()),
-    path("api/users/<int:user_id>/history", api.HistoryView.as_view()),
+    path("api/users/<id:user_id>", api.UserView.as_view()),
+    path("api/users/<id:user_id>/history", api.HistoryView.as_view()),
     path("api/users/me", api.MeView.as_view()),
     path("api/users/me/password", api.MyPasswordView.as_view()),
     path("internal/credentials", internal.CredentialsView.as_view()),
-    path("internal/users/<int:user_id>", internal.AccountView.as_view()),
+    path("internal/users/<id:user_id>", internal.AccountView.as_view()),
     path("internal/session-ends", internal.SessionEndsView.as_view()),
     path("openapi.json", SpectacularAPIView.as_view(renderer_classes=[OpenApiJsonRenderer2, OpenApiJsonRenderer])),
     path("healthz", health.healthz),

@@ -17,8 +17,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from gateway import bodies
-from gateway.inputs import StrictJSONParser, StrictSerializer
-from gateway.pages import Pages
+from gateway.inputs import StrictJSONParser, StrictSerializer, query_of
+from gateway.pages import PARAMETERS, Pages
 from gateway.policy import access, clients
 from gateway.policy.refusals import InvalidToken, Refused
 
@@ -187,6 +187,7 @@ class SessionsView(OwnView):
     @extend_schema(operation_id="sessions_list", responses=SessionSerializer(many=True))
     def get(self, request: Request) -> Response:
         """List your sessions that are still open."""
+        query_of(request, PARAMETERS)
         identity = cast("Caller", request.user).identity
         pages = SessionPages()
         page = pages.paginate_queryset(selectors.sessions_of(identity.user_id), request, self)

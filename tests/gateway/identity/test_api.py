@@ -275,6 +275,12 @@ def test_a_page_that_there_is_not_is_a_400(login: LoginService, client: Client, 
     assert (reply.status_code, set(reply.json()["errors"])) == (400, {"cursor"})
 
 
+@pytest.mark.parametrize("query", ["page=2", "limit=1&limit=1"])
+def test_a_parameter_nobody_knows_or_there_twice_is_a_400(login: LoginService, client: Client, query: str) -> None:
+    reply = ask(client, "GET", f"/api/sessions?{query}", sign_in(client).json())
+    assert (reply.status_code, set(reply.json()["errors"])) == (400, {query.partition("=")[0]})
+
+
 def test_one_ends_a_session_of_one_s_own_and_no_other(login: LoginService, client: Client) -> None:
     mine, other = sign_in(client).json(), sign_in(client).json()
     foreign = sign_in(client, username="admin").json()
