@@ -59,10 +59,13 @@ class Postgres:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+        shutil.rmtree(self.directory)
+
+    def stop(self) -> None:
         if self.process:
             self.process.send_signal(signal.SIGINT)  # ends sessions and itself
             self.process.wait(DEADLINE)
-        shutil.rmtree(self.directory)
 
     def command(self, name: str, *arguments: str) -> list[str]:
         return [str(self.bin / name), *arguments]
@@ -78,10 +81,15 @@ class Postgres:
         initdb = self.command("initdb", f"--pgdata={data}", *options)
         done = subprocess.run(initdb, check=False, capture_output=True, text=True, **self.as_account())
         assert done.returncode == 0, done.stderr
+        self.serve()
+
+    def serve(self) -> None:
+        """Start on what is there, after `stop` again."""
+        data = str(self.directory / "data")
         settings = {"listen_addresses": "", "unix_socket_directories": str(self.directory), "max_connections": "200"}
         settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         arguments = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
-        with (self.directory / "log").open("wb") as log:
+        with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 self.command("postgres", "-D", data, *arguments),
                 stdout=log,

@@ -70,7 +70,8 @@ class Service:
         command = [sys.executable, "manage.py", *arguments]
         return subprocess.run(command, cwd=PROJECT, env=self.environ, capture_output=True, text=True, check=check)
 
-    def start(self) -> None:
+    def start(self, health: int = 200) -> None:
+        """Start it, and wait until its health is that status."""
         with (self.state / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "orders_project.wsgi"],
@@ -84,7 +85,7 @@ class Service:
         deadline = time.monotonic() + DEADLINE
         while True:
             with suppress(OSError, HTTPException):
-                if self.ask("GET", "/healthz").status == 200:
+                if self.ask("GET", "/healthz").status == health:
                     return
             assert self.process.poll() is None, (self.state / "log").read_text()
             assert time.monotonic() < deadline, (self.state / "log").read_text()

@@ -25,7 +25,7 @@ class Freshness:
             journal.catch_up()
         except Unavailable as exc:
             return problems.problem(request, 503, str(exc.detail))
-        except OperationalError as exc:
+        except (OperationalError, OSError) as exc:  # the latter where the directory of both is away
             return index_problem(request, exc)
         return self.get_response(request)
 
@@ -43,7 +43,7 @@ class Freshness:
         return None
 
 
-def index_problem(request: HttpRequest, error: OperationalError) -> HttpResponse:
-    """Return the problem for what SQLite complains of; what that was, is in the log."""
+def index_problem(request: HttpRequest, error: OperationalError | OSError) -> HttpResponse:
+    """Return the problem for what SQLite or the system complains of; what that was, is in the log."""
     log.error("index: %s", error, exc_info=error)
     return problems.problem(request, 503, "The index of the users cannot be used at the moment. Try again.")

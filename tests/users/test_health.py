@@ -1,0 +1,47 @@
+"""Health while what the users are stored in is away, and once it is back."""
+
+import shutil
+
+import pytest
+from django.db import connection
+from django.test import Client
+
+from .test_api import assert_problem
+
+
+def test_it_is_healthy(admin):
+    assert Client().get("/healthz").json() == {"status": "ok", "service": "users"}
+
+
+@pytest.mark.parametrize("left", ["no directory", "a file", "index.sqlite3*"])
+def test_a_record_that_is_away_is_503_until_it_is_back(record, state, tmp_path, admin, as_admin, left):
+    client = Client(raise_request_exception=False)
+    shutil.copytree(state, tmp_path / "copy")
+    shutil.rmtree(state)
+    if left == "a file":
+        state.write_text("")
+    elif left != "no directory":
+        state.mkdir()
+        for path in (tmp_path / "copy").glob(left):
+            shutil.copy(path, state)
+    for _ in range(2):
+        assert_problem(client.get("/healthz"), 503)
+        assert_problem(as_admin("GET", "/api/users"), 503)
+    if state.is_dir():
+        shutil.rmtree(state)
+    state.unlink(missing_ok=True)
+    shutil.copytree(tmp_path / "copy", state)
+    assert client.get("/healthz").status_code == 200
+    assert as_admin("GET", f"/api/users/{admin.pk}").json()["username"] == "root"
+
+
+def test_tables_that_are_away_are_503(admin):
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE django_migrations RENAME TO elsewhere")
+    try:
+        answer = Client(raise_request_exception=False).get("/healthz")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE elsewhere RENAME TO django_migrations")
+    assert_problem(answer, 503)
+    assert answer["Retry-After"] == "1"
