@@ -356,7 +356,8 @@ def test_many_are_deactivated_and_activated_and_whoever_may_not_be_is_named(brow
     assert f"Not changed: root. {services.OWN}" in text
     assert set(User.objects.filter(is_active=True).values_list("pk", flat=True)) == {admin.pk, kim}
     assert User.objects.get(pk=eva).session_epoch == 1
-    assert "1 of 2 users activated." in act(browser, "activate", eva, kim)
+    assert "1 of 2 users activated. 1 had been so before." in act(browser, "activate", eva, kim)
+    assert "0 of 2 users activated. 2 had been so before." in act(browser, "activate", eva, kim)
     assert User.objects.get(pk=eva).is_active
     assert not User.objects.get(pk=ada).is_active
 
@@ -373,6 +374,15 @@ def test_who_was_deleted_meanwhile_is_named(browser, make, monkeypatch):
     text = act(browser, "deactivate", eva.pk, ada.pk)
     assert "Not changed: eva, who was deleted meanwhile." in text
     assert "1 of 2 users deactivated." in text
+
+
+@pytest.mark.parametrize("action", ["activate", "deactivate"])
+def test_where_nobody_of_those_selected_is_left_that_is_said(browser, make, action):
+    eva = make("eva")
+    eva.delete()
+    text = act(browser, action, eva.pk)
+    assert f"Nobody was {action}d: none of those selected is in the list any more." in text
+    assert f"users {action}d" not in text
 
 
 def test_too_many_at_once_are_none(browser, make, everything, monkeypatch):

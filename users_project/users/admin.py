@@ -138,18 +138,24 @@ class UserAdmin(ModelAdmin):
         if len(chosen) > AT_ONCE:
             messages.error(request, f"Expected at most {AT_ONCE} users at once. None was changed.")
             return
-        changed = 0
+        done = "activated" if is_active else "deactivated"
+        if not chosen:
+            messages.warning(request, f"Nobody was {done}: none of those selected is in the list any more.")
+            return
+        changed = already = 0
         for user_id, username, was_active in chosen:
             try:
-                if was_active != is_active:
+                if was_active == is_active:
+                    already += 1
+                else:
                     services.user_update(user_id=user_id, actor=int(str(request.user.pk)), is_active=is_active)
                     changed += 1
             except Conflict as exc:
                 messages.error(request, f"Not changed: {username}. {exc.detail}")
             except Http404:
                 messages.error(request, f"Not changed: {username}, who was deleted meanwhile.")
-        done = "activated" if is_active else "deactivated"
-        messages.success(request, f"{changed} of {len(chosen)} users {done}.")
+        so_before = f" {already} had been so before." if already else ""
+        messages.success(request, f"{changed} of {len(chosen)} users {done}.{so_before}")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list; from the beginning where it is narrowed to what no text of PostgreSQL's can hold."""
