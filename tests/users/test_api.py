@@ -5,6 +5,7 @@ from django.contrib.auth.hashers import check_password
 from django.test import Client
 
 from users import services
+from users.lines import LARGEST
 from users.models import Deletion, User
 
 from .conftest import JSON, PASSWORD, Api
@@ -504,3 +505,13 @@ def test_an_id_has_one_spelling(as_admin, make, everything, method, spelling):
     before = everything()
     assert_problem(as_admin(method, f"/api/users/{spelling.format(user.pk)}", NEW), 404)
     assert everything() == before
+
+
+def test_after_the_largest_id_there_is_room_for_no_other_but_what_is_there_goes_on(as_admin, admin, make, everything):
+    largest = User.objects.create(id=LARGEST, username="last", email="last@example.com", password="!")
+    before = everything()
+    assert_problem(as_admin("POST", "/api/users", NEW), 507)
+    assert everything() == before
+    assert as_admin("PATCH", f"/api/users/{largest.pk}", {"is_active": False}).json()["id"] == LARGEST
+    assert as_admin("DELETE", f"/api/users/{largest.pk}").status_code == 204
+    assert_problem(as_admin("POST", "/api/users", NEW), 507)  # ids are not used again

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from django.core.management import call_command
 
@@ -57,6 +59,20 @@ def test_a_record_that_cannot_be_read_ends_a_start_with_file_and_line(make, mana
     refused = manage(command)
     assert refused.returncode == 1
     assert f"{record}:2: expected JSON" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "verify_users"])
+@pytest.mark.parametrize("number", [2**53, 2**63 - 1, 2**63, 10**30])
+def test_an_id_that_is_too_large_ends_a_start_with_file_and_line(make, manage, record, command, number):
+    make("eva")
+    line = stored(record)[0]
+    line["fields"] |= {"username": "ada", "email": "ada@example.com"}
+    before = record.read_text() + json.dumps(line | {"pk": number}) + "\n"
+    record.write_text(before)
+    refused = manage(command)
+    assert refused.returncode == 1
+    assert f'{record}:2: expected a whole number from 1 to 9007199254740991 as "pk"' in refused.stderr
+    assert record.read_text() == before
 
 
 @pytest.mark.record

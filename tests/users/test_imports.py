@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from users import entries, exports, imports, journal, passwords, services, verification
+from users import entries, exports, imports, journal, lines, passwords, services, verification
 from users.models import Deletion, User, UserChange
 
 from .conftest import PASSWORD
@@ -185,6 +185,16 @@ def test_who_has_no_id_gets_one_after_all_others(make, tmp_path):
     run("import_users", path)
     assert dict(User.objects.values_list("username", "id")) == {"root": 1, "a": 51, "Eva": 50, "b": 52}
     assert make("c").pk == 53
+
+
+def test_after_the_largest_id_nobody_gets_one(tmp_path):
+    last = user(id=lines.LARGEST)
+    path = written(tmp_path, last, user(id=None, username="ada", email="ada@example.com"))
+    with pytest.raises(CommandError, match="Nothing can be numbered after 9007199254740991"):
+        run("import_users", path)
+    assert everything() == [[], []]
+    run("import_users", written(tmp_path, last))
+    assert User.objects.get().pk == lines.LARGEST
 
 
 @pytest.mark.parametrize(

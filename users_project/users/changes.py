@@ -35,7 +35,7 @@ class Changes:
         else:
             keep_sessions(before, user)
             if ends_sessions(before, user, rehash=rehash):
-                user.session_epoch += 1
+                user.session_epoch = index.following(user.session_epoch)
                 user.kept_session = kept_session
                 user.sessions_ended_seq = index.next_sessions_ended_seq()
         user.clean_fields()
@@ -62,7 +62,7 @@ class Changes:
             user_id=before.pk,
             deleted_at=now(),
             deleted_by=by,
-            session_epoch=before.session_epoch + 1,
+            session_epoch=index.following(before.session_epoch),
             sessions_ended_seq=index.next_sessions_ended_seq(),
         )
         line = lines.dump(deletion)

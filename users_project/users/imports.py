@@ -22,8 +22,6 @@ from .exports import COLUMNS
 from .models import Deletion, User, UserChange
 
 Row = dict[str, Any]
-# Ids above it are no exact numbers in JavaScript, and the next id has to be one that a database can store.
-MAX_ID = 2**53 - 1
 NEEDED = ("username", "email", "hashed_password")
 
 
@@ -106,8 +104,8 @@ def user_of(values: Row) -> User:
         except ValueError as exc:
             faults.append(str(exc))
     identifier = values.get("id")
-    if identifier is not None and (type(identifier) is not int or not 0 < identifier <= MAX_ID):
-        faults.append(f"id: expected a whole number from 1 to {MAX_ID}")
+    if identifier is not None and (type(identifier) is not int or not 0 < identifier <= lines.LARGEST):
+        faults.append(f"id: expected a whole number from 1 to {lines.LARGEST}")
     try:
         found["password"] = hash_of(values.get("hashed_password", "!"))
     except ValueError as exc:
@@ -203,11 +201,11 @@ def write(found: Plan) -> None:
     with journal.writing() as changes:
         users = list(found.users.values())
         following = max(
-            [index.next_id() - 1, *(user.pk for user in users if user.pk), *(d.pk for d in found.deletions.values())]
+            [index.last_id(), *(user.pk for user in users if user.pk), *(d.pk for d in found.deletions.values())]
         )
         for user in users:
             if not user.pk:
-                following += 1
+                following = index.following(following)
                 user.pk = following
         imported = {user.pk for user in users} | {deletion.pk for deletion in found.deletions.values()}
         histories = [

@@ -16,8 +16,9 @@ from django.db import DatabaseError, OperationalError, connection, models
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Max, QuerySet
 
-from .lines import Entry
+from .lines import LARGEST, Entry
 from .models import Deletion, Position, User, UserChange
+from .record import StorageFull
 
 POSITION = 1
 BATCH = 500
@@ -145,19 +146,31 @@ def save_position(
     ).save()
 
 
+def last_id() -> int:
+    """Return the highest id ever used."""
+    return max(largest(User, "pk"), largest(Deletion, "pk"))
+
+
 def next_id() -> int:
-    """Return the id after every one ever used."""
-    return 1 + max(largest(User, "pk"), largest(Deletion, "pk"))
+    """Return the id after every one ever used. Raises `StorageFull`."""
+    return following(last_id())
 
 
 def next_change_id() -> int:
-    """Return the id after that of every entry of a history."""
-    return 1 + largest(UserChange, "pk")
+    """Return the id after that of every entry of a history. Raises `StorageFull`."""
+    return following(largest(UserChange, "pk"))
 
 
 def next_sessions_ended_seq() -> int:
-    """Return the number after every one that an end of sessions ever had."""
-    return 1 + max(largest(User, "sessions_ended_seq"), largest(Deletion, "sessions_ended_seq"))
+    """Return the number after every one that an end of sessions ever had. Raises `StorageFull`."""
+    return following(max(largest(User, "sessions_ended_seq"), largest(Deletion, "sessions_ended_seq")))
+
+
+def following(number: int) -> int:
+    """Return the number after that one; raise `StorageFull` where no line can hold it."""
+    if number >= LARGEST:
+        raise StorageFull(f"Nothing can be numbered after {LARGEST}, which is in use. Nothing was changed.")
+    return number + 1
 
 
 def largest(model: type[Entry], field: str) -> int:

@@ -16,6 +16,8 @@ MODELS: dict[object, type[Entry]] = {
     "users.deletion": Deletion,
     "users.userchange": UserChange,
 }
+# Of ids and every other number. Above it JavaScript's are not exact; SQLite and PostgreSQL can store far larger ones.
+LARGEST = 2**53 - 1
 JSON_TYPES: "tuple[tuple[type[models.Field[Any, Any]], type, str], ...]" = (
     (models.BooleanField, bool, "true or false"),
     (models.IntegerField, int, "a whole number"),
@@ -30,7 +32,9 @@ class BadLineError(ValueError):
 
 
 def dump(entry: Entry) -> bytes:
-    """Return the entry as a line, with its newline."""
+    """Return the entry as a line, with its newline; raise `BadLineError` for a number that `parse` would not take."""
+    if entry.pk > LARGEST:
+        raise BadLineError(f"expected a number up to {LARGEST}, got {entry.pk}")
     text: str = serializers.serialize("jsonl", [entry])
     return text.encode()
 
@@ -46,8 +50,8 @@ def parse(line: bytes) -> Entry:
     model = MODELS.get(data["model"]) if isinstance(data["model"], str) else None
     if model is None:
         raise BadLineError('expected "users.user", "users.deletion" or "users.userchange" as "model"')
-    if type(data["pk"]) is not int or not 0 < data["pk"] < 2**63:
-        raise BadLineError('expected a whole number above 0 as "pk"')
+    if type(data["pk"]) is not int or not 0 < data["pk"] <= LARGEST:
+        raise BadLineError(f'expected a whole number from 1 to {LARGEST} as "pk"')
     return model(pk=data["pk"], **values(model, data["fields"]))
 
 
@@ -66,6 +70,8 @@ def checked(field: "models.Field[Any, Any]", value: object) -> object:
     for kind, json_type, expected in JSON_TYPES:
         if isinstance(field, kind) and type(value) is not json_type and not (value is None and field.null):
             raise BadLineError(f"{field.name}: expected {expected}")
+    if isinstance(field, models.IntegerField) and isinstance(value, int) and value > LARGEST:
+        raise BadLineError(f"{field.name}: expected a whole number up to {LARGEST}")
     try:
         cleaned = field.clean(value, None)
     except ValidationError as exc:
