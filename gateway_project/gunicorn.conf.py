@@ -6,13 +6,12 @@ import resource
 import shutil
 import sys
 
-from django.core.exceptions import ImproperlyConfigured
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
 from gateway import configuration, logs
 from gateway.config import ConfigError, load
-from gateway_project import environment
+from gateway_project import environment, variables
 
 
 class OneAccessLog(Logger):
@@ -24,10 +23,8 @@ class OneAccessLog(Logger):
 # How many files and connections a worker may have open, where the system allows it.
 DESCRIPTORS = 65_536
 
-try:
-    env = environment.read()
-except ImproperlyConfigured as exc:
-    sys.exit(str(exc))
+env = variables.or_exit(environment.read)
+variables.or_exit(lambda: variables.state_directory(env.gatehouse_var, "gateway"))
 try:
     configuration.by_master = load(env.gateway_config, os.environ)
 except ConfigError as exc:

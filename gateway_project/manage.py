@@ -4,12 +4,10 @@
 import os
 import sys
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
+
+from gateway_project import variables
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
-    try:
-        execute_from_command_line(sys.argv)
-    except ImproperlyConfigured as exc:
-        sys.exit(str(exc))
+    variables.or_exit(lambda: execute_from_command_line(sys.argv))

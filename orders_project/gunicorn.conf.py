@@ -5,7 +5,7 @@ import gc
 from gunicorn.glogging import Logger
 
 from orders import logs
-from orders_project import environment
+from orders_project import environment, variables
 
 
 class OneAccessLog(Logger):
@@ -14,7 +14,8 @@ class OneAccessLog(Logger):
     access_log_enabled = False
 
 
-env = environment.read()
+env = variables.or_exit(environment.read)
+variables.or_exit(lambda: variables.state_directory(env.gatehouse_var, "orders"))
 bind = f"{env.orders_bind}:{env.orders_port}"
 workers = env.orders_workers
 worker_class = "gthread"

@@ -6,7 +6,7 @@ from contextlib import suppress
 from gunicorn.glogging import Logger
 
 from users import logs
-from users_project import environment
+from users_project import environment, variables
 
 
 class OneAccessLog(Logger):
@@ -15,7 +15,8 @@ class OneAccessLog(Logger):
     access_log_enabled = False
 
 
-env = environment.read()
+env = variables.or_exit(environment.read)
+variables.or_exit(lambda: variables.state_directory(env.gatehouse_var, "users"))
 bind = f"{env.users_bind}:{env.users_port}"
 workers = env.users_workers
 worker_class = "gthread"

@@ -6,6 +6,8 @@ import sys
 
 from django.core.management import execute_from_command_line
 
+from users_project import variables
+
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "users_project.settings")
-    execute_from_command_line(sys.argv)
+    variables.or_exit(lambda: execute_from_command_line(sys.argv))

@@ -5,11 +5,11 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import dj_database_url
-from django.core.exceptions import ImproperlyConfigured
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from gateway_project import variables
+from gateway_project.variables import DatabaseURL
 
 INSECURE_SECRET_KEY = "for-development-only-and-refused-in-production"
 
@@ -84,26 +84,14 @@ class Environment(BaseSettings):
         900, ge=1, le=86400, description="Seconds of the longest wait; each time it goes by, one failure is forgiven."
     )
 
-    database_url: str | None = Field(
+    database_url: DatabaseURL | None = Field(
         None,
         repr=False,
         description="PostgreSQL to store in, in place of files: `postgres://user:password@host:5432/name`.",
     )
-    gateway_database_url: str | None = Field(None, repr=False, description="The same for the gateway project alone.")
-
-    @field_validator("database_url", "gateway_database_url")
-    @classmethod
-    def names_postgresql(cls, value: str | None) -> str | None:
-        """Refuse what names no database of PostgreSQL; without repeating it, as it holds a password."""
-        try:
-            named = value is None or (
-                value.startswith(("postgres://", "postgresql://")) and dj_database_url.parse(value)["NAME"]
-            )
-        except ValueError:
-            named = False
-        if not named:
-            raise ValueError("expected postgres://user:password@host:5432/name")
-        return value
+    gateway_database_url: DatabaseURL | None = Field(
+        None, repr=False, description="The same for the gateway project alone."
+    )
 
     @model_validator(mode="after")
     def production_needs_a_secret(self) -> Self:
@@ -113,18 +101,6 @@ class Environment(BaseSettings):
         return self
 
 
-def fault(error: ErrorDetails) -> str:
-    """Return what was expected of which variable, and what came, unless that is a secret."""
-    if not error["loc"]:
-        return str(error["ctx"]["error"])
-    name = str(error["loc"][0]).upper()
-    came = "" if name.endswith(("SECRET_KEY", "DATABASE_URL")) else f", got {error['input']!r}"
-    return f"{name}: {error['msg']}{came}"
-
-
 def read() -> Environment:
     """Return the checked environment; raise `ImproperlyConfigured` that names every variable with a bad value."""
-    try:
-        return Environment()
-    except ValidationError as exc:
-        raise ImproperlyConfigured("; ".join(fault(error) for error in exc.errors())) from exc
+    return variables.read(Environment)

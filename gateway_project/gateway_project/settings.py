@@ -7,13 +7,12 @@ import dj_database_url
 from django.db.backends.postgresql.psycopg_any import IsolationLevel
 
 from gateway import logs
-from gateway_project import environment
+from gateway_project import environment, variables
 
 ENV = environment.read()
 SERVICE_NAME = "gateway"
 
-STATE = ENV.gatehouse_var / "gateway"
-STATE.mkdir(parents=True, exist_ok=True, mode=0o700)
+STATE = variables.state_directory(ENV.gatehouse_var, "gateway")
 KEYS = STATE / "keys"
 KEY_LEAD_TIME = ENV.key_lead_time
 REFRESH_GRACE = ENV.refresh_grace

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Literal, Self
 
-import dj_database_url
-from django.core.exceptions import ImproperlyConfigured
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from orders_project import variables
+from orders_project.variables import DatabaseURL
 
 INSECURE_SECRET_KEY = "for-development-only-and-refused-in-production"
 
@@ -38,26 +38,14 @@ class Environment(BaseSettings):
         INSECURE_SECRET_KEY, min_length=32, description="Django's SECRET_KEY of the orders project."
     )
 
-    database_url: str | None = Field(
+    database_url: DatabaseURL | None = Field(
         None,
         repr=False,
         description="PostgreSQL to store in, in place of files: `postgres://user:password@host:5432/name`.",
     )
-    orders_database_url: str | None = Field(None, repr=False, description="The same for the orders project alone.")
-
-    @field_validator("database_url", "orders_database_url")
-    @classmethod
-    def names_postgresql(cls, value: str | None) -> str | None:
-        """Refuse what names no database of PostgreSQL; without repeating it, as it holds a password."""
-        try:
-            named = value is None or (
-                value.startswith(("postgres://", "postgresql://")) and dj_database_url.parse(value)["NAME"]
-            )
-        except ValueError:
-            named = False
-        if not named:
-            raise ValueError("expected postgres://user:password@host:5432/name")
-        return value
+    orders_database_url: DatabaseURL | None = Field(
+        None, repr=False, description="The same for the orders project alone."
+    )
 
     @model_validator(mode="after")
     def production_needs_a_secret(self) -> Self:
@@ -67,21 +55,9 @@ class Environment(BaseSettings):
         return self
 
 
-def fault(error: ErrorDetails) -> str:
-    """Return what was expected of which variable, and what came, unless that is a secret."""
-    if not error["loc"]:
-        return str(error["ctx"]["error"])
-    name = str(error["loc"][0]).upper()
-    came = "" if name.endswith(("SECRET_KEY", "DATABASE_URL")) else f", got {error['input']!r}"
-    return f"{name}: {error['msg']}{came}"
-
-
 def read() -> Environment:
     """Return the checked environment; raise `ImproperlyConfigured` that names every variable with a bad value."""
-    try:
-        environment = Environment()
-    except ValidationError as exc:
-        raise ImproperlyConfigured("; ".join(fault(error) for error in exc.errors())) from exc
+    environment = variables.read(Environment)
     return environment.model_copy(
         update={"jwks_url": environment.jwks_url.format(gateway_port=environment.gateway_port)}
     )

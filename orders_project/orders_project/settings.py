@@ -4,13 +4,12 @@ import dj_database_url
 from django.db.backends.postgresql.psycopg_any import IsolationLevel
 
 from orders import logs
-from orders_project import environment
+from orders_project import environment, variables
 
 ENV = environment.read()
 SERVICE_NAME = "orders"
 
-STATE = ENV.gatehouse_var / "orders"
-STATE.mkdir(parents=True, exist_ok=True, mode=0o700)
+STATE = variables.state_directory(ENV.gatehouse_var, "orders")
 
 DEBUG = False
 SECRET_KEY = ENV.orders_secret_key

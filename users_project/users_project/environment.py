@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Literal, Self
 
-import dj_database_url
-from django.core.exceptions import ImproperlyConfigured
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from users_project import variables
+from users_project.variables import DatabaseURL
 
 INSECURE_SECRET_KEY = "for-development-only-and-refused-in-production"
 
@@ -39,30 +39,18 @@ class Environment(BaseSettings):
         min_length=32,
         description="Django's SECRET_KEY of the users project; it signs its admin's messages from page to page.",
     )
-    database_url: str | None = Field(
+    database_url: DatabaseURL | None = Field(
         None,
         repr=False,
         description="PostgreSQL to store in, in place of files: `postgres://user:password@host:5432/name`.",
     )
-    users_database_url: str | None = Field(None, repr=False, description="The same for the users project alone.")
+    users_database_url: DatabaseURL | None = Field(
+        None, repr=False, description="The same for the users project alone."
+    )
     # OWASP's first choice for Argon2id: 19 MiB, two passes, one lane.
     argon2_memory_kib: int = Field(19456, ge=8, le=4_194_304, description="Memory of one password hash, in KiB.")
     argon2_time: int = Field(2, ge=1, le=100, description="Passes over that memory.")
     argon2_parallelism: int = Field(1, ge=1, le=64, description="Lanes, each of at least 8 KiB of that memory.")
-
-    @field_validator("database_url", "users_database_url")
-    @classmethod
-    def names_postgresql(cls, value: str | None) -> str | None:
-        """Refuse what names no database of PostgreSQL; without repeating it, as it holds a password."""
-        try:
-            named = value is None or (
-                value.startswith(("postgres://", "postgresql://")) and dj_database_url.parse(value)["NAME"]
-            )
-        except ValueError:
-            named = False
-        if not named:
-            raise ValueError("expected postgres://user:password@host:5432/name")
-        return value
 
     @model_validator(mode="after")
     def production_needs_a_secret(self) -> Self:
@@ -79,21 +67,9 @@ class Environment(BaseSettings):
         return self
 
 
-def fault(error: ErrorDetails) -> str:
-    """Return what was expected of which variable, and what came, unless that is a secret."""
-    if not error["loc"]:
-        return str(error["ctx"]["error"])
-    name = str(error["loc"][0]).upper()
-    came = "" if name.endswith(("SECRET_KEY", "DATABASE_URL")) else f", got {error['input']!r}"
-    return f"{name}: {error['msg']}{came}"
-
-
 def read() -> Environment:
     """Return the checked environment; raise `ImproperlyConfigured` that names every variable with a bad value."""
-    try:
-        environment = Environment()
-    except ValidationError as exc:
-        raise ImproperlyConfigured("; ".join(fault(error) for error in exc.errors())) from exc
+    environment = variables.read(Environment)
     return environment.model_copy(
         update={"jwks_url": environment.jwks_url.format(gateway_port=environment.gateway_port)}
     )

@@ -4,13 +4,12 @@ import dj_database_url
 from django.db.backends.postgresql.psycopg_any import IsolationLevel
 
 from users import logs
-from users_project import environment
+from users_project import environment, variables
 
 ENV = environment.read()
 SERVICE_NAME = "users"
 
-STATE = ENV.gatehouse_var / "users"
-STATE.mkdir(parents=True, exist_ok=True, mode=0o700)
+STATE = variables.state_directory(ENV.gatehouse_var, "users")
 DATABASE_URL = ENV.users_database_url or ENV.database_url
 RECORD = None if DATABASE_URL else STATE / "users.jsonl"
 
