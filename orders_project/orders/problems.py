@@ -95,6 +95,7 @@ def problem(
     return JsonResponse(
         body(request.path, status, detail, errors, **extensions),
         status=status,
+        reason=title(status),
         headers=headers,
         content_type=MEDIA_TYPE,
         json_dumps_params={"ensure_ascii": False},
@@ -138,6 +139,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         detail = str(exc.detail.get("detail", exc.default_detail))
     request = context["request"]
     response.data = body(request.path, response.status_code, detail, errors)
+    response.reason_phrase = response.data["title"]
     for name, value in getattr(exc, "headers", {}).items():
         response.headers[name] = value
     if getattr(getattr(request, "accepted_renderer", None), "format", "json") == "json":

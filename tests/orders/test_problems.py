@@ -1,5 +1,6 @@
 """Problem documents."""
 
+import json
 from io import StringIO
 
 import pytest
@@ -104,5 +105,10 @@ def test_the_openapi_document_is_valid_and_complete():
         (507, "Insufficient Storage"),
     ],
 )
-def test_a_title_is_that_of_rfc_9110_whichever_python_runs(status, title):
-    assert problems.body("/x", status, "detail")["title"] == title
+def test_a_title_is_that_of_rfc_9110_whichever_python_runs_and_so_is_the_reason_phrase(status, title):
+    refused = exceptions.APIException("detail")
+    refused.status_code = status
+    by_view = Failing.as_view(error=refused)(APIRequestFactory().get("/api/x")).render()
+    by_middleware = problems.problem(RequestFactory().get("/x"), status, "detail")
+    for reply in (by_view, by_middleware):
+        assert (json.loads(reply.content)["title"], reply.status_code, reply.reason_phrase) == (title, status, title)
