@@ -38,7 +38,8 @@ class Counters:
 
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        os.ftruncate(descriptor, SETS * SET.size)
+        # With its blocks: to write to memory that the disk has none for ends the process.
+        os.posix_fallocate(descriptor, 0, SETS * SET.size)
         self.slots = mmap.mmap(descriptor, 0)
         self.descriptor = descriptor
         # File locks hold between processes, not between threads of one.

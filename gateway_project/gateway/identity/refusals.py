@@ -1,4 +1,4 @@
-"""DRF's exception handler at the gateway: policy's refusals become problems like any other error."""
+"""DRF's exception handler at the gateway: refusals become problems like any other error."""
 
 from typing import Any
 
@@ -8,9 +8,12 @@ from rest_framework.response import Response
 from gateway import problems
 from gateway.policy.refusals import Refused
 
+from . import storage
+
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     """Return the problem for an exception that a view raised; `None`, which means 500, for one nobody expected."""
+    exc = storage.refusal(exc) or exc
     if not isinstance(exc, Refused):
         return problems.exception_handler(exc, context)
     known = APIException(exc.detail)

@@ -4,7 +4,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from gateway import gate, problems
-from gateway.identity import sessions
+from gateway.identity import sessions, storage
 from gateway.identity.api import client_of
 from gateway.identity.sessions import TokenPair
 from gateway.middleware import GetResponse
@@ -64,9 +64,10 @@ class StaySignedIn:
             return self.get_response(request)
         token = cookies.read(incoming.heard.pairs, cookies.REFRESH, scheme) or ""
         try:
-            pair = sessions.session_continue(
-                refresh_token=token, grace=sessions.BROWSER_GRACE, client=client_of(request)
-            )
+            with storage.refusals():
+                pair = sessions.session_continue(
+                    refresh_token=token, grace=sessions.BROWSER_GRACE, client=client_of(request)
+                )
         except Refused as refused:
             if not gate.current().can_go_on(incoming):
                 # It was early, and what the browser has still holds.

@@ -8,7 +8,7 @@ from django.shortcuts import render
 from django.views import View
 
 from gateway import bodies, gate
-from gateway.identity import attempts, sessions
+from gateway.identity import attempts, sessions, storage
 from gateway.identity.api import PASSWORD_LENGTH, USERNAME_LENGTH, WrongCredentials, client_of
 from gateway.policy import cookies, origins
 from gateway.policy.access import Identity
@@ -17,6 +17,8 @@ from gateway.policy.refusals import BadRequest, CrossOrigin, InvalidToken, Refus
 from . import browsers, clients
 
 FORM = "application/x-www-form-urlencoded"
+# What is raised once a form has been read.
+READ = (WrongCredentials, TooMany, UpstreamFailed, storage.StoreBusy, storage.StoreFull)
 
 
 class Redirect(HttpResponseRedirect):
@@ -55,7 +57,8 @@ class Page(View):
     def dispatch(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
         """Answer; a refusal is the page again, with what was expected."""
         try:
-            response: HttpResponse = super().dispatch(request, *args, **kwargs)  # type: ignore[assignment]
+            with storage.refusals():
+                response: HttpResponse = super().dispatch(request, *args, **kwargs)  # type: ignore[assignment]
         except Refused as refused:
             response = self.page(request, refused)
         response.headers["Cache-Control"] = "no-store"
@@ -64,7 +67,7 @@ class Page(View):
     def page(self, request: HttpRequest, refused: Refused | None = None) -> HttpResponse:
         """Return the page."""
         # A body that was refused is not read.
-        said = request.POST if isinstance(refused, (WrongCredentials, TooMany, UpstreamFailed)) else request.GET
+        said = request.POST if isinstance(refused, READ) else request.GET
         shown = {
             "next": origins.own_path(said.get("next")),
             "username": said.get("username", "") if refused else "",

@@ -7,6 +7,7 @@ from typing import Final
 from asgiref.sync import sync_to_async
 
 from gateway import gate
+from gateway.counters import counters
 from gateway.identity.revocations import revocations
 from gateway.upstreams import Receive, upstreams
 
@@ -42,6 +43,8 @@ class Gateway:
         await receive()
         # Before any thread asks: they are this loop's.
         upstreams()
+        # Here, where it can be said that there is no room for them.
+        counters()
         # Reads the database, which must not be done on a request's way here.
         await sync_to_async(revocations().start)()
         # What has been loaded stays: collecting garbage must not look through it again and again, for tens of

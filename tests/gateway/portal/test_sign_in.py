@@ -1,11 +1,13 @@
 """Signing in and out in a browser, and staying signed in."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from django.db import connection
 from django.test import Client
 from tests.gateway.login import LoginService
 from tests.gateway.service import Reply, Seen, Service
@@ -395,3 +397,40 @@ def test_a_file_that_an_api_hands_to_a_browser_is_in_a_sandbox(
         routes=[{"path": "/files", "methods": ["GET"], "service": "files", "allow": "public"}],
     )
     assert client.get("/files", headers=PAGE)["Content-Security-Policy"].startswith("sandbox;")
+
+
+@contextmanager
+def read_only() -> Iterator[None]:
+    """Let nothing be written, as a disk with a fault does."""
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA query_only = ON")
+        try:
+            yield
+        finally:
+            cursor.execute("PRAGMA query_only = OFF")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="of SQLite")
+def test_a_session_that_cannot_be_stored_is_said_on_the_page(login: LoginService, client: Client) -> None:
+    with read_only():
+        reply = sign_in(client, next="/api/things")
+    assert (reply.status_code, reply["Retry-After"]) == (503, "1")
+    page = reply.content.decode()
+    assert "The sessions&#x27; database did not answer in time. Try again." in page
+    assert 'value="/api/things"' in page
+    assert 'value="user"' in page
+    assert not reply.cookies
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="of SQLite")
+def test_what_cannot_be_renewed_for_now_keeps_the_cookies(login: LoginService, client: Client) -> None:
+    sign_in(client)
+    before = expire(client)
+    with read_only():
+        reply = client.get("/api/things", headers=PAGE)
+    assert (reply.status_code, reply["Retry-After"]) == (503, "1")
+    assert reply["Content-Type"] == "application/problem+json"
+    assert client.cookies["gatehouse-refresh"].value == before
+    assert client.get("/api/things", headers=PAGE).status_code == 200

@@ -1,0 +1,240 @@
+"""A database of sessions that is full, locked or away: what cannot be stored is said, all else goes on."""
+
+import os
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import requests
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from tests.conformance.gateways import Gateway
+from tests.gateway.login import LoginService
+from tests.gateway.service import Reply, Seen, Service
+
+from gateway.identity import storage
+from gateway.identity.models import Attempts, Session
+from gateway.policy.refusals import Refused
+
+ON_SQLITE = connection.vendor == "sqlite"
+on_sqlite = pytest.mark.skipif(not ON_SQLITE, reason="of SQLite")
+on_postgresql = pytest.mark.skipif(ON_SQLITE, reason="of PostgreSQL")
+SIZE = 8 * 1024 * 1024
+BLOCK = 4096
+PAIR = {"username": "user", "password": "secret"}
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 8 MiB. To mount it is for root alone, and not in every container."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0700", "tmpfs", place],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        pytest.skip(f"needs a small disk of its own, and cannot mount one: {done.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def fill(ballast: Path) -> None:
+    """Fill the disk to its last block."""
+    with ballast.open("wb") as file, suppress(OSError):
+        while True:
+            os.write(file.fileno(), bytes(BLOCK))
+
+
+class Asking:
+    """A client of the gateway, over one connection."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.url = gateway.url
+        self.client = requests.Session()
+        self.client.trust_env = False
+
+    def ask(self, method: str, path: str, **sent: Any) -> requests.Response:
+        return self.client.request(method, self.url + path, timeout=30, **sent)
+
+    def sign_in(self) -> requests.Response:
+        return self.ask("POST", "/api/login", json=PAIR)
+
+    def refresh(self, token: str) -> requests.Response:
+        return self.ask("POST", "/api/token/refresh", json={"refresh_token": token})
+
+    def log_out(self, token: str) -> requests.Response:
+        return self.ask("POST", "/api/logout", headers={"Authorization": f"Bearer {token}"})
+
+    def status(self, path: str, token: str) -> int:
+        return self.ask("GET", path, headers={"Authorization": f"Bearer {token}"}).status_code
+
+
+Deployed = Callable[..., AbstractContextManager[tuple[Gateway, Asking]]]
+
+
+@pytest.fixture
+def deployed(serve: Callable[..., Service], settings: Any) -> Deployed:
+    """Run a gateway as it is deployed, with all its state, its log too, in that directory."""
+    login = LoginService()
+
+    def answer(seen: Seen) -> Reply | None:
+        return login(seen) if seen.target.startswith("/internal/") else Reply()
+
+    route = {"path": "/api/things", "methods": ["GET"], "service": "people"}
+    config = {
+        "services": {"people": {"url": serve(answer).url}},
+        "login": {"service": "people"},
+        "routes": [
+            {**route, "allow": "authenticated"},
+            {**route, "path": "/api/limited", "allow": "authenticated", "rate_limit": "100000/minute"},
+        ],
+    }
+
+    @contextmanager
+    def run(var: Path, **environ: str) -> Iterator[tuple[Gateway, Asking]]:
+        settings.KEYS = var / "gateway" / "keys"
+        with Gateway("fast", var, config, workers=2, environ=environ) as running:
+            asking = Asking(running)
+            with asking.client:
+                yield running, asking
+
+    return run
+
+
+@on_sqlite
+def test_a_full_disk_is_507_for_what_is_to_be_stored_and_all_else_goes_on(deployed: Deployed, disk: Path) -> None:
+    with deployed(disk) as (gateway, client):
+        pair = client.sign_in().json()
+        access, refresh = pair["access_token"], pair["refresh_token"]
+        workers = set(gateway.worker_pids())
+        fill(disk / "ballast")
+        # The database's log may have room left in its last block.
+        refused = [answer for _ in range(30) if (answer := client.sign_in()).status_code != 200]
+        refused += [client.refresh(refresh), client.log_out(access)]
+        assert len(refused) > 2
+        for answer in refused:
+            assert (answer.status_code, answer.headers["Retry-After"]) == (507, "60"), answer.text
+            assert answer.headers["Content-Type"] == "application/problem+json"
+            assert answer.json()["detail"] == "There is no room to store the session. Try again later."
+        for _ in range(20):
+            for path in ("/api/things", "/api/limited", "/api/sessions", "/.well-known/jwks.json", "/metrics"):
+                assert client.status(path, access) == 200, path
+            assert client.status("/nothing", access) == 404
+            assert client.status("/api/things", "x") == 401
+        assert set(gateway.worker_pids()) == workers, "none has died of memory that there is no room for"
+        (disk / "ballast").unlink()
+        assert client.sign_in().status_code == 200
+        assert client.refresh(refresh).status_code == 200, "one that was not stored has used nothing up"
+        assert client.log_out(access).status_code == 204
+
+
+@contextmanager
+def write_lock(var: Path) -> Iterator[None]:
+    """Hold what a write waits for."""
+    if ON_SQLITE:
+        with closing(sqlite3.connect(var / "gateway" / "sessions.sqlite3", isolation_level=None)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            yield
+    else:
+        with psycopg.connect(os.environ["GATEWAY_DATABASE_URL"]) as holder:
+            holder.execute(f"LOCK TABLE {Session._meta.db_table}, {Attempts._meta.db_table} IN EXCLUSIVE MODE")
+            yield
+
+
+def test_a_locked_database_is_503_once_it_was_waited_for_and_tokens_hold(deployed: Deployed, tmp_path: Path) -> None:
+    with deployed(tmp_path / "var") as (_, client), ThreadPoolExecutor(3) as threads:
+        pair = client.sign_in().json()
+        access, refresh = pair["access_token"], pair["refresh_token"]
+        with write_lock(tmp_path / "var"):
+            asked = [(client.sign_in,), (client.refresh, refresh), (client.log_out, access)]
+            waiting = [threads.submit(*each) for each in asked]
+            assert client.status("/api/things", access) == client.status("/api/sessions", access) == 200
+            for answer in (each.result() for each in waiting):
+                assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1"), answer.text
+                assert answer.json()["detail"] == "The sessions' database did not answer in time. Try again."
+        assert client.sign_in().status_code == 200
+        assert client.refresh(refresh).status_code == 200
+        assert client.log_out(access).status_code == 204
+
+
+@on_postgresql
+def test_a_postgresql_that_is_away_is_503_and_tokens_hold(deployed: Deployed, tmp_path: Path) -> None:
+    url = os.environ["GATEWAY_DATABASE_URL"]
+    with psycopg.connect(url, autocommit=True) as postgresql:
+        postgresql.execute("CREATE DATABASE away")
+        try:
+            with deployed(tmp_path / "var", GATEWAY_DATABASE_URL=f"{url.rpartition('/')[0]}/away") as (_, client):
+                pair = client.sign_in().json()
+                access, refresh = pair["access_token"], pair["refresh_token"]
+                postgresql.execute("ALTER DATABASE away WITH ALLOW_CONNECTIONS false")
+                postgresql.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'away'")
+                assert client.status("/api/things", access) == 200
+                for answer in (client.sign_in(), client.refresh(refresh), client.log_out(access)):
+                    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1"), answer.text
+                assert client.status("/readyz", access) == 503
+                postgresql.execute("ALTER DATABASE away WITH ALLOW_CONNECTIONS true")
+                assert client.sign_in().status_code == 200
+                assert client.refresh(refresh).status_code == 200
+        finally:
+            postgresql.execute("DROP DATABASE away WITH (FORCE)")
+
+
+def raised(kind: type[Exception], cause: Exception | None) -> Exception:
+    exc = kind("what it says")
+    exc.__cause__ = cause
+    return exc
+
+
+def of_sqlite(code: int) -> sqlite3.Error:
+    error = sqlite3.OperationalError("what it says")
+    error.sqlite_errorcode = code
+    return error
+
+
+CAUSES: list[tuple[Exception | None, int | None]] = [
+    (of_sqlite(sqlite3.SQLITE_BUSY), 503),
+    (of_sqlite(sqlite3.SQLITE_BUSY_SNAPSHOT), 503),
+    (of_sqlite(sqlite3.SQLITE_IOERR_WRITE), 503),
+    (of_sqlite(sqlite3.SQLITE_CANTOPEN), 503),
+    (of_sqlite(sqlite3.SQLITE_READONLY), 503),
+    (of_sqlite(sqlite3.SQLITE_FULL), 507),
+    (of_sqlite(sqlite3.SQLITE_ERROR), None),
+    (sqlite3.OperationalError("no code"), None),
+    (psycopg.errors.DiskFull(), 507),
+    (psycopg.errors.LockNotAvailable(), 503),
+    (psycopg.errors.TooManyConnections(), 503),
+    (psycopg.errors.AdminShutdown(), 503),
+    (psycopg.OperationalError("connection refused"), 503),
+    (psycopg.errors.UndefinedTable(), None),
+    (ValueError(), None),
+    (None, None),
+]
+
+
+@pytest.mark.parametrize(("cause", "status"), CAUSES, ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize("kind", [DatabaseError, OperationalError, InterfaceError])
+def test_what_a_database_raises_is_a_refusal_unless_it_is_a_fault_of_ours(
+    kind: type[Exception], cause: Exception | None, status: int | None
+) -> None:
+    exc = raised(kind, cause)
+    refused = storage.refusal(exc)
+    assert (refused and refused.status) == status
+    assert refused is None or int(refused.headers["Retry-After"]) > 0
+    with pytest.raises(Refused if status else kind), storage.refusals():
+        raise exc
+
+
+def test_what_no_database_raised_is_left_as_it_is() -> None:
+    assert storage.refusal(raised(ValueError, of_sqlite(sqlite3.SQLITE_FULL))) is None
+    with pytest.raises(ValueError, match="what it says"), storage.refusals():
+        raise raised(ValueError, of_sqlite(sqlite3.SQLITE_FULL))
