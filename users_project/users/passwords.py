@@ -2,20 +2,25 @@
 
     Unavailable (503)
     └── Busy                too many passwords are being checked; the same request may succeed in a moment
+    ValueError
+    └── UncheckableError    the stored hash is none that a password can be compared with
 
 Hashes of other programs become Argon2id at the first login.
 """
 
+import binascii
 import os
 import re
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore
 
 import bcrypt
 from django.conf import settings
-from django.contrib.auth.hashers import Argon2PasswordHasher, BCryptPasswordHasher
+from django.contrib.auth.hashers import Argon2PasswordHasher, BCryptPasswordHasher, verify_password
 from django.core.exceptions import ValidationError
+from rest_framework.exceptions import APIException
 
 from .models import User
 from .problems import Unavailable
@@ -28,9 +33,12 @@ BCRYPT_BYTES = 72
 
 BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", re.ASCII)
 ARGON2ID = re.compile(
-    r"\$argon2id\$v=19\$m=([1-9]\d{0,9}),t=([1-9]\d{0,9}),p=([1-9]\d{0,9})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{16,86}",
+    r"\$argon2id\$v=19\$m=([1-9]\d{0,9}),t=([1-9]\d{0,9}),p=([1-9]\d{0,9})\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{16,86})",
     re.ASCII,
 )
+# The digits of bcrypt's base 64. Of the last one of a salt, the 22nd, 2 bits count, of a digest's, the 31st, 4 bits.
+BCRYPT_DIGITS = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+SALT_END = len("$2b$12$") + 21
 # What one login may cost: the file that brought the hash says how much work it is, and may have been made to harm.
 MAX_BCRYPT_COST = 15
 MAX_MEMORY_KIB = 256 * 1024
@@ -46,6 +54,10 @@ class Busy(Unavailable):
 
     default_detail = "Too many passwords are being checked at the moment. Try again."
     wait = 1
+
+
+class UncheckableError(ValueError):
+    """The stored hash is none that a password can be compared with; says why, without the hash."""
 
 
 @contextmanager
@@ -97,6 +109,43 @@ class ImportedBcryptHasher(BCryptPasswordHasher):
             data = bcrypt.hashpw(password.encode()[:BCRYPT_BYTES], salt.encode() if isinstance(salt, str) else salt)
         return f"{self.algorithm}${data.decode('ascii')}"
 
+    def verify(self, password: str, encoded: str) -> bool:
+        """Return whether the hash is the password's, when it is its turn."""
+        return super().verify(password, canonical(encoded))
+
+
+def is_bcrypt(encoded: str) -> bool:
+    """Return whether that is a stored hash of bcrypt that can be checked."""
+    match = BCRYPT.fullmatch(encoded.removeprefix("bcrypt$"))
+    return match is not None and 4 <= int(match[1]) <= 31
+
+
+def canonical(encoded: str) -> str:
+    """Return a hash of bcrypt without the bits that nothing reads: old versions of passlib stored any there.
+
+    The library refuses a salt that has some, and makes a digest that has none.
+    """
+    bare = encoded.removeprefix("bcrypt$")
+    if not BCRYPT.fullmatch(bare):
+        return encoded
+    digits = list(encoded)
+    for place, read in ((len(encoded) - len(bare) + SALT_END, 0b110000), (-1, 0b111100)):
+        digits[place] = BCRYPT_DIGITS[BCRYPT_DIGITS.index(digits[place]) & read]
+    return "".join(digits)
+
+
+def verified(password: str, encoded: str) -> tuple[bool, bool]:
+    """Return whether the hash is the password's, and whether it is to be made again.
+
+    Raises `Busy`, and `UncheckableError` where the hash cannot be: a file edited by hand may hold anything.
+    """
+    try:
+        return verify_password(password, encoded)
+    except APIException:
+        raise
+    except Exception as exc:  # the libraries' own, of which there are many kinds
+        raise UncheckableError(f"{type(exc).__name__} of {scheme(encoded)}") from exc
+
 
 def imported(encoded: str) -> str:
     """Return another program's hash as it is stored here; raise `ValueError` that says what is expected instead.
@@ -110,16 +159,27 @@ def imported(encoded: str) -> str:
     if match := BCRYPT.fullmatch(bare):
         if not 4 <= int(match[1]) <= MAX_BCRYPT_COST:
             raise ValueError(f"expected a bcrypt cost from 4 to {MAX_BCRYPT_COST}, got {int(match[1])}")
-        return f"bcrypt${bare}"
+        return f"bcrypt${canonical(bare)}"
     if match := ARGON2ID.fullmatch(bare):
-        memory, passes, lanes = (int(number) for number in match.groups())
+        memory, passes, lanes = (int(number) for number in match.groups()[:3])
         own = settings.ARGON2
         if memory > max(MAX_MEMORY_KIB, own["memory_kib"]) or passes > max(MAX_PASSES, own["time"]):
             raise ValueError(f"expected Argon2id of at most {MAX_MEMORY_KIB} KiB and {MAX_PASSES} passes")
         if lanes > max(MAX_LANES, own["parallelism"]) or memory < 8 * lanes:
             raise ValueError(f"expected Argon2id of at most {MAX_LANES} lanes, each of at least 8 KiB")
+        if not all(is_base64(text) for text in match.groups()[3:]):
+            raise ValueError("expected a salt and a digest in base 64, without padding and without stray bits")
         return f"argon2{bare}"
     raise ValueError(f"expected a bcrypt ($2b$…) or Argon2id ($argon2id$v=19$…) hash, got {scheme(encoded)}")
+
+
+def is_base64(text: str) -> bool:
+    """Return whether that is how bytes are written in base 64 (RFC 4648, section 3.5), without padding."""
+    try:
+        data = b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except binascii.Error:
+        return False
+    return b64encode(data).decode().rstrip("=") == text
 
 
 def scheme(encoded: str) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import NoReturn, TypedDict, Unpack
 
-from django.contrib.auth.hashers import check_password, make_password, verify_password
+from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ValidationError
 from rest_framework.exceptions import APIException
 
-from . import journal
+from . import journal, passwords
 from .models import User
-from .passwords import MAX_LENGTH
+from .passwords import MAX_LENGTH, UncheckableError
 from .problems import Conflict, Errors
 from .selectors import user_get
 
@@ -121,7 +121,7 @@ def password_change(*, user_id: int, old_password: str, new_password: str, sessi
     Raises `Http404`, `WrongPasswordError`, and `Conflict` where the password was changed in the meantime.
     """
     before = user_get(user_id=user_id)
-    if len(old_password) > MAX_LENGTH or not check_password(old_password, before.password):
+    if len(old_password) > MAX_LENGTH or not password_check(before, old_password)[0]:
         raise WrongPasswordError("This is not your password.")
     encoded = make_password(new_password)
     with journal.writing() as changes:
@@ -140,15 +140,26 @@ def credentials_check(*, username: str, password: str) -> User | None:
     user: User | None = User.objects.named(username).first()
     if len(password) > MAX_LENGTH:
         user = None
-    # `!` is what a user without a password has: the time of one hash is spent on it.
-    encoded = user.password if user else "!"
-    correct, outdated = verify_password(password[:MAX_LENGTH], encoded)
+    correct, outdated = password_check(user, password[:MAX_LENGTH])
     if user is None or not correct or not user.is_active:
-        spend_like_others(encoded)
+        spend_like_others(user.password if user else "!")
         return None
     if outdated:
         rehash(user, password)
     return user
+
+
+def password_check(user: User | None, password: str) -> tuple[bool, bool]:
+    """Return whether the password is the user's, and whether its hash is to be made again. Raises `Busy`.
+
+    With a hash that cannot be checked, no password is right.
+    """
+    # `!` is what a user without a password has: the time of one hash is spent on it.
+    try:
+        return passwords.verified(password, user.password if user else "!")
+    except UncheckableError as exc:
+        log.error("The hash of user %d cannot be checked: %s", user.pk if user else 0, exc)  # noqa: TRY400  # the hash is at fault
+        return passwords.verified(password, "!")
 
 
 def spend_like_others(encoded: str) -> None:
@@ -157,16 +168,17 @@ def spend_like_others(encoded: str) -> None:
     Those take another time than Argon2id, and the time must not tell who was imported.
     """
     imported = imported_hash(int(time.monotonic() / IMPORTED_HASH_FOR))
-    if imported and encoded.startswith("bcrypt$"):
+    if imported and passwords.is_bcrypt(encoded):
         make_password("")
     elif imported:
-        check_password("", imported)
+        passwords.verified("", imported)
 
 
 @lru_cache(maxsize=1)
 def imported_hash(period: int) -> str:
-    """Return one of bcrypt that is still stored, `""` where none is; looked for once in each period."""
-    return User.objects.filter(password__startswith="bcrypt$").values_list("password", flat=True).first() or ""
+    """Return one of bcrypt that is stored and can be checked, `""` where none is; looked for once in each period."""
+    stored = User.objects.filter(password__startswith="bcrypt$").values_list("password", flat=True)
+    return next((encoded for encoded in stored.iterator() if passwords.is_bcrypt(encoded)), "")
 
 
 def rehash(user: User, password: str) -> None:
