@@ -1,16 +1,20 @@
+import html
 import re
 
 import pytest
-from django.contrib.admin.models import LogEntry
-from django.db import connection
+from django.contrib.admin.models import LogEntry, LogEntryManager
+from django.db import OperationalError, connection
+from django.db.models import QuerySet
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from users import admin as users_admin
-from users import services
+from users import journal, services
+from users.changes import Changes
 from users.models import Deletion, User
 from users.passports import backend
-from users.problems import Conflict
+from users.problems import Conflict, Unavailable
+from users.record import StorageFull
 
 from .conftest import PASSWORD
 
@@ -137,7 +141,9 @@ def test_the_pages_show_users_and_never_a_hash(browser, admin, make):
     text = page(browser.get(f"{LIST}{admin.pk}/change/"))
     assert "root@example.com" in text
     assert 'type="password"' in text
-    page(browser.get(f"{LIST}add/"))
+    text = page(browser.get(f"{LIST}add/"))
+    assert "The password can’t be too similar to the user’s other personal information." in html.unescape(text)
+    assert not re.search(r"\byour\b", text, re.IGNORECASE)
     page(browser.get("/admin/"))
 
 
@@ -222,35 +228,105 @@ def test_another_admin_can_be_demoted_here(browser, make):
     assert User.objects.get(pk=other.pk).user_type == "default"
 
 
-def test_a_rule_that_is_broken_between_the_form_and_the_save_is_a_message(browser, make, everything, monkeypatch):
+@pytest.mark.parametrize(
+    ("refusal", "status"),
+    [
+        (Conflict("Taken a moment ago."), 200),
+        (Unavailable("Taken a moment ago."), 503),
+        (StorageFull("Taken a moment ago."), 507),
+    ],
+)
+def test_what_cannot_be_saved_is_the_form_again_with_why(browser, make, everything, monkeypatch, refusal, status):
     user = make("eva")
     before = everything()
 
-    sent = FORM | {"version": version(browser, user.pk)}
+    sent = FORM | {"full_name": "Eva L.", "version": version(browser, user.pk), "password": "another horse 2"}
 
-    def conflict(**kwargs: object) -> None:
-        raise Conflict("Taken a moment ago.")
+    def refuse(**kwargs: object) -> None:
+        raise refusal
 
-    monkeypatch.setattr(services, "user_update", conflict)
-    answer = browser.post(f"{LIST}{user.pk}/change/", sent)
-    assert (answer.status_code, answer.headers["Location"]) == (302, LIST)
-    assert "Taken a moment ago." in said(browser)
+    monkeypatch.setattr(services, "user_update", refuse)
+    monkeypatch.setattr(services, "user_create", refuse)
+    for path in (f"{LIST}{user.pk}/change/", f"{LIST}add/"):
+        answer = browser.post(path, sent)
+        assert answer.status_code == status
+        text = answer.content.decode()
+        assert "Taken a moment ago." in errors(text)
+        assert form_of(text)["full_name"] == "Eva L."
     assert everything() == before
+    assert not LogEntry.objects.exists()
+
+
+def asked_to_delete(browser: Client, user: User) -> tuple[str, dict[str, str]]:
+    path = f"{LIST}{user.pk}/delete/"
+    text = page(browser.get(path))
+    assert "Are you sure" in text
+    return path, {"post": "yes", "version": re.search(r'name="version" value="([0-9a-f]+)"', text)[1]}
 
 
 def test_a_user_is_deleted_here_after_a_question(browser, admin, make):
     user = make("eva")
-    path = f"{LIST}{user.pk}/delete/"
-    assert "Are you sure" in page(browser.get(path))
-    assert browser.post(path, {"post": "yes"}).status_code == 302
+    path, sent = asked_to_delete(browser, user)
+    text = page(browser.get(path))
+    assert "eva@example.com, default, active?" in text.replace("Default", "default").replace("Active", "active")
+    assert "Their orders stay, and nobody can read them any more" in text
+    assert browser.post(path, sent).status_code == 302
     assert not User.objects.filter(pk=user.pk).exists()
     assert Deletion.objects.get().deleted_by == admin.pk
+    assert LogEntry.objects.get().object_id == str(user.pk)
+
+
+@pytest.mark.parametrize("sent", [None, {"post": "yes"}, {"post": "yes", "version": "0"}])
+def test_who_was_changed_since_the_question_is_not_deleted_but_asked_for_again(
+    browser, make, everything, monkeypatch, sent
+):
+    user = make("eva")
+    path, asked = asked_to_delete(browser, user)
+    if sent is None:
+        services.user_update(user_id=user.pk, actor=0, user_type="admin")
+    before = everything()
+    answer = browser.post(path, sent or asked)
+    assert (answer.status_code, answer.headers["Location"]) == (302, path)
+    text = page(browser.get(path))
+    assert "This user was changed since you saw them." in text
+    assert everything() == before
+    assert not LogEntry.objects.exists()
+
+
+def test_a_deletion_that_does_not_fit_on_the_disk_is_a_message(browser, make, everything, monkeypatch):
+    user = make("eva")
+    path, sent = asked_to_delete(browser, user)
+    before = everything()
+
+    def full(**kwargs: object) -> None:
+        raise StorageFull
+
+    monkeypatch.setattr(services, "user_delete", full)
+    assert browser.post(path, sent).headers["Location"] == path
+    assert "There is no room left to store this. Nothing was changed." in page(browser.get(path))
+    assert everything() == before
+
+
+def test_a_log_of_the_admin_that_cannot_be_written_hinders_nothing(browser, make, monkeypatch, caplog):
+    def full(*args: object, **kwargs: object) -> None:
+        raise OperationalError("database or disk is full")
+
+    monkeypatch.setattr(LogEntryManager, "log_actions", full)
+    assert browser.post(f"{LIST}add/", FORM | {"password": "another horse 2"}).status_code == 302
+    user = User.objects.get(username="ada")
+    path, sent = shown_to(browser, user)
+    assert browser.post(path, sent | {"full_name": "Ada L."}).status_code == 302
+    assert User.objects.get(username="ada").full_name == "Ada L."
+    path, sent = asked_to_delete(browser, User.objects.get(username="ada"))
+    assert browser.post(path, sent).status_code == 302
+    assert not User.objects.filter(username="ada").exists()
+    assert caplog.text.count("The log of the admin cannot be written") == 3
 
 
 def test_nobody_deletes_oneself_here(browser, admin, everything):
     before = everything()
     for method in (browser.get, browser.post):
-        assert method(f"{LIST}{admin.pk}/delete/", {"post": "yes"}).status_code == 302
+        assert method(f"{LIST}{admin.pk}/delete/", {"post": "yes"}).headers["Location"] == LIST
     assert services.OWN in said(browser)
     assert everything() == before
     assert not LogEntry.objects.exists()
@@ -271,8 +347,6 @@ def test_what_a_deleted_admin_did_goes_with_the_admin(browser, admin, make, stat
 
 
 def test_an_admin_removed_by_hand_takes_the_log_along(browser, admin, make, record):
-    from users import journal
-
     browser.post(f"{LIST}add/", FORM | {"password": "another horse 2"})
     record.write_text("".join(line for line in record.read_text().splitlines(True) if '"root"' not in line))
     journal.catch_up()
@@ -301,25 +375,99 @@ def test_the_static_files_are_served_below_the_admin():
 # Two who edit one user
 
 
-def test_a_save_over_what_was_not_seen_is_an_error_that_says_what_and_who(browser, admin, make):
-    user, other = make("ada"), make("other", user_type="admin")
-    sent = FORM | {"full_name": "Ada L.", "version": version(browser, user.pk)}
-    services.user_update(user_id=user.pk, actor=other.pk, email="new@example.com")
+def form_of(text: str) -> dict[str, str]:
+    """Return what a browser sends of the user's form on that page."""
+    form = re.search(r'<form [^>]*id="user_form".*?</form>', text, re.DOTALL)[0]
+    sent = {}
+    for field in re.findall(r"<input [^>]*>", form):
+        found = {name: html.unescape(value) for name, value in re.findall(r'([\w-]+)="([^"]*)"', field)}
+        if found.get("type") == "checkbox":
+            if re.search(r"\bchecked\b", field):
+                sent[found["name"]] = found.get("value", "on")
+        elif found.get("type") != "submit":
+            sent[found["name"]] = found.get("value", "")
+    for name, options in re.findall(r'<select name="(\w+)"(.*?)</select>', form, re.DOTALL):
+        sent[name] = re.search(r'value="(\w+)" selected', options)[1]
+    return sent
+
+
+def shown_to(browser: Client, user: User) -> tuple[str, dict[str, str]]:
     path = f"{LIST}{user.pk}/change/"
+    return path, form_of(page(browser.get(path)))
+
+
+def errors(text: str) -> str:
+    return html.unescape(re.search(r'<ul class="errorlist nonfield[^>]*>.*?</ul>', text, re.DOTALL)[0])
+
+
+def test_what_was_changed_meanwhile_is_named_and_kept_though_others_were_changed_here(browser, make):
+    user, other = make("ada"), make("other", user_type="admin")
+    path, sent = shown_to(browser, user)
+    sent["email"] = "ada@example.org"
+    services.user_update(user_id=user.pk, actor=other.pk, is_active=False)
+    services.user_update(user_id=user.pk, actor=other.pk, full_name="Ada L.")
     text = page(browser.post(path, sent))
-    assert "Nothing was saved: this user was changed meanwhile." in text
-    assert "by other: email: ada@example.com → new@example.com" in text
-    assert 'value="Ada L."' in text
-    assert User.objects.get(pk=user.pk).full_name == ""
-    seen = re.search(r'name="version" value="([0-9a-f]+)"', text)[1]
-    assert seen == User.objects.get(pk=user.pk).version
-    assert browser.post(path, sent | {"version": seen}).status_code == 302
-    assert User.objects.get(pk=user.pk).full_name == "Ada L."
+    assert "Nothing was saved: this user was changed meanwhile." in errors(text)
+    assert "Full name: “” → “Ada L.”, by other. Is active: yes → no, by other. The form" in errors(text)
+    assert User.objects.get(pk=user.pk).email == "ada@example.com"
+    again = form_of(text)
+    assert (again["email"], again["full_name"], "is_active" in again) == ("ada@example.org", "Ada L.", False)
+    assert browser.post(path, again).status_code == 302
+    after = User.objects.get(pk=user.pk)
+    assert (after.email, after.full_name, after.is_active) == ("ada@example.org", "Ada L.", False)
 
 
-def test_a_save_that_another_came_before_at_the_last_moment_is_a_message(browser, admin, make, monkeypatch):
+def test_what_both_have_changed_is_named_and_saved_as_who_saves_once_more_has_it(browser, make):
+    user, other = make("ada"), make("other", user_type="admin")
+    path, sent = shown_to(browser, user)
+    del sent["is_active"]
+    services.user_update(user_id=user.pk, actor=other.pk, full_name="Ada L.", user_type="admin")
+    text = page(browser.post(path, sent | {"full_name": "Ada B."}))
+    assert "Full name: “” → “Ada L.”, by other. User type: “default” → “admin”, by other." in errors(text)
+    # And once more between the two.
+    services.user_update(user_id=user.pk, actor=other.pk, email="new@example.com")
+    text = page(browser.post(path, form_of(text)))
+    assert "meanwhile. Email: “ada@example.com” → “new@example.com”, by other. The form" in errors(text)
+    assert browser.post(path, form_of(text)).status_code == 302
+    after = User.objects.get(pk=user.pk)
+    assert (after.full_name, after.user_type, after.is_active) == ("Ada B.", "admin", False)
+    assert after.email == "new@example.com"
+
+
+@pytest.mark.record
+def test_an_edit_by_hand_meanwhile_is_nobody_s(browser, admin, make, record):
+    user = make("ada")
+    services.user_update(user_id=user.pk, actor=admin.pk, full_name="Ada")
+    path, sent = shown_to(browser, user)
+    record.write_text(record.read_text().replace('"full_name": "Ada"', '"full_name": "By hand"'))
+    text = page(browser.post(path, sent))
+    assert "meanwhile. Full name: “Ada” → “By hand”. The form" in errors(text)
+    assert form_of(text)["full_name"] == "By hand"
+
+
+def test_what_the_form_does_not_show_was_changed_too(browser, admin, make):
+    user = make("ada")
+    path, sent = shown_to(browser, user)
+    services.user_update(user_id=user.pk, actor=admin.pk, password="another horse 2")
+    text = page(browser.post(path, sent))
+    assert "meanwhile. Their password, or something that was changed back." in errors(text)
+    assert browser.post(path, form_of(text)).status_code == 302
+
+
+def test_a_form_that_says_nothing_of_what_it_showed_changes_all_it_has(browser, admin, make):
     user = make("ada")
     sent = FORM | {"version": version(browser, user.pk)}
+    services.user_update(user_id=user.pk, actor=admin.pk, email="new@example.com")
+    path = f"{LIST}{user.pk}/change/"
+    text = page(browser.post(path, sent))
+    assert "Email: “ada@example.com” → “new@example.com”, by root." in errors(text)
+    assert browser.post(path, form_of(text)).status_code == 302
+    assert User.objects.get(pk=user.pk).email == "ada@example.com"
+
+
+def test_a_save_that_another_came_before_at_the_last_moment_is_the_form_again(browser, admin, make, monkeypatch):
+    user = make("ada")
+    path, sent = shown_to(browser, user)
     update = services.user_update
 
     def and_before(**values):
@@ -327,9 +475,39 @@ def test_a_save_that_another_came_before_at_the_last_moment_is_a_message(browser
         return update(**values)
 
     monkeypatch.setattr(services, "user_update", and_before)
-    assert browser.post(f"{LIST}{user.pk}/change/", sent).status_code == 302
-    assert "This user was changed since you saw them" in said(browser)
-    assert User.objects.get(pk=user.pk).full_name == "First"
+    text = page(browser.post(path, sent | {"email": "mine@example.com"}))
+    assert "Full name: “” → “First”, by root." in errors(text)
+    assert form_of(text)["email"] == "mine@example.com"
+    assert User.objects.get(pk=user.pk).email == "ada@example.com"
+
+
+def test_a_user_deleted_at_the_last_moment_is_said_so(browser, admin, make, monkeypatch):
+    user = make("ada")
+    path, sent = shown_to(browser, user)
+    update = services.user_update
+
+    def and_before(**values):
+        services.user_delete(user_id=user.pk, actor=admin.pk)
+        return update(**values)
+
+    monkeypatch.setattr(services, "user_update", and_before)
+    assert browser.post(path, sent | {"email": "mine@example.com"}).status_code == 302
+    assert "doesn’t exist" in said(browser)
+
+
+@pytest.mark.parametrize("query", ["", "?_changelist_filters=q%3Dada%26is_active__exact%3D1"])
+def test_save_leads_back_to_the_list_as_it_was(browser, admin, make, query):
+    user = make("ada")
+    path, sent = shown_to(browser, user)
+    answer = browser.post(path + query, sent | {"email": "new@example.com"})
+    where = f"{LIST}?q=ada&is_active__exact=1" if query else LIST
+    assert (answer.status_code, answer.headers["Location"]) == (302, where)
+    assert isinstance(answer.wsgi_request.user, User)
+    assert answer.wsgi_request.user.pk == admin.pk
+    assert "was changed successfully" in said(browser)
+    _, sent = shown_to(browser, user)
+    go_on = browser.post(path + query, sent | {"_continue": "1"})
+    assert go_on.headers["Location"] == path + query
 
 
 def test_a_form_without_its_version_saves_nothing(browser, make, everything):
@@ -362,17 +540,23 @@ def test_many_are_deactivated_and_activated_and_whoever_may_not_be_is_named(brow
     assert not User.objects.get(pk=ada).is_active
 
 
+def test_what_is_refused_is_said_once(browser, admin, make):
+    text = act(browser, "deactivate", admin.pk)
+    assert f"Not changed: root. {services.OWN}" in text
+    assert "deactivated." not in text
+
+
 def test_who_was_deleted_meanwhile_is_named(browser, make, monkeypatch):
     eva, ada = make("eva"), make("ada")
-    update = services.user_update
+    set_active = services.users_set_active
 
-    def and_before(*, user_id, **values):
-        User.objects.get(pk=eva.pk).delete() if user_id == eva.pk else None
-        return update(user_id=user_id, **values)
+    def and_before(**values):
+        User.objects.get(pk=eva.pk).delete()
+        return set_active(**values)
 
-    monkeypatch.setattr(services, "user_update", and_before)
+    monkeypatch.setattr(services, "users_set_active", and_before)
     text = act(browser, "deactivate", eva.pk, ada.pk)
-    assert "Not changed: eva, who was deleted meanwhile." in text
+    assert "Not changed: eva. This user was deleted meanwhile." in text
     assert "1 of 2 users deactivated." in text
 
 
@@ -383,6 +567,45 @@ def test_where_nobody_of_those_selected_is_left_that_is_said(browser, make, acti
     text = act(browser, action, eva.pk)
     assert f"Nobody was {action}d: none of those selected is in the list any more." in text
     assert f"users {action}d" not in text
+
+
+def test_the_last_admin_of_those_chosen_stays_one(browser, admin, make, issuer):
+    """Each is judged with those before deactivated already."""
+    others = [make(name, user_type="admin").pk for name in ("a", "b", "c")]
+    changed, refused = services.users_set_active(user_ids=[admin.pk, *others], actor=0, is_active=False)
+    assert (changed, refused) == (3, {others[-1]: services.LAST_ADMIN})
+    assert list(User.objects.active_admins().values_list("pk", flat=True)) == others[-1:]
+
+
+@pytest.mark.record
+def test_who_was_edited_by_hand_into_what_nobody_may_be_is_named(browser, make, record):
+    eva, ada = make("eva"), make("ada")
+    QuerySet(User).filter(pk=eva.pk).update(email="none")
+    text = act(browser, "deactivate", eva.pk, ada.pk)
+    assert "Not changed: eva. Enter a valid email address." in text
+    assert "1 of 2 users deactivated." in text
+
+
+def test_an_action_that_does_not_fit_on_the_disk_changes_nobody_and_says_so(browser, make, everything, monkeypatch):
+    users = [make(name).pk for name in ("eva", "ada", "kim")]
+    before = everything()
+    put, count = Changes.put, []
+
+    def full(self, user, **values):
+        count.append(user)
+        if len(count) == 3:
+            raise StorageFull
+        put(self, user, **values)
+
+    monkeypatch.setattr(Changes, "put", full)
+    query = f"{LIST}?user_type__exact=default"
+    sent = {"action": "deactivate", "_selected_action": users, "select_across": 0, "index": 0}
+    answer = browser.post(query, sent)
+    assert (answer.status_code, answer.headers["Location"]) == (302, query)
+    text = said(browser)
+    assert "There is no room left to store this. Nothing was changed." in text
+    assert "users deactivated" not in text
+    assert everything() == before
 
 
 def test_too_many_at_once_are_none(browser, make, everything, monkeypatch):
@@ -472,6 +695,33 @@ def test_ones_own_password_is_changed_on_ones_own_page_and_one_stays_signed_in(a
     assert (after.session_epoch, after.kept_session) == (1, "s-1")
     text = page(browser.get(f"{LIST}{admin.pk}/history/"))
     assert re.search(r"<td>root</td>\s*<td>password changed</td>", text)
+
+
+PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+def test_what_is_wrong_is_a_page_for_people_and_a_problem_for_programs(browser, admin, make, issuer, monkeypatch):
+    def broken() -> None:
+        raise Unavailable("<b>Not now.</b>")
+
+    monkeypatch.setattr(journal, "catch_up", broken)
+    for method in (browser.get, browser.post):
+        answer = method(f"{LIST}?q=a%22b", headers=PAGE)
+        text = answer.content.decode()
+        assert (answer.status_code, answer.headers["Content-Type"]) == (503, "text/html; charset=utf-8")
+        assert "&lt;b&gt;Not now.&lt;/b&gt;" in text
+        assert ('href="/admin/users/user/?q=a%22b">Try again' in text) == (method == browser.get)
+        assert answer.headers["X-Request-ID"] in text
+        assert "Content-Security-Policy" in answer.headers
+    assert browser.get(LIST).json()["detail"] == "<b>Not now.</b>"
+    monkeypatch.undo()
+    for path, client, status in (
+        ("/admin/nothing", browser, 404),
+        (LIST, Client(headers=passport(issuer, make("eva").pk, "default")), 403),
+        (LIST, Client(), 401),
+    ):
+        answer = client.get(path, headers=PAGE)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
 
 
 @pytest.mark.record

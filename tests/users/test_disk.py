@@ -1,7 +1,9 @@
 """A disk that is really full, under the service as it is deployed."""
 
 import errno
+import html
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ import pytest
 import requests
 
 from users import journal, verification
+from users.models import User
 
 from .conftest import PASSWORD, stored, use
 from .test_processes import Service, free_port, listed, serving
@@ -100,5 +103,47 @@ def test_a_full_disk_is_507_and_takes_nothing_but_the_write(make, disk, issuer):
             names.append(name)
         assert sorted(listed(service)) == sorted(names)
         service.end(signal.SIGTERM)
+    journal.catch_up()
+    assert verification.verify(journal.current()).differences == []
+
+
+def deactivate(service: Service, session: requests.Session, ids: list[int]) -> str:
+    """Have them all deactivated in the admin, as a browser does; return what its next page says."""
+    passport = service.issuer.passport(1, audience="users", role="admin")
+    session.headers.update({"Authorization": f"Bearer {passport}", "Request-User-Id": "1", "Accept": "text/html"})
+    address = f"{service.url}/admin/users/user/"
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', session.get(address, timeout=10).text)[1]
+    sent = {"action": "deactivate", "_selected_action": ids, "index": 0, "csrfmiddlewaretoken": token}
+    answer = session.post(address, data=sent, headers={"Origin": service.url}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    found = re.search(r'<ul class="messagelist">(.*?)</ul>', answer.text, re.DOTALL)
+    assert found, answer.text
+    return html.unescape(found[1])
+
+
+def test_many_at_once_on_a_full_disk_are_all_changed_or_none_and_that_is_said(make, disk, issuer):
+    use(disk)
+    journal.open_record()
+    make("root", user_type="admin")
+    many = [User(username=f"n{number}", email=f"n{number}@example.com", password="!") for number in range(61)]
+    with journal.writing() as changes:
+        for user in many:
+            changes.put(user)
+    ids = [user.pk for user in many]
+    ballast, said = disk / "ballast", []
+    with serving(disk, issuer, free_port()) as service, requests.Session() as session:
+        for free in (1, 4, 8, 12, 16, 20, 30, 60):
+            fill(ballast, but=free)
+            said.append(deactivate(service, session, ids))
+            ballast.unlink()
+            journal.catch_up()
+            active = set(User.objects.filter(pk__in=ids, is_active=True).values_list("pk", flat=True))
+            if "61 of 61 users deactivated." in said[-1]:
+                assert active == set()
+                break
+            assert "Nothing was changed." in said[-1]
+            assert active == set(ids)
+        service.end(signal.SIGTERM)
+    assert "61 of 61" not in said[0]
     journal.catch_up()
     assert verification.verify(journal.current()).differences == []

@@ -120,13 +120,13 @@ def test_a_hash_changed_meanwhile_is_not_made_again(make):
 
 def test_a_password_changed_meanwhile_is_a_conflict(make, monkeypatch):
     user = make("eva")
-    check = services.check_password
+    check = services.password_check
 
-    def and_meanwhile(password: str, encoded: str) -> bool:
+    def and_meanwhile(asked: User, password: str) -> tuple[bool, bool]:
         services.user_update(user_id=user.pk, actor=0, password="another horse 2")
-        return check(password, encoded)
+        return check(asked, password)
 
-    monkeypatch.setattr(services, "check_password", and_meanwhile)
+    monkeypatch.setattr(services, "password_check", and_meanwhile)
     with pytest.raises(Conflict):
         services.password_change(user_id=user.pk, old_password=PASSWORD, new_password="third horse 3", session="s")
     assert check_password("another horse 2", User.objects.get().password)

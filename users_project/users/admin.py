@@ -1,6 +1,9 @@
 """Django's admin of the users. It saves through the services, so that the rules of the API hold here too."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
@@ -8,18 +11,21 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth import admin as auth_admin  # noqa: F401  # registers what is unregistered below
 from django.contrib.auth.models import Group
 from django.core.exceptions import BadRequest
+from django.db import OperationalError
 from django.db.models.functions import Lower
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from rest_framework.request import Request
 
 from . import selectors, services
-from .api import session
+from .browsers import session_of
 from .forms import ModelForm, NewUserForm, UserForm
 from .models import User
-from .passports import USER_ID, PassportAuthentication
-from .problems import Conflict
+from .passports import USER_ID
+from .problems import Conflict, Unavailable
+from .record import StorageFull
 from .services import PreconditionFailed
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:  # the stubs' classes are generic, Django's are not
     ModelAdmin = admin.ModelAdmin[User]
@@ -41,6 +47,8 @@ LOOKUPS = frozenset(
 AT_ONCE = 500
 # Entries of a history that are shown.
 HISTORY = 200
+# Why something is not saved, which is for whoever asked to know.
+REFUSALS = (Conflict, PreconditionFailed, Unavailable, StorageFull)
 
 
 @admin.register(User)
@@ -70,10 +78,14 @@ class UserAdmin(ModelAdmin):
         return lookup in LOOKUPS
 
     def response_action(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse | None:  # noqa: ANN401
-        """Run an action; 400 where what is selected is no user's id."""
+        """Run an action; 400 where what is selected is no user's id. What keeps it from being saved is a message."""
         if not all(USER_ID.fullmatch(each) for each in request.POST.getlist(ACTION_CHECKBOX_NAME)):
             raise BadRequest("Expected the ids of users.")
-        return super().response_action(request, *args, **kwargs)
+        try:
+            return super().response_action(request, *args, **kwargs)
+        except REFUSALS as exc:
+            messages.error(request, str(exc.detail))
+            return HttpResponseRedirect(request.get_full_path())
 
     @admin.display(description="Username", ordering=Lower("username"))
     def name(self, user: User) -> str:
@@ -103,7 +115,7 @@ class UserAdmin(ModelAdmin):
     ) -> type[ModelForm]:
         """Return the form, which knows who asks."""
         form = UserForm if change else NewUserForm
-        return type(form.__name__, (form,), {"actor": request.user.pk})
+        return type(form.__name__, (form,), {"actor": request.user.pk, "unstored": getattr(request, "unstored", "")})
 
     def save_model(self, request: HttpRequest, obj: User, form: ModelForm, change: bool) -> None:
         """Save through the services, then let the object that Django goes on with be what was saved."""
@@ -111,16 +123,31 @@ class UserAdmin(ModelAdmin):
         values = {**form.cleaned_data}
         if change:
             # Who changes their own password stays signed in where they do so.
-            asked = Request(request, authenticators=[PassportAuthentication()])
-            values |= {"versions": [values.pop("version")], "kept_session": session(asked)}
+            values |= {"versions": [values.pop("version")], "kept_session": session_of(request)}
             saved = services.user_update(user_id=obj.pk, actor=actor, **values)
         else:
             saved = services.user_create(created_by=actor, **values)
         obj.__dict__.update(saved.__dict__)
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
-        """Delete through the services."""
-        services.user_delete(user_id=obj.pk, actor=int(str(request.user.pk)))
+        """Delete the user as the page showed them, through the services."""
+        seen = [request.POST.get("version", "")]
+        services.user_delete(user_id=obj.pk, actor=int(str(request.user.pk)), versions=seen)
+        with in_passing():
+            super().log_deletions(request, cast("Any", [obj]))
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> None:  # type: ignore[override]  # noqa: ANN401
+        """Do nothing yet: Django would log a deletion before it is made."""
+
+    def log_addition(self, request: HttpRequest, obj: User, message: Any) -> None:  # type: ignore[override]  # noqa: ANN401
+        """Log that a user was made."""
+        with in_passing():
+            super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: User, message: Any) -> None:  # type: ignore[override]  # noqa: ANN401
+        """Log that a user was changed."""
+        with in_passing():
+            super().log_change(request, obj, message)
 
     @admin.action(description="Activate the selected users")
     def activate(self, request: HttpRequest, queryset: Any) -> None:  # noqa: ANN401  # of users
@@ -133,8 +160,8 @@ class UserAdmin(ModelAdmin):
         self.set_active(request, queryset, is_active=False)
 
     def set_active(self, request: HttpRequest, queryset: Any, *, is_active: bool) -> None:  # noqa: ANN401
-        """Change one after the other; say how many were changed, and of which that could not be, and why."""
-        chosen = list(queryset.order_by("pk").values_list("pk", "username", "is_active")[: AT_ONCE + 1])
+        """Change all that may be; say how many were changed, and of which that could not be, and why."""
+        chosen = dict(queryset.order_by("pk").values_list("pk", "username")[: AT_ONCE + 1])
         if len(chosen) > AT_ONCE:
             messages.error(request, f"Expected at most {AT_ONCE} users at once. None was changed.")
             return
@@ -142,20 +169,15 @@ class UserAdmin(ModelAdmin):
         if not chosen:
             messages.warning(request, f"Nobody was {done}: none of those selected is in the list any more.")
             return
-        changed = already = 0
-        for user_id, username, was_active in chosen:
-            try:
-                if was_active == is_active:
-                    already += 1
-                else:
-                    services.user_update(user_id=user_id, actor=int(str(request.user.pk)), is_active=is_active)
-                    changed += 1
-            except Conflict as exc:
-                messages.error(request, f"Not changed: {username}. {exc.detail}")
-            except Http404:
-                messages.error(request, f"Not changed: {username}, who was deleted meanwhile.")
+        changed, refused = services.users_set_active(
+            user_ids=chosen, actor=int(str(request.user.pk)), is_active=is_active
+        )
+        for user_id, why in refused.items():
+            messages.error(request, f"Not changed: {chosen[user_id]}. {why}")
+        already = len(chosen) - changed - len(refused)
         so_before = f" {already} had been so before." if already else ""
-        messages.success(request, f"{changed} of {len(chosen)} users {done}.{so_before}")
+        if changed or already:
+            messages.success(request, f"{changed} of {len(chosen)} users {done}.{so_before}")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list; from the beginning where it is narrowed to what no text of PostgreSQL's can hold."""
@@ -170,26 +192,39 @@ class UserAdmin(ModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Answer outside of a transaction, which Django's own would be in: the record does not roll back."""
-        django_admin = cast("Any", self)
-        return self.explained(
-            request,
-            lambda: django_admin._changeform_view(request, object_id, form_url, extra_context),  # noqa: SLF001
-        )
+        """Answer outside of a transaction, which Django's own would be in: the record does not roll back.
+
+        What cannot be saved is shown again, as it was sent, with what keeps it from being saved.
+        """
+
+        def answer() -> HttpResponse:
+            page: HttpResponse = cast("Any", self)._changeform_view(request, object_id, form_url, extra_context)  # noqa: SLF001
+            return page
+
+        try:
+            return answer()
+        except (Http404, *REFUSALS) as exc:
+            refusal = exc
+        cast("Any", request).unstored = str(getattr(refusal, "detail", "")) or "This user was deleted meanwhile."
+        response = answer()
+        if isinstance(refusal, (Unavailable, StorageFull)) and response.status_code == HTTPStatus.OK:
+            response.status_code = refusal.status_code
+        return response
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Answer likewise; check first, as Django logs a deletion before it makes it."""
-
-        def answer() -> HttpResponse:
+        """Answer likewise; what may not or cannot be deleted is a message."""
+        try:
             user = self.get_object(request, object_id)
             if user is not None:
                 services.check_deletable(user, actor=int(str(request.user.pk)))
             page: HttpResponse = cast("Any", self)._delete_view(request, object_id, extra_context)  # noqa: SLF001
-            return page
-
-        return self.explained(request, answer)
+        except REFUSALS as exc:
+            messages.error(request, str(exc.detail))
+            # What the page asks is asked of the user as they are now, if anything is left to ask.
+            return HttpResponseRedirect(LIST if isinstance(exc, Conflict) else request.path)
+        return page
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
@@ -214,13 +249,14 @@ class UserAdmin(ModelAdmin):
         }
         return TemplateResponse(request, "admin/users/user/object_history.html", context)
 
-    def explained(self, request: HttpRequest, answer: Callable[[], HttpResponse]) -> HttpResponse:
-        """Return the answer; where a rule forbids it, go back to the list with a message that says so."""
-        try:
-            return answer()
-        except (Conflict, PreconditionFailed) as exc:
-            messages.error(request, str(exc.detail))
-            return HttpResponseRedirect(LIST)
+
+@contextmanager
+def in_passing() -> Iterator[None]:
+    """Do without Django's log where a full disk keeps it out: what it tells is done, and in the history."""
+    try:
+        yield
+    except OperationalError as exc:
+        log.warning("The log of the admin cannot be written: %s", exc)
 
 
 def own_page(request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:

@@ -1,8 +1,10 @@
 """The admin's pages, behind the gateway: who is asking is who the passport says, and what their pages may do."""
 
+import json
 from typing import cast
 
 from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.request import Request
 
@@ -43,6 +45,16 @@ def admin_of(request: HttpRequest) -> User | None:
     return cast("User | None", User.objects.active_admins().filter(pk=accepted[0].pk).first())
 
 
+def session_of(request: HttpRequest) -> str:
+    """Return the session in which the admin asks, `""` where the passport says none.
+
+    DRF's own `Request.auth` would put the passport's user in the place of Django's `request.user`.
+    """
+    accepted = PassportAuthentication().authenticate(Request(request))
+    sid = accepted[1].get("sid") if accepted else None
+    return sid if isinstance(sid, str) else ""
+
+
 class AdminByPassport:
     """Lets into the admin whoever the passport says is an admin, for this one request: there is no sign-in of its own.
 
@@ -74,8 +86,28 @@ def said(exc: APIException) -> str:
     return str(detail.get("detail", exc.default_detail)) if isinstance(detail, dict) else str(detail)
 
 
+def is_for_a_person(request: HttpRequest) -> bool:
+    """Return whether a browser asks for a page."""
+    return "text/html" in request.headers.get("Accept", "")
+
+
+def page_of(request: HttpRequest, problem: HttpResponse) -> HttpResponse:
+    """Return the problem as a page, with a way on."""
+    context = {
+        "problem": json.loads(problem.content),
+        "again": request.get_full_path(),
+        "sent": request.method == "POST",
+    }
+    page = HttpResponse(render_to_string("admin/problem.html", context), status=problem.status_code)
+    for name in ("Retry-After", "WWW-Authenticate"):
+        if name in problem.headers:
+            page.headers[name] = problem.headers[name]
+    page.headers["Cache-Control"] = "no-store"
+    return page
+
+
 class SecurityHeaders:
-    """Says to browsers what the admin's pages, and its files, may do."""
+    """Says to browsers what the admin's pages, and its files, may do; to people, what is wrong as a page."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -84,6 +116,8 @@ class SecurityHeaders:
         """Answer the request."""
         response = self.get_response(request)
         if request.path_info.startswith(ADMIN):
+            if response.headers.get("Content-Type") == problems.MEDIA_TYPE and is_for_a_person(request):
+                response = page_of(request, response)
             for name, value in HEADERS.items():
                 response.headers[name] = value
             if request.is_secure():

@@ -1,5 +1,6 @@
 """The admin's forms of a user."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
@@ -9,13 +10,17 @@ from django.http import QueryDict
 from django.utils.html import format_html_join
 
 from . import selectors, services
-from .models import User
+from .models import User, UserChange
 from .problems import Conflict
 
 if TYPE_CHECKING:  # the stubs' class is generic, Django's is not
     ModelForm = forms.ModelForm[User]
 else:
     ModelForm = forms.ModelForm
+
+
+# Changes among which is looked for who made one.
+HISTORY = 100
 
 
 class PasswordField(forms.CharField):
@@ -26,9 +31,10 @@ class PasswordField(forms.CharField):
 
 
 class DescribedForm(ModelForm):
-    """What there is to say of a user."""
+    """What there is to say of a user. `unstored` says what has kept the same form from being saved a moment ago."""
 
     actor: int
+    unstored = ""
 
     class Meta:
         model = User
@@ -42,6 +48,8 @@ class DescribedForm(ModelForm):
         if not self.errors:
             self.check_password_rules(data)
             self.check_rules(data)
+        if self.unstored and not self.errors:
+            self.add_error(None, self.unstored)
         return data
 
     def check_password_rules(self, data: dict[str, Any]) -> None:
@@ -58,7 +66,11 @@ class DescribedForm(ModelForm):
 
 
 class UserForm(DescribedForm):
-    """A user as they were when the form was asked for, with the password to set, if any."""
+    """A user as they were when the form was asked for, with the password to set, if any.
+
+    Beside each field the form says hidden what it was then, so that what somebody else has changed can be told from
+    what is changed here.
+    """
 
     password = PasswordField(required=False, help_text="Leave empty to keep the password.")
     version = forms.CharField(widget=forms.HiddenInput)
@@ -66,6 +78,8 @@ class UserForm(DescribedForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # Django's
         super().__init__(*args, **kwargs)
         self.initial["version"] = self.instance.version
+        for name in self.Meta.fields:
+            self.fields[name].show_hidden_initial = True
 
     def check_rules(self, data: dict[str, Any]) -> None:
         """Add an error where this would write over what was not seen, or take an admin that there must be."""
@@ -73,7 +87,7 @@ class UserForm(DescribedForm):
         if stored is None:
             return
         if stored.version != data["version"]:
-            self.refuse_unseen(stored)
+            self.show_unseen(stored, data)
             return
         after = User(user_type=data["user_type"], is_active=data["is_active"])
         if not stored.is_admin or after.is_admin:
@@ -83,24 +97,60 @@ class UserForm(DescribedForm):
         except Conflict as exc:
             self.add_error(None, str(exc.detail))
 
-    def refuse_unseen(self, stored: User) -> None:
-        """Add an error that says what was changed last, and by whom; who saves once more has seen it."""
-        last = selectors.user_history(user_id=stored.pk)[0]
-        who = selectors.names([last.by])[last.by]
+    def show_unseen(self, stored: User, data: dict[str, Any]) -> None:
+        """Add an error that says of each field what is other than it was shown; show it, under what was changed here.
+
+        Who saves once more has seen it, and changes no more than what they had changed.
+        """
+        unseen, own = [], set(self.changed_data)
+        sent = cast("QueryDict", self.data).copy()
+        history = selectors.user_history(user_id=stored.pk)[:HISTORY]
+        for name in self.Meta.fields:
+            shown, current = self.shown(name, data[name]), getattr(stored, name)
+            if shown != current:
+                who = changed_by(history, name, current)
+                unseen.append(f"{self[name].label}: {quoted(shown)} → {quoted(current)}{who}.")
+            sent[self[name].html_initial_name] = str(current)
+            if name not in own:
+                # Of a checkbox, `False` is read as not ticked.
+                sent[name] = str(current)
+        sent["version"] = stored.version
+        # What the form shows again is what was sent, but for this.
+        self.data = sent
+        found = " ".join(unseen) or "Their password, or something that was changed back."
         self.add_error(
             None,
-            f"Nothing was saved: this user was changed meanwhile. {last.at:%Y-%m-%d %H:%M:%S} UTC, by {who}: "
-            f"{'; '.join(last.lines())}. Save once more to have the user as this form says.",
+            f"Nothing was saved: this user was changed meanwhile. {found} The form says so now, and what you have "
+            "changed: save once more to change that alone.",
         )
-        # What the form shows again is what was sent, but for this.
-        sent = cast("QueryDict", self.data).copy()
-        sent["version"] = stored.version
-        self.data = sent
+
+    def shown(self, name: str, sent: object) -> object:
+        """Return what the field was when the form was asked for; what was sent, where the form does not say."""
+        field, said = self.fields[name], self.data.get(self[name].html_initial_name)
+        return sent if said is None else field.to_python(said)
+
+
+def changed_by(history: Iterable[UserChange], name: str, current: object) -> str:
+    """Return who made the field what it is; `""` where no history tells, as of a record edited by hand."""
+    last = next((change for change in history if name in change.values), None)
+    if last is None or last.values[name][1:] != [current]:
+        return ""
+    return f", by {selectors.names([last.by])[last.by]}"
+
+
+def quoted(value: object) -> str:
+    """Return the value as a sentence names it."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"“{value}”"
+
+
+def neutral(text: str) -> str:
+    """Return what Django tells somebody of their own password, as it is told of another's."""
+    return text.replace("Your password", "The password").replace("your other", "the user’s other")
 
 
 class NewUserForm(DescribedForm):
     """A new user, who needs a password."""
 
     password = PasswordField(
-        help_text=format_html_join("", "{} ", ((text,) for text in password_validators_help_texts()))
+        help_text=format_html_join("", "{} ", ((neutral(text),) for text in password_validators_help_texts()))
     )

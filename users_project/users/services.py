@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import NoReturn, TypedDict, Unpack
 
@@ -104,6 +104,31 @@ def user_update(
         if changed:
             writer.put(user, by=actor, kept_session=kept_session if actor == user_id else "")
     return user
+
+
+def users_set_active(*, user_ids: Iterable[int], actor: int, is_active: bool) -> tuple[int, dict[int, str]]:
+    """Let many users sign in, or no more, in one write: all of them that no rule forbids, or none where this raises.
+
+    Returns how many were changed, and by id why others could not be.
+    """
+    changed, refused = 0, {}
+    with journal.writing() as writer:
+        for user_id in user_ids:
+            user: User | None = User.objects.filter(pk=user_id).first()
+            if user is None:
+                refused[user_id] = "This user was deleted meanwhile."
+            elif user.is_active != is_active:
+                try:
+                    if user.is_admin:
+                        check_dispensable(user, actor=actor, fields=[])
+                    user.is_active = is_active
+                    writer.put(user, by=actor)
+                    changed += 1
+                except Conflict as exc:
+                    refused[user_id] = str(exc.detail)
+                except ValidationError as exc:  # of a user that was edited by hand
+                    refused[user_id] = " ".join(exc.messages)
+    return changed, refused
 
 
 def user_delete(*, user_id: int, actor: int, versions: Collection[str] | None = None) -> None:
