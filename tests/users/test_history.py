@@ -8,7 +8,7 @@ from users import index, journal, services
 from users.models import Deletion, User, UserChange
 from users.record import JournalError
 
-from .conftest import PASSWORD, Api, stored
+from .conftest import ON_POSTGRESQL, PASSWORD, Api, stored
 from .test_api import assert_problem
 
 
@@ -115,6 +115,36 @@ def test_a_history_keeps_its_beginning_and_the_newest_changes(as_admin, admin, m
     assert [change[0]["new"] for change in changes[:-1]] == ["Name 8", "Name 7", "Name 6"]
     assert changes[-1] == []
     assert len(told(as_admin, other.pk)) == 2
+
+
+def test_nobody_pushes_what_others_did_or_how_they_sign_in_out_of_their_own_history(
+    as_admin, as_user, admin, make, state, monkeypatch
+):
+    monkeypatch.setattr(index, "HISTORY", 3)
+    eva = make("eva")
+    services.user_update(user_id=eva.pk, actor=admin.pk, user_type="admin")
+    services.user_update(user_id=eva.pk, actor=admin.pk, full_name="Eva")
+    old = PASSWORD
+    for number in range(5):
+        new = f"another horse {number}"
+        services.password_change(user_id=eva.pk, old_password=old, new_password=new, session="")
+        old = new
+    for number in range(5):
+        as_user(eva.pk)("PATCH", "/api/users/me", {"full_name": f"Name {number}"})
+    before = told(as_admin, eva.pk)
+    fields = [(by, [change["field"] for change in changes]) for action, by, changes in before if action == "changed"]
+    own, others = eva.pk, admin.pk
+    assert fields == [(own, ["full_name"])] * 3 + [(own, ["password"])] * 3 + [
+        (others, ["full_name"]),
+        (others, ["user_type"]),
+    ]
+    assert UserChange.objects.filter(user_id=eva.pk).count() == 3 + 3 + 2 + 1
+    if ON_POSTGRESQL:
+        return
+    connection.close()
+    for path in state.glob("index.sqlite3*"):
+        path.unlink()
+    assert told(as_admin, eva.pk) == before
 
 
 def test_a_deletion_from_before_there_were_histories_is_told(as_admin, record):

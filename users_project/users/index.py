@@ -5,7 +5,8 @@ What is written here sends no signal and knows no rule: the journal has decided.
 
 import os
 import threading
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
@@ -22,7 +23,7 @@ from .record import StorageFull
 
 POSITION = 1
 BATCH = 500
-# Changes of one user that are kept, the newest; so that a user's history is bounded.
+# Changes of one user that are kept, of each kind the newest; so that a user's history is bounded.
 HISTORY = 100
 opened = threading.local()
 
@@ -113,11 +114,23 @@ def delete(user_id: int) -> None:
 
 
 def forget_changes(user_id: int) -> int:
-    """Delete the user's changes but the newest `HISTORY`; return how many there were."""
+    """Delete the user's changes but the newest `HISTORY` of each kind; return how many there were."""
     changes = UserChange.objects.filter(user_id=user_id, action=UserChange.Action.CHANGED).order_by("-pk")
-    surplus = list(changes.values_list("pk", flat=True)[HISTORY:])
-    UserChange.objects.filter(pk__in=surplus).delete()
-    return len(surplus)
+    if changes.count() <= HISTORY:
+        return 0
+    found = list(surplus(changes))
+    UserChange.objects.filter(pk__in=found).delete()
+    return len(found)
+
+
+def surplus(changes: Iterable[UserChange]) -> Iterator[int]:
+    """Yield the ids of the changes, of which the newest come first, that are more than the `HISTORY` of their kind."""
+    count = Counter[tuple[int, str]]()
+    for change in changes:
+        if change.action == UserChange.Action.CHANGED:
+            count[change.kind] += 1
+            if count[change.kind] > HISTORY:
+                yield change.pk
 
 
 def replace(users: Iterable[User], deletions: Iterable[Deletion], changes: Iterable[UserChange]) -> None:

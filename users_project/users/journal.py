@@ -13,7 +13,6 @@ changed it, is read again as a whole.
 import json
 import logging
 import sqlite3
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -47,13 +46,10 @@ class Latest:
 
 
 def newest(changes: dict[int, UserChange]) -> dict[int, UserChange]:
-    """Return what is kept of these histories, see `index.HISTORY`."""
-    kept, count = {}, Counter[int]()
-    for key, change in sorted(changes.items(), reverse=True):
-        count[change.user_id] += change.action == UserChange.Action.CHANGED
-        if change.action != UserChange.Action.CHANGED or count[change.user_id] <= index.HISTORY:
-            kept[key] = change
-    return kept
+    """Return what is kept of these histories, see `index.surplus`."""
+    found = sorted(changes.items(), reverse=True)
+    gone = set(index.surplus(change for _, change in found))
+    return {key: change for key, change in found if key not in gone}
 
 
 class Journal:

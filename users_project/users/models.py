@@ -214,6 +214,10 @@ class Deletion(models.Model):
         return f"deletion of user {self.user_id}"
 
 
+# Of what a history tells: how, and as what, somebody can sign in.
+ACCESS = frozenset({"username", "user_type", "is_active", "password"})
+
+
 class UserChange(models.Model):
     """An entry of a user's history: what was changed, from what to what, when and by whom.
 
@@ -240,6 +244,16 @@ class UserChange(models.Model):
 
     def __str__(self) -> str:
         return f"user {self.user_id} {self.action}"
+
+    @property
+    def kind(self) -> tuple[int, str]:
+        """With which other changes this one is counted, as a history is bounded.
+
+        What one does to one's own profile, as often as one likes, pushes nothing else out of one's history.
+        """
+        if self.by != self.user_id:
+            return self.user_id, "others"
+        return self.user_id, "own access" if self.values.keys() & ACCESS else "own profile"
 
     def lines(self) -> list[str]:
         """Return what was done in words, a line for each field."""
