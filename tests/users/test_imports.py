@@ -3,7 +3,11 @@
 import csv
 import json
 import os
+import re
+import signal
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import bcrypt
@@ -14,7 +18,7 @@ from django.db import connection
 from users import entries, exports, imports, journal, lines, passwords, services, verification
 from users.models import Deletion, User, UserChange
 
-from .conftest import PASSWORD
+from .conftest import ON_POSTGRESQL, PASSWORD, PROJECT, empty_tables, environment
 from .test_passwords import ARGON2ID, BCRYPT
 
 # As a FastAPI service with passlib stored them.
@@ -48,6 +52,24 @@ def no_bcrypt_remembered():
 
 
 @pytest.fixture
+def run_killed(state: Path) -> Callable[[Path], None]:
+    """Export into that file, in a process that is killed while it writes."""
+
+    def run_killed(path: Path) -> None:
+        source = f"""
+import os, signal, django; django.setup()
+from pathlib import Path
+from users import exports
+exports.export(Path({str(path)!r}), "json", lambda count: os.kill(os.getpid(), signal.SIGKILL))
+"""
+        variables = environment(state, DJANGO_SETTINGS_MODULE="users_project.settings")
+        done = subprocess.run([sys.executable, "-c", source], cwd=PROJECT, env=variables, check=False, timeout=60)
+        assert done.returncode == -signal.SIGKILL
+
+    return run_killed
+
+
+@pytest.fixture
 def old(tmp_path: Path) -> Path:
     path = tmp_path / "users.json"
     path.write_text(json.dumps(OLD))
@@ -56,7 +78,7 @@ def old(tmp_path: Path) -> Path:
 
 def written(tmp_path: Path, *users: object, name: str = "in.json") -> Path:
     path = tmp_path / name
-    path.write_text(json.dumps(users))
+    path.write_text(dumped(users))
     return path
 
 
@@ -75,7 +97,8 @@ def everything() -> list[object]:
 
 def test_users_of_the_old_service_sign_in_with_their_passwords(old, manage, as_gateway):
     done = manage("import_users", str(old))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "Imported 2 users.\n", "")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Imported 2 users. The next new user is 8.\nSuch a file does not say whose ids were")
     journal.catch_up()
     assert list(User.objects.order_by("id").values_list("id", "username", "user_type", "created_by")) == [
         (1, "admin", "admin", None),
@@ -95,6 +118,14 @@ def test_a_dry_run_says_the_same_and_writes_nothing(old, capsys):
     assert everything() == [[], []]
 
 
+class Digits:
+    """A number of 5,000 digits, which Python's json neither reads nor writes."""
+
+
+def dumped(users: object) -> str:
+    return json.dumps(users, default=lambda value: "DIGITS").replace('"DIGITS"', "9" * 5000)
+
+
 REJECTED = [
     (["no object"], "entry 1: rejected: expected an object"),
     ([None], "entry 1: rejected: expected an object"),
@@ -108,6 +139,13 @@ REJECTED = [
     ([user(email=None)], "email: expected a string"),
     ([user(full_name="Eva\u202e")], "full_name: "),
     ([user(full_name="\ud800")], "full_name: "),
+    ([user(id=Digits())], "id: expected a whole number from 1 to"),
+    ([user(username=Digits())], "username: expected a string"),
+    ([user(session_epoch=Digits())], "session_epoch: "),
+    (
+        [{"model": "users.user", "pk": Digits(), "fields": {}}],
+        'expected a whole number from 1 to 9007199254740991 as "pk"',
+    ),
     ([user(user_type="root")], "user_type: Value 'root' is not a valid choice"),
     ([user(is_active=1)], "is_active: expected true or false"),
     ([user(id=0)], "id: expected a whole number from 1 to 9007199254740991"),
@@ -156,7 +194,8 @@ def test_one_rejected_entry_keeps_all_out_unless_told_to_go_on(values, why, make
     assert "good" in {row["username"] for row in users}
 
 
-def test_created_by_is_a_known_user_or_nobody(admin, tmp_path, capsys):
+def test_created_by_is_a_user_of_the_same_import_or_nobody(admin, tmp_path, capsys):
+    """The ids of a file are those of where it comes from: that of a user here is somebody else's."""
     path = written(
         tmp_path,
         user(id=5, created_by=6),
@@ -167,11 +206,20 @@ def test_created_by_is_a_known_user_or_nobody(admin, tmp_path, capsys):
     )
     run("import_users", path)
     assert dict(User.objects.values_list("username", "created_by")) == {
-        "root": None, "Eva": 6, "a": 5, "b": None, "c": admin.pk, "d": None
+        "root": None, "Eva": 6, "a": 5, "b": None, "c": None, "d": None
     }  # fmt: skip
     assert capsys.readouterr().err.splitlines() == [
-        f"entry {number}: created_by: is nobody known, and was left out" for number in (3, 5)
+        f"entry {number}: created_by: is nobody who is imported too, and was left out" for number in (3, 4, 5)
     ]
+
+
+@pytest.mark.parametrize("creator", [1, "root"])
+def test_who_was_made_by_a_rejected_user_was_not_made_by_their_namesake_here(admin, tmp_path, capsys, creator):
+    assert admin.pk == 1
+    bob = user(id=20, username="bob", email="bob@example.com", created_by=creator)
+    run("import_users", written(tmp_path, user(id=1, username="root"), bob), keep_going=True)
+    assert User.objects.get(username="bob").created_by is None
+    assert "entry 2: created_by: is nobody who is imported too" in capsys.readouterr().err
 
 
 def test_who_has_no_id_gets_one_after_all_others(make, tmp_path):
@@ -203,9 +251,17 @@ def test_after_the_largest_id_nobody_gets_one(tmp_path):
         ("x.json", b"{}", "expected an array of users"),
         ("x.json", b"[\n{]", "line 2: expected JSON"),
         ("x.json", b"[" * 100_000, "nested less deeply"),
-        ("x.json", b"\xff", "utf-8"),
-        ("x.csv", b"a,a,username\n", "line 1: expected a header"),
-        ("x.csv", b"", "line 1: expected a header"),
+        ("x.json", b'[\n\n"\xe9"]', "line 3: expected text in UTF-8"),
+        ("x.json", "[]".encode("utf-16"), "line 1: expected text in UTF-8, got UTF-16"),
+        ("x.jsonl", "[]".encode("utf-16"), "line 1: expected text in UTF-8, got UTF-16"),
+        ("x.csv", "username".encode("utf-16"), "line 1: expected text in UTF-8, got UTF-16"),
+        ("x.csv", b"username,full_name\neva,Ev\xe4\n", "line 2: expected text in UTF-8"),
+        ("x.csv", b"a,a,username\n", "line 1: expected a header that names each column once.*got 'a' more than once"),
+        ("x.csv", b"", "line 1: expected a header.*username is not"),
+        ("x.csv", b"username;email\n", "line 1: expected columns that are separated by commas, got semicolons"),
+        ("x.csv", b"username\temail\n", "line 1: expected columns that are separated by commas, got tabs"),
+        ("x.csv", b"Username,email\n", "line 1: expected the column username, in small letters, got 'Username'"),
+        ("x.csv", b"username, EMAIL\n", "line 1: expected the column email, in small letters, got ' EMAIL'"),
         ("x.csv", b'username\n"x', "line 2: "),
         ("x.csv", b"username\n" + b"x" * 200_000, "field larger than field limit"),
         ("x.txt", b"[]", "expected a name that ends with"),
@@ -218,6 +274,23 @@ def test_a_file_that_is_not_of_its_format_is_refused_as_a_whole(tmp_path, name, 
     with pytest.raises(CommandError, match=rf"{name}: .*{why}.*Nothing was imported"):
         run("import_users", tmp_path / name)
     assert everything() == [[], []]
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        '{"id": 1, "id": 2, "username": "a"}',
+        '{"model": "users.user", "pk": 1, "fields": {"email": "a", "id": 7, "id": 7}}',
+    ],
+)
+@pytest.mark.parametrize("name", ["x.json", "x.jsonl"])
+def test_what_says_the_same_twice_is_rejected(tmp_path, capsys, twice, name):
+    good = json.dumps(user())
+    (tmp_path / name).write_text(f"[{twice},\n{good}]" if name == "x.json" else f"{twice}\n{good}")
+    run("import_users", tmp_path / name, keep_going=True)
+    place = "entry 1" if name == "x.json" else "line 1"
+    assert f'{place}: rejected: "id" is there more than once\n' in capsys.readouterr().err
+    assert [row["username"] for row in everything()[0]] == ["Eva"]
 
 
 def test_lines_and_rows_that_cannot_be_read_are_rejected_with_their_numbers(tmp_path, capsys):
@@ -239,9 +312,9 @@ def test_an_import_that_another_writer_came_before_writes_nothing(old, make, mon
     """The other one writes between the check and the writer's turn."""
     write = imports.write
 
-    def late(plan: imports.Plan) -> None:
+    def late(*arguments: object) -> int:
         make("EVA")
-        write(plan)
+        return write(*arguments)
 
     monkeypatch.setattr(imports, "write", late)
     with pytest.raises(CommandError, match="Another user was made meanwhile"):
@@ -271,6 +344,9 @@ def varied(make, admin) -> list[object]:
 
 def emptied(state: Path) -> None:
     """Begin anew, without users."""
+    if ON_POSTGRESQL:
+        empty_tables()
+        return
     connection.close()
     for path in state.glob("*"):
         path.unlink()
@@ -316,12 +392,11 @@ def test_an_export_of_nobody_is_an_import_of_nobody(file_format, state, tmp_path
 def test_an_export_writes_over_nothing_and_leaves_nothing_half_written(make, tmp_path, monkeypatch):
     make("eva")
     path = tmp_path / "x.json"
-    for there in (path, tmp_path / "x.json.part"):
-        there.write_text("mine")
-        with pytest.raises(CommandError, match="exists"):
-            run("export_users", path)
-        assert there.read_text() == "mine"
-        there.unlink()
+    path.write_text("mine")
+    with pytest.raises(CommandError, match="exists"):
+        run("export_users", path)
+    assert path.read_text() == "mine"
+    path.unlink()
     path.symlink_to(tmp_path / "nowhere")
     with pytest.raises(CommandError, match="exists"):
         run("export_users", path)
@@ -336,6 +411,94 @@ def test_an_export_writes_over_nothing_and_leaves_nothing_half_written(make, tmp
     with pytest.raises(CommandError, match="No space left"):
         run("export_users", path)
     assert not list(tmp_path.glob("x.json*"))
+
+
+def test_a_file_that_is_made_while_an_export_is_written_is_not_written_over(make, tmp_path, monkeypatch):
+    make("eva")
+    path, fsync = tmp_path / "x.json", os.fsync
+
+    def and_before(descriptor: int) -> None:
+        path.write_text("mine")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", and_before)
+    with pytest.raises(CommandError, match=r"x\.json was made meanwhile"):
+        run("export_users", path)
+    assert path.read_text() == "mine"
+    assert list(tmp_path.glob("x.json*")) == [path]
+
+
+def test_an_export_that_was_killed_is_in_no_other_s_way(make, state, run_killed, tmp_path):
+    make("eva")
+    path = tmp_path / "x.json"
+    run_killed(path)
+    assert len(list(tmp_path.glob("x.json.*.part"))) == 1
+    assert not path.exists()
+    run("export_users", path)
+    assert json.loads(path.read_text())[0]["username"] == "eva"
+
+
+# Ids that were given before, to users who were deleted
+
+
+@pytest.mark.parametrize("file_format", exports.FORMATS)
+def test_nobody_gets_a_deleted_user_s_id_after_a_move(file_format, varied, admin, state, tmp_path, capsys):
+    services.user_delete(user_id=5, actor=admin.pk)
+    path = tmp_path / f"out.{file_format}"
+    run("export_users", path)
+    out = capsys.readouterr().out
+    assert "neither histories nor whose ids were deleted: import it with --next-id 6, or" in out
+    assert ("users.jsonl has both" in out) == (not ON_POSTGRESQL)
+    emptied(state)
+    run("import_users", path, next_id=6)
+    out = capsys.readouterr().out
+    assert "The next new user is 6.\n" in out
+    assert "Such a file" not in out
+    assert services.user_create(username="next", email="next@example.com", password=PASSWORD).pk == 6
+    if not ON_POSTGRESQL:
+        assert verification.verify(journal.current()).differences == []
+
+
+def test_what_an_import_does_not_say_is_said_and_can_be_said_later(old, tmp_path, capsys):
+    run("import_users", old)
+    assert "If 8 or a later one was somebody's where it comes from" in capsys.readouterr().out
+    run("import_users", next_id=20)
+    assert capsys.readouterr().out == "Imported 0 users. The next new user is 20.\n"
+    run("import_users", next_id=9)
+    assert capsys.readouterr().out == "Imported 0 users. The next new user is 20.\n"
+    path = written(tmp_path, user(id=None, username="a", email="a@example.com"), name="more.json")
+    run("import_users", path, next_id=30)
+    assert capsys.readouterr().out == "Imported 1 users. The next new user is 31.\n"
+    assert User.objects.get(username="a").pk == 30
+    assert Deletion.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({}, "Expected a file, or --next-id."),
+        ({"next_id": 0}, "Expected --next-id from 1 to 9007199254740991."),
+        ({"next_id": 2**53}, "Expected --next-id from 1"),
+    ],
+)
+def test_a_next_id_that_cannot_be_is_refused(state, options, why):
+    with pytest.raises(CommandError, match=why):
+        run("import_users", **options)
+    assert everything() == [[], []]
+
+
+# What the documentation shows
+
+
+def test_the_example_of_the_documentation_is_imported_into_a_started_stack(make, tmp_path, capsys):
+    text = (PROJECT.parent / "docs" / "operations.md").read_text()
+    example = re.search(r"```json\n(\[\n.*?\n\])\n```", text, re.DOTALL)[1]
+    make("admin", user_type="admin")
+    make("user")
+    (tmp_path / "old.json").write_text(example)
+    run("import_users", tmp_path / "old.json")
+    assert capsys.readouterr().err == ""
+    assert User.objects.get(username="eva").check_password("secret")
 
 
 def test_a_record_is_moved_with_its_deletions_and_ended_sessions(varied, admin, record, state, tmp_path, capsys):

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from secrets import token_hex
 from typing import IO, Any
 
 from . import journal
@@ -50,17 +51,18 @@ def export(path: Path, file_format: str, progress: Callable[[int], object]) -> i
     """
     if os.path.lexists(path):
         raise FileExistsError(f"{path} exists already.")
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with open(part, "x", encoding="utf-8", newline="", opener=owner_only) as file:  # Path.open takes no opener
+    # A name of its own: what another export writes, or one that was killed has left, is in nobody's way.
+    part = path.with_name(f"{path.name}.{token_hex(4)}.part")
+    with open(part, "x", encoding="utf-8", newline="", opener=owner_only) as file:  # Path.open takes no opener
+        try:
             count = WRITERS[file_format](file, counted(rows(), progress))
             file.flush()
             os.fsync(file.fileno())
-        part.rename(path)
-    except BaseException as exc:
-        if not isinstance(exc, FileExistsError):  # somebody else's, who is exporting to the same name
+            os.link(part, path)  # unlike a renaming, never over a file that was made meanwhile
+        except FileExistsError as exc:
+            raise FileExistsError(f"{path} was made meanwhile; nothing was written over it.") from exc
+        finally:
             part.unlink(missing_ok=True)
-        raise
     sync_directory(path.parent)
     return count
 

@@ -34,6 +34,8 @@ class Plan:
     changes: dict[int, UserChange] = field(default_factory=dict)
     rejected: list[tuple[str, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
+    # Whether any of it is of a record, which says who was deleted.
+    of_record: bool = False
 
     def reject(self, place: str, why: str) -> None:
         """Leave out what stands there."""
@@ -53,6 +55,7 @@ def plan(entries: Iterable[Entry], progress: Callable[[int], object]) -> Plan:
         except ValueError as exc:
             found.reject(entry.place, str(exc))
         else:
+            found.of_record |= is_recorded(entry.value)
             if isinstance(read, UserChange):
                 found.changes[read.pk] = read
             elif is_recorded(entry.value):
@@ -177,14 +180,12 @@ def check_unique(found: Plan, name: str) -> None:
 
 
 def find_creators(found: Plan, creators: dict[str, object]) -> None:
-    """Say who made each user, by an id or a username that is known here or in the file; leave out whoever is not.
+    """Say who made each user, by an id or a username of those that are imported too; leave out whoever is not.
 
-    An id of nobody would be somebody's later, who did not make that user.
+    The file's ids are those of where it comes from: who has one of them here is another.
     """
-    known = set(User.objects.values_list("pk", flat=True)) | set(Deletion.objects.values_list("pk", flat=True))
-    known |= {entry.pk for entry in (*found.users.values(), *found.deletions.values()) if entry.pk}
-    named = dict(User.objects.values_list(Lower("username"), "pk"))
-    named |= {user.username.lower(): user.pk for user in found.users.values() if user.pk}
+    known = {entry.pk for entry in (*found.users.values(), *found.deletions.values()) if entry.pk}
+    named = {user.username.lower(): user.pk for user in found.users.values() if user.pk}
     for place, user in found.users.items():
         creator = creators[place]
         user.created_by = None
@@ -193,24 +194,30 @@ def find_creators(found: Plan, creators: dict[str, object]) -> None:
         elif type(creator) is int and creator in known:
             user.created_by = creator
         if creator is not None and user.created_by is None:
-            found.notes.append((place, "created_by: is nobody known, and was left out"))
+            found.notes.append((place, "created_by: is nobody who is imported too, and was left out"))
 
 
-def write(found: Plan) -> None:
-    """Write the plan in one go. Raises `Unavailable`, `StorageFull`, and `IntegrityError` where another came before."""
+def write(found: Plan, next_id: int = 1) -> int:
+    """Write the plan in one go, and see to it that no later user gets an id below `next_id`; return the last one.
+
+    Raises `Unavailable`, `StorageFull`, and `IntegrityError` where another came before.
+    """
     with journal.writing() as changes:
         users = list(found.users.values())
-        following = max(
-            [index.last_id(), *(user.pk for user in users if user.pk), *(d.pk for d in found.deletions.values())]
-        )
+        deletions = list(found.deletions.values())
+        highest = max([index.last_id(), *(entry.pk for entry in (*users, *deletions) if entry.pk)])
+        following: int = max(highest, next_id - 1)
         for user in users:
             if not user.pk:
-                following = index.following(following)
-                user.pk = following
-        imported = {user.pk for user in users} | {deletion.pk for deletion in found.deletions.values()}
+                user.pk = highest = following = index.following(following)
+        if highest < following:
+            # Whoever it was is no user here: what keeps an id from being given again is that its user was deleted.
+            deletions.append(Deletion(user_id=following, deleted_at=now()))
+        imported = {entry.pk for entry in (*users, *deletions)}
         histories = [
             change for _, change in sorted(journal.newest(found.changes).items()) if change.user_id in imported
         ]
         for number, change in enumerate(histories, index.next_change_id()):
             change.pk = number
-        changes.load([*histories, *users, *found.deletions.values()])
+        changes.load([*histories, *users, *deletions])
+    return following

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from users import exports
+from users import exports, index
 from users.problems import Unavailable
 
 
@@ -27,8 +28,12 @@ class Command(BaseCommand):
         except (OSError, ValueError, Unavailable) as exc:
             raise CommandError(str(exc)) from exc
         self.stdout.write(
-            f"Wrote {count} users. The file has the hashes of their passwords: keep it as you keep those."
+            f"Wrote {count} users. The file has the hashes of their passwords: keep it as you keep those.\n"
+            f"It has neither histories nor whose ids were deleted: import it with --next-id {index.next_id()}, or "
+            "somebody new can get a deleted user's id."
         )
+        if settings.RECORD:
+            self.stdout.write(f"{settings.RECORD} has both, and can be imported in the place of this file.")
 
     def progress(self, count: int) -> None:
         """Say how far it is, now and then."""

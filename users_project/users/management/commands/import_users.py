@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import IntegrityError
 from rest_framework.exceptions import APIException
 
-from users import entries, exports, imports
+from users import entries, exports, imports, lines
 from users.models import User
 
 LONGEST = 300
@@ -20,18 +20,19 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take the file, its format, and how to go about it."""
-        parser.add_argument("file", type=Path)
+        parser.add_argument("file", type=Path, nargs="?", help="May be left out with --next-id.")
         parser.add_argument("--format", choices=exports.FORMATS, help="Where the file's name does not say it.")
         parser.add_argument("--dry-run", action="store_true", help="Check everything, write nothing.")
         parser.add_argument("--keep-going", action="store_true", help="Import the others where some are rejected.")
+        parser.add_argument(
+            "--next-id", type=int, default=1, help="Give no later user an id below it: export_users says it."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
         """Check, report, and write."""
-        try:
-            file_format = exports.format_of(options["file"], options["format"])
-            plan = imports.plan(entries.read(options["file"], file_format), self.progress)
-        except (OSError, ValueError) as exc:
-            raise CommandError(printable(f"{options['file']}: {exc}. Nothing was imported.")) from exc
+        if not 1 <= options["next_id"] <= lines.LARGEST:
+            raise CommandError(f"Expected --next-id from 1 to {lines.LARGEST}.")
+        plan = self.plan(options["file"], options["format"], only_next_id=options["next_id"] > 1)
         for place, why in plan.rejected:
             self.stderr.write(printable(f"{place}: rejected: {why}"))
         for place, what in plan.notes:
@@ -43,15 +44,31 @@ class Command(BaseCommand):
         if options["dry_run"]:
             self.stdout.write(f"Would import {found}{rejected}.")
             return
-        self.write(plan)
-        self.stdout.write(f"Imported {found}{rejected}.")
+        next_id = self.write(plan, options["next_id"]) + 1
+        self.stdout.write(f"Imported {found}{rejected}. The next new user is {next_id}.")
+        if not plan.of_record and options["next_id"] == 1:
+            self.stdout.write(
+                f"Such a file does not say whose ids were deleted. If {next_id} or a later one was somebody's where it "
+                "comes from, keep them from being given again: import_users --next-id N."
+            )
         if not User.objects.active_admins().exists():
             self.stderr.write("There is no active admin: `manage.py createsuperuser` makes one.")
 
-    def write(self, plan: imports.Plan) -> None:
-        """Write the plan; say why it cannot be."""
+    def plan(self, file: Path | None, chosen: str | None, *, only_next_id: bool) -> imports.Plan:
+        """Return what the file would bring; nothing without one, where the next id is all that was asked for."""
+        if file is None:
+            if not only_next_id:
+                raise CommandError("Expected a file, or --next-id.")
+            return imports.Plan()
         try:
-            imports.write(plan)
+            return imports.plan(entries.read(file, exports.format_of(file, chosen)), self.progress)
+        except (OSError, ValueError) as exc:
+            raise CommandError(printable(f"{file}: {exc}. Nothing was imported.")) from exc
+
+    def write(self, plan: imports.Plan, next_id: int) -> int:
+        """Write the plan, and return the last id; say why it cannot be."""
+        try:
+            return imports.write(plan, next_id)
         except IntegrityError as exc:
             raise CommandError("Another user was made meanwhile. Nothing was imported; try again.") from exc
         except APIException as exc:
