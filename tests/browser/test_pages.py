@@ -2,9 +2,10 @@
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -71,7 +72,82 @@ def test_the_admin_is_for_admins(page: Page, complaints: Complaints, pictures: P
     answer = page.goto("/admin/")
     assert answer is not None
     assert answer.status == 403
+    expect(page.get_by_role("alert")).to_have_text("Expected the role admin; yours is default.")
+    expect(page.get_by_role("button")).to_have_count(0)
     page.screenshot(path=pictures / "forbidden.png")
+    page.get_by_role("link", name="Back to the API").click()
+    expect(page.locator(".who")).to_contain_text("user")
+
+
+def as_admin(page: Page) -> Callable[..., Any]:
+    """Return what calls the API as another admin's program does; it returns what is answered."""
+    token = page.request.post("/api/login", data={"username": "admin", "password": "a"}).json()["access_token"]
+
+    def call(method: str, path: str, **body: object) -> Any:
+        answer = page.request.fetch(path, method=method, data=body, headers={"Authorization": f"Bearer {token}"})
+        assert answer.ok, answer.text()
+        return answer.json() if answer.text() else None
+
+    return call
+
+
+def test_two_admins_write_over_nothing_of_each_other_s(page: Page, pictures: Path) -> None:
+    page.goto("/login/?next=/admin/users/user/?q=kim")
+    other = as_admin(page)
+    made = {"username": "kim", "email": "kim@example.com", "password": "correct horse battery"}
+    kim = other("POST", "/api/users", **made)["id"]
+    sign_in(page)
+    page.locator("#result_list").get_by_role("link", name="kim").click()
+    page.get_by_label("Email").fill("kim@example.org")
+    other = as_admin(page)
+    other("PATCH", f"/api/users/{kim}", is_active=False)
+    other("PATCH", f"/api/users/{kim}", full_name="Kim")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".errorlist.nonfield")).to_contain_text("Is active: yes → no, by admin.")
+    expect(page.get_by_label("Is active")).not_to_be_checked()
+    page.screenshot(path=pictures / "admin-changed-meanwhile.png")
+    page.get_by_role("button", name="Save", exact=True).click()
+    # Back to what was searched for.
+    expect(page).to_have_url(re.compile(r"/admin/users/user/\?q=kim$"))
+    other = as_admin(page)
+    after = other("GET", f"/api/users/{kim}")
+    assert (after["email"], after["full_name"], after["is_active"]) == ("kim@example.org", "Kim", False)
+    page.locator("#result_list").get_by_role("link", name="kim").click()
+    page.get_by_role("link", name="Delete").click()
+    expect(page.get_by_text("nobody can read them any more")).to_be_visible()
+    page.screenshot(path=pictures / "admin-delete.png")
+    page.get_by_role("button", name="Yes, I’m sure").click()
+    page.goto(f"/admin/users/user/{kim}/change/")
+    expect(page.get_by_role("heading", name=f"History: user {kim}, deleted")).to_be_visible()
+    page.screenshot(path=pictures / "admin-history-of-a-deleted-user.png")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_admin_fits_a_phone(chromium: Browser, stack: Stack, pictures: Path, scheme: str) -> None:
+    base = f"http://localhost:{stack.ports['gateway']}"
+    phone = chromium.new_context(base_url=base, viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    page = phone.new_page()
+    page.goto("/login/?next=/admin/users/user/")
+    name = f"somebody.with.a.long.name.{scheme}"
+    made = {"email": f"{name}@a-long-name.example.com", "full_name": "Somebody with a Long Name"}
+    as_admin(page)("POST", "/api/users", username=name, password="correct horse battery", **made)
+    sign_in(page)
+    row = page.get_by_role("row", name=name)
+    expect(row).to_be_visible()
+    for element in (page.locator("#result_list"), row, page.locator("#changelist-filter")):
+        assert element.evaluate("element => element.scrollWidth <= element.clientWidth")
+        box = element.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= 390
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    filters, first = page.locator("#changelist-filter").bounding_box(), row.bounding_box()
+    assert filters is not None
+    assert first is not None
+    assert filters["y"] + filters["height"] <= first["y"]
+    page.screenshot(path=pictures / f"phone-{scheme}-admin.png")
+    page.locator("#changelist-filter").get_by_role("link", name="Admin").click()
+    expect(row).to_have_count(0)
+    phone.close()
 
 
 def test_the_documents_try_it_out(page: Page, pictures: Path) -> None:

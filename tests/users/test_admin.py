@@ -408,7 +408,7 @@ def test_what_was_changed_meanwhile_is_named_and_kept_though_others_were_changed
     services.user_update(user_id=user.pk, actor=other.pk, full_name="Ada L.")
     text = page(browser.post(path, sent))
     assert "Nothing was saved: this user was changed meanwhile." in errors(text)
-    assert "Full name: “” → “Ada L.”, by other. Is active: yes → no, by other. The form" in errors(text)
+    assert "Full name: nothing → “Ada L.”, by other. Is active: yes → no, by other. The form" in errors(text)
     assert User.objects.get(pk=user.pk).email == "ada@example.com"
     again = form_of(text)
     assert (again["email"], again["full_name"], "is_active" in again) == ("ada@example.org", "Ada L.", False)
@@ -423,7 +423,7 @@ def test_what_both_have_changed_is_named_and_saved_as_who_saves_once_more_has_it
     del sent["is_active"]
     services.user_update(user_id=user.pk, actor=other.pk, full_name="Ada L.", user_type="admin")
     text = page(browser.post(path, sent | {"full_name": "Ada B."}))
-    assert "Full name: “” → “Ada L.”, by other. User type: “default” → “admin”, by other." in errors(text)
+    assert "Full name: nothing → “Ada L.”, by other. User type: “default” → “admin”, by other." in errors(text)
     # And once more between the two.
     services.user_update(user_id=user.pk, actor=other.pk, email="new@example.com")
     text = page(browser.post(path, form_of(text)))
@@ -476,7 +476,7 @@ def test_a_save_that_another_came_before_at_the_last_moment_is_the_form_again(br
 
     monkeypatch.setattr(services, "user_update", and_before)
     text = page(browser.post(path, sent | {"email": "mine@example.com"}))
-    assert "Full name: “” → “First”, by root." in errors(text)
+    assert "Full name: nothing → “First”, by root." in errors(text)
     assert form_of(text)["email"] == "mine@example.com"
     assert User.objects.get(pk=user.pk).email == "ada@example.com"
 
@@ -491,8 +491,10 @@ def test_a_user_deleted_at_the_last_moment_is_said_so(browser, admin, make, monk
         return update(**values)
 
     monkeypatch.setattr(services, "user_update", and_before)
-    assert browser.post(path, sent | {"email": "mine@example.com"}).status_code == 302
-    assert "doesn’t exist" in said(browser)
+    assert browser.post(path, sent | {"email": "mine@example.com"}).headers["Location"] == path.replace(
+        "change", "history"
+    )
+    assert f"User {user.pk} was deleted." in said(browser)
 
 
 @pytest.mark.parametrize("query", ["", "?_changelist_filters=q%3Dada%26is_active__exact%3D1"])
@@ -674,6 +676,33 @@ def test_the_history_page_tells_of_each_change_and_never_of_a_password(browser, 
     assert "horse" not in text
     page(browser.get(f"{LIST}{admin.pk}/history/"))
     assert browser.get(f"{LIST}99/history/").status_code == 302
+
+
+def test_a_deleted_user_s_pages_lead_to_their_history(browser, admin, make):
+    user = make("eva")
+    services.user_update(user_id=user.pk, actor=admin.pk, full_name="Eva")
+    services.user_delete(user_id=user.pk, actor=admin.pk)
+    history = f"{LIST}{user.pk}/history/"
+    for action in ("change", "delete"):
+        assert browser.get(f"{LIST}{user.pk}/{action}/").headers["Location"] == history
+    text = page(browser.get(history))
+    assert f"User {user.pk} was deleted. This is left of them." in text
+    assert f"History: user {user.pk}, deleted" in text
+    assert re.findall(r"<td>(deleted|created|full_name[^<]*)</td>", text) == ["deleted", "full_name:  → Eva", "created"]
+    assert "/change/" not in text.partition('id="content-start"')[2]
+
+
+@pytest.mark.parametrize("user_id", ["99", "x", "9" * 30])
+def test_who_never_was_has_no_history(browser, user_id):
+    assert browser.get(f"{LIST}{user_id}/history/").headers["Location"] == "/admin/"
+
+
+def test_the_list_offers_to_show_all_only_where_something_was_searched_for(browser, make):
+    make("eva")
+    assert "Show all" not in page(browser.get(LIST))
+    for query in ("?q=eva", "?user_type__exact=admin"):
+        text = page(browser.get(LIST + query))
+        assert re.search(r'1 result \(<a href="\?">Show all</a>\)', text)
 
 
 def test_the_page_of_a_user_says_who_made_them(browser, admin, make):

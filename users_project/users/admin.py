@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth import admin as auth_admin  # noqa: F401  # registers what is unregistered below
 from django.contrib.auth.models import Group
 from django.core.exceptions import BadRequest
@@ -19,7 +20,7 @@ from django.template.response import TemplateResponse
 from . import selectors, services
 from .browsers import session_of
 from .forms import ModelForm, NewUserForm, UserForm
-from .models import User
+from .models import Deletion, User
 from .passports import USER_ID
 from .problems import Conflict, Unavailable
 from .record import StorageFull
@@ -51,6 +52,16 @@ HISTORY = 200
 REFUSALS = (Conflict, PreconditionFailed, Unavailable, StorageFull)
 
 
+class UserList(ChangeList):
+    """The list. Beside the search it says how many were found, and not that all are there to be shown."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Find the page, and whether it is of all."""
+        super().get_results(request)
+        if not self.query and not self.has_active_filters:
+            self.full_result_count = self.result_count
+
+
 @admin.register(User)
 class UserAdmin(ModelAdmin):
     """Users. Each is deleted on their own page, which has the room to say why that may not be."""
@@ -72,6 +83,10 @@ class UserAdmin(ModelAdmin):
     show_facets = admin.ShowFacets.NEVER
     actions = ("activate", "deactivate")
     actions_selection_counter = True
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ANN401  # Django's
+        """Return what the list is."""
+        return UserList
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Return whether a list may be asked for it; Django answers 400 where not."""
@@ -229,25 +244,40 @@ class UserAdmin(ModelAdmin):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show the user's history, which is stored with the users; Django's own log goes with its index."""
+        """Show the user's history, which is stored with the users, also of one who was deleted."""
         user = self.get_object(request, object_id)
-        if user is None:
-            redirect: HttpResponse = cast("Any", self)._get_obj_does_not_exist_redirect(  # noqa: SLF001
-                request, self.opts, object_id
-            )
-            return redirect
-        entries = list(selectors.user_history(user_id=user.pk)[:HISTORY])
+        if user is None and not was_deleted(object_id):
+            return self.not_there(request, object_id)
+        entries = list(selectors.user_history(user_id=user.pk if user else int(object_id))[:HISTORY])
         who = selectors.names([entry.by for entry in entries])
         context = {
             **self.admin_site.each_context(request),
-            "title": f"History: {user}",
+            "title": f"History: {user or f'user {object_id}, deleted'}",
             "entries": [{"at": entry.at, "who": who[entry.by], "lines": entry.lines()} for entry in entries],
             "limit": HISTORY,
             "object": user,
+            "user_id": object_id,
             "opts": self.opts,
             "module_name": "Users",
         }
         return TemplateResponse(request, "admin/users/user/object_history.html", context)
+
+    def not_there(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Say that there is no such user."""
+        page: HttpResponse = super()._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[misc]
+        return page
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:  # noqa: ANN401
+        """Lead to the history of a user who was deleted: Django's hook of what it asks for and does not find."""
+        if not was_deleted(object_id):
+            return self.not_there(request, object_id)
+        messages.warning(request, f"User {object_id} was deleted. This is left of them.")
+        return HttpResponseRedirect(f"{LIST}{object_id}/history/")
+
+
+def was_deleted(object_id: str) -> bool:
+    """Return whether that is the id of a user who was deleted."""
+    return bool(USER_ID.fullmatch(object_id)) and Deletion.objects.filter(pk=int(object_id)).exists()
 
 
 @contextmanager

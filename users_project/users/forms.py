@@ -140,7 +140,9 @@ def changed_by(history: Iterable[UserChange], name: str, current: object) -> str
 
 def quoted(value: object) -> str:
     """Return the value as a sentence names it."""
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"“{value}”"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"“{value}”" if value else "nothing"
 
 
 def neutral(text: str) -> str:

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import quote
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase, ResponseHeaders
+from django.shortcuts import render
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.permissions import AllowAny
 from rest_framework.renderers import BaseRenderer, BrowsableAPIRenderer, JSONRenderer
@@ -14,11 +16,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from gateway import bodies, configuration, gate
+from gateway import bodies, configuration, gate, logs
 from gateway.identity.authentication import Caller
 from gateway.policy import origins
 from gateway.policy.negotiation import prefers_page
-from gateway.policy.refusals import NoRoute, NotSignedIn
+from gateway.policy.refusals import NoRoute, NotAllowed, NotSignedIn, Refused
 from gateway.policy.routes import Match
 from gateway.upstreams import Answer, upstreams
 
@@ -98,7 +100,7 @@ class ProxyView(APIView):
         """Send a person on to where they wanted to; answer any other refusal as a problem.
 
         Who is not signed in goes to the page where they can; who leaves out the slash that a service's pages begin
-        with, to those pages.
+        with, to those pages. Who may not see those is told so on a page, which is none of an API.
         """
         http = self.request._request  # noqa: SLF001  # DRF's own name for what it wraps
         if http.method in {"GET", "HEAD"}:
@@ -109,6 +111,8 @@ class ProxyView(APIView):
                 return redirect(f"/login/?next={asked}")
             if isinstance(exc, NoRoute) and gate.current().has_pages(f"{path}/"):
                 return redirect(origins.own_path(f"{path}/{mark}{query}"))
+        if isinstance(exc, Refused) and self.match and self.match.route.browser == "passthrough" and wants_page(http):
+            return refused_page(http, exc)
         return super().handle_exception(exc)
 
     # Whatever the method: the route says which are allowed.
@@ -156,6 +160,20 @@ class ProxyView(APIView):
 def redirect(location: str) -> Response:
     """Return the way to another path of ours, for now."""
     return cast("Response", HttpResponse(status=302, headers={"Location": location, "Cache-Control": "no-store"}))
+
+
+def refused_page(request: HttpRequest, refused: Refused) -> Response:
+    """Return what kept a service's own page from a person, as a page."""
+    shown = {
+        "title": HTTPStatus(refused.status).phrase,
+        "detail": refused.detail,
+        "is_role": isinstance(refused, NotAllowed),
+        "request_id": logs.request_id.get(),
+    }
+    response = render(request, "gateway/refused.html", shown, status=refused.status)
+    for name, value in {**refused.headers, "Cache-Control": "no-store"}.items():
+        response.headers[name] = value
+    return cast("Response", response)
 
 
 def for_page(said: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -191,8 +191,25 @@ def test_a_person_is_sent_to_the_sign_in_and_a_program_is_not(login: LoginServic
         assert f'value="{path.replace("&", "&amp;")}"' in client.get(reply["Location"]).content.decode()
         assert client.get(path).status_code == 401
     assert client.post("/api/things", headers=PAGE).status_code == 401
+
+
+def test_who_may_not_see_a_service_s_pages_is_told_so_on_a_page(login: LoginService, client: Client) -> None:
+    """Not in the browsable API, which would offer to delete what is no resource of an API."""
     sign_in(client)
-    assert client.get("/pages/a", headers=PAGE).status_code == 403
+    reply = client.get("/pages/a", headers=PAGE)
+    page = reply.content.decode()
+    assert (reply.status_code, reply["Content-Type"]) == (403, "text/html; charset=utf-8")
+    assert reply["Cache-Control"] == "no-store"
+    assert "Expected the role admin; yours is default." in page
+    assert 'href="/"' in page
+    assert 'href="/logout/"' in page
+    assert reply["X-Request-ID"] in page
+    assert "<form" not in page
+    assert "Content-Security-Policy" in reply
+    assert client.get("/pages/a").json()["detail"] == "Expected the role admin; yours is default."
+    reply = client.delete("/pages/a", headers=PAGE | OWN)
+    assert (reply.status_code, reply["Allow"]) == (405, "GET, HEAD, OPTIONS")
+    assert 'href="/logout/"' not in reply.content.decode()
 
 
 def test_the_pages_say_who_is_signed_in(login: LoginService, client: Client) -> None:
