@@ -1,11 +1,12 @@
 """Settings from the environment."""
 
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_project import environment
+from gateway_project import environment, variables
 
 SECRET = "a-secret-of-one's-own-that-nobody-else-knows"
 
@@ -80,3 +81,24 @@ def test_a_secret_that_is_too_short_is_not_repeated(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ImproperlyConfigured, match="GATEWAY_SECRET_KEY") as refused:
         environment.read()
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["postgres://u:p@h:5432/x", "postgresql:///x"])
+def test_a_database_of_postgresql_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    assert environment.read().database_url == url
+
+
+def test_a_directory_of_state_is_its_owners_alone_or_names_its_variable(tmp_path: Path) -> None:
+    made = variables.state_directory(tmp_path / "var", "gateway")
+    assert (made, made.stat().st_mode & 0o777) == (tmp_path / "var" / "gateway", 0o700)
+    (tmp_path / "file").touch()
+    with pytest.raises(ImproperlyConfigured, match="GATEHOUSE_VAR: expected a directory"):
+        variables.state_directory(tmp_path / "file", "gateway")
+
+
+def test_a_bad_setting_ends_a_program_with_its_message_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert variables.or_exit(lambda: 5) == 5
+    monkeypatch.setenv("LOG_LEVEL", "loud")
+    with pytest.raises(SystemExit, match=r"^LOG_LEVEL: .* got 'loud'$"):
+        variables.or_exit(environment.read)

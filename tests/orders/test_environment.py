@@ -1,7 +1,7 @@
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from orders_project import environment
+from orders_project import environment, variables
 
 
 def test_the_defaults_are_good(monkeypatch):
@@ -52,3 +52,24 @@ def test_production_wants_a_secret_of_its_own(monkeypatch):
         environment.read()
     monkeypatch.setenv("ORDERS_SECRET_KEY", "a-secret-of-one's-own-that-nobody-else-knows")
     assert environment.read().gatehouse_env == "production"
+
+
+@pytest.mark.parametrize("url", ["postgres://u:p@h:5432/x", "postgresql:///x"])
+def test_a_database_of_postgresql_is_taken(monkeypatch, url):
+    monkeypatch.setenv("DATABASE_URL", url)
+    assert environment.read().database_url == url
+
+
+def test_a_directory_of_state_is_its_owners_alone_or_names_its_variable(tmp_path):
+    made = variables.state_directory(tmp_path / "var", "orders")
+    assert (made, made.stat().st_mode & 0o777) == (tmp_path / "var" / "orders", 0o700)
+    (tmp_path / "file").touch()
+    with pytest.raises(ImproperlyConfigured, match="GATEHOUSE_VAR: expected a directory"):
+        variables.state_directory(tmp_path / "file", "orders")
+
+
+def test_a_bad_setting_ends_a_program_with_its_message_alone(monkeypatch):
+    assert variables.or_exit(lambda: 5) == 5
+    monkeypatch.setenv("LOG_LEVEL", "loud")
+    with pytest.raises(SystemExit, match=r"^LOG_LEVEL: .* got 'loud'$"):
+        variables.or_exit(environment.read)

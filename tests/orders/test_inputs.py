@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rest_framework import serializers
 
-from orders.inputs import MAX_NAMED, StrictSerializer, printable
+from orders.inputs import MAX_NAMED, Id, StrictSerializer, printable
 from orders.models import Order
 
 pytestmark = pytest.mark.django_db
@@ -298,3 +298,7 @@ def test_each_json_type_is_what_its_field_says(data, errors):
 @pytest.mark.parametrize("text", ["", "a b", "é", "本", "📚", "a\u00a0b"])
 def test_what_can_be_seen_is_printable(text):
     printable(text)
+
+
+def test_an_id_is_written_as_it_is_read():
+    assert Id().to_url(Id().to_python("17")) == "17"
