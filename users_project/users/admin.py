@@ -17,7 +17,7 @@ from django.db.models.functions import Lower
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
-from . import selectors, services
+from . import index, selectors, services
 from .browsers import session_of
 from .forms import ModelForm, NewUserForm, UserForm
 from .models import Deletion, User
@@ -46,8 +46,6 @@ LOOKUPS = frozenset(
 )
 # Users that one action changes at most: each is on disk before the next, and whoever asks is waiting.
 AT_ONCE = 500
-# Entries of a history that are shown.
-HISTORY = 200
 # Why something is not saved, which is for whoever asked to know.
 REFUSALS = (Conflict, PreconditionFailed, Unavailable, StorageFull)
 
@@ -248,13 +246,13 @@ class UserAdmin(ModelAdmin):
         user = self.get_object(request, object_id)
         if user is None and not was_deleted(object_id):
             return self.not_there(request, object_id)
-        entries = list(selectors.user_history(user_id=user.pk if user else int(object_id))[:HISTORY])
+        entries = list(selectors.user_history(user_id=user.pk if user else int(object_id)))
         who = selectors.names([entry.by for entry in entries])
         context = {
             **self.admin_site.each_context(request),
             "title": f"History: {user or f'user {object_id}, deleted'}",
             "entries": [{"at": entry.at, "who": who[entry.by], "lines": entry.lines()} for entry in entries],
-            "limit": HISTORY,
+            "limit": index.HISTORY,
             "object": user,
             "user_id": object_id,
             "opts": self.opts,

@@ -19,10 +19,6 @@ else:
     ModelForm = forms.ModelForm
 
 
-# Changes among which is looked for who made one.
-HISTORY = 100
-
-
 class PasswordField(forms.CharField):
     """A password to set; the stored one is never shown."""
 
@@ -104,7 +100,7 @@ class UserForm(DescribedForm):
         """
         unseen, own = [], set(self.changed_data)
         sent = cast("QueryDict", self.data).copy()
-        history = selectors.user_history(user_id=stored.pk)[:HISTORY]
+        history = list(selectors.user_history(user_id=stored.pk))
         for name in self.Meta.fields:
             shown, current = self.shown(name, data[name]), getattr(stored, name)
             if shown != current:
