@@ -14,7 +14,7 @@ usage: ./manage_all.sh COMMAND
                         are ready; stays in the foreground until Ctrl-C, or returns once ready with -d
   down [NAME...]        stop them
   reload [NAME...]      new workers with the code and gateway.yaml as they are now; no request is lost
-  status                what is running, and where
+  status [NAME...]      what is running, and where; what is not ready, and why
   logs [NAME...]        follow their logs
   test [ARG...]         the whole test suite; arguments go to each pytest
   check                 lint, types, import rules, Django's checks, migrations, known vulnerabilities, documentation
@@ -97,7 +97,27 @@ django() {
 pid() {
   local file=$run/$1.pid number
   [[ -f $file ]] && read -r number < "$file" && [[ -n $number ]] || return 1
-  ps -p "$number" -o args= 2>/dev/null | grep -qF -- "--pid $file" && echo "$number"
+  ps -ww -p "$number" -o args= 2>/dev/null | grep -qF -- "--pid $file" && echo "$number"
+}
+
+# left NAME: the workers of it that have outlived a master that was killed, until they notice that themselves.
+left() {
+  ! pid "$1" >/dev/null || return 0
+  # By the environment: awk's own arguments must not be found.
+  ps -ww -eo pid=,args= | started_with="--pid $run/$1.pid" awk 'index($0, ENVIRON["started_with"]) { print $1 }'
+}
+
+# end_left NAME: end those; they hold the port, and nobody reloads or stops them.
+end_left() {
+  local numbers deadline=$((SECONDS + 25)) how=TERM
+  mapfile -t numbers < <(left "$1")
+  ((${#numbers[@]} == 0)) || say "$1 was killed; ending the workers that it has left"
+  while ((${#numbers[@]})); do
+    ((SECONDS < deadline)) || how=KILL
+    kill "-$how" "${numbers[@]}" 2>/dev/null || true
+    sleep 0.1
+    mapfile -t numbers < <(left "$1")
+  done
 }
 
 answers() {
@@ -160,16 +180,22 @@ stop() {
       fi
       sleep 0.05
     done
+    end_left "$name"
     rm -f "$run/$name.pid"
   done
 }
 
 reload() {
-  local name number
+  local name number away=()
   for name in "$@"; do
-    number=$(pid "$name") || fail "$name is not running"
-    kill -HUP "$number"
+    if number=$(pid "$name"); then
+      kill -HUP "$number"
+      say "$name is starting new workers; if it cannot, the old ones stay, and $logs/$name.log says why"
+    else
+      away+=("$name")
+    fi
   done
+  ((${#away[@]} == 0)) || fail "not running: ${away[*]}; ./manage_all.sh up -d ${away[*]} starts what is not"
 }
 
 greet() {
@@ -192,6 +218,10 @@ up() {
   known "${names[@]}"
   install_projects
   mkdir -p "$run" "$logs"
+  # Else each of the three fails in its own way, and cannot log it.
+  head -c 1048576 /dev/zero > "$run/room" 2>/dev/null || { rm -f "$run/room"; fail "no room on the disk of $GATEHOUSE_VAR"; }
+  rm -f "$run/room"
+  for name in "${names[@]}"; do end_left "$name"; done
   local -A started=() preparing=()
   for name in "${names[@]}"; do
     pid "$name" >/dev/null && continue
@@ -202,8 +232,8 @@ up() {
     wait "${preparing[$name]}" || { cat "$logs/$name.prepare.log" >&2; fail "$name could not be prepared"; }
     grep -v '^$' "$logs/$name.prepare.log" >&2 || true
   done
-  # What was started goes again if something else does not start, or at Ctrl-C.
-  trap 'stop "${names[@]}"' EXIT
+  # What was started here, and no more, goes again if something else does not start, or at Ctrl-C.
+  trap '((${#started[@]} == 0)) || stop "${!started[@]}"' EXIT
   trap 'exit 130' INT TERM
   for name in "${names[@]}"; do start "$name"; done
   for name in "${names[@]}"; do await "$name" healthz; done
@@ -216,12 +246,36 @@ up() {
   wait "${started[@]}" || true
 }
 
+# unready URL: why it does not answer with success; nothing, if it does.
+unready() {
+  "$venv/bin/python" - "$1" <<'EOF'
+import json, sys, urllib.error, urllib.request
+
+try:
+    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sys.argv[1], timeout=12)
+except urllib.error.HTTPError as answer:
+    try:
+        said = json.load(answer)
+        parts = [f"{name}: {state}" for name, state in said.get("parts", {}).items() if state not in ("ok", "unknown")]
+        print("; ".join(parts) or said["detail"])
+    except (ValueError, KeyError):
+        print(f"answers {answer.code}")
+except OSError:
+    print("does not answer within 12 s")
+EOF
+}
+
 status() {
-  local name number
-  for name in "${projects[@]}"; do
+  local name number why
+  for name in "$@"; do
     if number=$(pid "$name"); then
-      answers "$(ready_url "$name" readyz)" && state=ready || state='not ready'
-      printf '%-8s %-10s pid %-7s http://127.0.0.1:%s\n' "$name" "$state" "$number" "$(port "$name")"
+      why=$(unready "$(ready_url "$name" readyz)")
+      printf '%-8s %-10s pid %-7s http://127.0.0.1:%s\n' "$name" "${why:+not }ready" "$number" "$(port "$name")"
+      [[ -z $why ]] || printf '%-8s %s\n' '' "$why; see $logs/$name.log"
+    elif [[ -f $run/$name.pid ]]; then
+      # gunicorn removes the file when it ends by itself, or is told to.
+      printf '%-8s killed     ./manage_all.sh up -d %s starts it again; what it was doing is in %s\n' \
+        "$name" "$name" "$logs/$name.log"
     else
       printf '%-8s stopped\n' "$name"
     fi
@@ -371,8 +425,13 @@ case $command in
   up) up "$@" ;;
   down) known "$@"; if (($#)); then stop "$@"; else stop gateway users orders; fi ;;
   reload) known "$@"; (($#)) || set -- "${projects[@]}"; reload "$@" ;;
-  status) status ;;
-  logs) known "$@"; (($#)) || set -- "${projects[@]}"; cd "$logs" && exec tail -n 20 -F "${@/%/.log}" ;;
+  status) known "$@"; (($#)) || set -- "${projects[@]}"; status "$@" ;;
+  logs)
+    known "$@"
+    (($#)) || set -- "${projects[@]}"
+    [[ -d $logs ]] || fail "no logs in $logs: nothing was started there yet"
+    cd "$logs" && exec tail -n 20 -F "${@/%/.log}"
+    ;;
   test) test_all "$@" ;;
   check) check ;;
   bench) bench "$@" ;;

@@ -92,7 +92,7 @@ class Stack:
 
     def processes(self) -> list[str]:
         """Return the command lines of what runs with this state directory."""
-        listed = subprocess.run(["ps", "-eo", "args="], capture_output=True, text=True, check=True).stdout
+        listed = subprocess.run(["ps", "-ww", "-eo", "args="], capture_output=True, text=True, check=True).stdout
         return [line for line in listed.splitlines() if str(self.var) in line]
 
     def logs(self, name: str) -> list[dict[str, Any]]:
