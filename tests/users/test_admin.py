@@ -445,6 +445,23 @@ def test_an_edit_by_hand_meanwhile_is_nobody_s(browser, admin, make, record):
     assert form_of(text)["full_name"] == "By hand"
 
 
+@pytest.mark.parametrize("why", ["a conflict", "a field", "a name that another has"])
+def test_a_password_that_has_to_be_typed_once_more_is_asked_for(browser, admin, make, why):
+    user = make("ada")
+    path, sent = shown_to(browser, user)
+    if why == "a conflict":
+        services.user_update(user_id=user.pk, actor=admin.pk, full_name="Ada")
+    elif why == "a field":
+        sent["email"] = "none"
+    else:
+        sent["username"] = "ROOT"
+    text = page(browser.post(path, sent | {"password": "another horse 2"}))
+    assert "Type it once more" in text
+    assert "another horse" not in text
+    assert "Type it once more" not in page(browser.post(path, sent))
+    assert not User.objects.get(pk=user.pk).check_password("another horse 2")
+
+
 def test_what_the_form_does_not_show_was_changed_too(browser, admin, make):
     user = make("ada")
     path, sent = shown_to(browser, user)

@@ -36,6 +36,12 @@ class DescribedForm(ModelForm):
         model = User
         fields = ("username", "email", "full_name", "user_type", "is_active")
 
+    def full_clean(self) -> None:
+        """Check it all; where it has to be sent again, say so of the password, which no page shows."""
+        super().full_clean()
+        if self.is_bound and self.errors and self.cleaned_data.get("password"):
+            self.add_error("password", "Type it once more: it is not kept meanwhile.")
+
     def clean(self) -> dict[str, Any]:
         """Check what the services will, to say it beside the fields."""
         data = super().clean() or self.cleaned_data
