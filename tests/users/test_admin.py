@@ -16,7 +16,7 @@ from users.passports import backend
 from users.problems import Conflict, Unavailable
 from users.record import StorageFull
 
-from .conftest import PASSWORD
+from .conftest import PASSWORD, settle
 
 LIST = "/admin/users/user/"
 FORM = {"username": "ada", "email": "ada@example.com", "full_name": "Ada", "user_type": "default", "is_active": "on"}
@@ -349,6 +349,7 @@ def test_what_a_deleted_admin_did_goes_with_the_admin(browser, admin, make, stat
 def test_an_admin_removed_by_hand_takes_the_log_along(browser, admin, make, record):
     browser.post(f"{LIST}add/", FORM | {"password": "another horse 2"})
     record.write_text("".join(line for line in record.read_text().splitlines(True) if '"root"' not in line))
+    settle(record)
     journal.catch_up()
     assert not LogEntry.objects.exists()
     assert list(User.objects.values_list("username", flat=True)) == ["ada"]

@@ -100,5 +100,5 @@ def test_the_check_reports_a_record_that_cannot_be_read(make, record):
     make("eva")
     record.write_text("nonsense\n")
     assert [(error.id, str(error.msg)) for error in record_check(None)] == [
-        ("users.E001", f"{record}:1: expected JSON, got JSONDecodeError")
+        ("users.E001", f"{record}:1: expected JSON: Expecting value, at character 1")
     ]

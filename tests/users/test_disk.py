@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from django.db import connection
 
 from users import journal, verification
 from users.models import User
@@ -147,3 +148,26 @@ def test_many_at_once_on_a_full_disk_are_all_changed_or_none_and_that_is_said(ma
     assert "61 of 61" not in said[0]
     journal.catch_up()
     assert verification.verify(journal.current()).differences == []
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
+def test_a_start_on_a_full_disk_serves_what_is_there(make, disk, issuer, sign):
+    use(disk)
+    journal.open_record()
+    make("eva", user_type="admin")
+    connection.close()
+    ballast = disk / "ballast"
+    with serving(disk, issuer, free_port()) as service, requests.Session() as session:
+        fill(ballast, but=3)
+        made, _ = write_until_full(service, session, "n")
+        service.end(sign)
+    if sign == signal.SIGKILL:  # SQLite, which cleaned up after itself else, needs some room to begin with
+        with suppress(OSError), ballast.open("ab") as file:
+            while True:
+                os.write(file.fileno(), bytes(BLOCK))
+    with serving(disk, issuer, free_port()) as service, requests.Session() as session:
+        assert sorted(listed(service)) == sorted(["eva", *made])
+        answer = service.request(session, "PATCH", "/api/users/1", full_name="Eva" * 40)
+        assert answer.status_code == 507
+        ballast.unlink()
+        assert service.request(session, "PATCH", "/api/users/1", full_name="Eva").status_code == 200

@@ -3,7 +3,6 @@ import json
 import pytest
 
 from users import lines
-from users.models import Deletion, User
 
 pytestmark = pytest.mark.record
 
@@ -21,17 +20,27 @@ FIELDS = {
     "kept_session": "",
     "sessions_ended_seq": 0,
 }
+CHANGE = {
+    "user_id": 1,
+    "action": "changed",
+    "at": "2026-01-02T03:04:05.678Z",
+    "by": 1,
+    "values": {"full_name": ["", "Eva"], "is_active": [True, False], "password": []},
+}
 DELETION = {"deleted_at": "2026-01-02T03:04:05.678Z", "deleted_by": 1, "session_epoch": 1, "sessions_ended_seq": 9}
+
+
+MODELS = [("users.user", FIELDS), ("users.deletion", DELETION), ("users.userchange", CHANGE)]
 
 
 def line(fields: dict, model: object = "users.user", pk: object = 1) -> bytes:
     return json.dumps({"model": model, "pk": pk, "fields": fields}, ensure_ascii=False).encode() + b"\n"
 
 
-@pytest.mark.parametrize(("model", "fields"), [("users.user", FIELDS), ("users.deletion", DELETION)])
+@pytest.mark.parametrize(("model", "fields"), MODELS)
 def test_what_a_line_says_is_written_as_it_was_read(model, fields):
     entry = lines.parse(line(fields, model))
-    assert isinstance(entry, {"users.user": User, "users.deletion": Deletion}[model])
+    assert isinstance(entry, lines.MODELS[model])
     assert json.loads(lines.dump(entry)) == {"model": model, "pk": 1, "fields": fields}
     assert lines.dump(entry).endswith(b"}\n")
 
@@ -46,8 +55,10 @@ def test_a_field_that_came_later_has_its_default():
     [
         (b"\n", "expected JSON"),
         (b"nonsense\n", "expected JSON"),
-        (b"\xff\n", "expected JSON"),
-        (b"[" * 100_000, "expected JSON"),
+        (b"\xff\n", "expected JSON in UTF-8"),
+        (b"[" * 100_000, "expected JSON that is nested less deeply"),
+        (b'{"model": 1' + b"0" * 5000 + b"}", "expected JSON of shorter numbers"),
+        (b'{"model": "users.user" "pk": 1}', "expected JSON: Expecting .,. delimiter, at character 24"),
         (b"[]\n", "expected an object"),
         (b"{}\n", "expected an object"),
         (b'{"model": "users.user", "pk": 1, "fields": []}', "expected an object"),
@@ -81,6 +92,35 @@ def test_a_field_that_came_later_has_its_default():
         (line(FIELDS | {"created_at": "yesterday"}), "created_at: "),
         (line(FIELDS | {"created_at": "2026-01-02T03:04:05"}), "created_at: expected a time with its offset"),
         (line(FIELDS | {"session_epoch": 0.5}), "session_epoch: expected a whole number"),
+        (line(FIELDS | {"session_epoch": 2**53}), "session_epoch: expected a whole number up to 9007199254740991"),
+        (line(FIELDS | {"session_epoch": 10**40}), "session_epoch: "),
+        (line(FIELDS | {"sessions_ended_seq": 10**18}), "sessions_ended_seq: expected a whole number up to"),
+        (line(FIELDS | {"created_by": 2**53}), "created_by: expected a whole number up to"),
+        (line(FIELDS | {"created_at": "0001-01-01T00:00:00+14:00"}), "created_at: expected a time of the years"),
+        (line(FIELDS | {"created_at": "9999-12-31T23:59:59-14:00"}), "created_at: expected a time of the years"),
+        (line(FIELDS | {"created_at": "1970-01-01T00:00:00+00:01"}), "created_at: expected a time of the years"),
+        (line(FIELDS | {"updated_at": "9999-12-31T23:59:59.999Z"}), "updated_at: expected a time of the years"),
+        (line(FIELDS | {"updated_at": "9998-12-31T23:59:59.999-00:01"}), "updated_at: expected a time of the years"),
+        (line(DELETION, "users.deletion", pk=2**63 - 1), "as .pk."),
+        (line(DELETION | {"deleted_at": "9999-12-31T23:59:59Z"}, "users.deletion"), "deleted_at: expected a time"),
+        (line(DELETION | {"sessions_ended_seq": 2**53}, "users.deletion"), "sessions_ended_seq: expected a whole"),
+        (line(CHANGE | {"user_id": 2**53}, "users.userchange"), "user_id: expected a whole number up to"),
+        (line(CHANGE | {"by": 2**53}, "users.userchange"), "by: expected a whole number up to"),
+        (line(CHANGE | {"at": "0001-01-01T00:00:00+14:00"}, "users.userchange"), "at: expected a time of the years"),
+        (line(CHANGE | {"action": "x"}, "users.userchange"), "action: "),
+        *(
+            (line(CHANGE | {"values": values}, "users.userchange"), "values: expected old and new values of username, ")
+            for values in (
+                {"full_name": 5},
+                {"username": ["a"]},
+                {"username": ["a", "b", "c"]},
+                {"username": [None, "b"]},
+                {"is_active": ["a", "b"]},
+                {"is_active": [0, 1]},
+                {"password": ["hash", "hash2"]},
+                {"shoe_size": ["1", "2"]},
+            )
+        ),
     ],
 )
 def test_a_line_that_is_no_user_is_refused_without_its_values(text, message):

@@ -191,6 +191,7 @@ def test_the_last_line_is_found_whatever_its_length(path, length):
         (b'{}\n{"a": ', b"{}\n"),
         (b'{"a": ', b""),
         (b"{}\n1", b"{}\n"),
+        (b"{}\n \t", b"{}\n \t\n"),
         (b"{}\n\0\0\0\0", b"{}\n"),
         (b"{}\n\xff", b"{}\n"),
         (b"{}\n" + b"[" * 100_000, b"{}\n"),
@@ -206,7 +207,7 @@ def test_a_torn_last_line_that_someone_may_be_writing_is_left_alone(path):
     path.write_bytes(b'{}\n{"a": ')
     with pytest.raises(JournalError) as error:
         records.settle(path, may_cut=False)
-    assert str(error.value) == f"{path}:2: The last line is not a whole JSON object."
+    assert str(error.value).startswith(f"{path}:2: The last line is not a whole JSON object. Put the file back")
     assert path.read_bytes() == b'{}\n{"a": '
 
 
@@ -216,6 +217,19 @@ def test_replacing_leaves_a_record_of_the_lines_that_only_the_owner_may_read(pat
     assert path.read_bytes() == b"1\n2\n"
     assert path.stat().st_mode & 0o777 == 0o600
     assert not list(path.parent.glob("*.new"))
+
+
+def test_a_replacement_that_fails_leaves_nothing_beside_the_record(path):
+    path.write_bytes(b"old\n")
+
+    def lines():
+        yield b"1\n"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        records.replace(path, lines())
+    assert [each.name for each in path.parent.glob("lines*")] == [path.name]
+    assert path.read_bytes() == b"old\n"
 
 
 def test_one_thread_at_a_time_holds_the_lock_and_others_wait_with_a_bound(tmp_path):

@@ -4,11 +4,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from . import index, lines
-from .models import Deletion, User, UserChange
+from .models import TOLD, Deletion, User, UserChange
 from .record import Extent
 
-# What a history tells the values of; of the password it tells that it was changed.
-TOLD = ("username", "email", "full_name", "user_type", "is_active")
 Values = dict[str, list[object]]
 MILLISECOND = timedelta(milliseconds=1)
 
@@ -128,7 +126,7 @@ def told(before: User, after: User, *, rehash: bool) -> Values:
 
 def later(before: User | None) -> datetime:
     """Return the time; after that of the user's last change, whatever the clock does."""
-    return max(now(), before.updated_at + MILLISECOND) if before else now()
+    return min(max(now(), before.updated_at + MILLISECOND), lines.LATEST) if before else now()
 
 
 def keep_sessions(before: User, after: User) -> None:

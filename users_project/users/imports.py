@@ -19,6 +19,7 @@ from . import index, journal, lines, passwords
 from .changes import now
 from .entries import Entry
 from .exports import COLUMNS
+from .latest import newest
 from .models import Deletion, User, UserChange
 
 Row = dict[str, Any]
@@ -214,9 +215,7 @@ def write(found: Plan, next_id: int = 1) -> int:
             # Whoever it was is no user here: what keeps an id from being given again is that its user was deleted.
             deletions.append(Deletion(user_id=following, deleted_at=now()))
         imported = {entry.pk for entry in (*users, *deletions)}
-        histories = [
-            change for _, change in sorted(journal.newest(found.changes).items()) if change.user_id in imported
-        ]
+        histories = [change for _, change in sorted(newest(found.changes).items()) if change.user_id in imported]
         for number, change in enumerate(histories, index.next_change_id()):
             change.pk = number
         changes.load([*histories, *users, *deletions])

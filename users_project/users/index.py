@@ -7,13 +7,14 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
 from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
-from django.db import DatabaseError, OperationalError, connection, models
+from django.db import DatabaseError, OperationalError, connection, models, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Max, QuerySet
 
@@ -25,6 +26,8 @@ POSITION = 1
 BATCH = 500
 # Changes of one user that are kept, of each kind the newest; so that a user's history is bounded.
 HISTORY = 100
+# What tells whether sessions have to end; not more, so that an index of another version can be asked too.
+RIGHTS = ("password", "user_type", "is_active", "session_epoch", "sessions_ended_seq")
 opened = threading.local()
 
 
@@ -63,10 +66,32 @@ def position() -> Position | None:
     try:
         return Position.objects.filter(pk=POSITION).first()
     except DatabaseError as exc:
-        # Tables of another version, or no SQLite file; anything else, a lock say, is no reason to make it anew.
-        if isinstance(exc, OperationalError) and "no such" not in str(exc):
-            raise
+        check_unreadable(exc)
         return None
+
+
+def check_unreadable(error: DatabaseError) -> None:
+    """Raise the error again, but where tables are of another version, or there is no SQLite file.
+
+    Anything else, a lock say, is no reason to make the index anew.
+    """
+    if isinstance(error, OperationalError) and "no such" not in str(error):
+        raise error
+
+
+def known(ids: Iterable[int] | None = None) -> dict[int, User | Deletion]:
+    """Return the users, with their rights alone, and the deletions, all or of these ids; `{}` where it has no such."""
+    users: QuerySet[User] = QuerySet(User).only(*RIGHTS)
+    deletions: QuerySet[Deletion] = QuerySet(Deletion)
+    wanted = None if ids is None else set(ids)
+    if wanted is not None and len(wanted) <= BATCH:
+        users, deletions = users.filter(pk__in=wanted), deletions.filter(pk__in=wanted)
+    try:
+        found: list[User | Deletion] = [*users, *deletions]
+    except DatabaseError as exc:
+        check_unreadable(exc)
+        return {}
+    return {entry.pk: entry for entry in found if wanted is None or entry.pk in wanted}
 
 
 def schema_is_current() -> bool:
@@ -85,7 +110,24 @@ def make() -> None:
     connection.close()
     for suffix in ("", "-wal", "-shm", "-journal"):
         path().with_name(path().name + suffix).unlink(missing_ok=True)
+    path().touch(mode=0o600)  # SQLite gives its other files the same mode
     call_command("migrate", verbosity=0, interactive=False)
+
+
+@contextmanager
+def durable() -> Iterator[None]:
+    """Commit so that a power cut does not take it back, as it may take other commits here.
+
+    Without that the index could be of a record that another one has replaced, and not tell a torn line from a lost one.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA synchronous=FULL")
+    try:
+        with transaction.atomic():
+            yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA synchronous=NORMAL")
 
 
 def put(entries: Iterable[Entry], model: type[Entry]) -> None:
@@ -174,9 +216,14 @@ def next_change_id() -> int:
     return following(largest(UserChange, "pk"))
 
 
+def last_end() -> int:
+    """Return the highest number that an end of sessions ever had."""
+    return max(largest(User, "sessions_ended_seq"), largest(Deletion, "sessions_ended_seq"))
+
+
 def next_sessions_ended_seq() -> int:
     """Return the number after every one that an end of sessions ever had. Raises `StorageFull`."""
-    return following(max(largest(User, "sessions_ended_seq"), largest(Deletion, "sessions_ended_seq")))
+    return following(last_end())
 
 
 def following(number: int) -> int:

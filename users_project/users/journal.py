@@ -7,16 +7,17 @@
 
 A crash leaves one of three states, and `catch_up` makes each whole: a torn line in the record (cut off), a line that
 the index has not (applied), or both as they should be. A record that is not what the index was made from, whoever
-changed it, is read again as a whole.
+changed it, is read again as a whole; what the index knew and it does not say is added to it (`latest.unsaid`).
 """
 
 import json
 import logging
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from django.conf import settings
@@ -24,9 +25,10 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 
 from . import index, lines, record, tables
 from .changes import Changes
+from .latest import Latest, last_end, unsaid
 from .models import Deletion, Position, User, UserChange
 from .problems import Unavailable
-from .record import Extent, JournalError, StorageFull, WriterLock
+from .record import Extent, JournalError, StorageFull, UnsettledError, WriterLock
 
 log = logging.getLogger(__name__)
 
@@ -36,39 +38,32 @@ COMPACT_FROM = 1000
 START_TIMEOUT = 60.0
 
 
-@dataclass(frozen=True)
-class Latest:
-    """What a record leaves, by id: users, with the numbers of their lines, deletions, and what is kept of histories."""
-
-    users: dict[int, tuple[int, User]]
-    deletions: dict[int, Deletion]
-    changes: dict[int, UserChange]
-
-
-def newest(changes: dict[int, UserChange]) -> dict[int, UserChange]:
-    """Return what is kept of these histories, see `index.surplus`."""
-    found = sorted(changes.items(), reverse=True)
-    gone = set(index.surplus(change for _, change in found))
-    return {key: change for key, change in found if key not in gone}
-
-
 class Journal:
     """One record with the index beside it. Made once in each process: it remembers what is known to be fresh."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.lock = WriterLock(path.with_suffix(".jsonl.lock"))
+        # A link stays one, and what is beside the file is beside what the link means.
+        self.directory, self.path = path.parent, path.resolve()
+        self.lock = WriterLock(self.path.with_suffix(".jsonl.lock"))
         self.fresh: tuple[str, tuple[int, int] | None] | None = None
         self.broken: tuple[tuple[str, tuple[int, int] | None], JournalError] | None = None
+        self.compact_from = 0
 
     def open(self) -> None:
         """Make the index reflect the record, with the tables of this program. Raises `JournalError`."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(PermissionError):  # somebody else's directory, whose permissions are theirs to say
-            self.path.parent.chmod(0o700)
+            self.directory.chmod(0o700)
         index.leave_replaced_file()
+        deadline = time.monotonic() + START_TIMEOUT
         with self.lock.held(START_TIMEOUT):
-            self.bring_up(starting=True)
+            while True:
+                try:
+                    return self.bring_up_or_leave(starting=True)
+                except UnsettledError:
+                    if time.monotonic() > deadline:
+                        raise
+                time.sleep(record.SETTLED / 10)
 
     def catch_up(self) -> None:
         """Make the index reflect the record; microseconds if nothing changed. Raises `JournalError`, `Unavailable`."""
@@ -85,13 +80,22 @@ class Journal:
         try:
             # A writer at work sees to it, and what it has not committed yet, nobody was told.
             with self.lock.held(timeout=0 if position else record.LOCK_TIMEOUT):
-                self.bring_up()
+                self.bring_up_or_leave()
         except Unavailable as exc:
             if isinstance(exc, JournalError) or not position:
                 raise
+
+    def bring_up_or_leave(self, *, starting: bool = False) -> None:
+        """Make the index reflect the record, holding the lock; leave it where a full disk keeps that from being noted.
+
+        It is left where the record is as the index says, and was only touched.
+        """
+        try:
+            self.bring_up(starting=starting)
         except OperationalError:
-            # What a full disk keeps from being noted: the record is as the index says, and was only touched.
-            if not (position and self.is_all_of(position)):
+            identity, file = record.identity(self.path), index.file_identity()
+            position = index.position() if file else None
+            if not (position and identity and self.is_all_of(position)):
                 raise
             self.fresh = identity, file
 
@@ -143,69 +147,125 @@ class Journal:
     def bring_up(self, *, starting: bool = False) -> Position:
         """Make the index reflect the record, holding the lock, and return its position."""
         position = index.position() if index.file_identity() else None
-        if (starting or position is None) and not index.schema_is_current():
-            index.make()
-            position = None
-        if position is None or position.identity != record.identity(self.path):
+        outdated = (starting or position is None) and not index.schema_is_current()
+        if position is None or outdated or position.identity != record.identity(self.path):
             try:
-                self.read(position, starting=starting)
+                self.read(position, outdated=outdated)
             except (JournalError, OSError) as exc:
                 error = exc if isinstance(exc, JournalError) else JournalError(self.path, None, str(exc))
-                self.broken = (record.identity(self.path), index.file_identity()), error
-                log.error("%s", error)  # noqa: TRY400  # the record is at fault, not the code
+                passes = isinstance(exc, UnsettledError) or getattr(exc, "errno", None) in record.FULL
+                if not passes:
+                    self.broken = (record.identity(self.path), index.file_identity()), error
+                log.log(logging.WARNING if passes else logging.ERROR, "%s", error)
                 raise error from exc
             position = Position.objects.get(pk=index.POSITION)
         self.broken = None
         self.fresh = position.identity, index.connected_file()
         return position
 
-    def read(self, position: Position | None, *, starting: bool) -> None:
-        """Read what the index has not: the lines after it, or all where the record is not the one it was made from."""
+    def read(self, position: Position | None, *, outdated: bool) -> None:
+        """Read what the index has not: the lines after it, or all where the record is not the one it was made from.
+
+        An `outdated` index has tables of another version, and is made anew once the record is known to be good.
+        """
         if not record.identity(self.path) or not self.path.stat().st_size:
-            return self.read_nothing(position)
+            return self.read_nothing(position, outdated=outdated)
         with suppress(PermissionError):
             self.path.chmod(0o600)
         record.take_back_part(self.path)
         known = extent_of(position) if position else Extent()
-        appended = position is not None and record.holds(self.path, known)
-        record.settle(self.path, may_cut=appended or starting)
-        identity = record.identity(self.path)
-        extent = whole = known if appended else Extent()
-        entries: list[tuple[int, lines.Entry]] = []
-        for extent, line in record.lines_after(self.path, extent):  # noqa: B020  # it goes on from there
-            entries.append((extent.lines, self.parse(extent.lines, line)))
-            if not isinstance(entries[-1][1], UserChange):
-                whole = extent
-        if whole != extent:
-            self.cut_histories(whole, extent, may_cut=appended or starting)
-            identity, entries, extent = record.identity(self.path), entries[: whole.lines - extent.lines], whole
+        # Only what was never known to be whole can be what a crash left of an append.
+        grown = record.holds(self.path, known)
+        record.settle(self.path, may_cut=grown)
+        follows = position if grown and not outdated else None
+        extent, entries = self.entries_after(known if follows else Extent(), may_cut=grown)
         # Who was killed may not have come to it, and what is in the index is told.
         record.sync(self.path)
+        if follows:
+            return self.follow(entries, extent, follows)
+        return self.follow_anew(entries, extent, outdated=outdated)
+
+    def entries_after(self, extent: Extent, *, may_cut: bool) -> tuple[Extent, list[tuple[int, lines.Entry]]]:
+        """Return the entries after the extent, with the numbers of their lines, and the extent that has them too."""
+        entries: list[tuple[int, lines.Entry]] = []
+        whole = reached = extent
+        known = 0
+        for reached, line in record.lines_after(self.path, extent):
+            if line.strip():  # an editor may leave an empty line
+                entries.append((reached.lines, self.parse(reached.lines, line)))
+                if isinstance(entries[-1][1], UserChange):
+                    continue
+            elif len(entries) > known:
+                continue
+            whole, known = reached, len(entries)
+        if whole != reached:
+            self.cut_histories(whole, reached, may_cut=may_cut)
+        return whole, entries[:known]
+
+    def follow(self, entries: list[tuple[int, lines.Entry]], extent: Extent, position: Position) -> None:
+        """Apply the entries, which stand after those that the index has."""
+        identity = record.identity(self.path)
+        latest = self.latest(entries)
+        after = latest.ends()
+        missing = unsaid(index.known(after), after, max(index.last_end(), last_end(after.values())))
         with transaction.atomic():
-            if position and appended:
-                self.apply(entries)
-            else:
-                self.replace(entries)
-            generation = position.generation if position and appended else None
-            index.save_position(identity=identity, **vars(extent), generation=generation)
-        return None
+            self.apply(entries)
+            if missing:
+                identity, extent, added = self.add(missing, identity)
+                self.apply(added)
+            index.save_position(identity=identity, **vars(extent), generation=position.generation)
+
+    def follow_anew(self, entries: list[tuple[int, lines.Entry]], extent: Extent, *, outdated: bool) -> None:
+        """Make the index of the entries alone, but for what it knew and they do not say."""
+        identity = record.identity(self.path)
+        latest = self.latest(entries)
+        known, after = index.known(), latest.ends()
+        missing = unsaid(known, after, last_end(chain(known.values(), after.values())))
+        if missing:
+            identity, extent, added = self.add(missing, identity)
+            for _, entry in added:
+                latest.put(entry)
+        if outdated:
+            index.make()
+        with index.durable():
+            index.replace(latest.users.values(), latest.deletions.values(), latest.kept_changes().values())
+            index.save_position(identity=identity, **vars(extent))
+
+    def add(self, missing: list[User | Deletion], identity: str) -> tuple[str, Extent, list[tuple[int, lines.Entry]]]:
+        """Write the record anew with these lines at its end; return its identity and extent, and the new entries.
+
+        Not while somebody may be in the middle of saving it: what they have not written yet would be lost.
+        """
+        record.check_settled(self.path)
+        log.warning("%s: was edited or restored; %d users are deleted or signed out by it", self.path, len(missing))
+        added = [lines.dump(entry) for entry in missing]
+        if record.identity(self.path) != identity:
+            raise UnsettledError(self.path, None, "It was edited at the same time.")
+        extent = record.replace(self.path, chain((line for _, line in record.lines_after(self.path, Extent())), added))
+        first = extent.lines - len(added) + 1
+        # As the lines say: a time, for one, has fewer digits there.
+        return record.identity(self.path), extent, list(enumerate(map(lines.parse, added), first))
 
     def cut_histories(self, whole: Extent, extent: Extent, *, may_cut: bool) -> None:
         """Cut the histories at the end off: a crash took the line of what they tell."""
         if not may_cut:
             raise JournalError(
-                self.path, extent.lines, "The last line is of a history, and what it tells of is missing."
+                self.path,
+                extent.lines,
+                f"The last line is of a history, and what it tells of is missing. {record.PUT_BACK}",
             )
         log.warning("%s: the last append was torn; cut it off at byte %d", self.path, whole.offset)
         record.cut(self.path, whole.offset)
 
-    def read_nothing(self, position: Position | None) -> None:
+    def read_nothing(self, position: Position | None, *, outdated: bool) -> None:
         """Begin without users; raise `JournalError` if there were some: the record is lost then, or being saved."""
         if position and position.live:
             raise JournalError(
                 self.path, None, "It is empty or missing. Put it back, or delete the index to begin without users."
             )
-        with transaction.atomic():
+        if outdated:
+            index.make()
+        with index.durable():
             index.save_position(identity=record.identity(self.path), **vars(Extent()))
 
     def parse(self, number: int, line: bytes) -> lines.Entry:
@@ -215,7 +275,17 @@ class Journal:
         except lines.BadLineError as exc:
             raise JournalError(self.path, number, str(exc)) from exc
 
-    def apply(self, entries: list[tuple[int, lines.Entry]]) -> None:
+    def latest(self, entries: list[tuple[int, lines.Entry]]) -> Latest:
+        """Return what the entries leave; raise `JournalError`."""
+        latest = Latest()
+        for number, entry in entries:
+            try:
+                latest.take(number, entry)
+            except lines.BadLineError as exc:
+                raise JournalError(self.path, number, str(exc)) from exc
+        return latest
+
+    def apply(self, entries: Iterable[tuple[int, lines.Entry]]) -> None:
         """Apply the entries, in their order, to the index."""
         for number, entry in entries:
             if isinstance(entry, Deletion):
@@ -230,46 +300,15 @@ class Journal:
             if isinstance(entry, UserChange):
                 index.forget_changes(entry.user_id)
 
-    def replace(self, entries: list[tuple[int, lines.Entry]]) -> None:
-        """Make the index of the entries alone."""
-        latest = self.latest(entries)
-        index.replace((user for _, user in latest.users.values()), latest.deletions.values(), latest.changes.values())
-
-    def latest(self, entries: list[tuple[int, lines.Entry]]) -> Latest:
-        """Return what the entries leave."""
-        users: dict[int, tuple[int, User]] = {}
-        deletions: dict[int, Deletion] = {}
-        changes: dict[int, UserChange] = {}
-        for number, entry in entries:
-            if isinstance(entry, Deletion):
-                deletions[entry.pk] = entry
-                users.pop(entry.pk, None)
-            elif isinstance(entry, UserChange):
-                changes[entry.pk] = entry
-            elif entry.pk in deletions:
-                raise JournalError(self.path, number, f"user {entry.pk} was deleted before")
-            else:
-                users[entry.pk] = number, entry
-        self.check_unique(users)
-        return Latest(users, deletions, newest(changes))
-
-    def check_unique(self, users: dict[int, tuple[int, User]]) -> None:
-        """Raise `JournalError` for the first line whose username or email another user has."""
-        for field in ("username", "email"):
-            seen: dict[str, int] = {}
-            for number, user in sorted(users.values(), key=lambda item: item[0]):
-                value = getattr(user, field).lower()
-                if value in seen:
-                    raise JournalError(self.path, number, f"{field} is another user's, of line {seen[value]}")
-                seen[value] = number
-
     def compact_if_due(self, extent: Extent, live: int) -> None:
         """Write the record anew, without superseded lines, where those are most of it. A failure changes nothing."""
-        if extent.lines - live <= max(live, COMPACT_FROM):
+        if extent.lines - live <= max(live, COMPACT_FROM) or extent.lines < self.compact_from:
             return
         try:
             self.compact()
         except (OSError, OperationalError, Unavailable) as exc:
+            # It reads and writes all of the record: not again for each of the next writes.
+            self.compact_from = extent.lines + COMPACT_FROM
             log.warning("%s: cannot be compacted: %s", self.path, exc)
 
     def compact(self) -> None:
@@ -281,6 +320,8 @@ class Journal:
         # The histories, then the last line of each user or deletion, by the id that those share.
         last: dict[tuple[bool, int], bytes] = {}
         for _, line in record.lines_after(self.path, Extent()):
+            if not line.strip():
+                continue
             entry = json.loads(line)
             is_user = entry["model"] != "users.userchange"
             if is_user or entry["pk"] in history:
@@ -288,7 +329,7 @@ class Journal:
         if record.identity(self.path) != position.identity:
             raise Unavailable("It was edited at the same time.")
         extent = record.replace(self.path, (last[key] for key in sorted(last)))
-        with transaction.atomic():
+        with index.durable():
             index.save_position(
                 identity=record.identity(self.path),
                 **vars(extent),

@@ -1,6 +1,7 @@
 """A line of the record: one user, deletion or entry of a history, in Django's own JSONL serialization."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core import serializers
@@ -8,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.timezone import is_naive
 
-from .models import Deletion, User, UserChange
+from .models import TOLD, Deletion, User, UserChange
 
 Entry = User | Deletion | UserChange
 MODELS: dict[object, type[Entry]] = {
@@ -16,8 +17,12 @@ MODELS: dict[object, type[Entry]] = {
     "users.deletion": Deletion,
     "users.userchange": UserChange,
 }
-# Of ids and every other number. Above it JavaScript's are not exact; SQLite and PostgreSQL can store far larger ones.
+# Of ids and every other number. Above it those of many a reader of JSON are not exact (RFC 7493, section 2.2);
+# SQLite and PostgreSQL can store far larger ones.
 LARGEST = 2**53 - 1
+# Times between these are times in every offset from UTC, and have others before and after them.
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(9998, 12, 31, 23, 59, 59, 999000, tzinfo=UTC)
 JSON_TYPES: "tuple[tuple[type[models.Field[Any, Any]], type, str], ...]" = (
     (models.BooleanField, bool, "true or false"),
     (models.IntegerField, int, "a whole number"),
@@ -44,7 +49,7 @@ def parse(line: bytes) -> Entry:
     try:
         data = json.loads(line)
     except (ValueError, RecursionError) as exc:
-        raise BadLineError(f"expected JSON, got {type(exc).__name__}") from exc
+        raise BadLineError(why_no_json(exc)) from exc
     if not isinstance(data, dict) or set(data) != {"model", "pk", "fields"} or not isinstance(data["fields"], dict):
         raise BadLineError('expected an object of "model", "pk" and "fields"')
     model = MODELS.get(data["model"]) if isinstance(data["model"], str) else None
@@ -53,6 +58,17 @@ def parse(line: bytes) -> Entry:
     if type(data["pk"]) is not int or not 0 < data["pk"] <= LARGEST:
         raise BadLineError(f'expected a whole number from 1 to {LARGEST} as "pk"')
     return model(pk=data["pk"], **values(model, data["fields"]))
+
+
+def why_no_json(error: ValueError | RecursionError) -> str:
+    """Return what the error of `json.loads` means, without the text that it is about."""
+    if isinstance(error, RecursionError):
+        return "expected JSON that is nested less deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "expected JSON in UTF-8"
+    if isinstance(error, json.JSONDecodeError):
+        return f"expected JSON: {error.msg}, at character {error.pos + 1}"
+    return "expected JSON of shorter numbers"
 
 
 def values(model: type[Entry], fields: dict[str, Any]) -> dict[str, Any]:
@@ -76,6 +92,28 @@ def checked(field: "models.Field[Any, Any]", value: object) -> object:
         cleaned = field.clean(value, None)
     except ValidationError as exc:
         raise BadLineError(f"{field.name}: {' '.join(exc.messages)}") from exc
-    if isinstance(field, models.DateTimeField) and is_naive(cleaned):
-        raise BadLineError(f"{field.name}: expected a time with its offset from UTC")
+    if isinstance(field, models.DateTimeField):
+        check_time(field.name, cleaned)
+    if isinstance(field, models.JSONField):
+        check_told(field.name, cleaned)
     return cleaned
+
+
+def check_time(name: str, time: datetime) -> None:
+    """Raise `BadLineError` for a time that cannot be told in UTC, or is none of a user's."""
+    if is_naive(time):
+        raise BadLineError(f"{name}: expected a time with its offset from UTC")
+    if not EARLIEST <= time <= LATEST:
+        raise BadLineError(f"{name}: expected a time of the years 1970 to 9998")
+
+
+def check_told(name: str, values: dict[str, Any]) -> None:
+    """Raise `BadLineError` for what is no change of a user's fields."""
+    for field, told in values.items():
+        if field == "password":
+            right = told == []
+        else:
+            kind = bool if field == "is_active" else str
+            right = field in TOLD and type(told) is list and [type(each) for each in told] == [kind, kind]
+        if not right:
+            raise BadLineError(f"{name}: expected old and new values of {', '.join(TOLD)}, and of the password []")

@@ -216,6 +216,8 @@ class Deletion(models.Model):
 
 # Of what a history tells: how, and as what, somebody can sign in.
 ACCESS = frozenset({"username", "user_type", "is_active", "password"})
+# What a history tells the values of; of the password it tells that it was changed.
+TOLD = ("username", "email", "full_name", "user_type", "is_active")
 
 
 class UserChange(models.Model):

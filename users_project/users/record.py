@@ -2,6 +2,7 @@
 
     Unavailable (503)
     └── JournalError        the record cannot be read, or is not what it should be; says the file and the line
+        └── UnsettledError  somebody may be in the middle of saving it
     APIException (DRF's)
     └── StorageFull         what was asked does not fit on the disk: 507
 
@@ -33,6 +34,9 @@ LOCK_TIMEOUT = 10.0
 LOCK_POLL = 0.001
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# Seconds for which nobody wrote a file, that is then taken for saved.
+SETTLED = 2.0
+PUT_BACK = "Put the file back, or take that line out: what is told only there is lost then."
 
 
 class JournalError(Unavailable):
@@ -47,6 +51,10 @@ class JournalError(Unavailable):
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}"
+
+
+class UnsettledError(JournalError):
+    """The record was written by somebody else a moment ago. To look again later helps."""
 
 
 class StorageFull(APIException):
@@ -181,7 +189,7 @@ def settle(path: Path, *, may_cut: bool) -> None:
     start, line = last_line(path)
     if not line or line.endswith(b"\n"):
         return
-    if is_object(line):
+    if is_object(line) or not line.strip():
         log.warning("%s: the last line had no newline; added it", path)
         with path.open("ab") as file:
             file.write(b"\n")
@@ -191,8 +199,15 @@ def settle(path: Path, *, may_cut: bool) -> None:
         log.warning("%s: the last line was torn; cut %d bytes off at byte %d", path, len(line), start)
         cut(path, start)
     else:
-        raise JournalError(
-            path, sum(1 for _ in lines_after(path, Extent())), "The last line is not a whole JSON object."
+        number = sum(1 for _ in lines_after(path, Extent()))
+        raise JournalError(path, number, f"The last line is not a whole JSON object. {PUT_BACK}")
+
+
+def check_settled(path: Path) -> None:
+    """Raise `UnsettledError` where somebody wrote the record just now, and may not be at the end of it."""
+    if 0 <= time.time() - path.stat().st_mtime < SETTLED:
+        raise UnsettledError(
+            path, None, f"It is not as it was; it is read once nobody has written it for {SETTLED:.0f} s."
         )
 
 
@@ -294,13 +309,18 @@ def replace(path: Path, lines: Iterable[bytes]) -> Extent:
     """Put a record of those lines in the place of this one, atomically: a crash leaves the one or the other."""
     extent = Extent()
     fresh = path.with_suffix(".new")
-    with open(fresh, "wb", opener=owner_only) as file:  # Path.open takes no opener
-        for line in lines:
-            file.write(line)
-            extent = extent.after(line)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    try:
+        with open(fresh, "wb", opener=owner_only) as file:  # Path.open takes no opener
+            for line in lines:
+                file.write(line)
+                extent = extent.after(line)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except BaseException:  # what it takes of a full disk is not to stay
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise
     sync_directory(path.parent)
     return extent
 

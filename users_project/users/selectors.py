@@ -95,7 +95,8 @@ def session_ends(*, after: str = "", limit: int = ENDS_AT_ONCE) -> SessionEnds:
     return SessionEnds(ends, f"{generation}.{seq}.{entry_id}")
 
 
-CURSOR = re.compile(r"([0-9a-f]{0,32})\.([0-9]{1,18})\.([0-9]{1,18})", re.ASCII)
+# Its numbers are `lines.LARGEST` at most.
+CURSOR = re.compile(r"([0-9a-f]{0,32})\.([0-9]{1,16})\.([0-9]{1,16})", re.ASCII)
 
 
 def place(cursor: str, generation: str) -> tuple[int, int]:

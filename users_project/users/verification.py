@@ -1,11 +1,12 @@
 """Whether the index says what the file does: the check behind `manage.py verify_users`, which changes nothing."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import record
-from .journal import Journal
+from . import index, record
+from .journal import Journal, extent_of
 from .lines import Entry
 from .models import Deletion, User, UserChange
 from .record import Extent
@@ -15,11 +16,15 @@ Rows = dict[int, list[Any]]
 
 @dataclass
 class Findings:
-    """How many lines, users and deletions the file has, and what is different in the index, without the values."""
+    """How many lines, users and deletions the file has, and what is different in the index, without the values.
+
+    `is_index_at_fault` where the index says that it is of this file, all of it.
+    """
 
     lines: int = 0
     users: int = 0
     deletions: int = 0
+    is_index_at_fault: bool = True
     differences: list[str] = field(default_factory=list)
 
 
@@ -30,23 +35,36 @@ def verify(journal: Journal) -> Findings:
     that one, whatever is put in its place.
     """
     with journal.lock.held():
-        position = journal.bring_up()
-        stored = {model: rows(model) for model in (User, Deletion, UserChange)}
-        file = journal.path.open("rb") if position.lines else None
+        position = index.position() if index.file_identity() else None
+        stored = {model: rows(model) if position else {} for model in (User, Deletion, UserChange)}
+        file = journal.path.open("rb") if record.identity(journal.path) else None
+        size = os.fstat(file.fileno()).st_size if file else 0
+    known = extent_of(position) if position else Extent()
     extent, entries = Extent(), []
+    is_same_file = extent == known
     if file:
         with file:
-            for extent, line in record.lines_of(file, Extent()):
-                if extent.offset > position.offset:  # appended since
+            for reached, line in record.lines_of(file, extent):
+                if reached.offset > size:  # appended since
                     break
-                entries.append((extent.lines, journal.parse(extent.lines, line)))
+                extent = reached
+                is_same_file = is_same_file or extent == known
+                if line.strip():
+                    entries.append((extent.lines, journal.parse(extent.lines, line)))
     latest = journal.latest(entries)
-    users = {pk: user for pk, (_, user) in latest.users.items()}
-    found = Findings(len(entries), len(users), len(latest.deletions))
-    found.differences += differences("user", User, users, stored[User])
+    changes = latest.kept_changes()
+    found = Findings(extent.lines, len(latest.users), len(latest.deletions), is_index_at_fault=extent == known)
+    if position is None:
+        found.differences.append("there is no index: the service makes it")
+        return found
+    if not is_same_file:
+        found.differences.append("the file is not the one that the index was made from: the service reads it again")
+    elif extent != known:
+        found.differences.append(f"the service has not read the file from line {known.lines + 1} on")
+    found.differences += differences("user", User, latest.users, stored[User])
     found.differences += differences("deletion", Deletion, latest.deletions, stored[Deletion])
-    found.differences += differences("history", UserChange, latest.changes, stored[UserChange])
-    if (position.lines, position.live) != (found.lines, found.users + found.deletions + len(latest.changes)):
+    found.differences += differences("history", UserChange, changes, stored[UserChange])
+    if extent == known and position.live != found.users + found.deletions + len(changes):
         found.differences.append("the index counts other lines than the file has")
     return found
 
