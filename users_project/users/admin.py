@@ -44,7 +44,7 @@ LOOKUPS = frozenset(
     }.items()
     for lookup in lookups
 )
-# Users that one action changes at most: each is on disk before the next, and whoever asks is waiting.
+# Users that one action changes at most: it is one write, for which others and whoever asks are waiting.
 AT_ONCE = 500
 # Why something is not saved, which is for whoever asked to know.
 REFUSALS = (Conflict, PreconditionFailed, Unavailable, StorageFull)
