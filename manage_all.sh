@@ -115,6 +115,8 @@ end_left() {
   while ((${#numbers[@]})); do
     ((SECONDS < deadline)) || how=KILL
     kill "-$how" "${numbers[@]}" 2>/dev/null || true
+    # One that was stopped hears of nothing else.
+    kill -CONT "${numbers[@]}" 2>/dev/null || true
     sleep 0.1
     mapfile -t numbers < <(left "$1")
   done

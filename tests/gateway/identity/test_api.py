@@ -190,6 +190,12 @@ def test_what_is_no_refresh_token_is_refused(login: LoginService, client: Client
     assert refresh(client, token).status_code == (401 if token else 400)
 
 
+def test_a_refresh_token_is_good_for_its_own_user_alone(login: LoginService, client: Client) -> None:
+    token = sessions.RefreshToken(sign_in(client).json()["refresh_token"])
+    token.payload["sub"] = "1"
+    assert refresh(client, str(token)).status_code == 401
+
+
 def test_an_access_token_is_no_refresh_token(login: LoginService, client: Client) -> None:
     assert refresh(client, sign_in(client).json()["access_token"]).status_code == 401
 

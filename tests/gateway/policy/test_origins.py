@@ -13,6 +13,7 @@ SAME = [("Sec-Fetch-Site", "same-origin")]
     [
         ("http", "localhost:8001", [("Origin", "http://localhost:8001")], True),
         ("http", "LOCALHOST:8001", [("origin", "http://localhost:8001")], True),
+        ("http", "localhost:8001", [("Origin", "http://LocalHost:8001")], True),
         ("http", "a.example:80", [("Origin", "http://a.example")], True),
         ("https", "a.example:443", [("Origin", "https://a.example")], True),
         ("https", "a.example", [("Origin", "https://a.example"), *SAME], True),
