@@ -19,7 +19,7 @@ variables.or_exit(lambda: variables.state_directory(env.gatehouse_var, "orders")
 bind = f"{env.orders_bind}:{env.orders_port}"
 workers = env.orders_workers
 worker_class = "gthread"
-threads = 8
+threads = environment.THREADS
 # Longer than the gateway keeps an idle connection, so that it is the gateway that closes first.
 keepalive = 75
 timeout = 30

@@ -33,7 +33,7 @@ KEPT_FOR = timedelta(hours=24)
 # How many expired answers go with each new one: more than come, so that they do not pile up.
 PURGED_AT_ONCE = 10
 # Seconds: how long the same key waits for the first request with it, and how often it looks.
-PATIENCE = 1.0
+PATIENCE = 0.25
 LOOK = 0.01
 MAX_LENGTH = 255
 EXPECTED = f'Expected a key of 1 to {MAX_LENGTH} printable ASCII characters, as in "8e03978e-40d5-43e8-bc93".'

@@ -9,6 +9,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from orders_project import variables
 from orders_project.variables import DatabaseURL
 
+# Of each worker. Python runs one of them at a time; the others wait for the database or the disk.
+THREADS = 4
 INSECURE_SECRET_KEY = "for-development-only-and-refused-in-production"
 
 

@@ -32,8 +32,10 @@ WSGI_APPLICATION = "orders_project.wsgi.application"
 APPEND_SLASH = False
 MAX_BODY = 1024 * 1024
 
-# Seconds that a write waits for another one; then it is 503.
+# Seconds that a write waits for others; then it is 503.
 BUSY_TIMEOUT = 5
+# How many of a worker's threads may wait so long: the others are for reading.
+PATIENT_WRITERS = environment.THREADS // 2
 DATABASE_URL = ENV.orders_database_url or ENV.database_url
 SQLITE = {
     "ENGINE": "django.db.backends.sqlite3",

@@ -1,10 +1,12 @@
 """A database that is locked, full or away; and copies of it while it is written to."""
 
+import socket
 import sqlite3
 import stat
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing, contextmanager, suppress
 
 import psycopg
 import pytest
@@ -14,6 +16,7 @@ from tests.orders.serving import ON_SQLITE, Service, ask
 
 from orders import storage
 from orders.models import Order
+from orders_project.environment import THREADS
 
 BOOK = {"item": "book", "address": "Main street 1"}
 sqlite_only = pytest.mark.skipif(not ON_SQLITE, reason="of SQLite")
@@ -61,24 +64,102 @@ def test_a_write_waits_for_another_that_is_soon_done(service):
         assert waiting.result().status == 201
 
 
-@sqlite_only
-@pytest.mark.django_db
-def test_a_write_whose_turn_does_not_come_is_503(user, settings):
-    settings.BUSY_TIMEOUT, done, held = 0.05, threading.Event(), threading.Event()
+def test_reading_goes_on_however_many_wait_to_write(service):
+    """Three times as many as there are threads come to write, and reads behind them."""
+    before, threads = service.items(), service.workers * THREADS
+    with write_lock(service), ThreadPoolExecutor(3 * threads) as clients:
+        writes = [clients.submit(service.ask, "POST", "/api/orders", BOOK) for _ in range(3 * threads)]
+        refused = next(as_completed(writes)).result()
+        read = [service.ask("GET", "/api/orders").status for _ in range(2 * threads)]
+        if ON_SQLITE:
+            waiting = [write for write in writes if not write.done()]
+            assert len(waiting) >= service.workers, "nobody waits any more: what was read says nothing"
+        answers = [write.result() for write in writes]
+    assert set(read) == {200}
+    assert {answer.status for answer in [refused, *answers]} == {503}
+    assert {answer.headers["Retry-After"] for answer in answers} == {"1"}
+    assert service.items() == before
+
+
+@contextmanager
+def taken(turns: storage.Turns, count: int = 1):
+    """Have so many threads take turns; the first has it."""
+    done = threading.Event()
 
     def hold() -> None:
-        with storage.write_turn():
-            held.set()
+        with suppress(storage.Busy), turns.take():
             done.wait(30)
+        connection.close()
 
-    with ThreadPoolExecutor(1) as threads:
-        threads.submit(hold)
+    with ThreadPoolExecutor(count) as threads:
+        for _ in range(count):
+            threads.submit(hold)
+        deadline = time.monotonic() + 30
+        while not (turns.writing.locked() and turns.patient._value == max(0, PATIENT - count)):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
         try:
-            assert held.wait(30)
-            assert user(7).post("/api/orders", BOOK).status_code == 503
+            yield
         finally:
             done.set()
-    assert user(7).post("/api/orders", BOOK).status_code == 201
+
+
+PATIENT = 2
+
+
+@sqlite_only
+@pytest.mark.django_db
+class TestTurns:
+    @pytest.fixture
+    def turns(self, monkeypatch):
+        monkeypatch.setattr(storage, "TURNS", storage.Turns(PATIENT))
+        return storage.TURNS
+
+    def test_a_write_whose_turn_does_not_come_is_503(self, user, turns, settings):
+        settings.BUSY_TIMEOUT = 0.05
+        with taken(turns):
+            assert user(7).post("/api/orders", BOOK).status_code == 503
+        assert user(7).post("/api/orders", BOOK).status_code == 201
+
+    def test_who_comes_when_enough_wait_for_long_is_refused_at_once(self, user, turns, settings):
+        settings.BUSY_TIMEOUT = 600
+        with taken(turns, PATIENT):
+            turns.since -= storage.SOON
+            refused = user(7).post("/api/orders", BOOK)
+        assert (refused.status_code, refused["Retry-After"]) == (503, "1")
+        assert user(7).post("/api/orders", BOOK).status_code == 201
+
+    def test_who_comes_when_enough_wait_but_not_for_long_has_a_turn(self, user, turns, settings, monkeypatch):
+        settings.BUSY_TIMEOUT = 600
+        monkeypatch.setattr(storage, "SOON", 600)
+        with ThreadPoolExecutor(1) as threads, taken(turns, PATIENT):
+            placed = threads.submit(self.hold_shortly, turns)
+        assert placed.result() < 600_000
+
+    @staticmethod
+    def hold_shortly(turns: storage.Turns) -> int:
+        """Return how many milliseconds SQLite would have waited."""
+        try:
+            with turns.take(), connection.cursor() as cursor:
+                return cursor.execute("PRAGMA busy_timeout").fetchone()[0]
+        finally:
+            if threading.current_thread() is not threading.main_thread():
+                connection.close()
+
+    def test_what_one_has_waited_for_ones_turn_is_no_longer_there_to_wait_for_sqlite(self, turns, settings):
+        settings.BUSY_TIMEOUT = 60
+        turns.writing.acquire()
+        threading.Timer(0.3, turns.writing.release).start()
+        assert 0 < self.hold_shortly(turns) < 60_000
+        assert self.hold_shortly(turns) == 60_000
+
+    def test_a_turn_within_a_turn_is_the_same(self, turns):
+        with turns.take():
+            with turns.take():
+                assert turns.writing.locked()
+            assert turns.writing.locked()
+        assert not turns.writing.locked()
+        assert turns.patient._value == PATIENT
 
 
 @sqlite_only
@@ -124,34 +205,55 @@ def of_sqlite(code: int) -> sqlite3.Error:
     return error
 
 
+def never_made() -> psycopg.Error:
+    """Return what psycopg raises where nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        with pytest.raises(psycopg.OperationalError) as raised_by:
+            psycopg.connect(f"host=127.0.0.1 port={bound.getsockname()[1]}")
+    return raised_by.value
+
+
+BUSY, UNKNOWN, FULL = storage.Busy, storage.Unknown, storage.Full
 CAUSES = [
-    (of_sqlite(sqlite3.SQLITE_BUSY), 503),
-    (of_sqlite(sqlite3.SQLITE_BUSY_SNAPSHOT), 503),
-    (of_sqlite(sqlite3.SQLITE_LOCKED_SHAREDCACHE), 503),
-    (of_sqlite(sqlite3.SQLITE_IOERR_WRITE), 503),
-    (of_sqlite(sqlite3.SQLITE_CANTOPEN), 503),
-    (of_sqlite(sqlite3.SQLITE_READONLY), 503),
-    (of_sqlite(sqlite3.SQLITE_FULL), 507),
+    (of_sqlite(sqlite3.SQLITE_BUSY), BUSY),
+    (of_sqlite(sqlite3.SQLITE_BUSY_SNAPSHOT), BUSY),
+    (of_sqlite(sqlite3.SQLITE_LOCKED_SHAREDCACHE), BUSY),
+    (of_sqlite(sqlite3.SQLITE_IOERR_FSYNC), UNKNOWN),
+    (of_sqlite(sqlite3.SQLITE_CANTOPEN), BUSY),
+    (of_sqlite(sqlite3.SQLITE_READONLY), BUSY),
+    (of_sqlite(sqlite3.SQLITE_FULL), FULL),
     (of_sqlite(sqlite3.SQLITE_ERROR), None),
     (sqlite3.OperationalError("no code"), None),
-    (psycopg.errors.DiskFull(), 507),
-    (psycopg.errors.LockNotAvailable(), 503),
-    (psycopg.errors.DeadlockDetected(), 503),
-    (psycopg.errors.TooManyConnections(), 503),
-    (psycopg.errors.AdminShutdown(), 503),
-    (psycopg.errors.ConnectionFailure(), 503),
-    (psycopg.OperationalError("connection refused"), 503),
+    (psycopg.errors.DiskFull(), FULL),
+    (psycopg.errors.LockNotAvailable(), BUSY),
+    (psycopg.errors.QueryCanceled(), BUSY),
+    (psycopg.errors.DeadlockDetected(), BUSY),
+    (psycopg.errors.TooManyConnections(), BUSY),
+    (psycopg.errors.CannotConnectNow(), BUSY),
+    (psycopg.errors.ConnectionTimeout(), BUSY),
+    (never_made(), BUSY),
+    (psycopg.errors.AdminShutdown(), UNKNOWN),
+    (psycopg.errors.ConnectionFailure(), UNKNOWN),
+    (psycopg.OperationalError("server closed the connection unexpectedly"), UNKNOWN),
     (psycopg.errors.UndefinedTable(), None),
     (None, None),
 ]
 
 
-@pytest.mark.parametrize(("cause", "status"), CAUSES, ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize(("cause", "expected"), CAUSES, ids=lambda value: repr(value)[:40])
 @pytest.mark.parametrize("kind", [OperationalError, InterfaceError])
-def test_what_a_database_raises_is_a_problem_unless_it_is_a_fault_of_ours(kind, cause, status):
+def test_what_a_database_raises_is_a_problem_unless_it_is_a_fault_of_ours(kind, cause, expected):
     refused = storage.refusal(raised(kind, cause))
-    assert (refused and refused.status_code) == status
+    assert type(refused) is (expected or type(None))
     assert refused is None or refused.wait > 0
+
+
+@pytest.mark.parametrize("kind", [BUSY, FULL])
+def test_only_what_is_known_is_said_of_what_was_stored(kind):
+    assert "Nothing was stored" in kind.default_detail
+    assert "Nothing was stored" not in UNKNOWN.default_detail
+    assert "Idempotency-Key" in UNKNOWN.default_detail
 
 
 @sqlite_only
