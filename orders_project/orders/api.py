@@ -6,14 +6,13 @@ from functools import partial
 from typing import Any
 
 from django.http import HttpResponseBase
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from . import idempotency, selectors, services
+from . import etags, idempotency, schema, selectors, services
 from .etags import conditional, tagged
 from .idempotency import Answer
 from .inputs import StrictSerializer, printable, query_of
@@ -98,28 +97,6 @@ def moment(value: datetime) -> str:
     return f"{value.replace(tzinfo=None).isoformat()}Z"
 
 
-NONE_MATCH = OpenApiParameter(
-    "If-None-Match",
-    str,
-    OpenApiParameter.HEADER,
-    description="The `ETag` of an earlier answer: 304 if nothing changed.",
-)
-NOT_MODIFIED = OpenApiResponse(description="Nothing has changed since the answer with that `ETag`.")
-LISTED = {200: OrderOut(many=True), 304: NOT_MODIFIED}
-KEY = OpenApiParameter(
-    "Idempotency-Key",
-    str,
-    OpenApiParameter.HEADER,
-    description="Of your own making. The same request again within 24 hours gets the first answer again.",
-)
-PLACED = {
-    201: OrderOut,
-    409: OpenApiResponse(description="The first request with the key is still under way."),
-    422: OpenApiResponse(description="The key came with another body before."),
-}
-FOUND = {200: OrderOut, 304: NOT_MODIFIED}
-
-
 class OwnersView(APIView):
     """A view of what belongs to the one who asks."""
 
@@ -137,7 +114,11 @@ class OrdersView(OwnersView):
 
     pagination_class = OrderPages
 
-    @extend_schema(operation_id="orders_list", parameters=[OrderFilter, NONE_MATCH], responses=LISTED)
+    @extend_schema(
+        operation_id="orders_list",
+        parameters=[OrderFilter, *schema.LIST["parameters"]],
+        responses={200: OrderOut(many=True)} | schema.LIST["responses"],
+    )
     def get(self, request: Request) -> HttpResponseBase:
         """List one's own orders, newest first."""
         asked = query_of(request, LISTED_BY)
@@ -150,7 +131,12 @@ class OrdersView(OwnersView):
         page = self.pagination_class().page_of(request, find)
         return conditional(request, page | {"results": [represented(order) for order in page["results"]]})
 
-    @extend_schema(operation_id="orders_create", parameters=[KEY], request=OrderIn, responses=PLACED)
+    @extend_schema(
+        operation_id="orders_create",
+        request=OrderIn,
+        parameters=schema.CREATE["parameters"],
+        responses={201: OrderOut} | schema.CREATE["responses"],
+    )
     def post(self, request: Request) -> HttpResponseBase:
         """Place an order; with the `Idempotency-Key` of an earlier request, answer as that was answered."""
         key = idempotency.key_from(request.headers.get("Idempotency-Key"))
@@ -173,7 +159,11 @@ class OrdersView(OwnersView):
 class OrderView(OwnersView):
     """One of one's own orders."""
 
-    @extend_schema(operation_id="orders_get", parameters=[NONE_MATCH], responses=FOUND)
+    @extend_schema(
+        operation_id="orders_get",
+        parameters=schema.GET["parameters"],
+        responses={200: OrderOut} | schema.GET["responses"],
+    )
     def get(self, request: Request, order_id: int) -> HttpResponseBase:
         """Return the order."""
         return conditional(request, represented(selectors.order_get(owner=self.owner(), order_id=order_id)))
@@ -183,7 +173,17 @@ class OrderView(OwnersView):
 class OrderCancelView(OwnersView):
     """Cancelling one of one's own orders."""
 
-    @extend_schema(operation_id="orders_cancel", request=None, responses=OrderOut)
-    def post(self, request: Request, order_id: int) -> Response:
+    @extend_schema(
+        operation_id="orders_cancel",
+        request=None,
+        parameters=schema.CANCEL["parameters"],
+        responses={200: OrderOut} | schema.CANCEL["responses"],
+    )
+    def post(self, request: Request, order_id: int) -> HttpResponseBase:
         """Cancel the order; cancelling it again changes nothing, and one that was shipped stays so: 409."""
-        return Response(represented(services.order_cancel(owner=self.owner(), order_id=order_id)))
+
+        def check(order: OrderRow) -> None:
+            etags.check(request, etags.etag(JSONRenderer().render(represented(order))))
+
+        order = services.order_cancel(owner=self.owner(), order_id=order_id, check=check)
+        return tagged(JSONRenderer().render(represented(order)))

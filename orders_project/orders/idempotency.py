@@ -36,9 +36,12 @@ PURGED_AT_ONCE = 10
 PATIENCE = 0.25
 LOOK = 0.01
 MAX_LENGTH = 255
-EXPECTED = f'Expected a key of 1 to {MAX_LENGTH} printable ASCII characters, as in "8e03978e-40d5-43e8-bc93".'
-# A string of RFC 9651, section 3.3.3, as the draft wants it; or bare, as most clients send it.
-QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])+)"')
+EXPECTED = (
+    f'Expected a key of 1 to {MAX_LENGTH} printable ASCII characters without a comma, as in "8e03978e-40d5-43e8-bc93".'
+)
+# A string of RFC 9651, section 3.3.3, as the draft wants it; or bare, as most clients send it. None has a comma, with which
+# a server joins two lines of a header (RFC 9110, section 5.3).
+QUOTED = re.compile(r'"((?:[ !#-+\--\[\]-~]|\\["\\])+)"')
 BARE = re.compile(r"[!#-+\--~]+")
 
 

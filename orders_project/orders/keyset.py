@@ -74,6 +74,13 @@ class OrderPages(Pages):
         """Return the request's own URL, to begin at that place."""
         return str(replace_query_param(request.build_absolute_uri(), "cursor", written(place)))
 
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Return what OpenAPI says of a page; DRF's has examples of another API."""
+        page: dict[str, Any] = super().get_paginated_response_schema(schema)
+        for name in ("next", "previous"):
+            del page["properties"][name]["example"]
+        return page | {"required": ["next", "previous", "results"]}
+
 
 def below(rows: list[OrderRow], asked: Place | None) -> Place:
     """Return where the older orders begin; beside an empty page, those take in the order at the place itself."""

@@ -65,15 +65,23 @@ def orders_of(
     return rows(found, limit, newest_first=begin.newest_first)
 
 
-def order_get(*, owner: int, order_id: int) -> OrderRow:
-    """Return the owner's order; raise `Http404` where it is none of the owner's, or none at all."""
-    found = rows([("created_by = %s", (owner,)), ("id = %s", (order_id,))], 1) if order_id <= MAX_ID else []
+def order_get(*, owner: int, order_id: int, for_update: bool = False) -> OrderRow:
+    """Return the owner's order; raise `Http404` where it is none of the owner's, or none at all.
+
+    `for_update` keeps it as it is until the end of the transaction, which SQLite, with one writer, does anyhow.
+    """
+    if order_id > MAX_ID:
+        raise Http404
+    lock = " FOR UPDATE" if for_update and connection.vendor == "postgresql" else ""
+    found = rows([("created_by = %s", (owner,)), ("id = %s", (order_id,))], 1, suffix=lock)
     if not found:
         raise Http404
     return found[0]
 
 
-def rows(conditions: list[tuple[str, tuple[Value, ...]]], limit: int, *, newest_first: bool = True) -> list[OrderRow]:
+def rows(
+    conditions: list[tuple[str, tuple[Value, ...]]], limit: int, *, newest_first: bool = True, suffix: str = ""
+) -> list[OrderRow]:
     """Return the orders that meet all conditions, each with its values.
 
     The SQL is put together here, as Django takes longer to do so than SQLite takes to find a page. Nothing that a
@@ -81,7 +89,8 @@ def rows(conditions: list[tuple[str, tuple[Value, ...]]], limit: int, *, newest_
     """
     way = "DESC" if newest_first else "ASC"
     where = " AND ".join(condition for condition, _ in conditions)
-    sql = f"SELECT {COLUMNS} FROM orders_order WHERE {where} ORDER BY created_at {way}, id {way} LIMIT %s"  # noqa: S608
+    order = f"created_at {way}, id {way}"
+    sql = f"SELECT {COLUMNS} FROM orders_order WHERE {where} ORDER BY {order} LIMIT %s{suffix}"  # noqa: S608
     values = [connection.ops.adapt_unknown_value(value) for _, values in conditions for value in values]
     with connection.cursor() as cursor:
         cursor.execute(sql, (*values, limit))

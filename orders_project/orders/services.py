@@ -1,5 +1,7 @@
 """Writes. Each is one transaction, durable when it returns."""
 
+from collections.abc import Callable
+
 from django.db import transaction
 from django.utils import timezone
 
@@ -17,15 +19,18 @@ def order_create(*, owner: int, item: str, address: str, quantity: int = 1) -> O
     return order
 
 
-def order_cancel(*, owner: int, order_id: int) -> OrderRow:
+def order_cancel(*, owner: int, order_id: int, check: Callable[[OrderRow], None]) -> OrderRow:
     """Cancel the owner's order and return it; cancelling it again changes nothing.
 
+    `check` is called with the order as nobody else can change it meanwhile, and raises where it is not to be cancelled.
     Raises `Http404` where the owner has no such order, `Conflict` where it has gone another way.
     """
-    placed = Order.objects.of(owner).filter(id=order_id, status=Order.Status.PLACED)
     with write_turn(), transaction.atomic():
-        placed.update(status=Order.Status.CANCELLED, updated_at=timezone.now())
-        order = order_get(owner=owner, order_id=order_id)
-    if order.status != Order.Status.CANCELLED:
-        raise Conflict(f"Expected an order that is placed; this one is {order.status}.")
+        order = order_get(owner=owner, order_id=order_id, for_update=True)
+        if order.status not in {Order.Status.PLACED, Order.Status.CANCELLED}:
+            raise Conflict(f"Expected an order that is placed; this one is {order.status}.")
+        check(order)
+        if order.status == Order.Status.PLACED:
+            order = order._replace(status=Order.Status.CANCELLED.value, updated_at=timezone.now())
+            Order.objects.of(owner).filter(id=order_id).update(status=order.status, updated_at=order.updated_at)
     return order

@@ -1,8 +1,10 @@
 """The API as the gateway calls it: what it answers, and what is stored afterwards."""
 
 import json
+from datetime import datetime
 
 import pytest
+from django.utils import timezone
 from rest_framework.renderers import JSONRenderer
 
 from orders.api import OrderOut
@@ -78,13 +80,15 @@ def test_ones_own_order_is_found(user):
 
 def test_cancelling_cancels_once_and_for_all(user):
     placed = order(7)
+    before = timezone.now()
     first = user(7).post(f"/api/orders/{placed.pk}/cancel")
     assert (first.status_code, first.json()["status"]) == (200, "cancelled")
-    assert first.json()["updated_at"] > first.json()["created_at"]
+    assert datetime.fromisoformat(first.json()["updated_at"]) >= before > placed.updated_at
     again = user(7).post(f"/api/orders/{placed.pk}/cancel")
     assert (again.status_code, again.json()) == (200, first.json())
     placed.refresh_from_db()
     assert placed.status == "cancelled"
+    assert placed.updated_at == datetime.fromisoformat(first.json()["updated_at"])
 
 
 def test_a_shipped_order_is_cancelled_no_more(user):
@@ -132,6 +136,67 @@ def test_the_etag_of_a_list_is_new_once_the_list_is_another(user):
 def test_an_if_none_match_that_has_not_the_etag_changes_nothing(user, said):
     path = f"/api/orders/{order(7).pk}"
     assert user(7).get(path, if_none_match=said).json() == user(7).get(path).json()
+
+
+@pytest.mark.parametrize("path", ["/api/orders", "/api/orders/{}"])
+def test_an_if_match_that_has_not_the_etag_is_412(user, path):
+    path = path.format(order(7).pk)
+    tag = user(7).get(path)["ETag"]
+    for said in (tag, f'"other", {tag}', "*"):
+        assert user(7).get(path, if_match=said).status_code == 200
+        assert user(7).get(path, if_match=said, if_none_match=tag).status_code == 304
+    for said in ('"other"', f"W/{tag}"):
+        answer = user(7).get(path, if_match=said, if_none_match=tag)
+        assert (answer.status_code, answer["Content-Type"]) == (412, "application/problem+json")
+        assert answer.json()["status"] == 412
+    answer = user(7).get(path, if_match="other")
+    assert (answer.status_code, set(answer.json()["errors"])) == (400, {"If-Match"})
+
+
+@pytest.mark.parametrize("name", ["if_unmodified_since", "if_modified_since"])
+@pytest.mark.parametrize("date", ["Thu, 01 Jan 1970 00:00:00 GMT", "Fri, 31 Dec 2100 00:00:00 GMT", "nonsense"])
+def test_dates_are_passed_over(user, name, date):
+    placed = order(7)
+    assert user(7).get(f"/api/orders/{placed.pk}", **{name: date}).status_code == 200
+    assert user(7).post(f"/api/orders/{placed.pk}/cancel", **{f"HTTP_{name.upper()}": date}).status_code == 200
+
+
+class TestCancellingWhatOneHasSeen:
+    def cancel(self, api, placed, said):
+        return api.post(f"/api/orders/{placed.pk}/cancel", HTTP_IF_MATCH=said)
+
+    def test_an_order_that_has_changed_stays_as_it_is(self, user):
+        placed = order(7)
+        tag = user(7).get(f"/api/orders/{placed.pk}")["ETag"]
+        Order._base_manager.update(quantity=2)
+        before = stored()
+        answer = self.cancel(user(7), placed, tag)
+        assert (answer.status_code, answer["Content-Type"]) == (412, "application/problem+json")
+        assert stored() == before
+
+    def test_an_order_that_has_not_is_cancelled_and_the_answer_has_its_new_tag(self, user):
+        placed = order(7)
+        path = f"/api/orders/{placed.pk}"
+        tag = user(7).get(path)["ETag"]
+        answer = self.cancel(user(7), placed, tag)
+        assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
+        assert answer.json() == user(7).get(path).json()
+        assert answer["ETag"] == user(7).get(path)["ETag"] != tag
+        assert self.cancel(user(7), placed, tag).status_code == 412
+        assert self.cancel(user(7), placed, answer["ETag"]).status_code == 200
+
+    @pytest.mark.parametrize(("said", "status"), [("*", 200), ('"x"', 412), ("x", 400), ("", 400)])
+    def test_any_order_is_and_none_by_what_is_no_tag(self, user, said, status):
+        placed = order(7)
+        assert self.cancel(user(7), placed, said).status_code == status
+        placed.refresh_from_db()
+        assert placed.status == ("cancelled" if status == 200 else "placed")
+
+    def test_a_shipped_order_is_409_whatever_it_was(self, user):
+        assert self.cancel(user(7), order(7, status="shipped"), '"x"').status_code == 409
+
+    def test_another_users_order_is_404(self, user):
+        assert self.cancel(user(7), order(8), "*").status_code == 404
 
 
 def test_another_users_etag_opens_nothing(user):

@@ -117,7 +117,7 @@ def age(key: str, by: timedelta) -> None:
 KEYS = {
     '"8e03978e-40d5-43e8-bc93-6894a57f9324"': "8e03978e-40d5-43e8-bc93-6894a57f9324",
     "8e03978e-40d5-43e8-bc93-6894a57f9324": "8e03978e-40d5-43e8-bc93-6894a57f9324",
-    '"with a space, and a comma"': "with a space, and a comma",
+    '"with a space"': "with a space",
     r'"a \"b\" \\c"': r'a "b" \c',
     "a": "a",
     "!#$%&'()*+-./:;<=>?@[]^_`{|}~": "!#$%&'()*+-./:;<=>?@[]^_`{|}~",
@@ -134,6 +134,7 @@ BAD_KEYS = [
     "a b",
     "a,b",
     '"a","b"',
+    '"a,b"',  # or two lines that were joined: "a and b"
     '"a";p=1',
     r'"\a"',
     "ä",

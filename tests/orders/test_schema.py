@@ -1,0 +1,67 @@
+"""The OpenAPI document says what comes."""
+
+import re
+
+import pytest
+from django.test import Client
+
+from orders import idempotency
+
+PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+PLACE = ("/api/orders", "post")
+CANCEL = ("/api/orders/{order_id}/cancel", "post")
+OPERATIONS = {
+    ("/api/orders", "get"): ({"400", "412", "503"}, {"If-Match", "If-None-Match"}),
+    PLACE: ({"400", "409", "422", "503", "507"}, {"Idempotency-Key"}),
+    ("/api/orders/{order_id}", "get"): ({"404", "412", "503"}, {"If-Match", "If-None-Match"}),
+    CANCEL: ({"404", "409", "412", "503", "507"}, {"If-Match"}),
+}
+
+
+@pytest.fixture(scope="module")
+def document():
+    return Client().get("/openapi.json").json()
+
+
+def test_every_operation_is_looked_at(document):
+    assert {(path, method) for path, methods in document["paths"].items() for method in methods} == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("path_and_method", OPERATIONS)
+def test_an_operation_s_problems_and_headers_are_there(document, path_and_method):
+    path, method = path_and_method
+    responses = document["paths"][path][method]["responses"]
+    problems, asked = OPERATIONS[path_and_method]
+    assert {status for status in responses if status[0] in "45"} == problems
+    assert all(responses[status]["content"] == PROBLEM for status in problems)
+    assert "default" in responses
+    parameters = document["paths"][path][method].get("parameters", [])
+    assert {parameter["name"] for parameter in parameters if parameter["in"] == "header"} == asked
+    for status, answer in responses.items():
+        waits = status in {"503", "507"} or (path_and_method == PLACE and status == "409")
+        expected = {"ETag"} if status[0] in "23" else {"Retry-After"} if waits else set()
+        assert set(answer.get("headers", {})) == expected | ({"Location"} if status == "201" else set()), status
+
+
+def test_a_page_s_links_are_there_and_have_no_examples_of_another_api(document):
+    page = document["components"]["schemas"]["PaginatedOrderOutList"]
+    assert set(page["required"]) == set(page["properties"]) == {"next", "previous", "results"}
+    assert "example" not in page["properties"]["next"]
+
+
+def test_unknown_fields_are_refused(document):
+    assert document["components"]["schemas"]["OrderInRequest"]["additionalProperties"] is False
+    assert "additionalProperties" not in document["components"]["schemas"]["OrderOut"]
+
+
+@pytest.mark.parametrize(
+    "key", ["a", '"a b"', r'"\""', "", '"', "a b", "a,b", '"a,b"', "é", '""', "k" * 255, f'"{"k" * 255}"']
+)
+def test_the_key_s_pattern_takes_what_the_service_takes(document, key):
+    (key_said,) = (each for each in document["paths"]["/api/orders"]["post"]["parameters"] if each["in"] == "header")
+    said = re.search(key_said["schema"]["pattern"], key) and len(key) <= key_said["schema"]["maxLength"]
+    try:
+        taken = idempotency.key_from(key)
+    except idempotency.exceptions.ValidationError:
+        taken = None
+    assert bool(said) == bool(taken)
