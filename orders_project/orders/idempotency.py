@@ -8,8 +8,10 @@
 The answer is kept in the transaction that does the work: after a crash there are both, or neither.
 """
 
+import errno
 import fcntl
 import json
+import logging
 import os
 import re
 import struct
@@ -27,7 +29,7 @@ from rest_framework import exceptions
 
 from .models import KeptAnswer
 from .problems import Conflict
-from .storage import write_turn
+from .storage import Busy, Full, write_turn
 
 KEPT_FOR = timedelta(hours=24)
 # How many expired answers go with each new one: more than come, so that they do not pile up.
@@ -39,10 +41,12 @@ MAX_LENGTH = 255
 EXPECTED = (
     f'Expected a key of 1 to {MAX_LENGTH} printable ASCII characters without a comma, as in "8e03978e-40d5-43e8-bc93".'
 )
-# A string of RFC 9651, section 3.3.3, as the draft wants it; or bare, as most clients send it. None has a comma, with which
-# a server joins two lines of a header (RFC 9110, section 5.3).
+# A string of RFC 9651, section 3.3.3, as the draft wants it; or bare, as most clients send it. None has a comma:
+# with one, a server joins two lines of a header (RFC 9110, section 5.3).
 QUOTED = re.compile(r'"((?:[ !#-+\--\[\]-~]|\\["\\])+)"')
 BARE = re.compile(r"[!#-+\--~]+")
+
+log = logging.getLogger("idempotency")
 
 
 class Running(Conflict):
@@ -94,7 +98,7 @@ def once(*, owner: int, key: str, body: str, work: Callable[[], Answer]) -> Answ
     `body` is the fingerprint of what the key came with. Raises `Running` or `Reused`.
     """
     with turn(lock_number(owner, key)), write_turn(), transaction.atomic():
-        purge()
+        PURGE.run()
         kept = KeptAnswer.objects.filter(owner=owner, key=key).first()
         if kept is not None and is_expired(kept):
             kept.delete()
@@ -119,12 +123,28 @@ def is_expired(kept: KeptAnswer) -> bool:
     return timezone.now() - kept.created_at >= KEPT_FOR
 
 
-def purge() -> None:
-    """Delete the oldest answers, if they are expired: a few each time, found without a look at the others."""
-    expired = [kept.pk for kept in KeptAnswer.objects.order_by("pk").only("pk", "created_at")[:PURGED_AT_ONCE]
-               if is_expired(kept)]  # fmt: skip
-    if expired:
-        KeptAnswer.objects.filter(pk__in=expired).delete()
+class Purge:
+    """Deletes expired answers, a few with each new one, found by their ids without a look at the others.
+
+    It begins with the oldest, and goes on behind those of a clock that was ahead: these stay until their time comes.
+    """
+
+    def __init__(self) -> None:
+        self.behind = 0
+
+    def run(self) -> None:
+        """Look at the next few answers, and delete those that are expired."""
+        now = timezone.now()
+        later = KeptAnswer.objects.filter(pk__gt=self.behind).order_by("pk").only("pk", "created_at")
+        looked_at = list(later[:PURGED_AT_ONCE])
+        expired = [kept.pk for kept in looked_at if is_expired(kept)]
+        if expired:
+            KeptAnswer.objects.filter(pk__in=expired).delete()
+        done = not looked_at or (not is_expired(looked_at[-1]) and looked_at[-1].created_at <= now)
+        self.behind = 0 if done else looked_at[-1].pk
+
+
+PURGE = Purge()
 
 
 def lock_number(owner: int, key: str) -> int:
@@ -141,12 +161,21 @@ def turn(number: int) -> Iterator[None]:
             wait_for(lambda: advisory_lock(number))
             yield
         return
-    descriptor = os.open(settings.STATE / "idempotency.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_locks()
     try:
         wait_for(lambda: byte_lock(descriptor, number))
         yield
     finally:
         os.close(descriptor)
+
+
+def open_locks() -> int:
+    """Return a descriptor of the file of locks; raise `Full` or `Busy` where it cannot be made or opened."""
+    try:
+        return os.open(settings.STATE / "idempotency.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        log.warning("The file of locks cannot be opened: %s", exc)
+        raise (Full if exc.errno in {errno.ENOSPC, errno.EDQUOT} else Busy) from exc
 
 
 def wait_for(taken: Callable[[], bool]) -> None:

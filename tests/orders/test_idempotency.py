@@ -1,6 +1,8 @@
 """`Idempotency-Key`: the same request again gets the first answer again, whoever else asks, and whatever happens."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -12,7 +14,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.utils import timezone
 from tests.orders.serving import Service, ask
 
@@ -29,6 +31,12 @@ def place(api, key: str, body: object = BOOK):
 
 def told(answer) -> tuple:
     return answer.status_code, answer.content, *(answer[name] for name in SAME)
+
+
+@pytest.fixture(autouse=True)
+def purge(monkeypatch):
+    """Begin with what a worker begins with."""
+    monkeypatch.setattr(idempotency, "PURGE", idempotency.Purge())
 
 
 @pytest.mark.django_db
@@ -108,6 +116,44 @@ class TestOne:
             counts.append(KeptAnswer.objects.count())
         assert counts == [16, 7, 3, 4]
         assert Order._base_manager.count() == 29
+
+    def test_answers_of_a_clock_that_was_ahead_do_not_keep_those_behind_them(self, user):
+        for number in range(40):
+            place(user(7), f"key-{number}")
+        ids = list(KeptAnswer.objects.order_by("pk").values_list("pk", flat=True))
+        ahead, past = KeptAnswer.objects.filter(pk__in=ids[:15]), KeptAnswer.objects.filter(pk__in=ids[15:])
+        ahead.update(created_at=timezone.now() + timedelta(days=365))
+        past.update(created_at=timezone.now() - timedelta(days=2))
+        for number in range(10):
+            place(user(7), f"new-{number}")
+        assert (ahead.count(), past.count()) == (15, 0)
+        first = place(user(7), "key-0")
+        assert place(user(7), "key-0").content == first.content
+        ahead.update(created_at=timezone.now() - timedelta(days=1))
+        for number in range(10, 13):
+            place(user(7), f"new-{number}")
+        assert ahead.count() == 0
+
+    @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL locks without a file")
+    @pytest.mark.parametrize(
+        ("number", "status"), [(errno.ENOSPC, 507), (errno.EDQUOT, 507), (errno.EMFILE, 503), (errno.EROFS, 503)]
+    )
+    def test_where_the_file_of_locks_cannot_be_opened_nothing_is_stored(self, user, monkeypatch, number, status):
+        def refuse(*arguments: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(idempotency.os, "open", refuse)
+            answer = place(user(7), "a-key")
+        assert (answer.status_code, answer["Content-Type"]) == (status, "application/problem+json")
+        assert "Retry-After" in answer
+        assert (Order._base_manager.count(), KeptAnswer.objects.count()) == (0, 0)
+        assert place(user(7), "a-key").status_code == 201
+
+    def test_the_database_itself_keeps_one_answer_for_a_key(self, user):
+        place(user(7), "a-key")
+        with pytest.raises(IntegrityError):
+            KeptAnswer.objects.create(owner=7, key="a-key", fingerprint="x", status=201, location="/", body="{}")
 
 
 def age(key: str, by: timedelta) -> None:
