@@ -13,7 +13,8 @@ usage: ./manage_all.sh COMMAND
   up [-d] [NAME...]     install, migrate and start users, orders and gateway (or only those named), and wait until they
                         are ready; stays in the foreground until Ctrl-C, or returns once ready with -d
   down [NAME...]        stop them
-  reload [NAME...]      new workers with the code and gateway.yaml as they are now; no request is lost
+  reload [NAME...]      install, migrate, and start new workers with the code and gateway.yaml as they are now; no request
+                        is lost
   status [NAME...]      what is running, and where; what is not ready, and why
   logs [NAME...]        follow their logs
   test [ARG...]         the whole test suite; arguments go to each pytest
@@ -129,10 +130,11 @@ urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sys.argv[1], t
 EOF
 }
 
+# Migrations are such that what is running goes on with them.
 prepare() {
   local name=$1
   django "$name" migrate --verbosity 0
-  [[ $name != users ]] || django users demo_users
+  [[ $name != users ]] || pid "$name" >/dev/null || django users demo_users
 }
 
 start() {
@@ -189,8 +191,10 @@ stop() {
 
 reload() {
   local name number away=()
+  install_projects
   for name in "$@"; do
     if number=$(pid "$name"); then
+      prepare "$name"
       kill -HUP "$number"
       say "$name is starting new workers; if it cannot, the old ones stay, and $logs/$name.log says why"
     else
@@ -226,7 +230,6 @@ up() {
   for name in "${names[@]}"; do end_left "$name"; done
   local -A started=() preparing=()
   for name in "${names[@]}"; do
-    pid "$name" >/dev/null && continue
     prepare "$name" > "$logs/$name.prepare.log" 2>&1 &
     preparing[$name]=$!
   done
@@ -380,6 +383,9 @@ quietly() {
 # The tools, the peers and what they import; then tests/bench.
 bench() {
   install_tools
+  if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
+    PYTHONPATH=$root/gateway_project exec "$venv/bin/python" -m tests.bench --help
+  fi
   local own=$GATEHOUSE_VAR/bench wanted
   mkdir -p "$own"
   export PATH=$PATH:/usr/sbin:$own/debian/usr/sbin

@@ -7,6 +7,9 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orders_project.settings")
 django.setup(set_prefix=False)
 
-from orders.handlers import UTF8Handler  # noqa: E402  # needs Django set up
+# Only now are the models loaded.
+from orders import tables  # noqa: E402
+from orders.handlers import UTF8Handler  # noqa: E402
 
 application = UTF8Handler()
+tables.check_tables()

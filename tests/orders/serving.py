@@ -46,6 +46,7 @@ class Service:
     state: Path
     workers: int = 2
     environ: dict[str, str] = field(default_factory=dict)
+    migrated: bool = True
 
     def __post_init__(self) -> None:
         self.port = free_port()
@@ -58,6 +59,8 @@ class Service:
             "JWKS_URL": self.issuer.url,
             **self.environ,
         }
+        if not self.migrated:
+            return
         self.manage("migrate", "--verbosity", "0")
         if not ON_SQLITE:
             self.manage("flush", "--no-input", "--verbosity", "0")

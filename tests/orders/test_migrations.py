@@ -4,6 +4,7 @@ import pytest
 from django.db import migrations, models
 from django.db.migrations.loader import MigrationLoader
 from tests.migrations import faults
+from tests.orders.serving import Service
 
 LOADER = MigrationLoader(None)
 OWN = sorted(key for key in LOADER.graph.nodes if key[0] == "orders")
@@ -13,6 +14,38 @@ STATE = LOADER.project_state()
 @pytest.mark.parametrize("key", OWN, ids=lambda key: key[1])
 def test_each_is_safe_while_the_version_before_serves(key):
     assert list(faults(LOADER.graph.nodes[key], LOADER.project_state(key, at_end=False))) == []
+
+
+def test_a_service_whose_tables_are_not_of_its_version_does_not_start(issuer, tmp_path):
+    service = Service(issuer, tmp_path, workers=1)
+    service.manage("migrate", "orders", OWN[-2][1], "--verbosity", "0")
+    try:
+        with pytest.raises(AssertionError, match=r"run `manage\.py migrate` first"), service:
+            pass
+    finally:
+        service.manage("migrate", "--verbosity", "0")
+    with service:
+        assert service.ask("GET", "/api/orders").status == 200
+
+
+def test_tables_of_a_later_version_do(issuer, tmp_path):
+    service = Service(issuer, tmp_path, workers=1)
+    add = "INSERT INTO django_migrations (app, name, applied) VALUES ('orders', '9999_later', '2030-01-01')"
+    run = "from django.db import connection; connection.cursor().execute({!r})"
+    service.manage("shell", "-v0", "-c", run.format(add))
+    try:
+        with service:
+            assert service.ask("GET", "/api/orders").status == 200
+    finally:
+        service.manage("shell", "-v0", "-c", run.format("DELETE FROM django_migrations WHERE name = '9999_later'"))
+
+
+def test_a_database_that_is_away_does_not_keep_the_service_from_starting(issuer, tmp_path):
+    away = {"ORDERS_DATABASE_URL": "postgres://nobody@%2Fnowhere/nothing"}
+    service = Service(issuer, tmp_path, environ=away, migrated=False)
+    started = service.manage("shell", "-v0", "-c", "import orders_project.wsgi; print('started')")
+    assert started.stdout == "started\n"
+    assert "at the start" in started.stderr
 
 
 STATUS = STATE.models["orders", "order"].fields["status"]

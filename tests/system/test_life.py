@@ -121,6 +121,20 @@ def test_a_killed_worker_is_replaced_and_its_ended_sessions_stay_ended(stack: St
     assert until(status, 60, "the gateway answers again") == 401
 
 
+@pytest.mark.parametrize("command", [["reload", "orders"], ["up", "-d", "orders"]], ids=" ".join)
+def test_what_is_running_is_migrated_before_new_workers_come(tmp_path: Path, command: list[str]) -> None:
+    stack = Stack(tmp_path / "var")
+    try:
+        stack.manage("up", "-d", "orders")
+        stack.manage("orders", "migrate", "orders", "zero")
+        assert "[ ]" in stack.manage("orders", "showmigrations", "orders").stdout
+        stack.manage(*command)
+        assert "[ ]" not in stack.manage("orders", "showmigrations", "orders").stdout
+        until(lambda: stack.ask("GET", "/healthz", to="orders").status == 200, 60, "orders answers")
+    finally:
+        stack.down()
+
+
 # In what a shell has put into the background SIGINT is ignored, which a child inherits and no shell can change.
 INTERRUPTIBLE = """
 import os, signal, sys
