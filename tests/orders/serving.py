@@ -71,7 +71,9 @@ class Service:
 
     def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "manage.py", *arguments]
-        return subprocess.run(command, cwd=PROJECT, env=self.environ, capture_output=True, text=True, check=check)
+        return subprocess.run(
+            command, cwd=PROJECT, env=self.environ, capture_output=True, text=True, check=check, timeout=4 * DEADLINE
+        )
 
     def start(self, health: int = 200) -> None:
         """Start it, and wait until its health is that status."""

@@ -1,20 +1,28 @@
 """A database that is locked, full or away; and copies of it while it is written to."""
 
+import errno
+import fcntl
+import os
+import signal
 import socket
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 
 import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import InterfaceError, OperationalError, connection
-from tests.orders.serving import ON_SQLITE, Service, ask
+from tests.orders.serving import ON_SQLITE, PROJECT, Service, ask
 
 from orders import storage
+from orders.management.commands import backup_orders
 from orders.models import Order
 from orders_project.environment import THREADS
 
@@ -268,7 +276,15 @@ def test_a_fault_of_ours_is_500_and_says_nothing_of_itself(user):
 
 @sqlite_only
 def test_a_backup_is_of_one_moment_while_orders_are_placed(service, tmp_path):
+    """Of a database so large that a copy in steps, begun anew with each order placed, would not end."""
     copy, done = tmp_path / "copy.sqlite3", threading.Event()
+    with closing(sqlite3.connect(service.database)) as opened:
+        opened.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) "
+            "INSERT INTO orders_order (item, quantity, address, status, created_by, created_at, updated_at) "
+            "SELECT hex(zeroblob(100)), 1, hex(zeroblob(250)), 'placed', 10, datetime(), datetime() FROM n"
+        )
+        opened.commit()
 
     def place() -> list[int]:
         placed = []
@@ -306,7 +322,78 @@ def test_a_backup_serves_in_place_of_the_database(service, issuer, tmp_path):
     (tmp_path / "copy.sqlite3").rename(tmp_path / "orders" / "orders.sqlite3")
     with Service(issuer, tmp_path, workers=1) as restored:
         assert restored.ask("GET", f"/api/orders/{placed['id']}", user_id=11).json == placed
-        assert restored.ask("POST", "/api/orders", BOOK, user_id=11).status == 201
+        # Ids given after the backup are not given again.
+        assert restored.ask("POST", "/api/orders", BOOK, user_id=11).json["id"] >= placed["id"] + 1_000_000
+
+
+@pytest.fixture
+def locked_service(issuer, tmp_path):
+    """Return a service that does not run, whose database nobody can read: a backup waits for it."""
+    with closing(sqlite3.connect(Service(issuer, tmp_path).database, isolation_level=None)) as holder:
+        holder.execute("PRAGMA locking_mode=EXCLUSIVE")
+        holder.execute("BEGIN EXCLUSIVE")
+        yield Service(issuer, tmp_path, migrated=False)
+
+
+def stopped(service: Service, directory: Path, number: signal.Signals) -> int:
+    """Stop a backup amid; return how it ended."""
+    command = [sys.executable, "manage.py", "backup_orders", str(directory / "copy")]
+    with subprocess.Popen(command, cwd=PROJECT, env=service.environ, stderr=subprocess.DEVNULL) as backup:
+        deadline = time.monotonic() + 30
+        while not list(directory.iterdir()):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        backup.send_signal(number)
+        return backup.wait(30)
+
+
+@sqlite_only
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_backup_that_is_stopped_leaves_nothing(locked_service, tmp_path_factory, number):
+    directory = tmp_path_factory.mktemp("backups")
+    assert stopped(locked_service, directory, number) != 0
+    assert list(directory.iterdir()) == []
+
+
+@sqlite_only
+def test_what_a_killed_backup_left_goes_with_the_next_and_what_another_is_at_does_not(
+    locked_service, service, tmp_path_factory
+):
+    directory = tmp_path_factory.mktemp("backups")
+    stopped(locked_service, directory, signal.SIGKILL)
+    (left,) = directory.iterdir()
+    other, own = directory / ".copy.abcdefgh.unfinished", directory / ".copy.old"
+    own.touch()
+    with other.open("wb") as at_work:
+        fcntl.flock(at_work, fcntl.LOCK_EX)
+        service.manage("backup_orders", str(directory / "copy"))
+    assert not left.exists()
+    assert {path.name for path in directory.iterdir()} == {"copy", other.name, own.name}
+
+
+@sqlite_only
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_backup_needs_no_links(service, tmp_path, monkeypatch, settings, number):
+    def refuse(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.link", refuse)
+    backup_orders.copy(service.database, tmp_path / "copy")
+    with closing(sqlite3.connect(tmp_path / "copy")) as opened:
+        assert opened.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert stat.S_IMODE((tmp_path / "copy").stat().st_mode) == 0o600
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(FileExistsError):
+        backup_orders.give_name(tmp_path / "copy", tmp_path / "mine")
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+@sqlite_only
+def test_a_backup_of_no_orders_at_all_leaves_ids_out_too(issuer, tmp_path):
+    service = Service(issuer, tmp_path)
+    service.manage("backup_orders", str(tmp_path / "copy"))
+    with closing(sqlite3.connect(tmp_path / "copy")) as opened:
+        assert opened.execute("SELECT seq FROM sqlite_sequence WHERE name = 'orders_order'").fetchone() == (1_000_000,)
 
 
 @sqlite_only
@@ -320,20 +407,20 @@ def test_a_backup_leaves_a_file_alone_that_exists(service, tmp_path):
 
 
 @sqlite_only
-@pytest.mark.parametrize("database", ["nothing there", "no database"])
-def test_a_backup_that_fails_leaves_nothing(settings, tmp_path, database):
+@pytest.mark.parametrize(
+    ("database", "message"), [("nothing there", "there is no .*nothing there"), ("no database", "could not be written")]
+)
+def test_a_backup_that_fails_leaves_nothing(monkeypatch, tmp_path, database, message):
     (tmp_path / "no database").write_text("no database" * 1000)
-    settings.DATABASES["default"]["NAME"], before = tmp_path / database, settings.DATABASES["default"]["NAME"]
-    try:
-        with pytest.raises(CommandError, match="could not be written"):
-            call_command("backup_orders", str(tmp_path / "copy"))
-    finally:
-        settings.DATABASES["default"]["NAME"] = before
+    monkeypatch.setitem(connection.settings_dict, "NAME", str(tmp_path / database))
+    with pytest.raises(CommandError, match=message):
+        call_command("backup_orders", str(tmp_path / "copy"))
     assert [path.name for path in tmp_path.iterdir()] == ["no database"]
 
 
 @sqlite_only
-def test_a_backup_into_no_directory_is_an_error_that_names_the_file(tmp_path):
+def test_a_backup_into_no_directory_is_an_error_that_names_the_file(service, tmp_path, monkeypatch):
+    monkeypatch.setitem(connection.settings_dict, "NAME", str(service.database))
     with pytest.raises(CommandError, match="nowhere"):
         call_command("backup_orders", str(tmp_path / "nowhere" / "copy"))
 
