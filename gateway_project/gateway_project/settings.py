@@ -3,9 +3,6 @@
 import os
 from datetime import timedelta
 
-import dj_database_url
-from django.db.backends.postgresql.psycopg_any import IsolationLevel
-
 from gateway import logs
 from gateway_project import environment, variables
 
@@ -82,18 +79,7 @@ SQLITE = {
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
     },
 }
-if DATABASE_URL:
-    POSTGRESQL = dj_database_url.parse(DATABASE_URL, conn_max_age=None, conn_health_checks=True)
-    POSTGRESQL.setdefault("OPTIONS", {}).update(
-        {
-            # An update looks again at a row that another one has changed meanwhile; a server can be set otherwise.
-            "isolation_level": IsolationLevel.READ_COMMITTED,
-            "connect_timeout": BUSY_TIMEOUT,
-            # The server's default may be off, which brings back with the power what had ended.
-            "options": f"-c lock_timeout={BUSY_TIMEOUT}s -c synchronous_commit=on",
-        }
-    )
-DATABASES = {"default": POSTGRESQL if DATABASE_URL else SQLITE}
+DATABASES = {"default": variables.postgresql(DATABASE_URL) if DATABASE_URL else SQLITE}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"

@@ -1,8 +1,5 @@
 """Django's settings of the orders project. What an operator may change comes from `environment`."""
 
-import dj_database_url
-from django.db.backends.postgresql.psycopg_any import IsolationLevel
-
 from orders import logs
 from orders_project import environment, variables
 
@@ -48,18 +45,7 @@ SQLITE = {
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON",
     },
 }
-if DATABASE_URL:
-    POSTGRESQL = dj_database_url.parse(DATABASE_URL, conn_max_age=None, conn_health_checks=True)
-    POSTGRESQL.setdefault("OPTIONS", {}).update(
-        {
-            # What `services` says of writers holds in this level; a server can be set to another.
-            "isolation_level": IsolationLevel.READ_COMMITTED,
-            "connect_timeout": BUSY_TIMEOUT,
-            # The server's default may be off, which acknowledges what a crash then takes.
-            "options": f"-c lock_timeout={BUSY_TIMEOUT}s -c synchronous_commit=on",
-        }
-    )
-DATABASES = {"default": POSTGRESQL if DATABASE_URL else SQLITE}
+DATABASES = {"default": variables.postgresql(DATABASE_URL) if DATABASE_URL else SQLITE}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"

@@ -6,14 +6,19 @@ This file is the same in each project.
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from pydantic import AfterValidator, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings
 
+# Seconds that PostgreSQL is waited for: for a connection or a lock, for a statement, and for a network that has gone.
+LOCK_TIMEOUT = 5
+STATEMENT_TIMEOUT = 15
+NETWORK_TIMEOUT = 15
 Settings = TypeVar("Settings", bound=BaseSettings)
 Result = TypeVar("Result")
 
@@ -30,6 +35,28 @@ def names_postgresql(value: str) -> str:
 
 
 DatabaseURL = Annotated[str, AfterValidator(names_postgresql)]
+
+
+def postgresql(url: str) -> dict[str, Any]:
+    """Return Django's settings of that database, with a bound on every wait for it. `options` in the URL win."""
+    settings: dict[str, Any] = {**dj_database_url.parse(url, conn_max_age=None, conn_health_checks=True)}
+    own = settings.setdefault("OPTIONS", {})
+    bounds = f"-c lock_timeout={LOCK_TIMEOUT}s -c statement_timeout={STATEMENT_TIMEOUT}s"
+    own.update(
+        {
+            # What is said here of writers holds in this level; a server can be set to another.
+            "isolation_level": IsolationLevel.READ_COMMITTED,
+            "connect_timeout": LOCK_TIMEOUT,
+            # The server's default may be off, which acknowledges what a crash then takes.
+            "options": f"{bounds} -c synchronous_commit=on {own.get('options', '')}".rstrip(),
+            # What is sent and not received, and then a connection on which nothing comes.
+            "tcp_user_timeout": NETWORK_TIMEOUT * 1000,
+            "keepalives_idle": NETWORK_TIMEOUT // 3,
+            "keepalives_interval": NETWORK_TIMEOUT // 3,
+            "keepalives_count": 2,
+        }
+    )
+    return settings
 
 
 def read(kind: type[Settings]) -> Settings:

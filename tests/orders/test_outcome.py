@@ -1,4 +1,4 @@
-"""PostgreSQL goes away between a write and its answer: what is said then of what was stored."""
+"""PostgreSQL goes away between a write and its answer, or does not come to one: what is said of what was stored."""
 
 import re
 import socket
@@ -6,8 +6,10 @@ import threading
 from contextlib import suppress
 from urllib.parse import unquote
 
+import psycopg
 import pytest
 from django.conf import settings
+from django.db import connection
 from tests.orders.serving import ON_SQLITE, Service
 
 pytestmark = pytest.mark.skipif(ON_SQLITE, reason="of PostgreSQL")
@@ -113,3 +115,32 @@ def test_where_no_connection_was_made_nothing_was_stored(wired):
     refused = service.ask("POST", "/api/orders", BOOK, user_id=23)
     assert refused.status == 503
     assert "Nothing was stored" in refused.json["detail"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("synchronous_commit", "on"),  # the server of the tests has it off
+        ("statement_timeout", "15s"),
+        ("lock_timeout", "5s"),
+    ],
+)
+def test_what_is_acknowledged_is_durable_and_no_wait_is_without_a_bound(name, value):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting(%s)", [name])
+        assert cursor.fetchone() == (value,)
+    assert connection.connection.info.get_parameters()["tcp_user_timeout"] == "15000"
+
+
+def test_a_statement_that_takes_too_long_is_503_and_stores_nothing(issuer, tmp_path):
+    url = f"{settings.DATABASE_URL}?options=-c%20statement_timeout%3D200ms"
+    with (
+        Service(issuer, tmp_path, workers=1, environ={"ORDERS_DATABASE_URL": url}) as service,
+        psycopg.connect(settings.DATABASE_URL) as holder,
+    ):
+        holder.execute("LOCK TABLE orders_order IN EXCLUSIVE MODE")
+        refused = service.ask("POST", "/api/orders", BOOK, user_id=24)
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "1"), refused.body
+        assert "Nothing was stored" in refused.json["detail"]
+        assert service.items(24) == []

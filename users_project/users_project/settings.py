@@ -1,8 +1,5 @@
 """Django's settings of the users project. What an operator may change comes from `environment`."""
 
-import dj_database_url
-from django.db.backends.postgresql.psycopg_any import IsolationLevel
-
 from users import logs
 from users_project import environment, variables
 
@@ -60,11 +57,7 @@ INDEX = {
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON",
     },
 }
-if DATABASE_URL:
-    POSTGRESQL = dj_database_url.parse(DATABASE_URL, conn_max_age=None, conn_health_checks=True)
-    # What `tables` says of writers holds in this level; a server can be set to another.
-    POSTGRESQL.setdefault("OPTIONS", {})["isolation_level"] = IsolationLevel.READ_COMMITTED
-DATABASES = {"default": POSTGRESQL if DATABASE_URL else INDEX}
+DATABASES = {"default": variables.postgresql(DATABASE_URL) if DATABASE_URL else INDEX}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
