@@ -1,5 +1,10 @@
-"""What a migration may do while the version before it goes on serving: add what that version does not know of."""
+"""What a migration may do while the version before it goes on serving: add what that version does not know of.
 
+And add it at once: SQLite makes a table anew for many a field, and nobody writes meanwhile. A migration that has to all
+the same says so, and when to run it: `holds_up_writes = "…"` in its class.
+"""
+
+import re
 from collections.abc import Iterator
 
 from django.db.migrations import Migration
@@ -7,20 +12,47 @@ from django.db.migrations import operations as ops
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 from django.db.models import NOT_PROVIDED, Field
+from django.db.utils import ConnectionHandler
 
 # Of a field, what no database knows of.
 IN_PYTHON_ONLY = {"choices", "help_text", "verbose_name", "validators", "error_messages", "editable", "blank"}
+
+SLOW = {
+    'CREATE TABLE "new__': "SQLite makes the table anew, writes wait: expected null=True, without unique or a default",
+    "CREATE (UNIQUE )?INDEX": "writes wait while the index is built: expected it with the table, or by hand",
+}
 
 
 def faults(migration: Migration, before: ProjectState) -> Iterator[str]:
     """Yield what would break, or hold up, the version that serves meanwhile. `before` is the state it migrates."""
     state, new = before.clone(), set()
     for operation in migration.operations:
+        after = state.clone()
+        operation.state_forwards(migration.app_label, after)
         if isinstance(operation, ops.CreateModel):
             new.add(operation.name_lower)
-        elif getattr(operation, "model_name_lower", None) not in new and (why := fault(operation, state, migration)):
-            yield f"{migration}: {operation.describe()}: {why}"
-        operation.state_forwards(migration.app_label, state)
+        elif getattr(operation, "model_name_lower", None) not in new:
+            why = fault(operation, state, migration)
+            if not why and not getattr(migration, "holds_up_writes", None):
+                why = slowness(operation, state, after, migration)
+            if why:
+                yield f"{migration}: {operation.describe()}: {why}"
+        state = after
+
+
+def slowness(operation: Operation, before: ProjectState, after: ProjectState, migration: Migration) -> str | None:
+    """Return what of the operation's SQL takes the longer the more rows there are, on SQLite."""
+    connection = ConnectionHandler({"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})["default"]
+    try:
+        with connection.schema_editor(collect_sql=True) as editor:
+            operation.database_forwards(migration.app_label, editor, before, after)
+            statements = [*editor.collected_sql, *map(str, editor.deferred_sql)]
+    finally:
+        connection.close()
+    for pattern, why in SLOW.items():
+        if any(re.match(pattern, statement) for statement in statements):
+            return why
+    return None
 
 
 def fault(operation: Operation, state: ProjectState, migration: Migration) -> str | None:
