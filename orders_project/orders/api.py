@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from . import etags, idempotency, schema, selectors, services
 from .etags import conditional, tagged
 from .idempotency import Answer
-from .inputs import StrictSerializer, printable, query_of
+from .inputs import StrictSerializer, printable, printable_lines, query_of
 from .keyset import OrderPages
 from .models import Order
 from .pages import PARAMETERS
@@ -28,20 +28,22 @@ class OrderIn(StrictSerializer):
 
     item = serializers.CharField(max_length=200, validators=[printable])
     quantity = serializers.IntegerField(min_value=1, max_value=1_000_000, default=1)
-    address = serializers.CharField(max_length=500, validators=[printable])
+    address = serializers.CharField(max_length=500, validators=[printable_lines])
 
 
 class Moment(serializers.DateTimeField):
     """A time as RFC 3339 has it, or a date, of which the first moment in UTC is meant.
 
-    DRF's takes other forms too, without an offset and in digits of any script.
+    DRF's takes other forms too, without an offset and in any script's digits, and cuts what is finer than microseconds,
+    so that an order made before the time would not be found.
     """
 
     default_error_messages = {
-        "invalid": "Expected a time as 2026-01-31T12:00:00Z, or a date (RFC 3339). In a query, a + is written %2B."
+        "invalid": "Expected a time as 2026-01-31T12:00:00Z, to the microsecond at most, or a date (RFC 3339). "
+        "In a query, a + is written %2B."
     }
     form = re.compile(
-        r"[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2}))?"
+        r"[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2}))?"
     )
 
     def to_internal_value(self, value: datetime | str) -> datetime:

@@ -24,6 +24,10 @@ from rest_framework.request import Request
 MAX_NAMED = 10
 MAX_NAME = 50
 
+# Unicode's categories of what is not seen, and U+200C and U+200D, of the category Cf.
+UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+JOINERS = {"\N{ZERO WIDTH NON-JOINER}", "\N{ZERO WIDTH JOINER}"}
+
 JSON_TYPES: tuple[tuple[type[serializers.Field[Any, Any, Any, Any]], type, str], ...] = (
     (serializers.CharField, str, "a string"),
     (serializers.BooleanField, bool, "true or false"),
@@ -137,12 +141,26 @@ class Id:
 
 
 def printable(value: str) -> None:
-    """Refuse control and format characters: they forge log lines and make two names look the same."""
-    for character in value:
-        if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
+    """Refuse control and format characters: they forge log lines and make two texts look the same.
+
+    Two of them join characters, or keep them apart, in Persian words and in emoji: between two others they may stand.
+    """
+    for at, character in enumerate(value):
+        if unicodedata.category(character) in UNSEEN and not (character in JOINERS and stands_between(value, at)):
             raise ValidationError(
                 f"Expected printable characters only, got U+{ord(character):04X}.", code="not_printable"
             )
+
+
+def printable_lines(value: str) -> None:
+    """Refuse the same in each line of the text; a line ends with U+000A."""
+    for line in value.split("\n"):
+        printable(line)
+
+
+def stands_between(value: str, at: int) -> bool:
+    """Return whether there is something to be seen before and after that place."""
+    return 0 < at < len(value) - 1 and not {value[at - 1], value[at + 1]} & JOINERS
 
 
 class StrictSerializer(serializers.Serializer[Any]):

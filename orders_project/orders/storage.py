@@ -46,7 +46,6 @@ class Busy(problems.Unavailable):
     """The database is locked or away (RFC 9110, section 15.6.4). Nothing was stored."""
 
     default_detail = "The database did not answer in time. Nothing was stored. Try again."
-    wait = 1
 
 
 class Unknown(problems.Unavailable):
@@ -56,7 +55,6 @@ class Unknown(problems.Unavailable):
         "The database went away before it answered: this may have been stored, or not. Try again; "
         "a request with an Idempotency-Key is not done twice."
     )
-    wait = 1
 
 
 class Full(exceptions.APIException):

@@ -44,6 +44,14 @@ FIELDS = [
     (BOOK | {"item": "a\u202eb"}, {"item"}, "U+202E"),
     (BOOK | {"item": "a\u200bb"}, {"item"}, "U+200B"),
     (BOOK | {"item": "a\u2028b"}, {"item"}, "U+2028"),
+    (BOOK | {"item": "\u200cab"}, {"item"}, "U+200C"),
+    (BOOK | {"item": "ab\u200d"}, {"item"}, "U+200D"),
+    (BOOK | {"item": "a\u200d\u200db"}, {"item"}, "U+200D"),
+    (BOOK | {"item": "\u200d"}, {"item"}, "U+200D"),
+    (BOOK | {"address": "a\r\nb"}, {"address"}, "U+000D"),
+    (BOOK | {"address": "a\u200d\nb"}, {"address"}, "U+200D"),
+    (BOOK | {"address": "a\u2028b"}, {"address"}, "U+2028"),
+    (BOOK | {"address": "a\nb\u202ec"}, {"address"}, "U+202E"),
     (BOOK | {"item": "a\ud800b"}, {"item"}, ""),
     (BOOK | {"address": "\udfff"}, {"address"}, ""),
     (BOOK | {"quantity": "5"}, {"quantity"}, "Expected a whole number, got a string."),
@@ -295,10 +303,20 @@ def test_each_json_type_is_what_its_field_says(data, errors):
     assert serializer.errors == errors
 
 
-@pytest.mark.parametrize("text", ["", "a b", "é", "本", "📚", "a\u00a0b"])
+@pytest.mark.parametrize(
+    "text", ["", "a b", "é", "本", "📚", "a\u00a0b", "می\u200cخواهم", "👩\u200d🚀", "👨\u200d👩\u200d👧"]
+)
 def test_what_can_be_seen_is_printable(text):
     printable(text)
 
 
 def test_an_id_is_written_as_it_is_read():
     assert Id().to_url(Id().to_python("17")) == "17"
+
+
+def test_a_persian_item_and_an_address_of_lines_are_kept_as_they_came(user):
+    said = {"item": "کتاب\u200cها", "address": "Main street 1\n\nخانه\u200cها\nSpringfield"}
+    answer = user().post("/api/orders", said)
+    assert answer.status_code == 201, answer.content
+    assert {name: answer.json()[name] for name in said} == said
+    assert Order._base_manager.filter(**said).exists()

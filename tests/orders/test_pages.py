@@ -215,7 +215,7 @@ FILTERS = [
     ({"created_before": "2026-01-31T15:30:00Z", "status": "cancelled"}, ["3", "1"]),
     ({"created_after": "2026-01-31T16:00:00Z", "created_before": "2026-01-31T13:00:00Z"}, []),
     ({"created_after": "2026-01-31"}, list("543210")),  # midnight, UTC
-    ({"created_before": "2026-01-31t14:00:00.0000001z"}, ["1", "0"]),  # of a moment, microseconds count
+    ({"created_before": "2026-01-31t14:00:00.000000z"}, ["1", "0"]),  # of a moment, microseconds count
     ({"created_before": "2026-01-31 14:00:00-00:00"}, ["1", "0"]),
     ({"created_after": "0001-01-01T00:00:00Z", "created_before": "9999-12-31T23:59:59Z"}, list("543210")),
 ]
@@ -244,6 +244,7 @@ def test_filters_narrow_the_list_over_all_its_pages(user, hours, query, items, l
         ("created_before=0001-01-01T00:00:00%2B23:59", "created_before"),
         ("created_before=9999-12-31T23:59:59-23:59", "created_before"),
         ("created_before=1e9", "created_before"),
+        ("created_before=2026-01-31T12:00:00.0000001Z", "created_before"),  # an order at .000000 is before it
         *(
             (f"created_before={quote(text)}", "created_before")
             for text in (

@@ -232,7 +232,7 @@ def unreachable():
 @pytest.mark.django_db
 def test_keys_that_cannot_be_fetched_are_503(issuer, unreachable):
     answer = post(issuer.passport(7, audience="orders"))
-    assert answer.status_code == 503
+    assert (answer.status_code, answer["Retry-After"]) == (503, "1")
     assert answer["Content-Type"] == "application/problem+json"
     assert not Order._base_manager.exists()
 

@@ -61,6 +61,7 @@ class Unavailable(exceptions.APIException):
 
     status_code = 503
     default_detail = "Something that this service needs is away. Try again."
+    wait = 1
 
 
 def body(path: str, status: int, detail: str, errors: Errors | None = None, **extensions: object) -> dict[str, object]:
