@@ -290,3 +290,22 @@ def test_an_id_has_one_spelling(user, spelling):
 def test_an_id_that_is_nobodys_is_404(user, number):
     reply = user().get(f"/api/orders/{number}")
     assert (reply.status_code, reply["Content-Type"]) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        ("application/problem+json", 200),
+        ("Application/Problem+JSON;q=0.5", 200),
+        ("application/json, application/problem+json", 200),
+        ("*/*", 200),
+        ("text/html", 406),
+        ("application/problem+xml", 406),
+    ],
+)
+def test_who_accepts_problems_accepts_json(user, accept, status):
+    answer = user(7).get(f"/api/orders/{order(7).pk}", accept=accept)
+    assert answer.status_code == status
+    assert answer["Content-Type"] == ("application/json" if status == 200 else "application/problem+json")
+    missing = user(7).get("/api/orders/999", accept=accept)
+    assert (missing.status_code, missing["Content-Type"]) == (404 if status == 200 else 406, "application/problem+json")
