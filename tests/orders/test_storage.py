@@ -129,8 +129,9 @@ class TestTurns:
             assert user(7).post("/api/orders", BOOK).status_code == 503
         assert user(7).post("/api/orders", BOOK).status_code == 201
 
-    def test_who_comes_when_enough_wait_for_long_is_refused_at_once(self, user, turns, settings):
+    def test_who_comes_when_enough_wait_for_long_is_refused_at_once(self, user, turns, settings, monkeypatch):
         settings.BUSY_TIMEOUT = 600
+        monkeypatch.setattr(storage, "SOON", 300)
         with taken(turns, PATIENT):
             turns.since -= storage.SOON
             refused = user(7).post("/api/orders", BOOK)
@@ -314,6 +315,16 @@ def test_a_backup_is_of_one_moment_while_orders_are_placed(service, tmp_path):
     assert copied == {number for number in acknowledged if number <= max(copied)}
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["copy.sqlite3"]
+
+
+@sqlite_only
+def test_a_backup_is_made_in_one_step_so_that_no_write_makes_it_begin_anew(service, tmp_path, monkeypatch):
+    steps = []
+    monkeypatch.setattr(backup_orders, "hear", lambda *step: steps.append(step))
+    backup_orders.copy(service.database, tmp_path / "copy")
+    ((_, remaining, pages),) = steps
+    assert remaining == 0
+    assert pages > 1
 
 
 @sqlite_only

@@ -83,13 +83,16 @@ def copy_into(temporary: Path, database: Path) -> None:
     source = sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)
     with closing(source), closing(sqlite3.connect(temporary, isolation_level=None)) as target:
         # In one step, within one read transaction: in WAL mode writers go on meanwhile, and are not in the copy.
-        # While it waits for the database, a signal is heard where Python runs, which is here.
-        source.backup(target, progress=lambda *_: None)
+        source.backup(target, progress=hear)
         # One file, with no -wal beside it.
         target.execute("PRAGMA journal_mode=DELETE")
         had = target.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'orders_order'", (IDS_LEFT_OUT,))
         if had.rowcount == 0:  # no order was placed yet
             target.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('orders_order', ?)", (IDS_LEFT_OUT,))
+
+
+def hear(status: int, remaining: int, pages: int) -> None:
+    """Let Python run between the steps: that is where a signal is heard while the copy waits for the database."""
 
 
 def give_name(temporary: Path, file: Path) -> None:
