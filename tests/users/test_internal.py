@@ -193,6 +193,15 @@ def test_a_restored_record_is_told_from_the_beginning(as_gateway, make, admin, r
     assert ends(as_gateway, later)[0] == []
 
 
+def test_a_cursor_ahead_of_every_end_is_told_from_the_beginning(as_gateway, make, admin):
+    """The gateway has one after a database was restored from an older dump, with its generation."""
+    services.user_update(user_id=make("eva").pk, actor=admin.pk, is_active=False)
+    told, cursor = ends(as_gateway)
+    generation, seq, user_id = cursor.split(".")
+    assert ends(as_gateway, f"{generation}.{int(seq) + 1}.{user_id}") == (told, cursor)
+    assert len(told) == 1
+
+
 @pytest.mark.parametrize("after", ["x", "1", "1.2", "a.1.1.1", "g.1.1", "a.-1.1", "a.1." + "9" * 19, "%00", ".١.1"])
 def test_a_cursor_that_no_answer_had_is_400(as_gateway, after):
     assert_problem(as_gateway("GET", f"{ENDS}?after={after}"), 400, after="Expected a cursor")

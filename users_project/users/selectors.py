@@ -77,12 +77,14 @@ class SessionEnds:
 def session_ends(*, after: str = "", limit: int = ENDS_AT_ONCE) -> SessionEnds:
     """Return whose sessions ended after the cursor, or ever.
 
-    A cursor of another generation of the index begins again: the record was edited or restored since, and who was
-    told twice is not harmed, but who was skipped is.
+    A cursor of another generation of the index begins again, as does one ahead of every end: the record was edited, or
+    it or a database restored since, and who was told twice is not harmed, but who was skipped is.
     """
     current = index.position()
     generation = current.generation if current else ""
     seq, entry_id = place(after, generation)
+    if seq > index.last_end():
+        seq, entry_id = 0, 0
     later = Q(sessions_ended_seq__gt=seq) | Q(sessions_ended_seq=seq, pk__gt=entry_id)
     order = ("sessions_ended_seq", "pk")
     found: list[User | Deletion] = [
