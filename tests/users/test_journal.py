@@ -3,10 +3,12 @@ import logging
 import os
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import OperationalError, connection, transaction
+from django.db.backends.sqlite3.base import DatabaseWrapper
 
 from users import changes, index, journal, services
 from users import record as records
@@ -170,6 +172,36 @@ def test_a_half_saved_edit_is_waited_for_and_not_cut(make, record):
     record.write_bytes(whole.replace(b"eva@", b"EVA@"))
     assert names() == {1: "eva", 2: "ada"}
     assert User.objects.get(pk=1).email == "EVA@example.com"
+
+
+@pytest.mark.parametrize("how", ["appended", "edited", "unended", "torn"])
+def test_what_is_read_is_on_disk_before_the_index_tells_of_it(make, record, monkeypatch, how):
+    """Whoever wrote it may have been killed before that."""
+    make("eva")
+    line = stored(record)[0]
+    other = json.dumps(line | {"pk": 2, "fields": line["fields"] | {"username": "ada", "email": "a@example.com"}})
+    before = record.read_text()
+    record.write_text(
+        {
+            "appended": f"{before}{other}\n",
+            "edited": before.replace("eva@", "eve@") + other + "\n",
+            "unended": before + other,
+            "torn": f'{before}{other}\n{{"mod',
+        }[how]
+    )
+    told: list[str] = []
+    fsync, commit = os.fsync, DatabaseWrapper._commit
+
+    def synced(descriptor: int) -> None:
+        where = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        told.append(where.rpartition("/")[2] + (f" of {record.stat().st_size}" if where == str(record) else ""))
+        fsync(descriptor)
+
+    monkeypatch.setattr(records.os, "fsync", synced)
+    monkeypatch.setattr(DatabaseWrapper, "_commit", lambda database: (told.append("commit"), commit(database))[1])
+    assert names() == {1: "eva", 2: "ada"}
+    size = record.stat().st_size
+    assert told[-3:] == [f"users.jsonl of {size}", "users", "commit"]
 
 
 CRASHES = {

@@ -112,6 +112,70 @@ def test_a_failed_fsync_leaves_the_record_as_it_was(path, monkeypatch, number, e
     assert path.read_bytes() == b"1\n"
 
 
+# What a power cut leaves
+
+
+@pytest.fixture
+def calls(path, monkeypatch) -> list[str]:
+    """What is asked of the disk, in order; of a file that is synced, with how long it is then."""
+    told: list[str] = []
+
+    def tell(name: str) -> None:
+        real = getattr(os, name)
+
+        def call(what, *args):
+            where = Path(f"/proc/self/fd/{what}").readlink() if isinstance(what, int) else Path(what)
+            size = f" of {where.stat().st_size}" if name == "fsync" and where.is_file() else ""
+            told.append(f"{name} {where.name if where != path.parent else 'names'}{size}")
+            return real(what, *args)
+
+        monkeypatch.setattr(records.os, name, call)
+
+    for name in ("write", "fsync", "ftruncate", "unlink"):
+        tell(name)
+    return told
+
+
+def test_a_first_line_is_on_disk_with_the_name_of_the_file(path, calls):
+    records.append(path, "", b"1\n")
+    assert calls[:3] == ["write lines.jsonl", "fsync lines.jsonl of 2", "fsync names"]
+
+
+def test_the_copy_of_several_lines_is_on_disk_with_its_name_before_the_first_of_them(path, calls):
+    identity = records.append(path, "", b"1\n")
+    calls.clear()
+    records.append(path, identity, b"2\n3\n")
+    copy = ["fsync lines.batch of 6", "fsync names"]
+    assert calls == [*copy, "write lines.jsonl", "fsync lines.jsonl of 6", "unlink lines.batch"]
+
+
+def test_what_was_cut_off_after_a_failure_does_not_come_back(path, calls, monkeypatch):
+    identity = records.append(path, "", b"1\n")
+    calls.clear()
+
+    def half(descriptor: int, data: bytes) -> None:
+        os.write(descriptor, data[:1])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(records, "write_all", half)
+    with pytest.raises(StorageFull):
+        records.append(path, identity, b"2\n3\n")
+    assert calls[3:] == ["ftruncate lines.jsonl", "fsync lines.jsonl of 2", "unlink lines.batch"]
+
+
+def test_what_a_crash_left_of_several_lines_is_cut_off_on_disk_before_their_copy_goes(path, calls):
+    left_by_a_crash(path, kept=3)
+    calls.clear()
+    records.take_back_part(path)
+    assert calls == ["ftruncate lines.jsonl", "fsync lines.jsonl of 2", "unlink lines.batch"]
+
+
+def test_a_replacement_is_on_disk_before_it_has_the_name(path, calls):
+    path.write_bytes(b"old\n")
+    records.replace(path, [b"1\n"])
+    assert calls == ["fsync lines.new of 2", "fsync names"]
+
+
 @pytest.mark.parametrize(
     ("content", "held"),
     [

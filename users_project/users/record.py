@@ -192,9 +192,7 @@ def settle(path: Path, *, may_cut: bool) -> None:
     if is_object(line) or not line.strip():
         log.warning("%s: the last line had no newline; added it", path)
         with path.open("ab") as file:
-            file.write(b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+            file.write(b"\n")  # who reads it syncs it
     elif may_cut:
         log.warning("%s: the last line was torn; cut %d bytes off at byte %d", path, len(line), start)
         cut(path, start)
@@ -294,7 +292,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 def cut(path: Path, length: int) -> None:
     """Cut the record back to that many bytes, on disk."""
     with path.open("rb+") as file:
-        file.truncate(length)
+        os.ftruncate(file.fileno(), length)
         os.fsync(file.fileno())
 
 
