@@ -4,7 +4,8 @@
 
 In each round a child opens the record and makes a few changes, telling of each that returned. At some call, counted
 from its beginning, it dies: before it, after it or, of a write, with half of it. Now and then that is a power cut:
-bytes that no fsync had, a new name that none had, and the index's last commits are lost then too.
+bytes that no fsync had, new names that none had, and the index's last commits are lost then too, and what was cut off
+without one comes back.
 """
 
 import json
@@ -14,6 +15,8 @@ import shutil
 import signal
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from pathlib import Path
 
@@ -25,7 +28,7 @@ from django.conf import settings  # noqa: E402  # after the setup, as the rest
 from django.db import connection  # noqa: E402
 from django.db.backends.sqlite3.base import DatabaseWrapper  # noqa: E402
 
-from users import journal, verification  # noqa: E402
+from users import index, journal, verification  # noqa: E402
 from users.changes import now  # noqa: E402
 from users.models import Deletion, User  # noqa: E402
 
@@ -36,8 +39,11 @@ INDEX = ("index.sqlite3", "index.sqlite3-wal")
 CALLS = ("write", "fsync", "ftruncate", "truncate", "replace", "unlink")
 REAL = {name: getattr(os, name) for name in CALLS}
 COMMIT = DatabaseWrapper._commit
-# How much of which file, by its inode, a power cut leaves for sure.
+BATCH = RECORD.with_suffix(".batch")
+# How much of which file, by its inode, a power cut leaves for sure; which names; and what was cut off a file.
 durable: dict[int, int] = {}
+named: set[tuple[str, int]] = set()
+cut_off: dict[int, bytes] = {}
 
 
 class Killer:
@@ -56,6 +62,7 @@ class Killer:
         for name in CALLS:
             setattr(os, name, lambda *args, name=name, **kwargs: self.call(name, REAL[name], *args, **kwargs))
         DatabaseWrapper._commit = lambda database: self.call("commit", COMMIT, database)
+        index.durable = kept_after(index.durable)
 
     def call(self, name: str, real: object, *args: object, **kwargs: object) -> object:
         """Make the call, or die at it."""
@@ -63,9 +70,17 @@ class Killer:
             return real(*args)
         if name == "replace":
             keep(Path(args[0]), Path(args[1]))
+        if name == "ftruncate":
+            stat = os.fstat(args[0])
+            tail = os.pread(os.open(f"/proc/self/fd/{args[0]}", os.O_RDONLY), stat.st_size, args[1])
+            cut_off[stat.st_ino] = tail[: max(0, durable.get(stat.st_ino, 0) - args[1])]
         self.count += 1
         if self.count == self.at:
             self.die(name, real, args, kwargs)
+        if name == "unlink" and Path(args[0]).exists():  # the next file may have its inode
+            inode = Path(args[0]).stat().st_ino
+            say(self.report, durable=[inode, 0])
+            durable[inode] = 0
         return real(*args, **kwargs)
 
     def die(self, name: str, real: object, args: tuple, kwargs: dict) -> None:
@@ -91,14 +106,38 @@ def synced(descriptor: int) -> None:
     REAL_FSYNC(descriptor)
     stat = os.fstat(descriptor)
     durable[stat.st_ino] = stat.st_size
+    cut_off.pop(stat.st_ino, None)
     if Killer.report is not None:
         say(Killer.report, durable=[stat.st_ino, stat.st_size])
     if stat.st_ino == STATE.stat().st_ino:
-        (KEPT / "record").unlink(missing_ok=True)
+        if (KEPT / "record").exists():
+            REAL["unlink"](KEPT / "record")
+        named.clear()
+        named.update((path.name, path.stat().st_ino) for path in (RECORD, BATCH) if path.exists())
+        if Killer.report is not None:
+            say(Killer.report, named=sorted(named))
 
 
 REAL_FSYNC = REAL["fsync"]
 REAL["fsync"] = os.fsync = synced
+
+
+def kept_after(durable: Callable[[], AbstractContextManager[None]]) -> Callable[[], AbstractContextManager[None]]:
+    """Return the same, after which a power cut leaves the index as it is then; the syncs are SQLite's own."""
+
+    @contextmanager
+    def kept() -> Iterator[None]:
+        with durable():
+            yield
+        keep_index()
+
+    return kept
+
+
+def keep_index() -> None:
+    """Keep the index as a power cut may leave it from now on, without its later commits."""
+    for name in INDEX:
+        (KEPT / name).write_bytes((STATE / name).read_bytes() if (STATE / name).exists() else b"")
 
 
 def keep(source: Path, target: Path) -> None:
@@ -111,19 +150,34 @@ def keep(source: Path, target: Path) -> None:
 
 def cut_power(dice: random.Random) -> None:
     """Take away what no fsync had."""
-    if (KEPT / "record").exists() and dice.random() < 0.5:
+    replaced = (KEPT / "record").exists()
+    if replaced and dice.random() < 0.5:
         (KEPT / "record").rename(RECORD)
-    if RECORD.exists():
-        stat = RECORD.stat()
-        kept = min(durable.get(stat.st_ino, 0), stat.st_size)
-        with RECORD.open("r+b") as file:
-            REAL["ftruncate"](file.fileno(), dice.randint(kept, stat.st_size))
+    for path in (RECORD, BATCH):
+        if path.exists():
+            lose_bytes(path, dice)
+            is_new = (path.name, path.stat().st_ino) not in named and not (replaced and path == RECORD)
+            if is_new and dice.random() < 0.5:
+                REAL["unlink"](path)
     if dice.random() < 0.5:  # SQLite's last commits; what is left is an index of earlier
         for path in STATE.glob("index.sqlite3*"):
             REAL["unlink"](path)
         for name in INDEX:
-            if (KEPT / name).exists():
+            if (KEPT / name).stat().st_size:
                 shutil.copy(KEPT / name, STATE / name)
+
+
+def lose_bytes(path: Path, dice: random.Random) -> None:
+    """Take away what no fsync of the file had, and give back what was cut off without one."""
+    stat = path.stat()
+    kept = min(durable.get(stat.st_ino, 0), stat.st_size)
+    back = cut_off.get(stat.st_ino, b"")
+    with path.open("r+b") as file:
+        if back and dice.random() < 0.5:
+            file.seek(0, os.SEEK_END)
+            file.write(back)
+        else:
+            REAL["ftruncate"](file.fileno(), dice.randint(kept, stat.st_size))
 
 
 def change(step: tuple) -> None:
@@ -216,9 +270,7 @@ def round_of(model: Model, dice: random.Random, number: int) -> tuple[Model, str
     """Let a child live and die; return what is stored then, and where it died."""
     shutil.rmtree(KEPT, ignore_errors=True)
     KEPT.mkdir()
-    for name in INDEX:
-        if (STATE / name).exists():
-            shutil.copy(STATE / name, KEPT / name)
+    keep_index()
     steps = model.steps(dice, f"r{number}")
     inside = random.Random(dice.random())
     reading, report = os.pipe()
@@ -235,6 +287,11 @@ def round_of(model: Model, dice: random.Random, number: int) -> tuple[Model, str
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert status in {0, -signal.SIGKILL}, f"round {number}: ended with {status}"
     durable.update(tuple(message["durable"]) for message in messages if "durable" in message)
+    for message in messages:
+        if "named" in message:
+            named.clear()
+            named.update(map(tuple, message["named"]))
+    cut_off.clear()
     acknowledged = sum("done" in message for message in messages)
     before, after = deepcopy(model), deepcopy(model)
     for step in steps[:acknowledged]:

@@ -17,9 +17,9 @@ from users import journal, verification
 from users import record as records
 from users.changes import now
 from users.models import Deletion, User
-from users.record import StorageFull
+from users.record import JournalError, StorageFull
 
-from .conftest import use
+from .conftest import settle, use
 
 pytestmark = pytest.mark.record
 names = st.text("abAB", min_size=1, max_size=3)
@@ -39,6 +39,7 @@ class Store(RuleBasedStateMachine):
         self.state.mkdir(mode=0o700)
         self.users: dict[int, tuple[str, str]] = {}
         self.deleted: set[int] = set()
+        self.backup: dict[int, tuple[str, str]] | None = None
         shutil.copy(self.empty_index, self.state)
         self.reopen()
 
@@ -144,7 +145,7 @@ class Store(RuleBasedStateMachine):
     @rule(number=picks, text=texts)
     def edit_by_hand(self, number: int, text: str) -> None:
         pk = self.pick(number)
-        lines = [json.loads(line) for line in self.record.read_bytes().splitlines()]
+        lines = [json.loads(line) for line in self.record.read_bytes().splitlines() if line]
         last = [line for line in lines if line["pk"] == pk and line["model"] == "users.user"][-1]
         last["fields"]["full_name"] = text
         self.record.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -155,6 +156,45 @@ class Store(RuleBasedStateMachine):
     def replace_by_a_copy(self) -> None:
         shutil.copy(self.record, self.state / "copy")
         (self.state / "copy").replace(self.record)
+
+    @precondition(lambda self: self.record.exists())
+    @rule()
+    def back_up(self) -> None:
+        shutil.copy(self.record, self.directory / "backup")
+        self.backup = self.users.copy()
+
+    @precondition(lambda self: self.backup is not None)
+    @rule(stopped=st.booleans())
+    def restore(self, stopped: bool) -> None:
+        """Who was made since is deleted, and who was deleted since comes back."""
+        shutil.copy(self.directory / "backup", self.record)
+        settle(self.record)
+        self.deleted = (self.deleted | self.users.keys()) - self.backup.keys()
+        self.users = self.backup.copy()
+        if stopped:
+            self.reopen()
+
+    @precondition(lambda self: self.users)
+    @rule(number=picks)
+    def take_lines_out(self, number: int) -> None:
+        pk = self.pick(number)
+        lines = [json.loads(line) for line in self.record.read_bytes().splitlines() if line]
+        left = [line for line in lines if pk != (line["fields"].get("user_id") or line["pk"])]
+        self.record.write_text("".join(json.dumps(line) + "\n" for line in left) or "\n")
+        settle(self.record)
+        del self.users[pk]
+        self.deleted.add(pk)
+
+    @precondition(lambda self: self.users)
+    @rule(at=st.integers(1, 300), byte=st.sampled_from([b"", b"\x8a", b"\0"]), stopped=st.booleans())
+    def damage_the_end(self, at: int, byte: bytes, stopped: bool) -> None:
+        whole = self.record.read_bytes()
+        damaged = whole[: max(1, len(whole) - at)].rstrip(b"\n}") + byte
+        self.record.write_bytes(damaged)
+        with pytest.raises(JournalError):
+            self.reopen() if stopped else journal.catch_up()
+        assert self.record.read_bytes() == damaged
+        self.record.write_bytes(whole)
 
     @precondition(lambda self: self.record.exists())
     @rule()
