@@ -1,6 +1,6 @@
 """Lists are cursor pages, newest first, in DRF's shape: `{"next", "previous", "results"}`.
 
-This file is the same in each project.
+This file is the same in the gateway and in users.
 """
 
 import base64
@@ -62,3 +62,10 @@ class Pages(CursorPagination):
             {"name": "cursor", "in": "query", "description": "Where a page begins.", "schema": {"type": "string"}},
             {"name": "limit", "in": "query", "description": "Entries a page.", "schema": limit},
         ]
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Return what OpenAPI says of a page; DRF's has examples of another API."""
+        page: dict[str, Any] = super().get_paginated_response_schema(schema)
+        for name in ("next", "previous"):
+            del page["properties"][name]["example"]
+        return page | {"required": ["next", "previous", "results"]}

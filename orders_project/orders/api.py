@@ -16,9 +16,8 @@ from . import etags, idempotency, schema, selectors, services
 from .etags import conditional, tagged
 from .idempotency import Answer
 from .inputs import StrictSerializer, printable, printable_lines, query_of
-from .keyset import OrderPages
 from .models import Order
-from .pages import PARAMETERS
+from .pages import PARAMETERS, OrderPages
 from .passports import HasRole
 from .selectors import OrderRow
 

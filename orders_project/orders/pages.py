@@ -1,30 +1,73 @@
-"""Lists are cursor pages, newest first, in DRF's shape: `{"next", "previous", "results"}`.
+"""Pages of orders, newest first: each begins right after an order, whatever is added meanwhile, and with any ties.
 
-This file is the same in each project.
+DRF's own cursor is a time and an offset: of orders made in the same moment it counts, and shows some twice or never.
 """
 
 import base64
-from typing import Any
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, cast
 
-from rest_framework.exceptions import NotFound, ValidationError
-from rest_framework.pagination import Cursor, CursorPagination
+from rest_framework.exceptions import ValidationError
+from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
+from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
+
+from .selectors import MAX_ID, OrderRow, Place
 
 # What the query of a list may say, beside its filters.
 PARAMETERS = ("cursor", "limit")
+# Characters of a cursor's text: a direction, a time and an id of 64 bits.
+MAX_LENGTH = 1 + 26 + 1 + 19
+NEWER, OLDER = ">", "<"
 
 
-class Pages(CursorPagination):
-    """Pages of `?limit=` (1 to 200, default 50) entries from `?cursor=` on.
+def read(cursor: str) -> Place:
+    """Return the place that the cursor names; raise `ValueError` where it is none that `written` returns."""
+    text = base64.b64decode(cursor, validate=True).decode("ascii")
+    moment, comma, number = text[1:].partition(",")
+    if not (text[:1] in {NEWER, OLDER} and comma and number.isdigit() and len(text) <= MAX_LENGTH):
+        raise ValueError("expected a direction, a time and an id")
+    place = Place(datetime.fromisoformat(moment).replace(tzinfo=UTC), int(number), text[0] == OLDER)
+    if place.id > MAX_ID or written(place) != cursor:
+        raise ValueError("expected the time and the id as they are written")
+    return place
 
-    The cursor is an id, so that what is added meanwhile shifts nothing.
+
+def written(place: Place) -> str:
+    """Return the place as a link has it."""
+    moment = place.created_at.replace(tzinfo=None).isoformat()
+    return base64.b64encode(f"{OLDER if place.newest_first else NEWER}{moment},{place.id}".encode()).decode()
+
+
+class OrderPages(CursorPagination):
+    """Pages of `?limit=` (1 to 200, default 50) orders from `?cursor=` on, in DRF's shape and OpenAPI.
+
+    They go along `created_at`, as the filters need; of orders made in the same microsecond, the later id comes first.
     """
 
-    ordering: str | tuple[str, ...] = "-id"
     page_size = 50
     max_page_size = 200
-    page_size_query_param = "limit"
+
+    def page_of(self, request: Request, find: Callable[..., list[OrderRow]]) -> dict[str, Any]:
+        """Return the page asked for, its results rows. `find` returns at most `limit` orders from the place `begin` on.
+
+        Raises `ValidationError` where a page cannot begin there, or be of that length.
+        """
+        asked, limit = self.beginning(request), self.get_page_size(request)
+        rows = find(begin=asked, limit=limit + 1)
+        more = len(rows) > limit
+        del rows[limit:]
+        newer, older = asked is not None, more
+        if asked is not None and not asked.newest_first:
+            rows.reverse()
+            newer, older = more, True
+        return {
+            "next": self.link(request, below(rows, asked)) if older else None,
+            "previous": self.link(request, above(rows, asked)) if newer else None,
+            "results": rows,
+        }
 
     def get_page_size(self, request: Request) -> int:
         """Return the limit asked for; 400 where it is none."""
@@ -33,27 +76,19 @@ class Pages(CursorPagination):
             raise ValidationError({"limit": [f"Expected a whole number from 1 to {self.max_page_size}."]})
         return int(limit)
 
-    def decode_cursor(self, request: Request) -> Cursor | None:
-        """Return the cursor asked for; 400 where it is none that a page of ours has named."""
-        invalid = ValidationError({"cursor": ["Expected the cursor of a page's `next` or `previous` link."]})
-        encoded = request.query_params.get("cursor")
-        if encoded is None:
+    def beginning(self, request: Request) -> Place | None:
+        """Return the place that the cursor names, `None` without one; 400 where it is none that a page has named."""
+        cursor = request.query_params.get("cursor")
+        if cursor is None:
             return None
         try:
-            # DRF's decoding passes over what is no base64.
-            base64.b64decode(encoded, validate=True)
-            cursor: Cursor | None = super().decode_cursor(request)
-        except (NotFound, ValueError) as exc:
-            raise invalid from exc
-        if not encoded:
-            raise invalid
-        if cursor is not None and cursor.position is not None and not self.is_position(str(cursor.position)):
-            raise invalid
-        return cursor
+            return read(cursor)
+        except ValueError as exc:
+            raise ValidationError({"cursor": ["Expected the cursor of a page's `next` or `previous` link."]}) from exc
 
-    def is_position(self, text: str) -> bool:
-        """Return whether a page of ours can begin there."""
-        return text.isascii() and text.isdigit() and len(text) <= 19
+    def link(self, request: Request, place: Place) -> str:
+        """Return the request's own URL, to begin at that place."""
+        return str(replace_query_param(request.build_absolute_uri(), "cursor", written(place)))
 
     def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
         """Return what OpenAPI says of `cursor` and `limit`; DRF's does not know the bounds."""
@@ -62,3 +97,26 @@ class Pages(CursorPagination):
             {"name": "cursor", "in": "query", "description": "Where a page begins.", "schema": {"type": "string"}},
             {"name": "limit", "in": "query", "description": "Entries a page.", "schema": limit},
         ]
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Return what OpenAPI says of a page; DRF's has examples of another API."""
+        page: dict[str, Any] = super().get_paginated_response_schema(schema)
+        for name in ("next", "previous"):
+            del page["properties"][name]["example"]
+        return page | {"required": ["next", "previous", "results"]}
+
+
+def below(rows: list[OrderRow], asked: Place | None) -> Place:
+    """Return where the older orders begin; beside an empty page, those take in the order at the place itself."""
+    if rows:
+        return Place(rows[-1].created_at, rows[-1].id)
+    at = cast("Place", asked)  # an empty page of no cursor has no links
+    return Place(at.created_at, min(at.id + 1, MAX_ID))
+
+
+def above(rows: list[OrderRow], asked: Place | None) -> Place:
+    """Return where the newer orders begin, likewise."""
+    if rows:
+        return Place(rows[0].created_at, rows[0].id, newest_first=False)
+    at = cast("Place", asked)
+    return Place(at.created_at, max(at.id - 1, 0), newest_first=False)

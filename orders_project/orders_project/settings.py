@@ -57,7 +57,7 @@ REST_FRAMEWORK = {
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "orders.negotiation.Negotiation",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_PAGINATION_CLASS": "orders.pages.Pages",
+    "DEFAULT_PAGINATION_CLASS": "orders.pages.OrderPages",
     "EXCEPTION_HANDLER": "orders.storage.exception_handler",
     "URL_FORMAT_OVERRIDE": None,
 }
