@@ -86,6 +86,10 @@ def user(**values: object) -> dict[str, object]:
     return OLD[1] | {"created_by": None} | values
 
 
+def deletion(pk: int, **fields: object) -> dict[str, object]:
+    return {"model": "users.deletion", "pk": pk, "fields": {"deleted_at": "2026-01-01T00:00:00Z", **fields}}
+
+
 def run(*arguments: object, **options: object) -> None:
     if arguments[0] != "verify_users":  # it runs none
         options["skip_checks"] = True
@@ -150,7 +154,11 @@ REJECTED = [
     ),
     ([user(user_type="root")], "user_type: Value 'root' is not a valid choice"),
     ([user(is_active=1)], "is_active: expected true or false"),
-    ([user(id=0)], "id: expected a whole number from 1 to 9007199254740991"),
+    ([user(id=0)], "id: expected a whole number from 1 to 4503599627370495"),
+    ([user(id=2**52)], "id: expected a whole number from 1 to 4503599627370495"),
+    ([user(session_epoch=2**52)], "session_epoch: expected a whole number up to 4503599627370495"),
+    ([deletion(2**52)], "pk: expected a whole number up to 4503599627370495"),
+    ([deletion(3, sessions_ended_seq=2**52)], "sessions_ended_seq: expected a whole number up to 4503599627370495"),
     ([user(id=2**53)], "id: expected a whole number"),
     ([user(id=True)], "id: expected a whole number"),
     ([user(id="1")], "id: expected a whole number"),
@@ -237,14 +245,12 @@ def test_who_has_no_id_gets_one_after_all_others(make, tmp_path):
     assert make("c").pk == 53
 
 
-def test_after_the_largest_id_nobody_gets_one(tmp_path):
-    last = user(id=lines.LARGEST)
-    path = written(tmp_path, last, user(id=None, username="ada", email="ada@example.com"))
-    with pytest.raises(CommandError, match="Nothing can be numbered after 9007199254740991"):
-        run("import_users", path)
-    assert everything() == [[], []]
-    run("import_users", written(tmp_path, last))
-    assert User.objects.get().pk == lines.LARGEST
+def test_after_the_largest_numbers_of_an_import_there_are_others(tmp_path, admin, make):
+    most = lines.IMPORTABLE
+    run("import_users", written(tmp_path, user(id=most, session_epoch=most)))
+    services.user_update(user_id=most, actor=admin.pk, is_active=False)
+    assert make("c").pk == most + 1
+    services.user_delete(user_id=most, actor=admin.pk)
 
 
 @pytest.mark.parametrize(
@@ -479,8 +485,8 @@ def test_what_an_import_does_not_say_is_said_and_can_be_said_later(old, tmp_path
     ("options", "why"),
     [
         ({}, "Expected a file, or --next-id."),
-        ({"next_id": 0}, "Expected --next-id from 1 to 9007199254740991."),
-        ({"next_id": 2**53}, "Expected --next-id from 1"),
+        ({"next_id": 0}, "Expected --next-id from 1 to 4503599627370495."),
+        ({"next_id": 2**52}, "Expected --next-id from 1"),
     ],
 )
 def test_a_next_id_that_cannot_be_is_refused(state, options, why):

@@ -77,6 +77,7 @@ def parsed(entry: Entry, creators: dict[str, object]) -> lines.Entry:
         raise ValueError(entry.fault)
     if is_recorded(entry.value):
         read = lines.parse(json.dumps(entry.value).encode())
+        check_room(read)
         if isinstance(read, User):
             read.password = passwords.imported(read.password)
             creators[entry.place] = read.created_by
@@ -85,7 +86,16 @@ def parsed(entry: Entry, creators: dict[str, object]) -> lines.Entry:
         raise ValueError("expected an object of a user's fields")  # noqa: TRY004  # every fault of a file is a ValueError
     values: Row = entry.value
     creators[entry.place] = values.get("created_by")
-    return user_of(values)
+    made = user_of(values)
+    check_room(made)
+    return made
+
+
+def check_room(read: lines.Entry) -> None:
+    """Raise `ValueError` for numbers that leave too few after them for those that are given here."""
+    for name in ("pk", "session_epoch", "sessions_ended_seq"):
+        if (getattr(read, name, None) or 0) > lines.IMPORTABLE:
+            raise ValueError(f"{name}: expected a whole number up to {lines.IMPORTABLE}")
 
 
 def is_recorded(value: object) -> bool:
@@ -108,8 +118,8 @@ def user_of(values: Row) -> User:
         except ValueError as exc:
             faults.append(str(exc))
     identifier = values.get("id")
-    if identifier is not None and (type(identifier) is not int or not 0 < identifier <= lines.LARGEST):
-        faults.append(f"id: expected a whole number from 1 to {lines.LARGEST}")
+    if identifier is not None and (type(identifier) is not int or not 0 < identifier <= lines.IMPORTABLE):
+        faults.append(f"id: expected a whole number from 1 to {lines.IMPORTABLE}")
     try:
         found["password"] = hash_of(values.get("hashed_password", "!"))
     except ValueError as exc:

@@ -20,6 +20,8 @@ MODELS: dict[object, type[Entry]] = {
 # Of ids and every other number. Above it those of many a reader of JSON are not exact (RFC 7493, section 2.2);
 # SQLite and PostgreSQL can store far larger ones.
 LARGEST = 2**53 - 1
+# What comes from elsewhere leaves as many again: after the largest id nobody can be made, nor a session be ended.
+IMPORTABLE = LARGEST // 2
 # Times between these are times in every offset from UTC, and have others before and after them.
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(9998, 12, 31, 23, 59, 59, 999000, tzinfo=UTC)

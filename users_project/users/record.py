@@ -29,8 +29,8 @@ from .problems import Unavailable
 
 log = logging.getLogger(__name__)
 
-# Seconds a writer waits for the one before it, and how long between two looks.
-LOCK_TIMEOUT = 10.0
+# Seconds a writer waits for the one before it, less than a gateway waits for the answer; and between two looks.
+LOCK_TIMEOUT = 8.0
 LOCK_POLL = 0.001
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

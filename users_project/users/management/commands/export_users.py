@@ -24,12 +24,13 @@ class Command(BaseCommand):
         """Write the file, or leave none."""
         try:
             file_format = exports.format_of(options["file"], options["format"])
+            next_id = index.next_id()
             count = exports.export(options["file"], file_format, self.progress)
         except (OSError, ValueError, Unavailable) as exc:
             raise CommandError(str(exc)) from exc
         self.stdout.write(
             f"Wrote {count} users. The file has the hashes of their passwords: keep it as you keep those.\n"
-            f"It has neither histories nor whose ids were deleted: import it with --next-id {index.next_id()}, or "
+            f"It has neither histories nor whose ids were deleted: import it with --next-id {next_id}, or "
             "somebody new can get a deleted user's id."
         )
         if settings.RECORD:

@@ -30,8 +30,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
         """Check, report, and write."""
-        if not 1 <= options["next_id"] <= lines.LARGEST:
-            raise CommandError(f"Expected --next-id from 1 to {lines.LARGEST}.")
+        if not 1 <= options["next_id"] <= lines.IMPORTABLE:
+            raise CommandError(f"Expected --next-id from 1 to {lines.IMPORTABLE}.")
         plan = self.plan(options["file"], options["format"], only_next_id=options["next_id"] > 1)
         for place, why in plan.rejected:
             self.stderr.write(printable(f"{place}: rejected: {why}"))
