@@ -164,9 +164,15 @@ def redirect(location: str) -> Response:
 
 def refused_page(request: HttpRequest, refused: Refused) -> Response:
     """Return what kept a service's own page from a person, as a page."""
+    # What was sent is lost with the session; after a sign-in the page's form can be filled in again.
+    is_unsaved = refused.status == HTTPStatus.UNAUTHORIZED and request.method not in origins.SAFE_METHODS
+    path, query, _ = clients.target(request)
     shown = {
-        "title": HTTPStatus(refused.status).phrase,
-        "detail": refused.detail,
+        "title": "Not signed in" if is_unsaved else HTTPStatus(refused.status).phrase,
+        "detail": "Nothing was saved: you are not signed in any more." if is_unsaved else refused.detail,
+        "sign_in_for": origins.own_path(f"{path}?{query}" if query else path)
+        if is_unsaved and configuration.current().login
+        else "",
         "is_role": isinstance(refused, NotAllowed),
         "request_id": logs.request_id.get(),
     }

@@ -36,7 +36,7 @@ def login(serve: Callable[..., Service], configure: Callable[..., None]) -> Logi
         login={"service": "people"},
         routes=[
             {"path": "/api/things", "methods": ["GET", "POST"], "service": "people", "allow": "authenticated"},
-            {"path": "/pages/{path...}", "methods": ["GET"], "service": "people", "allow": ["admin"],
+            {"path": "/pages/{path...}", "methods": ["GET", "POST"], "service": "people", "allow": ["admin"],
              "browser": "passthrough"},
         ],
     )  # fmt: skip
@@ -208,8 +208,31 @@ def test_who_may_not_see_a_service_s_pages_is_told_so_on_a_page(login: LoginServ
     assert "Content-Security-Policy" in reply
     assert client.get("/pages/a").json()["detail"] == "Expected the role admin; yours is default."
     reply = client.delete("/pages/a", headers=PAGE | OWN)
-    assert (reply.status_code, reply["Allow"]) == (405, "GET, HEAD, OPTIONS")
+    assert (reply.status_code, reply["Allow"]) == (405, "GET, HEAD, OPTIONS, POST")
     assert 'href="/logout/"' not in reply.content.decode()
+
+
+def test_who_saves_a_form_after_the_session_has_ended_is_told_so_and_where_to_sign_in(
+    login: LoginService, client: Client
+) -> None:
+    sign_in(client)
+    Session.objects.all().delete()
+    client.cookies.clear()
+    for path, sent_on in (
+        ("/pages/user/7/change/", "/pages/user/7/change/"),
+        ("/pages/a?x=%22%3E&y=1", "/pages/a%3Fx%3D%2522%253E%26y%3D1"),
+    ):
+        reply = client.post(path, headers=PAGE | OWN)
+        page = reply.content.decode()
+        assert (reply.status_code, reply["Content-Type"]) == (401, "text/html; charset=utf-8")
+        assert "Nothing was saved" in page
+        assert "Authorization: Bearer" not in page
+        assert f'href="/login/?next={sent_on}"' in page
+        assert f'value="{path.replace("&", "&amp;")}"' in client.get(f"/login/?next={sent_on}").content.decode()
+    # A path that another page could not lead to, a sign-in does not lead to either.
+    reply = client.post("/pages/a?x\\y", headers=PAGE | OWN)
+    assert 'href="/login/?next=/"' in reply.content.decode()
+    assert client.post("/pages/a", headers=OWN).json()["detail"].startswith("Expected a sign-in")
 
 
 def test_the_pages_say_who_is_signed_in(login: LoginService, client: Client) -> None:
