@@ -2,6 +2,7 @@ import json
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 
 from users import journal
 from users.apps import record_check
@@ -102,3 +103,57 @@ def test_the_check_reports_a_record_that_cannot_be_read(make, record):
     assert [(error.id, str(error.msg)) for error in record_check(None)] == [
         ("users.E001", f"{record}:1: expected JSON: Expecting value, at character 1")
     ]
+
+
+def damage(path, first: int, last: int) -> None:
+    """Turn the bits of these bytes of the file, counted from its end where they are negative."""
+    connection.close()
+    content = bytearray(path.read_bytes())
+    for place in range(len(content))[first:last]:
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.record
+@pytest.mark.parametrize(
+    ("first", "last", "commands"),
+    [
+        (0, 100, ["migrate", "migrate", "migrate", "check", "verify_users"]),
+        (4096, None, ["check", "verify_users"]),
+    ],
+    ids=["head", "all but the first page"],
+)
+def test_a_damaged_index_ends_a_command_with_what_to_do_about_it(make, manage, state, first, last, commands):
+    """Also where Django's own checks, whose order differs, meet it before the record is opened."""
+    make("eva")
+    damage(state / "index.sqlite3", first, last)
+    before = (state / "index.sqlite3").read_bytes()
+    for command in commands:
+        refused = manage(command)
+        assert refused.returncode == 1
+        assert f"{state / 'index.sqlite3'}: The index is damaged (" in refused.stderr
+        assert f"it makes the index of {state / 'users.jsonl'}. If that is as the service last wrote" in refused.stderr
+        assert "Restoring users" in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert (state / "index.sqlite3").read_bytes() == before
+
+
+@pytest.mark.record
+def test_a_damaged_page_of_users_ends_a_verification_with_what_to_do_about_it(make, manage, state):
+    make("eva")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'users_user'")
+        page = cursor.fetchone()[0]
+    damage(state / "index.sqlite3", (page - 1) * 4096, page * 4096)
+    refused = manage("verify_users")
+    assert refused.returncode == 1
+    assert f"{state / 'index.sqlite3'}: The index is damaged (" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_an_export_into_a_missing_folder_names_what_was_typed(make, manage, tmp_path):
+    make("eva")
+    refused = manage("export_users", str(tmp_path / "nowhere" / "users.json"))
+    assert refused.returncode == 1
+    assert f"{tmp_path / 'nowhere' / 'users.json'}: expected a folder that is there" in refused.stderr
+    assert ".part" not in refused.stderr

@@ -1,8 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
-from django.db import DatabaseError, OperationalError
+from django.db import DatabaseError, OperationalError, connection
 from django.test import Client, RequestFactory
 
-from users import journal, selectors
+from users import index, journal, selectors
 from users.freshness import Freshness
 from users.models import User
 from users.passwords import Busy
@@ -79,3 +82,72 @@ def test_no_password_is_in_the_log(as_admin, as_gateway, caplog):
     assert "POST" in caplog.text
     assert PASSWORD not in caplog.text
     assert "argon2id" not in caplog.text
+
+
+@pytest.mark.record
+@pytest.mark.parametrize("part", ["head", "users"])
+def test_a_damaged_index_is_503_until_it_is_mended(make, as_gateway, state, caplog, part):
+    make("eva")
+    make("ada", email="ada@example.com")
+    file = state / "index.sqlite3"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT rootpage FROM sqlite_schema WHERE tbl_name = 'users_user'")
+        pages = [1] if part == "head" else [page for (page,) in cursor.fetchall()]
+    assert as_gateway("GET", "/healthz").status_code == 200
+    connection.close()  # what it has read is right, and is not read again
+    whole = file.read_bytes()
+    damaged = bytearray(whole)
+    for page in pages:
+        damaged[(page - 1) * 4096 : page * 4096] = b"\xaa" * 4096
+    file.write_bytes(damaged)
+    for path in ("/internal/session-ends", "/healthz", "/internal/session-ends"):
+        assert_problem(as_gateway("GET", path), 503)
+    assert f"{file}: The index is damaged (" in caplog.text
+    file.write_bytes(whole)
+    for path in ("/healthz", "/internal/session-ends"):
+        assert as_gateway("GET", path).status_code == 200
+    assert User.objects.count() == 2
+
+
+@pytest.mark.record
+@pytest.mark.parametrize("known", [True, False], ids=["by who had it open", "by an I/O error"])
+def test_the_log_of_the_index_can_be_deleted_under_a_service(make, as_admin, state, known):
+    """Threads that had it open, those that open it since, and what was written by either."""
+    names = [make(f"user{number}").username for number in range(3)]
+    deleted, ready = Barrier(2), Barrier(2)
+
+    def other() -> list[int]:
+        found = [as_admin("GET", "/api/users").status_code]
+        ready.wait(10)
+        deleted.wait(10)
+        found += [as_admin("GET", "/api/users").status_code for _ in range(3)]
+        connection.close()
+        return found
+
+    with ThreadPoolExecutor(1) as threads:
+        seen = threads.submit(other)
+        ready.wait(10)
+        if not known:
+            connection.close()  # while the other thread has the deleted log open
+        for suffix in ("-wal", "-shm"):
+            (state / f"index.sqlite3{suffix}").unlink()
+        answers = [as_admin("GET", "/api/users") for _ in range(3)]
+        deleted.wait(10)
+        assert seen.result(10) == [200] * 4
+    assert [answer.status_code for answer in answers[1:]] == [200, 200]
+    assert {user["username"] for user in answers[-1].json()["results"]} == {*names, "root"}
+    make("last")
+    assert not (state / "index.copy").exists()
+    assert User.objects.count() == 5
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA integrity_check")
+        assert cursor.fetchone() == ("ok",)
+
+
+@pytest.mark.record
+def test_an_index_that_cannot_be_copied_is_used_as_it_is(make, as_admin, state, caplog):
+    (state / "index.copy").mkdir()
+    index.faults.unreadable = index.file_identity()
+    assert as_admin("GET", "/api/users").status_code == 200
+    assert "cannot be copied" in caplog.text
+    assert index.faults.unreadable is None

@@ -614,10 +614,17 @@ def test_an_index_of_another_version_is_made_again_at_a_start(make, state, chang
     assert names() == {1: "eva"}
 
 
-def test_a_damaged_index_is_made_again_at_a_start(make, state):
+def test_a_damaged_index_is_not_made_again_before_somebody_says_so(make, state):
+    """It may know more than a record that was restored."""
     make("eva")
     connection.close()
-    (state / "index.sqlite3").write_bytes(b"not a database" * 1000)
+    damaged = b"not a database" * 1000
+    (state / "index.sqlite3").write_bytes(damaged)
+    for _ in range(2):
+        with pytest.raises(index.IndexDamagedError, match=r"index.sqlite3: The index is damaged \(file is not a data"):
+            reopened()
+    assert (state / "index.sqlite3").read_bytes() == damaged
+    (state / "index.sqlite3").unlink()
     reopened()
     assert names() == {1: "eva"}
 

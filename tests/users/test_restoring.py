@@ -6,7 +6,7 @@ import shutil
 import pytest
 from django.db import connection
 
-from users import index, journal, services
+from users import index, journal, latest, services
 from users import record as records
 from users.models import Deletion, User
 from users.record import JournalError, UnsettledError
@@ -250,7 +250,7 @@ def test_lines_that_were_known_are_not_cut_at_a_start(make, record, state, manag
             reopened()
     verified = manage("verify_users")
     assert verified.returncode == 1
-    assert "expected JSON" in verified.stderr
+    assert "The last line is not a whole JSON object. Put the file back" in verified.stderr
     assert record.read_bytes() == damaged
     record.write_bytes(whole)
     reopened()
@@ -279,7 +279,8 @@ def test_verification_changes_nothing(make, record, state, manage, everything):
         (whole + b'{"torn', "users.jsonl:3: expected JSON"),
         (whole + whole[: whole.index(b"\n") + 1].replace(b"eva", b"kim"), "has not read the file from line 3 on"),
         (whole[:-1] + b'"\n', "users.jsonl:2: expected JSON"),
-        (whole[:-100], "users.jsonl:2: expected JSON"),
+        (whole[:-100], "users.jsonl:2: The last line is not a whole JSON object. Put the file back"),
+        (b"", "users.jsonl: It is empty or missing. Put the file back"),
         (whole.splitlines(keepends=True)[0], "user 2: in the index, not in the file"),
         (b"\n", "user 1: in the index, not in the file"),
     ]:
@@ -299,3 +300,38 @@ def test_verification_changes_nothing(make, record, state, manage, everything):
 
 def test_of_nothing_known_there_is_nothing_to_say(state):
     assert index.known([1]) == {}
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_of_a_lost_file_service_and_verification_say_the_same_and_the_safe_step_first(
+    make, record, tmp_path, manage, kind
+):
+    make("eva")
+    elsewhere = tmp_path / "elsewhere.jsonl"
+    record.rename(elsewhere)
+    if kind == "link":
+        record.symlink_to(elsewhere)
+        elsewhere.unlink()
+    with pytest.raises(JournalError) as refused:
+        reopened()
+    said = str(refused.value)
+    assert said.startswith(f"{elsewhere if kind == 'link' else record}: It is empty or missing.")
+    assert (f"{record} is a link" in said) == (kind == "link")
+    assert said.index("Put the file back") < said.index("delete the index")
+    assert "nobody knows then which ids were given" in said
+    assert manage("verify_users").stderr == f"CommandError: {said}\n"
+
+
+def test_the_log_says_who_is_deleted_and_who_signed_out_by_an_edit(make, record, look, caplog):
+    gone, changed = make("eva"), make("ada")
+    change_lines(
+        record,
+        lambda line: None if line["pk"] == gone.pk else line | {"fields": line["fields"] | {"user_type": "admin"}},
+    )
+    look()
+    assert f"by it 1 users ({gone.pk}) stay or are deleted, 1 users ({changed.pk}) are signed out" in caplog.text
+
+
+def test_the_log_names_so_many_ids_as_can_be_read():
+    assert latest.counted([]) == "0 users"
+    assert latest.counted(list(range(latest.SHOWN + 1))).endswith(", 98, 99, …)")

@@ -24,7 +24,7 @@ class UsersConfig(AppConfig):
 
 def record_check(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ANN401  # Django's signature
     """Open the record, so that every command finds its index, and `check` names the line that cannot be read."""
-    from django.db import OperationalError
+    from django.db import DatabaseError
 
     from . import journal
     from .problems import Unavailable
@@ -34,6 +34,6 @@ def record_check(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]: 
         return []
     try:
         record.open()
-    except (Unavailable, OperationalError) as exc:
+    except (Unavailable, DatabaseError) as exc:
         return [checks.Error(str(exc), id="users.E001")]
     return []

@@ -51,6 +51,8 @@ def export(path: Path, file_format: str, progress: Callable[[int], object]) -> i
     """
     if os.path.lexists(path):
         raise FileExistsError(f"{path} exists already.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: expected a folder that is there; there is no {path.parent}.")
     # A name of its own: what another export writes, or one that was killed has left, is in nobody's way.
     part = path.with_name(f"{path.name}.{token_hex(4)}.part")
     with open(part, "x", encoding="utf-8", newline="", opener=owner_only) as file:  # Path.open takes no opener

@@ -2,10 +2,10 @@
 
 import logging
 
-from django.db import OperationalError
+from django.db import DatabaseError, OperationalError
 from django.http import HttpRequest, HttpResponse
 
-from . import journal, problems
+from . import index, journal, problems
 from .middleware import GetResponse
 from .problems import Unavailable
 from .record import StorageFull
@@ -23,18 +23,22 @@ class Freshness:
         """Answer the request from a fresh index."""
         try:
             journal.catch_up()
+        except index.IndexDamagedError as exc:
+            return damage_problem(request, exc)
         except Unavailable as exc:
             return problems.problem(request, 503, str(exc.detail))
-        except (OperationalError, OSError) as exc:  # the latter where the directory of both is away
+        except (DatabaseError, OSError) as exc:  # the latter where the directory of both is away
             return index_problem(request, exc)
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Answer 503 where the index was locked, full or deleted under a request: the next one makes it whole.
+        """Answer 503 where the index was locked, full, damaged or deleted under a request.
 
         And what a write under the admin's pages could not do, 503 or 507; DRF's views have answered that themselves.
         """
-        if isinstance(exception, OperationalError):
+        if isinstance(exception, OperationalError) or (
+            isinstance(exception, DatabaseError) and index.is_damage(exception)
+        ):
             return index_problem(request, exception)
         if isinstance(exception, (Unavailable, StorageFull)):
             wait = getattr(exception, "wait", None)
@@ -43,7 +47,21 @@ class Freshness:
         return None
 
 
-def index_problem(request: HttpRequest, error: OperationalError | OSError) -> HttpResponse:
-    """Return the problem for what SQLite or the system complains of; what that was, is in the log."""
+def index_problem(request: HttpRequest, error: DatabaseError | OSError) -> HttpResponse:
+    """Return the problem for what SQLite or the system complains of; what that was, is in the log.
+
+    After an I/O error or damage the next request opens the index anew, and compares it with the record.
+    """
+    if isinstance(error, DatabaseError):
+        damage = index.note_fault(error)
+        journal.doubt()
+        if damage:
+            return damage_problem(request, damage)
     log.error("index: %s", error, exc_info=error)
     return problems.problem(request, 503, "The index of the users cannot be used at the moment. Try again.")
+
+
+def damage_problem(request: HttpRequest, damage: index.IndexDamagedError) -> HttpResponse:
+    """Return the problem where the index is damaged; what to do is in the log."""
+    log.error("%s", damage)
+    return problems.problem(request, 503, str(damage.detail))

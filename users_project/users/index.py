@@ -1,17 +1,25 @@
 """The index: the tables of the models, derived from the record and disposable.
 
 What is written here sends no signal and knows no rule: the journal has decided.
+
+    JournalError (503)
+    └── IndexDamagedError   SQLite finds the file damaged; says which file, what to do, and what that costs
 """
 
+import logging
 import os
+import shutil
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
+from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
 from django.db import DatabaseError, OperationalError, connection, models, transaction
@@ -20,7 +28,10 @@ from django.db.models import Max, QuerySet
 
 from .lines import LARGEST, Entry
 from .models import Deletion, Position, User, UserChange
-from .record import StorageFull
+from .record import JournalError, StorageFull, WriterLock
+from .record import identity as identity_at
+
+log = logging.getLogger(__name__)
 
 POSITION = 1
 BATCH = 500
@@ -29,6 +40,26 @@ HISTORY = 100
 # What tells whether sessions have to end; not more, so that an index of another version can be asked too.
 RIGHTS = ("password", "user_type", "is_active", "session_epoch", "sessions_ended_seq")
 opened = threading.local()
+DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+class IndexDamagedError(JournalError):
+    """SQLite finds the index damaged. It is not made anew by itself, as it may know what the record does not say."""
+
+
+@dataclass
+class Faults:
+    """What this process has seen of the index, and until when: connections from before a fault are not used after it.
+
+    `damage` is of the file of that identity, `unreadable` the file that had an I/O error.
+    """
+
+    count: int = 0
+    damage: tuple[str, IndexDamagedError] | None = None
+    unreadable: tuple[int, int] | None = None
+
+
+faults = Faults()
 
 
 def path() -> Path:
@@ -36,18 +67,18 @@ def path() -> Path:
     return Path(connection.settings_dict["NAME"])
 
 
-def file_identity() -> tuple[int, int] | None:
-    """Return which file the index is; `None` where there is none."""
+def file_identity(suffix: str = "") -> tuple[int, int] | None:
+    """Return which file the index is, or its companion of that suffix; `None` where there is none."""
     try:
-        stat = os.stat(connection.settings_dict["NAME"])  # noqa: PTH116  # once a request: half the time of Path.stat
+        stat = os.stat(f"{connection.settings_dict['NAME']}{suffix}")  # noqa: PTH116  # once a request: half the time of Path.stat
     except FileNotFoundError:
         return None
     return stat.st_dev, stat.st_ino
 
 
 def remember_file(**kwargs: Any) -> None:  # noqa: ANN401  # a signal's
-    """Remember which file this thread's connection has just opened."""
-    opened.file = file_identity()
+    """Remember which files this thread's connection has just opened."""
+    opened.file, opened.log, opened.faults = file_identity(), file_identity("-wal"), faults.count
 
 
 def connected_file() -> tuple[int, int] | None:
@@ -55,10 +86,97 @@ def connected_file() -> tuple[int, int] | None:
     return getattr(opened, "file", None)
 
 
+def leave_lost_files(lock: WriterLock) -> None:
+    """Close this thread's connection where the index, or its log, was deleted or made again since it was opened.
+
+    Raises `IndexDamagedError` while the index is as it was when it was found damaged.
+    """
+    if connection.in_atomic_block:
+        return
+    leave_replaced_file()
+    if has_lost_log():
+        with lock.held():
+            leave_replaced_file()  # another writer may have seen to it
+            if has_lost_log():
+                copy_anew()
+    if faults.damage:
+        identity, error = faults.damage
+        if identity == identity_at(path()):
+            raise error.with_traceback(None)
+        faults.damage = None
+
+
 def leave_replaced_file() -> None:
-    """Close this thread's connection where the index was deleted or made again since it was opened."""
-    if connection.connection is not None and not connection.in_atomic_block and connected_file() != file_identity():
+    """Close this thread's connection where it is not to the index that is there, or had a fault."""
+    if connection.connection is not None and (connected_file(), opened.faults) != (file_identity(), faults.count):
         connection.close()
+
+
+def has_lost_log() -> bool:
+    """Return whether SQLite's log was deleted under this process; any connection may have told by an I/O error."""
+    file, found = file_identity(), file_identity("-wal")
+    if file is None or connection.connection is None:
+        return file is not None and file == faults.unreadable
+    opened.log = opened.log or found  # SQLite makes it when it first needs it
+    return file == faults.unreadable or opened.log != found
+
+
+def copy_anew() -> None:
+    """Put a copy of the index in its place, as of its last checkpoint, holding the lock.
+
+    SQLite lets the connections of a process share what they know of a log, also where one has the deleted log open and
+    another a new one: only another file is free of that. The record says what the log did.
+    """
+    connection.close()
+    faults.unreadable = None
+    fresh = path().with_suffix(".copy")
+    try:
+        fresh.touch(mode=0o600)
+        shutil.copyfile(path(), fresh)
+        for suffix in ("-wal", "-shm"):
+            path().with_name(path().name + suffix).unlink(missing_ok=True)
+        fresh.replace(path())
+        log.warning("%s: its -wal was deleted or could not be read; went on with a copy without it", path())
+    except OSError as exc:
+        log.warning("%s: cannot be copied: %s", path(), exc)
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+
+
+def note_fault(error: DatabaseError) -> IndexDamagedError | None:
+    """Let no connection be used after an I/O error or damage; return what to say of the latter."""
+    if not is_damage(error) and code_of(error) != sqlite3.SQLITE_IOERR:
+        return None
+    faults.count += 1
+    if not connection.in_atomic_block:
+        connection.close()
+    if not is_damage(error):
+        faults.unreadable = file_identity()
+        return None
+    damage = IndexDamagedError(path(), None, damage_text(error))
+    faults.damage = identity_at(path()), damage
+    return damage
+
+
+def is_damage(error: Exception) -> bool:
+    """Return whether SQLite complains of a damaged file, and not of a lock or a full disk."""
+    return code_of(error) in DAMAGED
+
+
+def code_of(error: Exception) -> int:
+    """Return SQLite's result code, without the rest of it, which says what kind of I/O error it was."""
+    code: int = getattr(error.__cause__, "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
+def damage_text(error: DatabaseError) -> str:
+    """Return what to do about a damaged index, and what that costs."""
+    return (
+        f"The index is damaged ({error}). Stop the service, move this file and those of its name with -wal and -shm "
+        f"away, and start the service: it makes the index of {settings.RECORD}. If that is as the service last wrote "
+        "it, nothing is lost. If it is an older copy, nobody knows then which ids were given and whose sessions ended "
+        "since: see `Restoring users` in docs/operations.md first."
+    )
 
 
 def position() -> Position | None:
@@ -71,10 +189,13 @@ def position() -> Position | None:
 
 
 def check_unreadable(error: DatabaseError) -> None:
-    """Raise the error again, but where tables are of another version, or there is no SQLite file.
+    """Raise the error again, but where tables are of another version; `IndexDamagedError` where that is why.
 
     Anything else, a lock say, is no reason to make the index anew.
     """
+    damage = note_fault(error)
+    if damage:
+        raise damage from error
     if isinstance(error, OperationalError) and "no such" not in str(error):
         raise error
 
@@ -100,7 +221,8 @@ def schema_is_current() -> bool:
         executor = MigrationExecutor(connection)
         plan = executor.migration_plan(cast("Any", executor.loader.graph.leaf_nodes()))
         unknown = set(executor.loader.applied_migrations) - set(executor.loader.disk_migrations or ())
-    except DatabaseError:  # no SQLite file, or a damaged one
+    except DatabaseError as exc:
+        check_unreadable(exc)
         return False
     return not plan and not unknown
 

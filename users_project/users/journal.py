@@ -25,7 +25,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 
 from . import index, lines, record, tables
 from .changes import Changes
-from .latest import Latest, last_end, unsaid
+from .latest import Latest, last_end, told, unsaid
 from .models import Deletion, Position, User, UserChange
 from .problems import Unavailable
 from .record import Extent, JournalError, StorageFull, UnsettledError, WriterLock
@@ -43,7 +43,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         # A link stays one, and what is beside the file is beside what the link means.
-        self.directory, self.path = path.parent, path.resolve()
+        self.name, self.directory, self.path = path, path.parent, path.resolve()
         self.lock = WriterLock(self.path.with_suffix(".jsonl.lock"))
         self.fresh: tuple[str, tuple[int, int] | None] | None = None
         self.broken: tuple[tuple[str, tuple[int, int] | None], JournalError] | None = None
@@ -54,7 +54,7 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(PermissionError):  # somebody else's directory, whose permissions are theirs to say
             self.directory.chmod(0o700)
-        index.leave_replaced_file()
+        index.leave_lost_files(self.lock)
         deadline = time.monotonic() + START_TIMEOUT
         with self.lock.held(START_TIMEOUT):
             while True:
@@ -67,7 +67,7 @@ class Journal:
 
     def catch_up(self) -> None:
         """Make the index reflect the record; microseconds if nothing changed. Raises `JournalError`, `Unavailable`."""
-        index.leave_replaced_file()
+        index.leave_lost_files(self.lock)
         identity, file = record.identity(self.path), index.file_identity()
         if file and self.fresh == (identity, file):
             return
@@ -108,7 +108,7 @@ class Journal:
         """Be the one writer. Raises `StorageFull`, `Unavailable`, `JournalError`; nothing is stored then."""
         if connection.in_atomic_block:
             raise RuntimeError("Users cannot be written inside of a transaction: the record does not roll back.")
-        index.leave_replaced_file()
+        index.leave_lost_files(self.lock)
         with self.lock.held():
             try:
                 position = self.bring_up()
@@ -153,7 +153,10 @@ class Journal:
                 self.read(position, outdated=outdated)
             except (JournalError, OSError) as exc:
                 error = exc if isinstance(exc, JournalError) else JournalError(self.path, None, str(exc))
-                passes = isinstance(exc, UnsettledError) or getattr(exc, "errno", None) in record.FULL
+                passes = (
+                    isinstance(exc, (UnsettledError, index.IndexDamagedError))
+                    or getattr(exc, "errno", None) in record.FULL
+                )
                 if not passes:
                     self.broken = (record.identity(self.path), index.file_identity()), error
                 log.log(logging.WARNING if passes else logging.ERROR, "%s", error)
@@ -237,7 +240,7 @@ class Journal:
         Not while somebody may be in the middle of saving it: what they have not written yet would be lost.
         """
         record.check_settled(self.path)
-        log.warning("%s: was edited or restored; %d users are deleted or signed out by it", self.path, len(missing))
+        log.warning("%s: was edited or restored; by it %s", self.path, told(missing))
         added = [lines.dump(entry) for entry in missing]
         if record.identity(self.path) != identity:
             raise UnsettledError(self.path, None, "It was edited at the same time.")
@@ -260,9 +263,7 @@ class Journal:
     def read_nothing(self, position: Position | None, *, outdated: bool) -> None:
         """Begin without users; raise `JournalError` if there were some: the record is lost then, or being saved."""
         if position and position.live:
-            raise JournalError(
-                self.path, None, "It is empty or missing. Put it back, or delete the index to begin without users."
-            )
+            raise record.lost_error(self.path, self.name)
         if outdated:
             index.make()
         with index.durable():
@@ -381,6 +382,13 @@ def catch_up() -> None:
     journal = current()
     if journal:
         journal.catch_up()
+
+
+def doubt() -> None:
+    """Let the next look compare the index with the record, whatever was known of it."""
+    journal = current()
+    if journal:
+        journal.fresh = None
 
 
 @contextmanager

@@ -12,6 +12,9 @@ from .changes import ends_sessions, now
 from .lines import LARGEST, BadLineError, Entry
 from .models import Deletion, User, UserChange
 
+# Ids that the log tells one by one.
+SHOWN = 100
+
 
 @dataclass
 class Latest:
@@ -95,6 +98,20 @@ def unsaid(
             new.kept_session = ""
         said.append(new)
     return said
+
+
+def told(said: list[User | Deletion]) -> str:
+    """Return, for the log, whom those lines delete and whose sessions they end, with as many ids as one can read."""
+    gone = [entry.pk for entry in said if isinstance(entry, Deletion)]
+    out = [entry.pk for entry in said if isinstance(entry, User)]
+    return f"{counted(gone)} stay or are deleted, {counted(out)} are signed out"
+
+
+def counted(ids: list[int]) -> str:
+    """Return how many users these are, and which."""
+    more = ", …" if len(ids) > SHOWN else ""
+    which = f" ({', '.join(map(str, ids[:SHOWN]))}{more})" if ids else ""
+    return f"{len(ids)} users{which}"
 
 
 def is_untold_end(old: User | Deletion, new: User | Deletion) -> bool:

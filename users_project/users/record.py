@@ -36,6 +36,7 @@ LOCK_POLL = 0.001
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # Seconds for which nobody wrote a file, that is then taken for saved.
 SETTLED = 2.0
+TORN = "The last line is not a whole JSON object."
 PUT_BACK = "Put the file back, or take that line out: what is told only there is lost then."
 
 
@@ -140,6 +141,18 @@ def identity_of(stat: os.stat_result) -> str:
     return f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
 
 
+def lost_error(path: Path, name: Path) -> JournalError:
+    """Return what is said where users are known and the record, whose `name` may be a link, is empty or missing."""
+    link = f"{name} is a link that leads here. " if name.is_symlink() else ""
+    return JournalError(
+        path,
+        None,
+        f"It is empty or missing. {link}Put the file back, or a backup of it: the index still knows which ids were "
+        "given. Only to begin without any user, delete the index too: nobody knows then which ids were given, and who "
+        "had them keeps their sessions; see `Restoring users` in docs/operations.md first.",
+    )
+
+
 def holds(path: Path, extent: Extent) -> bool:
     """Return whether the record begins with exactly the lines of the extent."""
     found = Extent()
@@ -198,7 +211,7 @@ def settle(path: Path, *, may_cut: bool) -> None:
         cut(path, start)
     else:
         number = sum(1 for _ in lines_after(path, Extent()))
-        raise JournalError(path, number, f"The last line is not a whole JSON object. {PUT_BACK}")
+        raise JournalError(path, number, f"{TORN} {PUT_BACK}")
 
 
 def check_settled(path: Path) -> None:

@@ -39,6 +39,8 @@ def verify(journal: Journal) -> Findings:
         stored = {model: rows(model) if position else {} for model in (User, Deletion, UserChange)}
         file = journal.path.open("rb") if record.identity(journal.path) else None
         size = os.fstat(file.fileno()).st_size if file else 0
+    if position and position.live and not size:
+        raise record.lost_error(journal.path, journal.name)
     known = extent_of(position) if position else Extent()
     extent, entries = Extent(), []
     is_same_file = extent == known
@@ -50,12 +52,12 @@ def verify(journal: Journal) -> Findings:
                 extent = reached
                 is_same_file = is_same_file or extent == known
                 if line.strip():
-                    entries.append((extent.lines, journal.parse(extent.lines, line)))
+                    entries.append((extent.lines, entry_of(journal, extent.lines, line, may_cut=is_same_file)))
     latest = journal.latest(entries)
     changes = latest.kept_changes()
     found = Findings(extent.lines, len(latest.users), len(latest.deletions), is_index_at_fault=extent == known)
     if position is None:
-        found.differences.append("there is no index: the service makes it")
+        found.differences.append("there is no index: a start of the service makes it of the file")
         return found
     if not is_same_file:
         found.differences.append("the file is not the one that the index was made from: the service reads it again")
@@ -67,6 +69,13 @@ def verify(journal: Journal) -> Findings:
     if extent == known and position.live != found.users + found.deletions + len(changes):
         found.differences.append("the index counts other lines than the file has")
     return found
+
+
+def entry_of(journal: Journal, number: int, line: bytes, *, may_cut: bool) -> Entry:
+    """Return the entry of the line; raise `JournalError`, of a torn line that a start does not cut off as that does."""
+    if not (may_cut or line.endswith(b"\n") or record.is_object(line)):
+        raise record.JournalError(journal.path, number, f"{record.TORN} {record.PUT_BACK}")
+    return journal.parse(number, line)
 
 
 def rows(model: type[Entry]) -> Rows:
