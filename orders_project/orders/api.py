@@ -42,7 +42,7 @@ class Moment(serializers.DateTimeField):
         "In a query, a + is written %2B."
     }
     form = re.compile(
-        r"[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2}))?"
+        r"[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-5][0-9]))?"
     )
 
     def to_internal_value(self, value: datetime | str) -> datetime:

@@ -242,6 +242,7 @@ def test_filters_narrow_the_list_over_all_its_pages(user, hours, query, items, l
         ("created_after=2026-02-30T00:00:00Z", "created_after"),
         ("created_before=2026-01-31T00:00:00+00:00", "created_before"),  # a plus that is no %2B is a space
         ("created_before=0001-01-01T00:00:00%2B23:59", "created_before"),
+        ("created_after=2026-01-01T00:00:00%2B00:60", "created_after"),
         ("created_before=9999-12-31T23:59:59-23:59", "created_before"),
         ("created_before=1e9", "created_before"),
         ("created_before=2026-01-31T12:00:00.0000001Z", "created_before"),  # an order at .000000 is before it

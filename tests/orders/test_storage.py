@@ -13,6 +13,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -47,6 +48,19 @@ def write_lock(service: Service):
         with psycopg.connect(service.environ["ORDERS_DATABASE_URL"]) as holder:
             holder.execute("LOCK TABLE orders_order IN EXCLUSIVE MODE")
             yield
+
+
+@pytest.mark.skipif(not ON_SQLITE, reason="PostgreSQL's writers do not take turns")
+def test_an_order_that_waited_for_the_database_is_not_older_than_one_that_came_before(service):
+    with ThreadPoolExecutor(1) as threads:
+        with write_lock(service):
+            waiting = threads.submit(service.ask, "POST", "/api/orders", BOOK)
+            # By then it waits: its worker has read so much after it.
+            assert {service.ask("GET", "/api/orders").status for _ in range(100)} == {200}
+            freed = datetime.now(UTC)
+        placed = waiting.result()
+    assert placed.status == 201
+    assert datetime.fromisoformat(placed.json["created_at"]) >= freed
 
 
 def test_a_locked_database_is_503_once_it_was_waited_for_and_reading_goes_on(service):
