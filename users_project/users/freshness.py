@@ -54,7 +54,6 @@ def index_problem(request: HttpRequest, error: DatabaseError | OSError) -> HttpR
     """
     if isinstance(error, DatabaseError):
         damage = index.note_fault(error)
-        journal.doubt()
         if damage:
             return damage_problem(request, damage)
     log.error("index: %s", error, exc_info=error)

@@ -47,7 +47,7 @@ class Journal:
         self.lock = WriterLock(self.path.with_suffix(".jsonl.lock"))
         self.fresh: tuple[str, tuple[int, int] | None] | None = None
         self.broken: tuple[tuple[str, tuple[int, int] | None], JournalError] | None = None
-        self.compact_from = 0
+        self.compact_from = self.faults = 0
 
     def open(self) -> None:
         """Make the index reflect the record, with the tables of this program. Raises `JournalError`."""
@@ -68,6 +68,8 @@ class Journal:
     def catch_up(self) -> None:
         """Make the index reflect the record; microseconds if nothing changed. Raises `JournalError`, `Unavailable`."""
         index.leave_lost_files(self.lock)
+        if self.faults != index.faults.count:  # what is there since need not be what it was
+            self.faults, self.fresh = index.faults.count, None
         identity, file = record.identity(self.path), index.file_identity()
         if file and self.fresh == (identity, file):
             return
@@ -382,13 +384,6 @@ def catch_up() -> None:
     journal = current()
     if journal:
         journal.catch_up()
-
-
-def doubt() -> None:
-    """Let the next look compare the index with the record, whatever was known of it."""
-    journal = current()
-    if journal:
-        journal.fresh = None
 
 
 @contextmanager
