@@ -409,7 +409,7 @@ def test_an_export_writes_over_nothing_and_leaves_nothing_half_written(make, tmp
     with pytest.raises(CommandError, match="exists"):
         run("export_users", path)
     path.unlink()
-    with pytest.raises(CommandError, match="No such file"):
+    with pytest.raises(CommandError, match="expected a folder that is there"):
         run("export_users", tmp_path / "missing" / "x.json")
 
     def full(descriptor: int) -> None:
