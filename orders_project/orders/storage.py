@@ -37,7 +37,7 @@ POSTGRESQL_AWAY = ("08", "40", "53", "55", "57")
 POSTGRESQL_UNKNOWN = {"08000", "08003", "08006", "08007", "40003", "57P01", "57P02"}
 SAFE = {"GET", "HEAD", "OPTIONS"}
 # Seconds that a write waits while others have waited for longer, and already hold as many threads as may wait.
-SOON = 0.5
+SOON = 2.0
 
 log = logging.getLogger("storage")
 
