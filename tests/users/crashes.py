@@ -28,7 +28,7 @@ from django.conf import settings  # noqa: E402  # after the setup, as the rest
 from django.db import connection  # noqa: E402
 from django.db.backends.sqlite3.base import DatabaseWrapper  # noqa: E402
 
-from users import index, journal, verification  # noqa: E402
+from users import index, journal, record, verification  # noqa: E402
 from users.changes import now  # noqa: E402
 from users.models import Deletion, User  # noqa: E402
 
@@ -321,6 +321,7 @@ def main(seed: int, rounds: int) -> None:
     """Live and die that many times."""
     dice = random.Random(seed)
     journal.COMPACT_FROM = 5
+    record.SETTLED = 0  # who was in the middle of a write is dead
     deaths: Counter[str] = Counter()
     model = Model()
     stored()

@@ -139,6 +139,7 @@ def test_a_torn_last_line_is_cut_off_with_a_warning(make, record, caplog):
     make("eva")
     whole = record.read_bytes()
     record.write_bytes(whole + whole[: len(whole) // 2])
+    settle(record)
     assert names() == {1: "eva"}
     assert record.read_bytes() == whole
     assert "torn" in caplog.text
@@ -150,6 +151,7 @@ def test_a_torn_last_line_is_cut_off_at_a_start_without_index(make, record, stat
     whole = record.read_bytes()
     record.write_bytes(whole + b'{"model')
     (state / "index.sqlite3").unlink()
+    settle(record)
     reopened()
     assert names() == {1: "eva"}
     assert record.read_bytes() == whole
@@ -189,6 +191,7 @@ def test_what_is_read_is_on_disk_before_the_index_tells_of_it(make, record, monk
             "torn": f'{before}{other}\n{{"mod',
         }[how]
     )
+    settle(record)
     told: list[str] = []
     fsync, commit = os.fsync, DatabaseWrapper._commit
 
@@ -227,6 +230,7 @@ def test_a_crash_leaves_all_that_was_answered_and_the_write_under_way_whole_or_n
     before = record.read_bytes()
     source = 'services.user_create(username="ada", email="ada@example.com", password="p")'
     assert run(f"journal.open_record()\n{CRASHES[point]}\n{source}").returncode == 9
+    settle(record)
     written = point not in {"before the append", "in the middle of the append"}
     assert names() == ({1: "eva", 2: "ada"} if written else {1: "eva"})
     assert record.read_bytes().startswith(before)
@@ -472,6 +476,7 @@ def test_an_empty_line_makes_no_history_whole(make, admin, record, state):
     services.user_update(user_id=1, actor=admin.pk, full_name="Name")
     lines = record.read_bytes().splitlines(keepends=True)
     record.write_bytes(b"".join(lines[:-1]) + b"\n")
+    settle(record)
     (state / "index.sqlite3").unlink()
     assert names() == {1: "root"}
     assert record.read_bytes() == lines[0]

@@ -10,9 +10,9 @@ import pytest
 
 from users import record as records
 from users.problems import Unavailable
-from users.record import Extent, JournalError, StorageFull, WriterLock
+from users.record import Extent, JournalError, StorageFull, UnsettledError, WriterLock
 
-from .conftest import PROJECT
+from .conftest import PROJECT, settle
 
 pytestmark = pytest.mark.record
 
@@ -172,7 +172,7 @@ def test_what_a_crash_left_of_several_lines_is_cut_off_on_disk_before_their_copy
 
 def test_a_replacement_is_on_disk_before_it_has_the_name(path, calls):
     path.write_bytes(b"old\n")
-    records.replace(path, [b"1\n"])
+    records.replace(path, records.identity(path), [b"1\n"])
     assert calls == ["fsync lines.new of 2", "fsync names"]
 
 
@@ -263,12 +263,21 @@ def test_the_last_line_is_found_whatever_its_length(path, length):
 )
 def test_a_torn_last_line_is_cut_off_and_a_whole_one_is_ended(path, content, settled):
     path.write_bytes(content)
+    settle(path)
     records.settle(path, may_cut=True)
     assert path.read_bytes() == settled
 
 
 def test_a_torn_last_line_that_someone_may_be_writing_is_left_alone(path):
     path.write_bytes(b'{}\n{"a": ')
+    with pytest.raises(UnsettledError, match="once nobody has written it for 2 s"):
+        records.settle(path, may_cut=True)
+    assert path.read_bytes() == b'{}\n{"a": '
+
+
+def test_a_line_that_was_whole_is_never_cut(path):
+    path.write_bytes(b'{}\n{"a": ')
+    settle(path)
     with pytest.raises(JournalError) as error:
         records.settle(path, may_cut=False)
     assert str(error.value).startswith(f"{path}:2: The last line is not a whole JSON object. Put the file back")
@@ -277,7 +286,7 @@ def test_a_torn_last_line_that_someone_may_be_writing_is_left_alone(path):
 
 def test_replacing_leaves_a_record_of_the_lines_that_only_the_owner_may_read(path):
     path.write_bytes(b"old\n")
-    assert records.replace(path, [b"1\n", b"2\n"]) == extent(b"1\n", b"2\n")
+    assert records.replace(path, records.identity(path), [b"1\n", b"2\n"]) == extent(b"1\n", b"2\n")
     assert path.read_bytes() == b"1\n2\n"
     assert path.stat().st_mode & 0o777 == 0o600
     assert not list(path.parent.glob("*.new"))
@@ -291,7 +300,7 @@ def test_a_replacement_that_fails_leaves_nothing_beside_the_record(path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        records.replace(path, lines())
+        records.replace(path, records.identity(path), lines())
     assert [each.name for each in path.parent.glob("lines*")] == [path.name]
     assert path.read_bytes() == b"old\n"
 

@@ -206,6 +206,7 @@ class Store(RuleBasedStateMachine):
         if self.users:
             with self.record.open("ab") as file:
                 file.write(torn)
+            settle(self.record)
 
     @rule(anew=st.booleans())
     def lose_the_index(self, anew: bool) -> None:

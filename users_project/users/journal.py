@@ -47,6 +47,7 @@ class Journal:
         self.lock = WriterLock(self.path.with_suffix(".jsonl.lock"))
         self.fresh: tuple[str, tuple[int, int] | None] | None = None
         self.broken: tuple[tuple[str, tuple[int, int] | None], JournalError] | None = None
+        self.seen = ""  # the record that is being read: who writes it meanwhile is noticed at the next look
         self.compact_from = self.faults = 0
 
     def open(self) -> None:
@@ -120,31 +121,31 @@ class Journal:
             try:
                 with transaction.atomic():
                     yield changes
-                    if changes.lines:
-                        self.append(position, changes)
+                    identity = self.append(position, changes) if changes.lines else ""
             except BaseException as exc:
                 self.undo(position, changes)
                 if isinstance(exc, OperationalError):
                     raise storage_problem(exc) from exc
                 raise
             if changes.lines:
-                self.fresh = record.identity(self.path), index.connected_file()
+                self.fresh = identity, index.connected_file()
                 self.compact_if_due(changes.extent, changes.live)
 
-    def append(self, position: Position, changes: Changes) -> None:
-        """Put the lines on disk, and say in the transaction under way that the index has them."""
+    def append(self, position: Position, changes: Changes) -> str:
+        """Put the lines on disk, say in the transaction under way that the index has them; return the identity then."""
         identity = record.append(self.path, position.identity, b"".join(changes.lines))
         index.save_position(
             identity=identity, **vars(changes.extent), live=changes.live, generation=position.generation
         )
+        return identity
 
     def undo(self, position: Position, changes: Changes) -> None:
-        """Cut off what was appended, as the index could not follow; what cannot be cut is applied at the next look."""
+        """Take back what was appended, as the index could not follow; what cannot be is applied at the next look."""
         self.fresh = None
         if changes.lines and record.identity(self.path) != position.identity:
             with suppress(OSError):
-                if record.holds(self.path, changes.extent):
-                    record.cut(self.path, position.offset)
+                if record.holds(self.path, extent_of(position)):
+                    record.take_back(self.path, position.offset, b"".join(changes.lines))
 
     def bring_up(self, *, starting: bool = False) -> Position:
         """Make the index reflect the record, holding the lock, and return its position."""
@@ -159,8 +160,9 @@ class Journal:
                     isinstance(exc, (UnsettledError, index.IndexDamagedError))
                     or getattr(exc, "errno", None) in record.FULL
                 )
-                if not passes:
-                    self.broken = (record.identity(self.path), index.file_identity()), error
+                # What the system refuses now, it may grant at the next look, with the same file.
+                if isinstance(exc, JournalError) and not passes:
+                    self.broken = (self.seen, index.file_identity()), error
                 log.log(logging.WARNING if passes else logging.ERROR, "%s", error)
                 raise error from exc
             position = Position.objects.get(pk=index.POSITION)
@@ -173,25 +175,34 @@ class Journal:
 
         An `outdated` index has tables of another version, and is made anew once the record is known to be good.
         """
-        if not record.identity(self.path) or not self.path.stat().st_size:
+        self.seen = record.identity(self.path)
+        if not self.seen or not self.path.stat().st_size:
             return self.read_nothing(position, outdated=outdated)
         with suppress(PermissionError):
             self.path.chmod(0o600)
         record.take_back_part(self.path)
+        self.seen = record.identity(self.path)
         known = extent_of(position) if position else Extent()
         # Only what was never known to be whole can be what a crash left of an append.
         grown = record.holds(self.path, known)
         record.settle(self.path, may_cut=grown)
+        self.seen = record.identity(self.path)
         follows = position if grown and not outdated else None
-        extent, entries = self.entries_after(known if follows else Extent(), may_cut=grown)
+        reached, extent, entries = self.entries_after(known if follows else Extent())
+        if extent != reached:
+            self.cut_histories(extent, reached, may_cut=grown)
+            return self.read(position, outdated=outdated)
         # Who was killed may not have come to it, and what is in the index is told.
         record.sync(self.path)
         if follows:
             return self.follow(entries, extent, follows)
         return self.follow_anew(entries, extent, outdated=outdated)
 
-    def entries_after(self, extent: Extent, *, may_cut: bool) -> tuple[Extent, list[tuple[int, lines.Entry]]]:
-        """Return the entries after the extent, with the numbers of their lines, and the extent that has them too."""
+    def entries_after(self, extent: Extent) -> tuple[Extent, Extent, list[tuple[int, lines.Entry]]]:
+        """Return the extent of all lines, that without histories of nothing at the end, and its entries after this one.
+
+        With each entry comes the number of its line.
+        """
         entries: list[tuple[int, lines.Entry]] = []
         whole = reached = extent
         known = 0
@@ -203,53 +214,49 @@ class Journal:
             elif len(entries) > known:
                 continue
             whole, known = reached, len(entries)
-        if whole != reached:
-            self.cut_histories(whole, reached, may_cut=may_cut)
-        return whole, entries[:known]
+        return reached, whole, entries[:known]
 
     def follow(self, entries: list[tuple[int, lines.Entry]], extent: Extent, position: Position) -> None:
         """Apply the entries, which stand after those that the index has."""
-        identity = record.identity(self.path)
         latest = self.latest(entries)
         after = latest.ends()
         missing = unsaid(index.known(after), after, max(index.last_end(), last_end(after.values())))
         with transaction.atomic():
             self.apply(entries)
             if missing:
-                identity, extent, added = self.add(missing, identity)
+                extent, added = self.add(missing)
                 self.apply(added)
-            index.save_position(identity=identity, **vars(extent), generation=position.generation)
+            index.save_position(identity=self.seen, **vars(extent), generation=position.generation)
 
     def follow_anew(self, entries: list[tuple[int, lines.Entry]], extent: Extent, *, outdated: bool) -> None:
         """Make the index of the entries alone, but for what it knew and they do not say."""
-        identity = record.identity(self.path)
         latest = self.latest(entries)
         known, after = index.known(), latest.ends()
         missing = unsaid(known, after, last_end(chain(known.values(), after.values())))
         if missing:
-            identity, extent, added = self.add(missing, identity)
+            extent, added = self.add(missing)
             for _, entry in added:
                 latest.put(entry)
         if outdated:
             index.make()
         with index.durable():
             index.replace(latest.users.values(), latest.deletions.values(), latest.kept_changes().values())
-            index.save_position(identity=identity, **vars(extent))
+            index.save_position(identity=self.seen, **vars(extent))
 
-    def add(self, missing: list[User | Deletion], identity: str) -> tuple[str, Extent, list[tuple[int, lines.Entry]]]:
-        """Write the record anew with these lines at its end; return its identity and extent, and the new entries.
+    def add(self, missing: list[User | Deletion]) -> tuple[Extent, list[tuple[int, lines.Entry]]]:
+        """Write the record anew with these lines at its end; return its extent, and the new entries.
 
         Not while somebody may be in the middle of saving it: what they have not written yet would be lost.
         """
         record.check_settled(self.path)
         log.warning("%s: was edited or restored; by it %s", self.path, told(missing))
         added = [lines.dump(entry) for entry in missing]
-        if record.identity(self.path) != identity:
-            raise UnsettledError(self.path, None, "It was edited at the same time.")
-        extent = record.replace(self.path, chain((line for _, line in record.lines_after(self.path, Extent())), added))
+        kept = (line for _, line in record.lines_after(self.path, Extent()))
+        extent = record.replace(self.path, self.seen, chain(kept, added))
+        self.seen = record.identity(self.path)
         first = extent.lines - len(added) + 1
         # As the lines say: a time, for one, has fewer digits there.
-        return record.identity(self.path), extent, list(enumerate(map(lines.parse, added), first))
+        return extent, list(enumerate(map(lines.parse, added), first))
 
     def cut_histories(self, whole: Extent, extent: Extent, *, may_cut: bool) -> None:
         """Cut the histories at the end off: a crash took the line of what they tell."""
@@ -259,6 +266,7 @@ class Journal:
                 extent.lines,
                 f"The last line is of a history, and what it tells of is missing. {record.PUT_BACK}",
             )
+        record.check_settled(self.path)
         log.warning("%s: the last append was torn; cut it off at byte %d", self.path, whole.offset)
         record.cut(self.path, whole.offset)
 
@@ -329,9 +337,7 @@ class Journal:
             is_user = entry["model"] != "users.userchange"
             if is_user or entry["pk"] in history:
                 last[is_user, entry["pk"]] = line
-        if record.identity(self.path) != position.identity:
-            raise Unavailable("It was edited at the same time.")
-        extent = record.replace(self.path, (last[key] for key in sorted(last)))
+        extent = record.replace(self.path, position.identity, (last[key] for key in sorted(last)))
         with index.durable():
             index.save_position(
                 identity=record.identity(self.path),

@@ -103,7 +103,7 @@ class WriterLock:
         if not self.mutex.acquire(timeout=timeout):
             raise Unavailable("Other writes take too long. Try again.")
         try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = self.opened()
             try:
                 wait_for_flock(descriptor, deadline)
                 self.holder = threading.get_ident()
@@ -113,6 +113,15 @@ class WriterLock:
                 os.close(descriptor)
         finally:
             self.mutex.release()
+
+    def opened(self) -> int:
+        """Open the lock, made where it is missing; raise `JournalError` where it cannot be."""
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as exc:
+            error = JournalError(self.path, None, f"cannot be opened to lock the users: {exc.strerror}")
+            log.error("%s", error)  # noqa: TRY400  # what is there is at fault, not the code
+            raise error from exc
 
 
 def wait_for_flock(descriptor: int, deadline: float) -> None:
@@ -166,13 +175,15 @@ def holds(path: Path, extent: Extent) -> bool:
 
 
 def lines_after(path: Path, extent: Extent) -> Iterator[tuple[Extent, bytes]]:
-    """Yield each line after the extent, with the extent that ends with it."""
+    """Yield each line after the extent, with the extent that ends with it; not one that is still being written."""
     with path.open("rb") as file:
-        yield from lines_of(file, extent)
+        for reached, line in lines_of(file, extent):
+            if line.endswith(b"\n"):
+                yield reached, line
 
 
 def lines_of(file: BinaryIO, extent: Extent) -> Iterator[tuple[Extent, bytes]]:
-    """Yield the same of a record that is open, whatever has taken its name since."""
+    """Yield the same of a record that is open, whatever has taken its name since; a last line without newline too."""
     file.seek(extent.offset)
     for line in file:
         extent = extent.after(line)
@@ -197,7 +208,8 @@ def settle(path: Path, *, may_cut: bool) -> None:
 
     A line without its newline is what a crash leaves of an append, which was never answered: it is cut off. Where it is
     a whole object all the same, it may as well be an edit by a program that ends no line, so the newline is added and
-    nothing is lost. Without `may_cut`, as someone may be in the middle of saving the file, raises `JournalError`.
+    nothing is lost. Raises `JournalError` without `may_cut`, as the line was whole before, and `UnsettledError` as long
+    as someone may be in the middle of writing it.
     """
     start, line = last_line(path)
     if not line or line.endswith(b"\n"):
@@ -207,10 +219,11 @@ def settle(path: Path, *, may_cut: bool) -> None:
         with path.open("ab") as file:
             file.write(b"\n")  # who reads it syncs it
     elif may_cut:
+        check_settled(path)
         log.warning("%s: the last line was torn; cut %d bytes off at byte %d", path, len(line), start)
         cut(path, start)
     else:
-        number = sum(1 for _ in lines_after(path, Extent()))
+        number = sum(1 for _ in lines_after(path, Extent())) + 1
         raise JournalError(path, number, f"{TORN} {PUT_BACK}")
 
 
@@ -220,6 +233,12 @@ def check_settled(path: Path) -> None:
         raise UnsettledError(
             path, None, f"It is not as it was; it is read once nobody has written it for {SETTLED:.0f} s."
         )
+
+
+def check_same(path: Path, expected: str) -> None:
+    """Raise `UnsettledError` where the record is no longer what its `expected` identity says."""
+    if identity(path) != expected:
+        raise UnsettledError(path, None, "It was edited at the same time.")
 
 
 def is_object(line: bytes) -> bool:
@@ -234,7 +253,8 @@ def append(path: Path, expected: str, lines: bytes) -> str:
     """Append the lines, wait until they are on disk, and return the record's identity.
 
     Raises `StorageFull` where they do not fit, `Unavailable` where the record is not what its `expected` identity says;
-    the record is as before then.
+    the record is as before then, but for what others appended. Where that stands after the lines, it is theirs to be
+    read: the identity is that of the record before.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
@@ -248,21 +268,44 @@ def append(path: Path, expected: str, lines: bytes) -> str:
             os.fsync(descriptor)
         except OSError as exc:
             with suppress(OSError):
-                os.ftruncate(descriptor, before.st_size)
-                os.fsync(descriptor)
+                take_back(path, before.st_size, lines)
                 batch_of(path).unlink(missing_ok=True)
             log.error("%s: cannot append: %s", path, exc)  # noqa: TRY400  # the disk is at fault, not the code
             raise (StorageFull() if exc.errno in FULL else Unavailable()) from exc
         after = os.fstat(descriptor)
+        written = os.pread(descriptor, len(lines), before.st_size)
     finally:
         os.close(descriptor)
     if not expected:
         sync_directory(path.parent)
     batch_of(path).unlink(missing_ok=True)
-    found = path.stat()
-    if (found.st_ino, found.st_size) != (after.st_ino, before.st_size + len(lines)):
+    if path.stat().st_ino != after.st_ino or written != lines:
         raise Unavailable("The users were edited at the same time. Try again.")
-    return identity_of(after)
+    return identity_of(after if after.st_size == before.st_size + len(lines) else before)
+
+
+def take_back(path: Path, offset: int, lines: bytes) -> None:
+    """Take back what an append of the lines left after the offset, all of them or their beginning.
+
+    It is cut off, or becomes an empty line where somebody else appended meanwhile: what they wrote stays.
+    """
+    with path.open("rb+") as file:
+        file.seek(offset)
+        found = file.read()
+        if not found:
+            return
+        if lines.startswith(found):
+            log.warning("%s: a write failed; cut off from byte %d", path, offset)
+            os.ftruncate(file.fileno(), offset)
+        elif lines in found:
+            start = offset + found.index(lines)
+            log.warning("%s: a write failed as somebody else wrote too; its line at byte %d is empty", path, start)
+            file.seek(start)
+            file.write(b"\n".rjust(len(lines)))
+            file.flush()
+        else:
+            log.warning("%s: a write failed as somebody else wrote too; nothing is cut after byte %d", path, offset)
+        os.fsync(file.fileno())
 
 
 def batch_of(path: Path) -> Path:
@@ -316,8 +359,11 @@ def sync(path: Path) -> None:
     sync_directory(path.parent)
 
 
-def replace(path: Path, lines: Iterable[bytes]) -> Extent:
-    """Put a record of those lines in the place of this one, atomically: a crash leaves the one or the other."""
+def replace(path: Path, expected: str, lines: Iterable[bytes]) -> Extent:
+    """Put a record of those lines in the place of this one, atomically: a crash leaves the one or the other.
+
+    Raises `UnsettledError` where this one is no longer what its `expected` identity says.
+    """
     extent = Extent()
     fresh = path.with_suffix(".new")
     try:
@@ -327,6 +373,7 @@ def replace(path: Path, lines: Iterable[bytes]) -> Extent:
                 extent = extent.after(line)
             file.flush()
             os.fsync(file.fileno())
+        check_same(path, expected)
         fresh.replace(path)
     except BaseException:  # what it takes of a full disk is not to stay
         with suppress(OSError):
