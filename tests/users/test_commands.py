@@ -10,6 +10,8 @@ from users.models import User
 
 from .conftest import stored
 
+MEND = "Mend that line, or put the file back as it was."
+
 SECRET = {"GATEHOUSE_ENV": "production", "USERS_SECRET_KEY": "x" * 50}
 
 
@@ -101,7 +103,7 @@ def test_the_check_reports_a_record_that_cannot_be_read(make, record):
     make("eva")
     record.write_text("nonsense\n")
     assert [(error.id, str(error.msg)) for error in record_check(None)] == [
-        ("users.E001", f"{record}:1: expected JSON: Expecting value, at character 1")
+        ("users.E001", f"{record}:1: expected JSON: Expecting value, at character 1. {MEND}")
     ]
 
 

@@ -361,7 +361,9 @@ def test_an_unreadable_line_stops_the_service_and_names_file_and_line(
     lines[number - 1] = change(json.loads(lines[number - 1]))
     record.write_text("\n".join(lines) + "\n")
     for _ in range(2):
-        with pytest.raises(JournalError, match=rf"users\.jsonl:{number}: .*{message}"):
+        with pytest.raises(
+            JournalError, match=rf"users\.jsonl:{number}: .*{message}.*(?<!\.)\. Mend that line, or put"
+        ):
             journal.catch_up()
     assert caplog.text.count(f"users.jsonl:{number}: ") == 1
     with pytest.raises(JournalError):

@@ -62,6 +62,8 @@ def test_a_field_that_came_later_has_its_default():
         (b"[]\n", "expected an object"),
         (b"{}\n", "expected an object"),
         (b'{"model": "users.user", "pk": 1, "fields": []}', "expected an object"),
+        (b'{"model": "users.user", "pk": 1, "pk": 2, "fields": {}}', "each name once"),
+        (line(FIELDS).replace(b'"is_active"', b'"is_active": false, "is_active"'), "each name once"),
         (line(FIELDS, "users.other"), "as .model."),
         (line(FIELDS, ["users.user"]), "as .model."),
         (line(FIELDS, pk="1"), "as .pk."),

@@ -3,14 +3,13 @@ import os
 import resource
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 from users import record as records
 from users.problems import Unavailable
-from users.record import Extent, JournalError, StorageFull, UnsettledError, WriterLock
+from users.record import Extent, JournalError, StorageFull, UnsettledError
 
 from .conftest import PROJECT, settle
 
@@ -303,36 +302,3 @@ def test_a_replacement_that_fails_leaves_nothing_beside_the_record(path):
         records.replace(path, records.identity(path), lines())
     assert [each.name for each in path.parent.glob("lines*")] == [path.name]
     assert path.read_bytes() == b"old\n"
-
-
-def test_one_thread_at_a_time_holds_the_lock_and_others_wait_with_a_bound(tmp_path):
-    lock = WriterLock(tmp_path / "lock")
-    refused = []
-
-    def other() -> None:
-        try:
-            with lock.held(timeout=0.05):
-                refused.append("held")
-        except Unavailable:
-            refused.append("refused")
-
-    with lock.held():
-        thread = threading.Thread(target=other)
-        thread.start()
-        thread.join()
-    assert refused == ["refused"]
-    with lock.held(timeout=0):
-        assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
-
-
-def test_one_process_at_a_time_holds_the_lock(tmp_path):
-    """`flock` belongs to the open file, so a second lock of the same path stands for another process."""
-    other = WriterLock(tmp_path / "lock").held(timeout=0.02)
-    with WriterLock(tmp_path / "lock").held(), pytest.raises(Unavailable), other:
-        pytest.fail("held twice")
-
-
-def test_a_thread_that_holds_the_lock_is_told_so_rather_than_left_waiting(tmp_path):
-    lock = WriterLock(tmp_path / "lock")
-    with lock.held(), pytest.raises(RuntimeError, match="is writing users already"), lock.held():
-        pytest.fail("held twice")

@@ -7,7 +7,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, IntegrityError, close_old_connections, connection, transaction
 from django.db.models import QuerySet
 
-from users import journal, services, tables
+from users import journal, lock, services
 from users.apps import record_check
 from users.models import Position, User
 from users.problems import Unavailable
@@ -27,7 +27,7 @@ def test_the_database_itself_takes_no_name_and_no_email_twice(make):
 
 
 def test_a_writer_waits_for_the_one_before_and_not_for_ever(as_admin, make, monkeypatch):
-    monkeypatch.setattr(tables, "LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr(lock, "TIMEOUT", 0.1)
     held, release = threading.Event(), threading.Event()
 
     def hold() -> None:

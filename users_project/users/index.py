@@ -27,8 +27,9 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Max, QuerySet
 
 from .lines import LARGEST, Entry
+from .lock import WriterLock
 from .models import Deletion, Position, User, UserChange
-from .record import JournalError, StorageFull, WriterLock
+from .record import JournalError, StorageFull
 from .record import identity as identity_at
 
 log = logging.getLogger(__name__)

@@ -23,12 +23,12 @@ from pathlib import Path
 from django.conf import settings
 from django.db import IntegrityError, OperationalError, connection, transaction
 
-from . import index, lines, record, tables
+from . import index, lines, lock, record, tables
 from .changes import Changes
 from .latest import Latest, last_end, told, unsaid
 from .models import Deletion, Position, User, UserChange
 from .problems import Unavailable
-from .record import Extent, JournalError, StorageFull, UnsettledError, WriterLock
+from .record import Extent, JournalError, StorageFull, UnsettledError
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         # A link stays one, and what is beside the file is beside what the link means.
         self.name, self.directory, self.path = path, path.parent, path.resolve()
-        self.lock = WriterLock(self.path.with_suffix(".jsonl.lock"))
+        self.lock = lock.WriterLock(self.path.with_suffix(".jsonl.lock"))
         self.fresh: tuple[str, tuple[int, int] | None] | None = None
         self.broken: tuple[tuple[str, tuple[int, int] | None], JournalError] | None = None
         self.seen = ""  # the record that is being read: who writes it meanwhile is noticed at the next look
@@ -82,7 +82,7 @@ class Journal:
             return
         try:
             # A writer at work sees to it, and what it has not committed yet, nobody was told.
-            with self.lock.held(timeout=0 if position else record.LOCK_TIMEOUT):
+            with self.lock.held(timeout=0 if position else lock.TIMEOUT):
                 self.bring_up_or_leave()
         except Unavailable as exc:
             if isinstance(exc, JournalError) or not position:
@@ -284,7 +284,7 @@ class Journal:
         try:
             return lines.parse(line)
         except lines.BadLineError as exc:
-            raise JournalError(self.path, number, str(exc)) from exc
+            raise record.refused(self.path, number, str(exc)) from exc
 
     def latest(self, entries: list[tuple[int, lines.Entry]]) -> Latest:
         """Return what the entries leave; raise `JournalError`."""
@@ -293,7 +293,7 @@ class Journal:
             try:
                 latest.take(number, entry)
             except lines.BadLineError as exc:
-                raise JournalError(self.path, number, str(exc)) from exc
+                raise record.refused(self.path, number, str(exc)) from exc
         return latest
 
     def apply(self, entries: Iterable[tuple[int, lines.Entry]]) -> None:
@@ -302,12 +302,12 @@ class Journal:
             if isinstance(entry, Deletion):
                 index.delete(entry.pk)
             elif isinstance(entry, User) and Deletion.objects.filter(pk=entry.pk).exists():
-                raise JournalError(self.path, number, f"user {entry.pk} was deleted before")
+                raise record.refused(self.path, number, f"user {entry.pk} was deleted before")
             try:
                 with transaction.atomic():
                     index.put([entry], type(entry))
             except IntegrityError as exc:
-                raise JournalError(self.path, number, f"{duplicate(exc)} is another user's") from exc
+                raise record.refused(self.path, number, f"{duplicate(exc)} is another user's") from exc
             if isinstance(entry, UserChange):
                 index.forget_changes(entry.user_id)
 

@@ -49,7 +49,9 @@ def dump(entry: Entry) -> bytes:
 def parse(line: bytes) -> Entry:
     """Return what the line says; raise `BadLineError`."""
     try:
-        data = json.loads(line)
+        data = json.loads(line, object_pairs_hook=each_once)
+    except BadLineError:
+        raise
     except (ValueError, RecursionError) as exc:
         raise BadLineError(why_no_json(exc)) from exc
     if not isinstance(data, dict) or set(data) != {"model", "pk", "fields"} or not isinstance(data["fields"], dict):
@@ -60,6 +62,14 @@ def parse(line: bytes) -> Entry:
     if type(data["pk"]) is not int or not 0 < data["pk"] <= LARGEST:
         raise BadLineError(f'expected a whole number from 1 to {LARGEST} as "pk"')
     return model(pk=data["pk"], **values(model, data["fields"]))
+
+
+def each_once(members: list[tuple[str, object]]) -> dict[str, object]:
+    """Return the object of those members; raise `BadLineError` where one stands twice, and the last would hold."""
+    found = dict(members)
+    if len(found) != len(members):
+        raise BadLineError("expected each name once in its object")
+    return found
 
 
 def why_no_json(error: ValueError | RecursionError) -> str:

@@ -1,4 +1,4 @@
-"""The record: `users.jsonl`, the lock of its one writer, and the digest that tells whether it is what was read before.
+"""The record: `users.jsonl`, and the digest that tells whether it is what was read before.
 
     Unavailable (503)
     └── JournalError        the record cannot be read, or is not what it should be; says the file and the line
@@ -10,15 +10,13 @@ Nothing here knows what a line means.
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import logging
 import os
-import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -28,10 +26,6 @@ from rest_framework.exceptions import APIException
 from .problems import Unavailable
 
 log = logging.getLogger(__name__)
-
-# Seconds a writer waits for the one before it, less than a gateway waits for the answer; and between two looks.
-LOCK_TIMEOUT = 8.0
-LOCK_POLL = 0.001
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # Seconds for which nobody wrote a file, that is then taken for saved.
@@ -82,61 +76,6 @@ class Extent:
         return Extent(self.offset + len(line), self.lines + 1, digest)
 
 
-class WriterLock:
-    """The lock that one writer holds, of all threads and processes.
-
-    `flock` belongs to an open file, so each acquisition opens its own; the threads of a process queue for one mutex
-    first, so that only processes poll.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.mutex = threading.Lock()
-        self.holder: int | None = None
-
-    @contextmanager
-    def held(self, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
-        """Hold the lock; raise `Unavailable` where others hold it for longer than `timeout` seconds."""
-        if self.holder == threading.get_ident():
-            raise RuntimeError("This thread is writing users already: finish that write first.")
-        deadline = time.monotonic() + timeout
-        if not self.mutex.acquire(timeout=timeout):
-            raise Unavailable("Other writes take too long. Try again.")
-        try:
-            descriptor = self.opened()
-            try:
-                wait_for_flock(descriptor, deadline)
-                self.holder = threading.get_ident()
-                yield
-            finally:
-                self.holder = None
-                os.close(descriptor)
-        finally:
-            self.mutex.release()
-
-    def opened(self) -> int:
-        """Open the lock, made where it is missing; raise `JournalError` where it cannot be."""
-        try:
-            return os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as exc:
-            error = JournalError(self.path, None, f"cannot be opened to lock the users: {exc.strerror}")
-            log.error("%s", error)  # noqa: TRY400  # what is there is at fault, not the code
-            raise error from exc
-
-
-def wait_for_flock(descriptor: int, deadline: float) -> None:
-    """Lock the open file; raise `Unavailable` at the deadline."""
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            if time.monotonic() >= deadline:
-                raise Unavailable("Other writes take too long. Try again.") from exc
-            time.sleep(LOCK_POLL)
-        else:
-            return
-
-
 def identity(path: Path) -> str:
     """Return what changes whenever the file does, or is another; `""` where there is none."""
     try:
@@ -160,6 +99,11 @@ def lost_error(path: Path, name: Path) -> JournalError:
         "given. Only to begin without any user, delete the index too: nobody knows then which ids were given, and who "
         "had them keeps their sessions; see `Restoring users` in docs/operations.md first.",
     )
+
+
+def refused(path: Path, line: int, why: str) -> JournalError:
+    """Return what is said of a line that cannot be read, or cannot follow those before it."""
+    return JournalError(path, line, f"{why.rstrip('.')}. Mend that line, or put the file back as it was.")
 
 
 def holds(path: Path, extent: Extent) -> bool:

@@ -13,11 +13,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 
-from . import index
+from . import index, lock
 from .changes import Changes
 from .models import Position
 from .problems import Unavailable
-from .record import LOCK_TIMEOUT, Extent, StorageFull
+from .record import Extent, StorageFull
 
 # PostgreSQL's codes of errors, Appendix A of its manual.
 DISK_FULL = "53100"
@@ -48,7 +48,7 @@ def writing() -> Iterator[Changes]:
 def take_turn() -> None:
     """Wait until no other writer is at work."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{int(LOCK_TIMEOUT * 1000)}ms"])
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{int(lock.TIMEOUT * 1000)}ms"])
     turn = Position.objects.select_for_update().filter(pk=index.POSITION)
     if turn.first() is None:
         Position.objects.bulk_create([Position(pk=index.POSITION, generation=uuid4().hex)], ignore_conflicts=True)

@@ -1,0 +1,41 @@
+import threading
+
+import pytest
+
+from users.lock import WriterLock
+from users.problems import Unavailable
+
+pytestmark = pytest.mark.record
+
+
+def test_one_thread_at_a_time_holds_the_lock_and_others_wait_with_a_bound(tmp_path):
+    lock = WriterLock(tmp_path / "lock")
+    refused = []
+
+    def other() -> None:
+        try:
+            with lock.held(timeout=0.05):
+                refused.append("held")
+        except Unavailable:
+            refused.append("refused")
+
+    with lock.held():
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert refused == ["refused"]
+    with lock.held(timeout=0):
+        assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_one_process_at_a_time_holds_the_lock(tmp_path):
+    """`flock` belongs to the open file, so a second lock of the same path stands for another process."""
+    other = WriterLock(tmp_path / "lock").held(timeout=0.02)
+    with WriterLock(tmp_path / "lock").held(), pytest.raises(Unavailable), other:
+        pytest.fail("held twice")
+
+
+def test_a_thread_that_holds_the_lock_is_told_so_rather_than_left_waiting(tmp_path):
+    lock = WriterLock(tmp_path / "lock")
+    with lock.held(), pytest.raises(RuntimeError, match="is writing users already"), lock.held():
+        pytest.fail("held twice")
