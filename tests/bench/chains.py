@@ -16,12 +16,14 @@ from .report import table
 
 OWN = "Gatehouse"
 LIST, PLACE = "list of 10", "place"
-# What FastAPI's are measured with: a name, the gateway's HTTP client, and where the service has its orders.
+# What FastAPI's are measured with: a name, which `fastapi_*.py` is the gateway, and where the service has its orders.
 IN_MEMORY, IN_A_FILE = "sqlite://:memory:", "sqlite://{directory}/orders.sqlite3"
 PEERS = (
-    ("FastAPI and aiohttp, in memory", "aiohttp", IN_MEMORY),
-    ("FastAPI and aiohttp, in a file", "aiohttp", IN_A_FILE),
-    ("FastAPI and HTTPX, in memory", "httpx", IN_MEMORY),
+    ("FastAPI as usual, in memory", "usual", IN_MEMORY),
+    ("FastAPI as usual, in a file", "usual", IN_A_FILE),
+    ("FastAPI, shared aiohttp, in memory", "aiohttp", IN_MEMORY),
+    ("FastAPI, shared aiohttp, in a file", "aiohttp", IN_A_FILE),
+    ("FastAPI, shared HTTPX, in memory", "httpx", IN_MEMORY),
 )
 
 
@@ -35,12 +37,15 @@ class Chain:
 
 
 def chain(title: str, servers: Sequence[Server], gateway: Gateway) -> Chain:
-    """Return the chain, once it has shown that it lists ten orders to whom they belong, and none without a token."""
+    """Return the chain, once it has shown that it lists ten orders to their owner, places one, and wants a token."""
     headers = {user: {"Authorization": f"Bearer {gateway.token(user, ttl=86400)}"} for user in (TEN, PLACING)}
     status, body = ask(servers[0].port, "/api/orders", headers[TEN])
     found = json.loads(body)
     if status != 200 or len(found["results"] if isinstance(found, dict) else found) != 10:
         raise BenchError(f"{title}: expected ten orders, got {status} {body[:200]}")
+    status, body = ask(servers[0].port, "/api/orders", headers[PLACING] | {"Content-Type": "application/json"}, BODY)
+    if status != 201 or json.loads(body)["created_by"] != int(PLACING):
+        raise BenchError(f"{title}: expected an order to be placed, got {status} {body[:200]}")
     if (status := ask(servers[0].port, "/api/orders", {})[0]) != 401:
         raise BenchError(f"{title}: expected 401 without a token, got {status}")
     cases = {LIST: Case(title, servers, headers[TEN]), PLACE: Case(title, servers, headers[PLACING], body=BODY)}
@@ -71,11 +76,11 @@ def measured(directory: Path, installed: Path, options: Options) -> list[Chain]:
         orders = running.enter_context(service(directory / "orders", gateway, port, 10, workers=2))
         chains = [chain(OWN, [Server(gateway.port, gateway.pid), orders], gateway)]
         (key_file,) = (gateway.var / "gateway" / "keys").glob("*.pem")
-        for number, (title, client, database) in enumerate(PEERS):
+        for number, (title, kind, database) in enumerate(PEERS):
             (own := directory / f"peer-{number}").mkdir()
             place = Place(own, installed, free_port(), key_file, ())
             behind = running.enter_context(fastapi_orders(place, database))
-            peer = running.enter_context(fastapi(client)(place))
+            peer = running.enter_context(fastapi(kind)(place))
             chains.append(chain(title, [peer, behind], gateway))
         in_turn([case for each in chains for case in each.cases.values()], options)
         return chains

@@ -1,4 +1,4 @@
-"""A gateway of the usual make: FastAPI, PyJWT, and one shared aiohttp session."""
+"""A lean gateway: FastAPI with one route for all, PyJWT, and one shared aiohttp session; bodies pass unread."""
 
 import os
 from collections.abc import AsyncIterator

@@ -40,6 +40,7 @@ class Shown(BaseModel):
     quantity: int
     address: str
     status: str
+    created_by: int
     created_at: datetime
     updated_at: datetime
 

@@ -116,16 +116,16 @@ def fastify(place: Place) -> AbstractContextManager[Server]:
     return served(command, port, own / "log", environ)
 
 
-def fastapi(client: str) -> Callable[[Place], AbstractContextManager[Server]]:
-    """Return what starts the FastAPI gateway over that HTTP client, under uvicorn with its fast parts."""
+def fastapi(kind: str) -> Callable[[Place], AbstractContextManager[Server]]:
+    """Return what starts the FastAPI gateway in `fastapi_KIND.py`, under uvicorn with its fast parts."""
 
     def start(place: Place) -> AbstractContextManager[Server]:
-        own, port = place.own(f"fastapi-{client}"), free_port()
+        own, port = place.own(f"fastapi-{kind}"), free_port()
         public = own / "public.json"
         public.write_text(json.dumps(place.key.jwk()))
         uvicorn = [*place.pin, str(place.installed / "venv/bin/python"), "-m", "uvicorn", "--app-dir", str(HERE)]
         options = ["--host", "127.0.0.1", "--port", str(port), "--loop", "uvloop", "--http", "httptools"]
-        command = [*uvicorn, *options, f"fastapi_{client}:app"]
+        command = [*uvicorn, *options, f"fastapi_{kind}:app"]
         return served(command, port, own / "log", {"PUBLIC_JWK": str(public), "UPSTREAM": place.upstream})
 
     return start
