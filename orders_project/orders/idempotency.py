@@ -8,13 +8,9 @@
 The answer is kept in the transaction that does the work: after a crash there are both, or neither.
 """
 
-import errno
-import fcntl
 import json
-import logging
 import os
 import re
-import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,14 +18,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import blake2b
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 from rest_framework import exceptions
 
+from .locks import byte_lock, open_locks
 from .models import KeptAnswer
 from .problems import Conflict
-from .storage import Busy, Full, write_turn
+from .turns import write_turn
 
 KEPT_FOR = timedelta(hours=24)
 # How many expired answers go with each new one: more than come, so that they do not pile up.
@@ -45,8 +41,6 @@ EXPECTED = (
 # with one, a server joins two lines of a header (RFC 9110, section 5.3).
 QUOTED = re.compile(r'"((?:[ !#-+\--\[\]-~]|\\["\\])+)"')
 BARE = re.compile(r"[!#-+\--~]+")
-
-log = logging.getLogger("idempotency")
 
 
 class Running(Conflict):
@@ -148,7 +142,7 @@ PURGE = Purge()
 
 
 def lock_number(owner: int, key: str) -> int:
-    """Return the number, within 62 bits, of the lock that all requests with the owner's key take."""
+    """Return the number, within `locks.KEYS`, of the lock that all requests with the owner's key take."""
     return int.from_bytes(blake2b(f"{owner} {key}".encode(), digest_size=8).digest()) >> 2
 
 
@@ -169,15 +163,6 @@ def turn(number: int) -> Iterator[None]:
         os.close(descriptor)
 
 
-def open_locks() -> int:
-    """Return a descriptor of the file of locks; raise `Full` or `Busy` where it cannot be made or opened."""
-    try:
-        return os.open(settings.STATE / "idempotency.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as exc:
-        log.warning("The file of locks cannot be opened: %s", exc)
-        raise (Full if exc.errno in {errno.ENOSPC, errno.EDQUOT} else Busy) from exc
-
-
 def wait_for(taken: Callable[[], bool]) -> None:
     """Return once the lock is taken; raise `Running` when patience ends."""
     deadline = time.monotonic() + PATIENCE
@@ -192,16 +177,3 @@ def advisory_lock(number: int) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
         return bool(cursor.fetchone()[0])
-
-
-def byte_lock(descriptor: int, number: int) -> bool:
-    """Lock the one byte at that place of the file, if nobody has it. There need be no such byte (fcntl(2)).
-
-    A lock of an open file description, not of the process: it is between threads too.
-    """
-    wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0)
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, wanted)
-    except BlockingIOError:
-        return False
-    return True

@@ -8,7 +8,7 @@ from django.utils import timezone
 from .models import Order
 from .problems import Conflict
 from .selectors import OrderRow, order_get
-from .storage import write_turn
+from .turns import write_turn
 
 
 def order_create(*, owner: int, item: str, address: str, quantity: int = 1) -> Order:

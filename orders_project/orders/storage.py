@@ -9,15 +9,10 @@ APIException (DRF's)
 
 import logging
 import sqlite3
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import psycopg
-from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -36,8 +31,6 @@ POSTGRESQL_AWAY = ("08", "40", "53", "55", "57")
 # Those of them after which it may have committed: the connection was lost, or ended by an administrator or a crash.
 POSTGRESQL_UNKNOWN = {"08000", "08003", "08006", "08007", "40003", "57P01", "57P02"}
 SAFE = {"GET", "HEAD", "OPTIONS"}
-# Seconds that a write waits while others have waited for longer, and already hold as many threads as may wait.
-SOON = 2.0
 
 log = logging.getLogger("storage")
 
@@ -63,74 +56,6 @@ class Full(exceptions.APIException):
     status_code = 507
     default_detail = "There is no room to store this. Nothing was stored. Try again later."
     wait = 60
-
-
-class Turns:
-    """Lets the threads of this process write to SQLite one after the other.
-
-    They would take turns anyhow, but SQLite lets who waits sleep up to 0.1 s at a time, and others overtake. And while
-    another process has the database for long, no more than so many threads wait for it: the others go on reading.
-    """
-
-    def __init__(self, patient: int) -> None:
-        self.patient = threading.Semaphore(patient)
-        self.writing = threading.Lock()
-        self.since = 0.0
-        self.own = threading.local()
-
-    @contextmanager
-    def take(self) -> Iterator[None]:
-        """Be the one that writes; a turn within a turn is the same one. Raises `Busy` where that takes too long."""
-        if getattr(self.own, "taken", False):
-            yield
-            return
-        patient = self.patient.acquire(blocking=False)
-        try:
-            with self.alone(time.monotonic() + (settings.BUSY_TIMEOUT if patient else SOON), patient=patient):
-                yield
-        finally:
-            if patient:
-                self.patient.release()
-
-    @contextmanager
-    def alone(self, deadline: float, *, patient: bool) -> Iterator[None]:
-        """Hold the lock. What is left of the time until the deadline is for SQLite's own lock."""
-        waited = not self.writing.acquire(blocking=False)
-        if waited:
-            longest = deadline if patient else min(deadline, self.since + SOON)
-            if not self.writing.acquire(timeout=max(0.0, longest - time.monotonic())):
-                raise Busy
-        try:
-            self.since, self.own.taken = time.monotonic(), True
-            with within(deadline - self.since) if waited or not patient else nullcontext():
-                yield
-        finally:
-            self.own.taken = False
-            self.writing.release()
-
-
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Let SQLite wait no longer than that for its lock, once."""
-    try:
-        wait_at_most(seconds)
-        yield
-    finally:
-        wait_at_most(settings.BUSY_TIMEOUT)
-
-
-def wait_at_most(seconds: float) -> None:
-    """Set how long SQLite waits for its lock on this thread's connection."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"PRAGMA busy_timeout = {max(0, round(seconds * 1000))}")
-
-
-TURNS = Turns(settings.PATIENT_WRITERS)
-
-
-def write_turn() -> AbstractContextManager[None]:
-    """Return what one writes within; entering it raises `Busy` where SQLite is not to be had in time."""
-    return TURNS.take() if connection.vendor == "sqlite" else nullcontext()
 
 
 def refusal(exc: Exception) -> exceptions.APIException | None:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -101,90 +101,6 @@ def test_reading_goes_on_however_many_wait_to_write(service):
     assert {answer.status for answer in [refused, *answers]} == {503}
     assert {answer.headers["Retry-After"] for answer in answers} == {"1"}
     assert service.items() == before
-
-
-@contextmanager
-def taken(turns: storage.Turns, count: int = 1):
-    """Have so many threads take turns; the first has it."""
-    done = threading.Event()
-
-    def hold() -> None:
-        with suppress(storage.Busy), turns.take():
-            done.wait(30)
-        connection.close()
-
-    with ThreadPoolExecutor(count) as threads:
-        for _ in range(count):
-            threads.submit(hold)
-        deadline = time.monotonic() + 30
-        while not (turns.writing.locked() and turns.patient._value == max(0, PATIENT - count)):
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-        try:
-            yield
-        finally:
-            done.set()
-
-
-PATIENT = 2
-
-
-@sqlite_only
-@pytest.mark.django_db
-class TestTurns:
-    @pytest.fixture
-    def turns(self, monkeypatch):
-        monkeypatch.setattr(storage, "TURNS", storage.Turns(PATIENT))
-        return storage.TURNS
-
-    def test_a_write_whose_turn_does_not_come_is_503(self, user, turns, settings):
-        settings.BUSY_TIMEOUT = 0.05
-        with taken(turns):
-            assert user(7).post("/api/orders", BOOK).status_code == 503
-        assert user(7).post("/api/orders", BOOK).status_code == 201
-
-    def test_who_comes_when_enough_wait_for_long_is_refused_at_once(self, user, turns, settings, monkeypatch):
-        settings.BUSY_TIMEOUT = 600
-        monkeypatch.setattr(storage, "SOON", 300)
-        with taken(turns, PATIENT):
-            turns.since -= storage.SOON
-            refused = user(7).post("/api/orders", BOOK)
-        assert (refused.status_code, refused["Retry-After"]) == (503, "1")
-        assert user(7).post("/api/orders", BOOK).status_code == 201
-
-    def test_who_comes_when_enough_wait_but_not_for_long_has_a_turn(self, settings, monkeypatch):
-        settings.BUSY_TIMEOUT = 6000
-        monkeypatch.setattr(storage, "SOON", 600)
-        turns = storage.Turns(0)
-        turns.writing.acquire()
-        turns.since = time.monotonic()
-        threading.Timer(0.3, turns.writing.release).start()
-        assert self.hold_shortly(turns) <= 600_000
-
-    @staticmethod
-    def hold_shortly(turns: storage.Turns) -> int:
-        """Return how many milliseconds SQLite would have waited."""
-        try:
-            with turns.take(), connection.cursor() as cursor:
-                return cursor.execute("PRAGMA busy_timeout").fetchone()[0]
-        finally:
-            if threading.current_thread() is not threading.main_thread():
-                connection.close()
-
-    def test_what_one_has_waited_for_ones_turn_is_no_longer_there_to_wait_for_sqlite(self, turns, settings):
-        settings.BUSY_TIMEOUT = 60
-        turns.writing.acquire()
-        threading.Timer(0.3, turns.writing.release).start()
-        assert 0 < self.hold_shortly(turns) < 60_000
-        assert self.hold_shortly(turns) == 60_000
-
-    def test_a_turn_within_a_turn_is_the_same(self, turns):
-        with turns.take():
-            with turns.take():
-                assert turns.writing.locked()
-            assert turns.writing.locked()
-        assert not turns.writing.locked()
-        assert turns.patient._value == PATIENT
 
 
 @sqlite_only
