@@ -4,16 +4,18 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Self
 
+import psycopg
 from django.db import connection
 from tests.issuer import Issuer
 
@@ -143,3 +145,16 @@ def ask(client: HTTPConnection, method: str, path: str, body: object, headers: d
     client.request(method, path, None if body is None else json.dumps(body), own | headers)
     answer = client.getresponse()
     return Answer(answer.status, dict(answer.getheaders()), answer.read())
+
+
+@contextmanager
+def write_lock(service: Service):
+    """Hold what a write waits for."""
+    if ON_SQLITE:
+        with closing(sqlite3.connect(service.database, isolation_level=None)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            yield
+    else:
+        with psycopg.connect(service.environ["ORDERS_DATABASE_URL"]) as holder:
+            holder.execute("LOCK TABLE orders_order IN EXCLUSIVE MODE")
+            yield

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import InterfaceError, OperationalError, connection
-from tests.orders.serving import ON_SQLITE, PROJECT, Service, ask
+from tests.orders.serving import ON_SQLITE, PROJECT, Service, ask, write_lock
 
 from orders import storage
 from orders.management.commands import backup_orders
@@ -35,19 +35,6 @@ sqlite_only = pytest.mark.skipif(not ON_SQLITE, reason="of SQLite")
 def service(issuer, tmp_path_factory):
     with Service(issuer, tmp_path_factory.mktemp("var")) as running:
         yield running
-
-
-@contextmanager
-def write_lock(service: Service):
-    """Hold what a write waits for."""
-    if ON_SQLITE:
-        with closing(sqlite3.connect(service.database, isolation_level=None)) as holder:
-            holder.execute("BEGIN IMMEDIATE")
-            yield
-    else:
-        with psycopg.connect(service.environ["ORDERS_DATABASE_URL"]) as holder:
-            holder.execute("LOCK TABLE orders_order IN EXCLUSIVE MODE")
-            yield
 
 
 @pytest.mark.skipif(not ON_SQLITE, reason="PostgreSQL's writers do not take turns")

@@ -1,0 +1,71 @@
+"""How the service's processes share its connections, and the machine's cores."""
+
+import os
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from tests.orders.serving import DEADLINE, ON_SQLITE, Service, write_lock
+
+CONNECTIONS = 40
+ORDER = '{"item": "book", "address": "Main street 1"}'
+
+
+@pytest.fixture
+def service(issuer, tmp_path):
+    with Service(issuer, tmp_path, workers=2) as running:
+        yield running
+
+
+def workers_of(service: Service) -> list[int]:
+    master = service.process.pid
+    return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
+
+
+def sockets_of(pid: int) -> int:
+    """Return how many the process has open."""
+    found = 0
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found += str(path.readlink()).startswith("socket:")
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.skipif(not ON_SQLITE, reason="it takes SQLite's lock to keep all threads at work")
+def test_connections_that_come_at_once_are_shared_by_the_processes(service):
+    until(lambda: len({sockets_of(pid) for pid in workers_of(service)}) == 1)  # who asked for its health has left
+    before = {pid: sockets_of(pid) for pid in workers_of(service)}
+    headers, shares = service.headers() | {"Content-Type": "application/json"}, []
+    for _ in range(3):
+        with write_lock(service), ExitStack() as clients:
+            for _ in range(CONNECTIONS):
+                client = clients.enter_context(service.connected())
+                client.request("POST", "/api/orders", ORDER, headers)
+            until(lambda: sum(map(sockets_of, before)) >= sum(before.values()) + CONNECTIONS)
+            shares.append(min(sockets_of(pid) - count for pid, count in before.items()))
+        until(lambda: {pid: sockets_of(pid) for pid in before} == before)
+    assert sorted(shares)[1] >= CONNECTIONS // 5, shares
+
+
+def test_each_process_stays_on_a_core_and_no_two_on_one_while_others_are_free(service):
+    may = os.sched_getaffinity(0)
+
+    def spread() -> bool:
+        cores = [os.sched_getaffinity(pid) for pid in workers_of(service)]
+        return len(cores) == 2 and {len(each) for each in cores} == {1} and len(set.union(*cores)) == min(2, len(may))
+
+    until(spread)
+    os.kill(workers_of(service)[0], signal.SIGKILL)
+    until(spread)
+    assert os.sched_getaffinity(service.process.pid) == may
