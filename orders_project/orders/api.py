@@ -25,9 +25,15 @@ from .selectors import OrderRow
 class OrderIn(StrictSerializer):
     """What creates an order."""
 
+    default_error_messages = {"null": "Expected an object."}
+
     item = serializers.CharField(max_length=200, validators=[printable])
     quantity = serializers.IntegerField(min_value=1, max_value=1_000_000, default=1)
     address = serializers.CharField(max_length=500, validators=[printable_lines])
+
+
+# For all requests: it knows nothing of any, and a new one would copy its fields.
+ORDER_IN = OrderIn()
 
 
 class Moment(serializers.DateTimeField):
@@ -141,13 +147,11 @@ class OrdersView(OwnersView):
     def post(self, request: Request) -> HttpResponseBase:
         """Place an order; with the `Idempotency-Key` of an earlier request, answer as that was answered."""
         key = idempotency.key_from(request.headers.get("Idempotency-Key"))
-        data = OrderIn(data=request.data)
-        data.is_valid(raise_exception=True)
-        values, owner = data.validated_data, self.owner()
+        values, owner = ORDER_IN.run_validation(request.data), self.owner()
 
         def place() -> Answer:
             order = services.order_create(owner=owner, **values)
-            return Answer(201, f"/api/orders/{order.pk}", JSONRenderer().render(represented(order)))
+            return Answer(201, f"/api/orders/{order.id}", JSONRenderer().render(represented(order)))
 
         if key is None:
             answer = place()

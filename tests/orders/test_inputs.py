@@ -117,6 +117,10 @@ def test_a_body_that_is_no_json_object_is_400(user, body):
     assert not Order._base_manager.exists()
 
 
+def test_a_body_of_null_is_told_what_was_expected(user):
+    assert user().post("/api/orders", b"null").json()["errors"] == {"non_field_errors": ["Expected an object."]}
+
+
 @pytest.mark.parametrize(
     "content_type",
     ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ";;;", "json"],
