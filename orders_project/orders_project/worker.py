@@ -1,5 +1,6 @@
 """gunicorn's worker with threads, which shares new connections with the other workers."""
 
+import math
 import socket
 import time
 from concurrent.futures import Future
@@ -8,7 +9,7 @@ from typing import Any
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 # Seconds for which a worker whose threads are all at work leaves new connections to the others, after each.
-PAUSE = 0.01
+PAUSE = 0.002
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not typed
@@ -22,9 +23,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not typed
     under_way = 0  # requests, those that wait for a thread too
     accepted = 0.0  # when, by `time.monotonic`
 
+    def init_process(self) -> None:
+        """Serve. A worker that is alone has nobody to leave connections to."""
+        self.enough = self.cfg.threads if self.cfg.workers > 1 else math.inf
+        super().init_process()
+
     def is_patient(self) -> bool:
         """Return whether new connections are for others now."""
-        return self.under_way >= self.cfg.threads and time.monotonic() - self.accepted < PAUSE
+        return self.under_way >= self.enough and time.monotonic() - self.accepted < PAUSE
 
     def accept(self, listener: socket.socket) -> None:
         """Accept a connection, unless others may."""
