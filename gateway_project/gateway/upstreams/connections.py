@@ -39,11 +39,7 @@ class Head:
         """Return the headers in bytes; where it `varies`, a browser would get another answer."""
         if varies not in self.encoded:
             pairs = varying_by_accept(self.headers) if varies else self.headers
-            self.encoded[varies] = [
-                (name.encode("latin-1"), value.encode("latin-1"))
-                for name, value in pairs
-                if name.lower() != "x-request-id"
-            ]
+            self.encoded[varies] = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
         return self.encoded[varies]
 
 
@@ -204,8 +200,11 @@ class Connection(asyncio.Protocol):
     # What the parser calls.
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; a trailer is dropped (RFC 9110, section 6.5.1)."""
-        if not self.has_head:
+        """Take a header; a trailer is dropped (RFC 9110, section 6.5.1).
+
+        The request's id is the gateway's to say; with it no head would be the last one again.
+        """
+        if not self.has_head and name.lower() != b"x-request-id":
             self.said.append((name, value))
 
     def on_headers_complete(self) -> None:
