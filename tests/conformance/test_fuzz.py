@@ -307,7 +307,7 @@ OURS = re.compile(r"localhost(:[0-9]*)?|127\.0\.0\.1(:[0-9]*)?", re.IGNORECASE)
 # The fuzzer's is of sixes.
 REQUEST_ID = re.compile(r"(?!666666)[0-9a-f]{32}")
 BETWEEN_NEIGHBOURS = {"forwarded", "x-real-ip", "te", "trailer", "keep-alive", "expect", "proxy-connection"}
-ROUTED = re.compile(r"/api/(?:v1/)?(?:open|users-only)/[^/]+|/api/(?:v1/)?admins-only|/files/.+|/ws|/fuzz/[^/]+")
+ROUTED = re.compile(r"/api/(?:v1/)?(?:open|users-only)/[^/]+|/api/(?:v1/)?admins-only|/files/.*|/ws|/fuzz/[^/]+")
 DOUBTFUL = re.compile(r"//|/\.\.?(?:[;/]|$)|\\|%2[fF]|%5[cC]|%2[eE]|%00|[^\x21-\x7e]|#")
 
 
