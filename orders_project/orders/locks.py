@@ -23,7 +23,7 @@ log = logging.getLogger("locks")
 def open_locks() -> int:
     """Return a descriptor of the file of locks; raise `Full` or `Busy` where it cannot be made or opened."""
     try:
-        return os.open(settings.STATE / "orders.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(f"{settings.STATE}/orders.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as exc:
         log.warning("The file of locks cannot be opened: %s", exc)
         raise (Full if exc.errno in {errno.ENOSPC, errno.EDQUOT} else Busy) from exc

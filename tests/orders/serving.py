@@ -15,6 +15,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Self
 
+import coverage
 import psycopg
 from django.db import connection
 from tests.issuer import Issuer
@@ -27,6 +28,15 @@ ON_SQLITE = connection.vendor == "sqlite"
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return listening.getsockname()[1]
+
+
+def measured() -> dict[str, str]:
+    """Return what has coverage measure a service too, where it measures this process; it saves when that ends."""
+    here = coverage.Coverage.current()
+    if here is None:
+        return {}
+    data = Path(str(here.get_option("run:data_file"))).absolute()
+    return {"COVERAGE_PROCESS_START": str(PROJECT.parent / "pyproject.toml"), "COVERAGE_FILE": str(data)}
 
 
 @dataclass

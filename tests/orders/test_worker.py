@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.orders.serving import DEADLINE, ON_SQLITE, Service, write_lock
+from tests.orders.serving import DEADLINE, ON_SQLITE, Service, measured, write_lock
 
 CONNECTIONS = 40
 ORDER = '{"item": "book", "address": "Main street 1"}'
@@ -15,7 +15,7 @@ ORDER = '{"item": "book", "address": "Main street 1"}'
 
 @pytest.fixture
 def service(issuer, tmp_path):
-    with Service(issuer, tmp_path, workers=2) as running:
+    with Service(issuer, tmp_path, workers=2, environ=measured()) as running:
         yield running
 
 
