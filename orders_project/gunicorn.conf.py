@@ -4,6 +4,7 @@ import gc
 import os
 import random
 from collections import Counter
+from contextlib import suppress
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
@@ -48,7 +49,8 @@ def pre_fork(server: Arbiter, worker: Worker) -> None:
 
 def post_fork(server: Arbiter, worker: Worker) -> None:
     """Stay on that core. Python runs one thread at a time, and each time that hands over to another core costs."""
-    os.sched_setaffinity(0, {worker.core})
+    with suppress(OSError):  # a sandbox may not let us, and a core may be gone
+        os.sched_setaffinity(0, {worker.core})
 
 
 def post_worker_init(worker: object) -> None:

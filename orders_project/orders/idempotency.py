@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from typing import Any
 
 from django.db import connection, transaction
 from django.utils import timezone
@@ -41,6 +42,11 @@ EXPECTED = (
 # with one, a server joins two lines of a header (RFC 9110, section 5.3).
 QUOTED = re.compile(r'"((?:[ !#-+\--\[\]-~]|\\["\\])+)"')
 BARE = re.compile(r"[!#-+\--~]+")
+# Put together here, as Django takes longer to do so than SQLite takes over them.
+KEPT = 'SELECT fingerprint, status, location, body, created_at FROM orders_keptanswer WHERE owner = %s AND "key" = %s'
+KEEP = """INSERT INTO orders_keptanswer (owner, "key", fingerprint, status, location, body, created_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s)"""
+OLDEST = "SELECT id, created_at FROM orders_keptanswer WHERE id > %s ORDER BY id LIMIT %s"
 
 
 class Running(Conflict):
@@ -91,30 +97,36 @@ def once(*, owner: int, key: str, body: str, work: Callable[[], Answer]) -> Answ
 
     `body` is the fingerprint of what the key came with. Raises `Running` or `Reused`.
     """
-    with turn(lock_number(owner, key)), write_turn(), transaction.atomic():
-        PURGE.run()
-        kept = KeptAnswer.objects.filter(owner=owner, key=key).first()
-        if kept is not None and is_expired(kept):
-            kept.delete()
-        elif kept is not None:
-            if kept.fingerprint != body:
+    with turn(lock_number(owner, key)):
+        # Nobody else keeps one for this key meanwhile: it need not be the turn to write yet.
+        kept = rows(KEPT, owner, key)
+        if kept and not is_expired(kept[0][-1]):
+            fingerprint, status, location, content, _ = kept[0]
+            if fingerprint != body:
                 raise Reused
-            return Answer(kept.status, kept.location, kept.body.encode())
-        answer = work()
-        KeptAnswer(
-            owner=owner,
-            key=key,
-            fingerprint=body,
-            status=answer.status,
-            location=answer.location,
-            body=answer.body.decode(),
-        ).save(force_insert=True)
-        return answer
+            return Answer(status, location, content.encode())
+        with write_turn(), transaction.atomic():
+            PURGE.run()
+            if kept:
+                KeptAnswer.objects.filter(owner=owner, key=key).delete()
+            answer = work()
+            now = connection.ops.adapt_datetimefield_value(timezone.now())
+            values = (owner, key, body, answer.status, answer.location, answer.body.decode(), now)
+            with connection.cursor() as cursor:
+                cursor.execute(KEEP, values)
+            return answer
 
 
-def is_expired(kept: KeptAnswer) -> bool:
-    """Return whether the answer is kept no longer."""
-    return timezone.now() - kept.created_at >= KEPT_FOR
+def rows(sql: str, *values: int | str) -> list[Any]:
+    """Return what is found, each with its time last, which is UTC's; SQLite does not say that."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return [(*row[:-1], row[-1].replace(tzinfo=UTC)) for row in cursor.fetchall()]
+
+
+def is_expired(since: datetime) -> bool:
+    """Return whether what was kept then is kept no longer."""
+    return timezone.now() - since >= KEPT_FOR
 
 
 class Purge:
@@ -128,14 +140,13 @@ class Purge:
 
     def run(self) -> None:
         """Look at the next few answers, and delete those that are expired."""
-        now = timezone.now()
-        later = KeptAnswer.objects.filter(pk__gt=self.behind).order_by("pk").only("pk", "created_at")
-        looked_at = list(later[:PURGED_AT_ONCE])
-        expired = [kept.pk for kept in looked_at if is_expired(kept)]
+        looked_at = rows(OLDEST, self.behind, PURGED_AT_ONCE)
+        expired = [number for number, since in looked_at if is_expired(since)]
         if expired:
             KeptAnswer.objects.filter(pk__in=expired).delete()
-        done = not looked_at or (not is_expired(looked_at[-1]) and looked_at[-1].created_at <= now)
-        self.behind = 0 if done else looked_at[-1].pk
+        last, since = looked_at[-1] if looked_at else (0, None)
+        done = since is None or (not is_expired(since) and since <= timezone.now())
+        self.behind = 0 if done else last
 
 
 PURGE = Purge()

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from django.db import IntegrityError, connection
 from django.utils import timezone
-from tests.orders.serving import Service, ask
+from tests.orders.serving import Service, ask, write_lock
 
 from orders import idempotency
 from orders.models import KeptAnswer, Order
@@ -251,6 +251,15 @@ def test_an_answer_outlives_a_restart(serve):
     assert first.status == again.status == 201
     assert first.body == again.body
     assert [first.headers[name] for name in SAME] == [again.headers[name] for name in SAME]
+
+
+def test_an_answer_comes_again_while_nobody_can_write(serve):
+    with serve(1) as service:
+        first = service.ask("POST", "/api/orders", BOOK, **{"Idempotency-Key": "a-key"})
+        with write_lock(service):
+            again = service.ask("POST", "/api/orders", BOOK, **{"Idempotency-Key": "a-key"})
+    assert (again.status, again.body) == (first.status, first.body)
+    assert again.status == 201
 
 
 def test_eight_processes_with_the_same_hundred_keys_place_a_hundred_orders(serve):
