@@ -330,6 +330,34 @@ def test_an_import_that_another_writer_came_before_writes_nothing(old, make, mon
     assert [row["username"] for row in everything()[0]] == ["EVA"]
 
 
+@pytest.mark.parametrize("imported", ["user", "deletion"])
+@pytest.mark.parametrize("meanwhile", ["made", "made and deleted"])
+def test_an_id_that_was_given_since_the_check_is_not_given_again(
+    tmp_path, make, admin, monkeypatch, imported, meanwhile
+):
+    write = imports.write
+    before: list[object] = []
+
+    def late(*arguments: object) -> int:
+        other = make("kim")
+        if meanwhile == "made and deleted":
+            services.user_delete(user_id=other.pk, actor=admin.pk)
+        before.append(everything())
+        return write(*arguments)
+
+    if imported == "user":
+        file = written(tmp_path, user(id=2))
+    else:
+        file = tmp_path / "x.jsonl"
+        file.write_text(json.dumps(deletion(2)) + "\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(imports, "write", late)
+        with pytest.raises(CommandError, match="Another user was made meanwhile"):
+            run("import_users", file)
+    assert [everything()] == before
+    make("ada")
+
+
 def test_progress_is_said(tmp_path, capsys):
     many = [user(id=number, username=f"u{number}", email=f"u{number}@example.com") for number in range(1, 10_002)]
     run("import_users", written(tmp_path, *many), dry_run=True)

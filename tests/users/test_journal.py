@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import OperationalError, connection, transaction
 from django.db.backends.sqlite3.base import DatabaseWrapper
 
-from users import changes, index, journal, services
+from users import changes, index, journal, services, verification
 from users import record as records
 from users.lines import LARGEST
 from users.models import Deletion, Position, User
@@ -300,7 +300,7 @@ def test_a_write_after_an_edit_keeps_the_edit(make, record):
     assert names() == {1: "eva", 2: "ada"}
 
 
-@pytest.mark.parametrize("content", [None, b""], ids=["missing", "empty"])
+@pytest.mark.parametrize("content", [None, b"", b"\n", b" \n\n"], ids=["missing", "empty", "a line", "lines"])
 def test_a_lost_record_is_not_taken_for_one_without_users(make, record, state, content):
     make("eva")
     saved = record.read_bytes()
@@ -310,8 +310,14 @@ def test_a_lost_record_is_not_taken_for_one_without_users(make, record, state, c
     for _ in range(2):
         with pytest.raises(JournalError, match="empty or missing"):
             journal.catch_up()
+    if content is not None:
+        settle(record)
     with pytest.raises(JournalError):
         make("ada")
+    with pytest.raises(JournalError, match="empty or missing"):
+        verification.verify(journal.current())
+    with pytest.raises(JournalError, match="empty or missing"):
+        reopened()
     record.write_bytes(saved)
     assert names() == {1: "eva"}
 

@@ -220,7 +220,7 @@ def test_a_record_that_is_not_what_such_a_crash_leaves_is_left_alone(path, conte
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("torn", [b"", b"2", b"2\n", b"2\n2\n3", b"x\n2\n"])
+@pytest.mark.parametrize("torn", [b"", b"2", b"2\n", b"2\n2\n3", b"x\n2\n", b"9" * 19 + b"\n2\n", b"9" * 5000])
 def test_a_crash_before_the_first_of_several_lines_leaves_the_record_as_it_was(path, torn):
     path.write_bytes(b"1\n")
     records.batch_of(path).write_bytes(torn)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
+from django.db import IntegrityError
+
 from . import index, lines
 from .models import TOLD, Deletion, User, UserChange
 from .record import Extent
@@ -75,6 +77,9 @@ class Changes:
         Raises `IntegrityError` for an id, a username or an email that is another's.
         """
         entries = list(entries)
+        # Who came since they were checked may have been deleted again: the id is no other user's, and still not free.
+        if taken := index.ids() & {entry.pk for entry in entries if not isinstance(entry, UserChange)}:
+            raise IntegrityError(f"The id {min(taken)} was given meanwhile.")
         for entry in entries:
             self.add(lines.dump(entry), live=True)
         for model in (User, Deletion, UserChange):

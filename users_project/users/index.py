@@ -324,6 +324,11 @@ def save_position(
     ).save()
 
 
+def ids() -> set[int]:
+    """Return the ids that users have, and those that deleted ones had."""
+    return {*User.objects.values_list("pk", flat=True), *Deletion.objects.values_list("pk", flat=True)}
+
+
 def last_id() -> int:
     """Return the highest id ever used."""
     return max(largest(User, "pk"), largest(Deletion, "pk"))

@@ -189,6 +189,8 @@ class Journal:
         self.seen = record.identity(self.path)
         follows = position if grown and not outdated else None
         reached, extent, entries = self.entries_after(known if follows else Extent())
+        if not (follows or entries) and position and position.live:
+            raise record.lost_error(self.path, self.name)
         if extent != reached:
             self.cut_histories(extent, reached, may_cut=grown)
             return self.read(position, outdated=outdated)

@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -272,7 +273,8 @@ def take_back_part(path: Path) -> None:
         offset, _, lines = batch_of(path).read_bytes().partition(b"\n")
     except FileNotFoundError:
         return
-    if offset.isdigit():  # else the crash was before the first of them
+    # Else the crash was before the first of them; or it is none of ours.
+    if offset.isdigit() and len(offset) < len(str(sys.maxsize)):
         with path.open("rb") as file:
             file.seek(int(offset))
             found = file.read(len(lines) + 1)

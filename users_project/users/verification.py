@@ -39,8 +39,6 @@ def verify(journal: Journal) -> Findings:
         stored = {model: rows(model) if position else {} for model in (User, Deletion, UserChange)}
         file = journal.path.open("rb") if record.identity(journal.path) else None
         size = os.fstat(file.fileno()).st_size if file else 0
-    if position and position.live and not size:
-        raise record.lost_error(journal.path, journal.name)
     known = extent_of(position) if position else Extent()
     extent, entries = Extent(), []
     is_same_file = extent == known
@@ -53,6 +51,8 @@ def verify(journal: Journal) -> Findings:
                 is_same_file = is_same_file or extent == known
                 if line.strip():
                     entries.append((extent.lines, entry_of(journal, extent.lines, line, may_cut=is_same_file)))
+    if position and position.live and not entries:
+        raise record.lost_error(journal.path, journal.name)
     latest = journal.latest(entries)
     changes = latest.kept_changes()
     found = Findings(extent.lines, len(latest.users), len(latest.deletions), is_index_at_fault=extent == known)
