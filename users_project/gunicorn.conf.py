@@ -1,9 +1,12 @@
 """gunicorn's settings for the users service: `gunicorn -c gunicorn.conf.py users_project.wsgi`."""
 
 import ctypes
+import os
 from contextlib import suppress
 
+from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
+from gunicorn.workers.base import Worker
 
 from users import logs
 from users_project import environment, variables
@@ -32,6 +35,13 @@ limit_request_fields = 200
 limit_request_field_size = 16384
 logger_class = OneAccessLog
 logconfig_dict = logs.configuration(env.log_level)
+
+
+def post_fork(server: Arbiter, worker: Worker) -> None:
+    """Tell a worker that takes the place of another one that the service serves already; see `wsgi`."""
+    if worker.age > server.num_workers:
+        os.environ["USERS_SERVES"] = "1"
+
 
 # glibc's number for it (mallopt(3)).
 M_MMAP_THRESHOLD = -3

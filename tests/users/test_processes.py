@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -244,6 +244,47 @@ def test_a_record_that_cannot_be_read_ends_the_start_of_the_service(make, state,
     log = (state.parent / "gunicorn.log").read_text()
     assert f"{record}:2: expected JSON" in log
     assert "argon2id" not in log
+
+
+@pytest.mark.parametrize("how", ["a worker is killed", "reload"])
+def test_a_record_that_cannot_be_read_ends_no_service_that_serves(make, state, record, issuer, how):
+    make("eva", user_type="admin")
+    whole = record.read_text()
+    with serving(state, issuer, free_port(), USERS_WORKERS="1") as service, requests.Session() as session:
+        (worker,) = children(service.process.pid)
+        record.write_text(whole + "nonsense\n")
+        assert service.request(session, "GET", "/api/users").status_code == 503
+        if how == "reload":
+            service.process.send_signal(signal.SIGHUP)
+        else:
+            os.kill(worker, signal.SIGKILL)
+        until(lambda: worker not in children(service.process.pid) and answers(service, 503))
+        record.write_text(whole)
+        until(lambda: answers(service, 200))
+        assert listed(service) == ["eva"]
+        service.end(signal.SIGTERM)
+    assert f"answers 503: {record}:2: expected JSON" in (state.parent / "gunicorn.log").read_text()
+
+
+def children(process: int) -> list[int]:
+    """Return the processes that it has."""
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def answers(service: Service, status: int) -> bool:
+    """Return whether the service answers a request with that."""
+    try:
+        return requests.get(f"{service.url}/healthz", timeout=5).status_code == status
+    except requests.RequestException:
+        return False
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait until that holds."""
+    deadline = time.monotonic() + DEADLINE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can make somebody else's file")

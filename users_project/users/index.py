@@ -29,6 +29,7 @@ from django.db.models import Max, QuerySet
 from .lines import LARGEST, Entry
 from .lock import WriterLock
 from .models import Deletion, Position, User, UserChange
+from .problems import Unavailable
 from .record import JournalError, StorageFull
 from .record import identity as identity_at
 
@@ -168,6 +169,12 @@ def code_of(error: Exception) -> int:
     """Return SQLite's result code, without the rest of it, which says what kind of I/O error it was."""
     code: int = getattr(error.__cause__, "sqlite_errorcode", 0)
     return code & 0xFF
+
+
+def storage_problem(error: OperationalError) -> StorageFull | Unavailable:
+    """Return the problem for what SQLite complains of."""
+    full = getattr(error.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return StorageFull() if full else Unavailable("The index of the users cannot be written. Try again.")
 
 
 def damage_text(error: DatabaseError) -> str:

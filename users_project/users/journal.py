@@ -12,7 +12,6 @@ changed it, is read again as a whole; what the index knew and it does not say is
 
 import json
 import logging
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,7 +27,7 @@ from .changes import Changes
 from .latest import Latest, last_end, told, unsaid
 from .models import Deletion, Position, User, UserChange
 from .problems import Unavailable
-from .record import Extent, JournalError, StorageFull, UnsettledError
+from .record import Extent, JournalError, UnsettledError
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +48,7 @@ class Journal:
         self.broken: tuple[tuple[str, tuple[int, int] | None], JournalError] | None = None
         self.seen = ""  # the record that is being read: who writes it meanwhile is noticed at the next look
         self.compact_from = self.faults = 0
+        self.is_open = False  # whether the index has the tables of this program
 
     def open(self) -> None:
         """Make the index reflect the record, with the tables of this program. Raises `JournalError`."""
@@ -60,7 +60,7 @@ class Journal:
         with self.lock.held(START_TIMEOUT):
             while True:
                 try:
-                    return self.bring_up_or_leave(starting=True)
+                    return self.bring_up_or_leave()
                 except UnsettledError:
                     if time.monotonic() > deadline:
                         raise
@@ -77,7 +77,7 @@ class Journal:
         if self.broken and self.broken[0] == (identity, file):
             raise self.broken[1].with_traceback(None)
         position = index.position() if file else None
-        if position and position.identity == identity:
+        if self.is_open and position and position.identity == identity:
             self.fresh = identity, file
             return
         try:
@@ -88,13 +88,13 @@ class Journal:
             if isinstance(exc, JournalError) or not position:
                 raise
 
-    def bring_up_or_leave(self, *, starting: bool = False) -> None:
+    def bring_up_or_leave(self) -> None:
         """Make the index reflect the record, holding the lock; leave it where a full disk keeps that from being noted.
 
         It is left where the record is as the index says, and was only touched.
         """
         try:
-            self.bring_up(starting=starting)
+            self.bring_up()
         except OperationalError:
             identity, file = record.identity(self.path), index.file_identity()
             position = index.position() if file else None
@@ -116,7 +116,7 @@ class Journal:
             try:
                 position = self.bring_up()
             except OperationalError as exc:
-                raise storage_problem(exc) from exc
+                raise index.storage_problem(exc) from exc
             changes = Changes(extent_of(position), position.live)
             try:
                 with transaction.atomic():
@@ -125,7 +125,7 @@ class Journal:
             except BaseException as exc:
                 self.undo(position, changes)
                 if isinstance(exc, OperationalError):
-                    raise storage_problem(exc) from exc
+                    raise index.storage_problem(exc) from exc
                 raise
             if changes.lines:
                 self.fresh = identity, index.connected_file()
@@ -147,10 +147,10 @@ class Journal:
                 if record.holds(self.path, extent_of(position)):
                     record.take_back(self.path, position.offset, b"".join(changes.lines))
 
-    def bring_up(self, *, starting: bool = False) -> Position:
+    def bring_up(self) -> Position:
         """Make the index reflect the record, holding the lock, and return its position."""
         position = index.position() if index.file_identity() else None
-        outdated = (starting or position is None) and not index.schema_is_current()
+        outdated = not (self.is_open and position) and not index.schema_is_current()
         if position is None or outdated or position.identity != record.identity(self.path):
             try:
                 self.read(position, outdated=outdated)
@@ -166,7 +166,7 @@ class Journal:
                 log.log(logging.WARNING if passes else logging.ERROR, "%s", error)
                 raise error from exc
             position = Position.objects.get(pk=index.POSITION)
-        self.broken = None
+        self.broken, self.is_open = None, True
         self.fresh = position.identity, index.connected_file()
         return position
 
@@ -359,12 +359,6 @@ def extent_of(position: Position) -> Extent:
 def duplicate(error: IntegrityError) -> str:
     """Return which of the two unique fields the database complains of."""
     return "email" if "users_email" in str(error) else "username"
-
-
-def storage_problem(error: OperationalError) -> StorageFull | Unavailable:
-    """Return the problem for what SQLite complains of."""
-    full = getattr(error.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    return StorageFull() if full else Unavailable("The index of the users cannot be written. Try again.")
 
 
 @cache
