@@ -282,7 +282,7 @@ def test_verification_changes_nothing(make, record, state, manage, everything):
         (whole[:-100], "users.jsonl:2: The last line is not a whole JSON object. Put the file back"),
         (b"", "users.jsonl: It is empty or missing. Put the file back"),
         (whole.splitlines(keepends=True)[0], "user 2: in the index, not in the file"),
-        (b"\n", "user 1: in the index, not in the file"),
+        (b"\n", "users.jsonl: It is empty or missing. Put the file back"),
     ]:
         record.write_bytes(content)
         before = everything()
