@@ -180,7 +180,9 @@ class Store(RuleBasedStateMachine):
         pk = self.pick(number)
         lines = [json.loads(line) for line in self.record.read_bytes().splitlines() if line]
         left = [line for line in lines if pk != (line["fields"].get("user_id") or line["pk"])]
-        self.record.write_text("".join(json.dumps(line) + "\n" for line in left) or "\n")
+        if not left:  # a lost record, not one from which all were taken out
+            return
+        self.record.write_text("".join(json.dumps(line) + "\n" for line in left))
         settle(self.record)
         del self.users[pk]
         self.deleted.add(pk)
