@@ -289,6 +289,7 @@ def test_a_file_that_is_not_of_its_format_is_refused_as_a_whole(tmp_path, name, 
     [
         '{"id": 1, "id": 2, "username": "a"}',
         '{"model": "users.user", "pk": 1, "fields": {"email": "a", "id": 7, "id": 7}}',
+        '{"model": "users.userchange", "pk": 1, "fields": {"values": {"email": [[{"id": 7, "id": 7}], "b"]}}}',
     ],
 )
 @pytest.mark.parametrize("name", ["x.json", "x.jsonl"])

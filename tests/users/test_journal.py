@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.core.management import call_command
 from django.db import OperationalError, connection, transaction
 from django.db.backends.sqlite3.base import DatabaseWrapper
 
@@ -529,6 +530,14 @@ def test_the_largest_id_is_the_last(make, admin, record, as_admin):
 def everything_in(record) -> list[object]:
     journal.catch_up()
     return [record.read_bytes(), *User.objects.values(), *Deletion.objects.values()]
+
+
+def test_users_can_be_taken_elsewhere_where_nothing_can_be_numbered(make, record, tmp_path):
+    make("eva")
+    with record.open("a") as file:
+        file.write(json.dumps(stored(record)[0] | {"pk": LARGEST}).replace("eva", "kim") + "\n")
+    call_command("export_users", tmp_path / "out.json")
+    assert [user["id"] for user in json.loads((tmp_path / "out.json").read_text())] == [1, LARGEST]
 
 
 def test_sessions_end_with_the_largest_number_and_the_cursor_after_it_is_taken(make, admin, record, as_gateway):

@@ -68,7 +68,14 @@ def once(pairs: list[tuple[str, object]]) -> object:
     values = dict(pairs)
     if len(values) != len(pairs):
         return Repeated(Counter(name for name, _ in pairs).most_common(1)[0][0])
-    return next((value for value in values.values() if isinstance(value, Repeated)), values)
+    return next(filter(None, map(repeated_in, values.values())), values)
+
+
+def repeated_in(value: object) -> Repeated | None:
+    """Return the value, or what a list has in it, if that is such an object."""
+    if isinstance(value, list):
+        return next(filter(None, map(repeated_in, value)), None)
+    return value if isinstance(value, Repeated) else None
 
 
 def whole(digits: str) -> float:

@@ -24,7 +24,7 @@ class Command(BaseCommand):
         """Write the file, or leave none."""
         try:
             file_format = exports.format_of(options["file"], options["format"])
-            next_id = index.next_id()
+            next_id = index.last_id() + 1
             count = exports.export(options["file"], file_format, self.progress)
         except (OSError, ValueError, Unavailable) as exc:
             raise CommandError(str(exc)) from exc
