@@ -1,12 +1,7 @@
 """gunicorn's settings for the orders service: `gunicorn -c gunicorn.conf.py orders_project.wsgi`."""
 
 import gc
-import os
-import random
-from collections import Counter
-from contextlib import suppress
 
-from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
 from orders import logs
@@ -37,20 +32,6 @@ limit_request_fields = 200
 limit_request_field_size = 16384
 logger_class = OneAccessLog
 logconfig_dict = logs.configuration(env.log_level)
-
-
-def pre_fork(server: Arbiter, worker: Worker) -> None:
-    """Choose the core on which the worker is to stay: of those that we may use, one that the fewest others have."""
-    cores = list(os.sched_getaffinity(0))
-    random.shuffle(cores)
-    had = Counter(other.core for other in server.WORKERS.values())
-    worker.core = min(cores, key=lambda core: had[core])
-
-
-def post_fork(server: Arbiter, worker: Worker) -> None:
-    """Stay on that core. Python runs one thread at a time, and each time that hands over to another core costs."""
-    with suppress(OSError):  # a sandbox may not let us, and a core may be gone
-        os.sched_setaffinity(0, {worker.core})
 
 
 def post_worker_init(worker: object) -> None:

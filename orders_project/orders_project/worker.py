@@ -19,7 +19,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is not typed
     others are awake, and serve them alone from then on.
     """
 
-    core: int  # on which it stays
     under_way = 0  # requests, those that wait for a thread too
     accepted = 0.0  # when, by `time.monotonic`
 

@@ -1,7 +1,5 @@
-"""How the service's processes share its connections, and the machine's cores."""
+"""How the service's processes share its connections."""
 
-import os
-import signal
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -56,16 +54,3 @@ def test_connections_that_come_at_once_are_shared_by_the_processes(service):
             shares.append(min(sockets_of(pid) - count for pid, count in before.items()))
         until(lambda: {pid: sockets_of(pid) for pid in before} == before)
     assert sorted(shares)[1] >= CONNECTIONS // 5, shares
-
-
-def test_each_process_stays_on_a_core_and_no_two_on_one_while_others_are_free(service):
-    may = os.sched_getaffinity(0)
-
-    def spread() -> bool:
-        cores = [os.sched_getaffinity(pid) for pid in workers_of(service)]
-        return len(cores) == 2 and {len(each) for each in cores} == {1} and len(set.union(*cores)) == min(2, len(may))
-
-    until(spread)
-    os.kill(workers_of(service)[0], signal.SIGKILL)
-    until(spread)
-    assert os.sched_getaffinity(service.process.pid) == may
