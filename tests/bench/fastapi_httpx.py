@@ -3,17 +3,12 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Annotated, Any
 
 import httpx
-import jwt
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import FastAPI, Request, Response
+from fastapi_token import Claims
 
-PUBLIC_KEY = jwt.PyJWK.from_json(Path(os.environ["PUBLIC_JWK"]).read_text()).key
 HOP_BY_HOP = {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "host", "content-length"}
-bearer = HTTPBearer(auto_error=False)
 
 
 @asynccontextmanager
@@ -26,17 +21,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(lifespan=lifespan)
 
 
-async def claims(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> dict[str, Any]:
-    if credentials is None:
-        raise HTTPException(401, "Not authenticated")
-    try:
-        return jwt.decode(credentials.credentials, PUBLIC_KEY, algorithms=["ES256"], issuer="gatehouse")
-    except jwt.InvalidTokenError as exc:
-        raise HTTPException(401, "Invalid token") from exc
-
-
 @app.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
-async def forward(path: str, request: Request, user: Annotated[dict[str, Any], Depends(claims)]) -> Response:
+async def forward(path: str, request: Request, user: Claims) -> Response:
     headers = {name: value for name, value in request.headers.items() if name not in HOP_BY_HOP}
     headers["request-user-id"] = user["sub"]
     answer = await request.app.state.client.request(

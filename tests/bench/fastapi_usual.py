@@ -4,19 +4,15 @@ The body is validated and sent as JSON again, and the service's answer read and 
 """
 
 import os
-from pathlib import Path
 from typing import Annotated, Any
 
 import aiohttp
-import jwt
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi_token import Claims
 from pydantic import BaseModel
 
-PUBLIC_KEY = jwt.PyJWK.from_json(Path(os.environ["PUBLIC_JWK"]).read_text()).key
 ORDERS = os.environ["UPSTREAM"]
 TIMEOUT = aiohttp.ClientTimeout(total=10)
-bearer = HTTPBearer(auto_error=False)
 app = FastAPI()
 
 
@@ -26,16 +22,7 @@ class Order(BaseModel):
     address: str
 
 
-async def claims(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> dict[str, Any]:
-    if credentials is None:
-        raise HTTPException(401, "Not authenticated")
-    try:
-        return jwt.decode(credentials.credentials, PUBLIC_KEY, algorithms=["ES256"], issuer="gatehouse")
-    except jwt.InvalidTokenError as exc:
-        raise HTTPException(401, "Invalid token") from exc
-
-
-async def signed_in(user: Annotated[dict[str, Any], Depends(claims)]) -> dict[str, str]:
+async def signed_in(user: Claims) -> dict[str, str]:
     if user["role"] not in ("admin", "default"):
         raise HTTPException(403, "Not allowed")
     return {"request-user-id": user["sub"], "request-user-type": user["role"]}

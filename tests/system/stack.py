@@ -34,6 +34,11 @@ def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
     return value
 
 
+def children(pid: int) -> list[int]:
+    """Return the processes that one has."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 @dataclass
 class Reply:
     """An answer: status, headers, body."""

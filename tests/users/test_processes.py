@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +17,7 @@ from threading import Event
 
 import pytest
 import requests
+from tests.system.stack import children, until
 
 from users import journal, verification
 from users.models import User
@@ -258,17 +259,12 @@ def test_a_record_that_cannot_be_read_ends_no_service_that_serves(make, state, r
             service.process.send_signal(signal.SIGHUP)
         else:
             os.kill(worker, signal.SIGKILL)
-        until(lambda: worker not in children(service.process.pid) and answers(service, 503))
+        until(lambda: worker not in children(service.process.pid) and answers(service, 503), DEADLINE, "another worker")
         record.write_text(whole)
-        until(lambda: answers(service, 200))
+        until(lambda: answers(service, 200), DEADLINE, "a record that was mended")
         assert listed(service) == ["eva"]
         service.end(signal.SIGTERM)
     assert f"answers 503: {record}:2: expected JSON" in (state.parent / "gunicorn.log").read_text()
-
-
-def children(process: int) -> list[int]:
-    """Return the processes that it has."""
-    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def answers(service: Service, status: int) -> bool:
@@ -277,14 +273,6 @@ def answers(service: Service, status: int) -> bool:
         return requests.get(f"{service.url}/healthz", timeout=5).status_code == status
     except requests.RequestException:
         return False
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait until that holds."""
-    deadline = time.monotonic() + DEADLINE
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can make somebody else's file")
