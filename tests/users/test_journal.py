@@ -417,18 +417,6 @@ def test_a_tombstone_added_by_hand_deletes(make, admin, record):
     assert names() == {admin.pk: "root"}
 
 
-def test_a_record_that_cannot_be_opened_is_a_journal_error(make, record):
-    make("eva")
-    saved = record.read_bytes()
-    record.unlink()
-    record.mkdir()
-    with pytest.raises(JournalError, match="Is a directory"):
-        journal.catch_up()
-    record.rmdir()
-    record.write_bytes(saved)
-    assert names() == {1: "eva"}
-
-
 @pytest.mark.parametrize("anew", [False, True])
 def test_lines_are_right_one_after_another_whether_they_are_read_at_once_or_as_they_come(make, record, state, anew):
     make("eva")
@@ -491,20 +479,78 @@ def test_an_empty_line_makes_no_history_whole(make, admin, record, state):
     assert record.read_bytes() == lines[0]
 
 
-def test_a_link_stays_one_and_what_it_means_is_written(make, record, tmp_path):
-    target = tmp_path / "elsewhere" / "people.jsonl"
-    target.parent.mkdir()
-    record.symlink_to(target)
-    reopened()
+def test_a_link_is_refused_at_a_start_and_what_it_leads_to_is_left_alone(make, record, tmp_path, manage):
+    """To write anew what a link leads to would take the link away, and who has followed it would go on elsewhere."""
     make("eva")
-    for number in range(3):
-        services.user_update(user_id=1, actor=0, full_name=f"Name {number}")
-    with journal.current().lock.held():
-        journal.current().compact()
-    assert record.is_symlink()
-    assert [line["pk"] for line in stored(target) if line["model"] == "users.user"] == [1]
-    assert target.parent.stat().st_mode & 0o777 != 0o700
+    target = tmp_path / "people.jsonl"
+    record.rename(target)
+    target.chmod(0o644)
+    before = target.read_bytes()
+    for there in (target, record, tmp_path / "nowhere"):  # a file, itself, nothing
+        record.unlink(missing_ok=True)
+        record.symlink_to(there)
+        for command in ("check", "verify_users"):
+            refused = manage(command)
+            assert f"{record}: Expected a file, got a link." in refused.stderr
+            assert "Traceback" not in refused.stderr
+    assert (target.read_bytes(), target.stat().st_mode & 0o777) == (before, 0o644)
+
+
+@pytest.mark.parametrize("make_node", [Path.mkdir, os.mkfifo], ids=["directory", "pipe"])
+def test_what_is_no_file_is_refused_and_not_waited_for(make, record, make_node, manage):
+    make("eva")
+    record.unlink()
+    make_node(record)
+    for command in ("check", "verify_users"):
+        refused = manage(command)
+        assert f"{record}: Expected a file, got a " in refused.stderr
+        assert "Traceback" not in refused.stderr
+    with pytest.raises(JournalError, match="Expected a file"):
+        journal.catch_up()
+    with pytest.raises(JournalError, match="Expected a file"):
+        make("ada")
+
+
+def test_a_link_put_in_the_place_of_the_record_stops_it_until_a_file_is_back(make, record, tmp_path, run, caplog):
+    """This process and one that starts now see the same."""
+    make("eva")
+    copy = tmp_path / "copy.jsonl"
+    copy.write_bytes(record.read_bytes())
+    make("ada")
+    away = record.rename(tmp_path / "away.jsonl")
+    record.symlink_to(copy)
+    for _ in range(2):
+        with pytest.raises(JournalError, match=r"users\.jsonl: Expected a file, got a link\."):
+            names()
+    with pytest.raises(JournalError, match="got a link"):
+        make("kim")
+    assert "got a link" in run("journal.open_record()").stderr
+    assert caplog.text.count("got a link") == 2
+    assert copy.read_text().count("\n") == 1
+    away.rename(record)
+    assert names() == {1: "eva", 2: "ada"}
+    assert make("kim").pk == 3
+
+
+def test_a_link_put_there_in_the_middle_of_a_write_takes_nothing_that_was_answered(make, record, tmp_path, monkeypatch):
+    """The write is not answered with success: by the link, the next one could not be told from it."""
+    make("eva")
+    before = record.read_bytes()
+    away = tmp_path / "away.jsonl"
+
+    def linked(descriptor: int, data: bytes) -> None:
+        record.rename(away)
+        record.symlink_to(away)
+        os.write(descriptor, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write_all", linked)
+        with pytest.raises(Unavailable, match="edited at the same time"):
+            make("ada")
+    record.unlink()
+    away.rename(record)
     assert names() == {1: "eva"}
+    assert record.read_bytes() == before
 
 
 # The numbers

@@ -270,14 +270,21 @@ def test_what_the_system_refuses_is_asked_for_again_with_the_next_request(record
     assert full_names() == {1: "", 2: "by hand"}
 
 
-def test_what_is_in_the_way_of_the_copy_of_several_lines_is_said_and_once_away_forgotten(record, hand, caplog):
+def test_what_is_in_the_way_of_the_copy_of_several_lines_stops_writes_alone_and_is_said(record, make, hand, caplog):
+    """A write of one line needs no copy, but one that was left would be taken for its own."""
     batch = records.batch_of(record)
     batch.mkdir()
     append(record, hand)
-    with pytest.raises(JournalError, match=r"users\.batch"):
-        journal.catch_up()
+    before = record.read_bytes()
+    for write in (lambda: services.user_update(user_id=1, actor=1, full_name="by the API"), lambda: make("kim")):
+        caplog.clear()
+        with pytest.raises(Unavailable):
+            write()
+        assert f"cannot append: [Errno {errno.EISDIR}] Is a directory: '{batch}'" in caplog.text
+        assert full_names() == {1: "", 2: "by hand"}
+        assert record.read_bytes() == before
     batch.rmdir()
-    assert full_names() == {1: "", 2: "by hand"}
+    assert make("kim").pk == 3
 
 
 @pytest.mark.parametrize("starting", [True, False])

@@ -41,9 +41,8 @@ class Journal:
     """One record with the index beside it. Made once in each process: it remembers what is known to be fresh."""
 
     def __init__(self, path: Path) -> None:
-        # A link stays one, and what is beside the file is beside what the link means.
-        self.name, self.directory, self.path = path, path.parent, path.resolve()
-        self.lock = lock.WriterLock(self.path.with_suffix(".jsonl.lock"))
+        self.path = path
+        self.lock = lock.WriterLock(path.with_suffix(".jsonl.lock"))
         self.fresh: tuple[str, tuple[int, int] | None] | None = None
         self.broken: tuple[tuple[str, tuple[int, int] | None], JournalError] | None = None
         self.seen = ""  # the record that is being read: who writes it meanwhile is noticed at the next look
@@ -54,7 +53,7 @@ class Journal:
         """Make the index reflect the record, with the tables of this program. Raises `JournalError`."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(PermissionError):  # somebody else's directory, whose permissions are theirs to say
-            self.directory.chmod(0o700)
+            self.path.parent.chmod(0o700)
         index.leave_lost_files(self.lock)
         deadline = time.monotonic() + START_TIMEOUT
         with self.lock.held(START_TIMEOUT):
@@ -176,6 +175,7 @@ class Journal:
         An `outdated` index has tables of another version, and is made anew once the record is known to be good.
         """
         self.seen = record.identity(self.path)
+        record.check_file(self.path)
         if not self.seen or not self.path.stat().st_size:
             return self.read_nothing(position, outdated=outdated)
         with suppress(PermissionError):
@@ -190,7 +190,7 @@ class Journal:
         follows = position if grown and not outdated else None
         reached, extent, entries = self.entries_after(known if follows else Extent())
         if not (follows or entries) and position and position.live:
-            raise record.lost_error(self.path, self.name)
+            raise record.lost_error(self.path)
         if extent != reached:
             self.cut_histories(extent, reached, may_cut=grown)
             return self.read(position, outdated=outdated)
@@ -275,7 +275,7 @@ class Journal:
     def read_nothing(self, position: Position | None, *, outdated: bool) -> None:
         """Begin without users; raise `JournalError` if there were some: the record is lost then, or being saved."""
         if position and position.live:
-            raise record.lost_error(self.path, self.name)
+            raise record.lost_error(self.path)
         if outdated:
             index.make()
         with index.durable():

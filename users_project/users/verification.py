@@ -37,6 +37,7 @@ def verify(journal: Journal) -> Findings:
     with journal.lock.held():
         position = index.position() if index.file_identity() else None
         stored = {model: rows(model) if position else {} for model in (User, Deletion, UserChange)}
+        record.check_file(journal.path)
         file = journal.path.open("rb") if record.identity(journal.path) else None
         size = os.fstat(file.fileno()).st_size if file else 0
     known = extent_of(position) if position else Extent()
@@ -52,7 +53,7 @@ def verify(journal: Journal) -> Findings:
                 if line.strip():
                     entries.append((extent.lines, entry_of(journal, extent.lines, line, may_cut=is_same_file)))
     if position and position.live and not entries:
-        raise record.lost_error(journal.path, journal.name)
+        raise record.lost_error(journal.path)
     latest = journal.latest(entries)
     changes = latest.kept_changes()
     found = Findings(extent.lines, len(latest.users), len(latest.deletions), is_index_at_fault=extent == known)
