@@ -1,4 +1,5 @@
 import json
+from datetime import datetime
 
 import pytest
 from django.contrib.auth.hashers import check_password
@@ -246,7 +247,7 @@ def test_put_changes_what_is_said_and_patch_too(as_admin, make):
     assert (replaced["username"], replaced["email"], replaced["full_name"]) == ("Ada", "ada@example.com", "Eva")
     changed = as_admin("PATCH", f"/api/users/{user.pk}", {"user_type": "admin", "full_name": ""}).json()
     assert (changed["user_type"], changed["full_name"]) == ("admin", "")
-    assert changed["updated_at"] >= replaced["updated_at"]
+    assert datetime.fromisoformat(changed["updated_at"]) >= datetime.fromisoformat(replaced["updated_at"])
     assert changed["created_at"] == replaced["created_at"]
     assert User.objects.get(pk=user.pk).username == "Ada"
 

@@ -4,7 +4,7 @@ import bz2
 import io
 import json
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
@@ -261,7 +261,7 @@ def test_a_refresh_says_where_a_session_is_used_from_now(login: LoginService, cl
     )
     (session,) = ask(client, "GET", "/api/sessions", reply.json()).json()["results"]
     assert (session["client_address"], session["user_agent"]) == ("192.0.2.2", "curl/9")
-    assert session["last_used_at"] > session["created_at"]
+    assert datetime.fromisoformat(session["last_used_at"]) > datetime.fromisoformat(session["created_at"])
 
 
 def test_sessions_come_in_pages(login: LoginService, client: Client) -> None:
