@@ -1,6 +1,7 @@
 """What goes in and out by files: `import_users`, `export_users`, and that nothing is lost between the two."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -13,9 +14,10 @@ from pathlib import Path
 import bcrypt
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 
-from users import entries, exports, imports, journal, lines, passwords, services, verification
+from users import entries, exports, imports, index, journal, lines, passwords, services, verification
+from users import record as records
 from users.models import Deletion, User, UserChange
 
 from .conftest import ON_POSTGRESQL, PASSWORD, PROJECT, empty_tables, environment
@@ -633,6 +635,34 @@ def test_a_compaction_that_cannot_be_made_says_why(admin, record):
     (record.parent / "users.new").mkdir()
     with pytest.raises(CommandError, match=r"Is a directory.*It is as it was"):
         run("compact_users")
+
+
+def test_a_compaction_is_not_made_where_the_index_is_locked(admin, record, manage):
+    services.user_update(user_id=admin.pk, actor=admin.pk, full_name="Name")
+    before = record.read_bytes()
+    with transaction.atomic():
+        refused = manage("compact_users")
+    assert f"{record}: cannot be compacted: " in refused.stderr
+    assert refused.stderr.endswith("It is as it was.\n")
+    assert record.read_bytes() == before
+
+
+@pytest.mark.parametrize(("module", "name"), [(index, "save_position"), (records, "sync_directory")])
+def test_a_compaction_that_the_index_cannot_be_told_is_one(admin, record, monkeypatch, capsys, caplog, module, name):
+    services.user_update(user_id=admin.pk, actor=admin.pk, full_name="Name")
+    before = everything()
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise OperationalError("disk I/O error") if module is index else OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, fail)
+        run("compact_users")
+    assert f"{record}: from 4 lines and " in capsys.readouterr().out
+    assert f"{record}: compacted from 4 lines to 3, and that is not noted: " in caplog.text
+    assert len(record.read_text().splitlines()) == 3
+    assert everything() == before
+    run("verify_users")
 
 
 def test_the_umask_makes_no_export_readable(manage, make, tmp_path):

@@ -10,12 +10,11 @@ the index has not (applied), or both as they should be. A record that is not wha
 changed it, is read again as a whole; what the index knew and it does not say is added to it (`latest.unsaid`).
 """
 
-import json
 import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, reduce
 from itertools import chain
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 
 from . import index, lines, lock, record, tables
 from .changes import Changes
-from .latest import Latest, last_end, told, unsaid
+from .latest import Latest, last_end, still_counting, told, unsaid
 from .models import Deletion, Position, User, UserChange
 from .problems import Unavailable
 from .record import Extent, JournalError, UnsettledError
@@ -324,31 +323,34 @@ class Journal:
             self.compact_from = extent.lines + COMPACT_FROM
             log.warning("%s: cannot be compacted: %s", self.path, exc)
 
-    def compact(self) -> None:
-        """Write the record anew, holding the lock, and say so in the index, which stays as it is."""
+    def compact(self) -> Extent:
+        """Write the record anew, holding the lock, and say so in the index, which stays as it is; return its extent.
+
+        Raises `OSError`, `OperationalError`, `UnsettledError`; the record is as it was then.
+        """
         position = Position.objects.get(pk=index.POSITION)
         if not position.lines:
-            return
+            return extent_of(position)
         history = set(UserChange.objects.values_list("pk", flat=True))
-        # The histories, then the last line of each user or deletion, by the id that those share.
-        last: dict[tuple[bool, int], bytes] = {}
-        for _, line in record.lines_after(self.path, Extent()):
-            if not line.strip():
-                continue
-            entry = json.loads(line)
-            is_user = entry["model"] != "users.userchange"
-            if is_user or entry["pk"] in history:
-                last[is_user, entry["pk"]] = line
-        extent = record.replace(self.path, position.identity, (last[key] for key in sorted(last)))
-        with index.durable():
-            index.save_position(
-                identity=record.identity(self.path),
-                **vars(extent),
-                live=position.live,
-                generation=position.generation,
-            )
+        kept = still_counting((line for _, line in record.lines_after(self.path, Extent())), history)
+        said = f"{self.path}: compacted from {position.lines} lines to {len(kept)}"
+        try:
+            with index.durable():
+                extent = record.replace(self.path, position.identity, kept)
+                index.save_position(
+                    identity=record.identity(self.path),
+                    **vars(extent),
+                    live=position.live,
+                    generation=position.generation,
+                )
+        except (OSError, OperationalError) as exc:
+            if record.identity(self.path) == position.identity:
+                raise
+            log.warning("%s, and that is not noted: %s; it is read again", said, exc)
+            return reduce(Extent.after, kept, Extent())
         self.fresh = record.identity(self.path), index.connected_file()
-        log.info("%s: compacted from %d lines to %d", self.path, position.lines, extent.lines)
+        log.info("%s", said)
+        return extent
 
 
 def extent_of(position: Position) -> Extent:

@@ -4,7 +4,8 @@ Each line has to be right after those before it, whether they are read at once o
 service accepts, the next start accepts too.
 """
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from . import index
@@ -63,6 +64,20 @@ class Latest:
     def kept_changes(self) -> dict[int, UserChange]:
         """Return what is kept of the histories."""
         return newest(self.changes)
+
+
+def still_counting(lines: Iterable[bytes], history: Container[int]) -> list[bytes]:
+    """Return those lines that no later one supersedes: of the histories those ids, then each user's or deletion's last.
+
+    Users and deletions are in the order of the ids that they share.
+    """
+    last: dict[tuple[bool, int], bytes] = {}
+    for line in filter(bytes.strip, lines):
+        entry = json.loads(line)
+        is_user = entry["model"] != "users.userchange"
+        if is_user or entry["pk"] in history:
+            last[is_user, entry["pk"]] = line
+    return [last[key] for key in sorted(last)]
 
 
 def newest(changes: dict[int, UserChange]) -> dict[int, UserChange]:

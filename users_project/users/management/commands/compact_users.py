@@ -22,8 +22,7 @@ class Command(BaseCommand):
         try:
             with record.lock.held():
                 before = record.bring_up()
-                record.compact()
-                after = record.bring_up()
+                after = record.compact()
         except (OSError, OperationalError, APIException) as exc:
             raise CommandError(f"{record.path}: cannot be compacted: {exc}. It is as it was.") from exc
         self.stdout.write(
