@@ -6,23 +6,25 @@ import sys
 
 from django.core.management import execute_from_command_line
 from django.db import DatabaseError
+from rest_framework.exceptions import APIException
 
 from users_project import variables
 
 
 def run() -> None:
-    """Run the command; where the index is damaged, end with what to do about it.
+    """Run the command; end with a message, and no traceback, where that helps nobody, as on a full disk.
 
-    Any command can meet that, also in Django's own checks, before it comes to the record.
+    Any command can meet a damaged index, also in Django's own checks, before it comes to the record.
     """
     try:
         execute_from_command_line(sys.argv)
-    except DatabaseError as exc:
+    except (DatabaseError, APIException) as exc:
         from users import index  # the models can be imported by now
 
-        if not index.is_damage(exc):
+        message = index.message_of(exc)
+        if message is None:
             raise
-        sys.exit(f"{index.path()}: {index.damage_text(exc)}")
+        sys.exit(message)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ from django.db import connection
 
 from users import journal
 from users.apps import record_check
+from users.lines import LARGEST
 from users.models import User
 
-from .conftest import stored
+from .conftest import PASSWORD, stored
 
 MEND = "Mend that line, or put the file back as it was."
 
@@ -159,3 +160,46 @@ def test_an_export_into_a_missing_folder_names_what_was_typed(make, manage, tmp_
     assert refused.returncode == 1
     assert f"{tmp_path / 'nowhere' / 'users.json'}: expected a folder that is there" in refused.stderr
     assert ".part" not in refused.stderr
+
+
+SUPERUSER = ("createsuperuser", "--noinput", "--username", "boss", "--email", "boss@example.com")
+
+
+@pytest.mark.parametrize("command", [("demo_users",), SUPERUSER])
+def test_what_keeps_a_user_from_being_made_ends_a_command_with_a_message(manage, record, command):
+    """A directory is in the way, or a deletion has the last number."""
+    (record.parent / "users.batch").mkdir()
+    refused = manage(*command, DJANGO_SUPERUSER_PASSWORD=PASSWORD)
+    assert refused.returncode == 1
+    assert refused.stderr.endswith("Something that this service needs is away. Try again.\n")
+    assert f"{record}: cannot append: [Errno 21] Is a directory" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    (record.parent / "users.batch").rmdir()
+    line = {"model": "users.deletion", "pk": LARGEST, "fields": {"deleted_at": "2026-01-01T00:00:00Z"}}
+    record.write_text(json.dumps(line) + "\n")
+    refused = manage(*command, DJANGO_SUPERUSER_PASSWORD=PASSWORD)
+    assert refused.returncode == 1
+    assert refused.stderr == f"Nothing can be numbered after {LARGEST}, which is in use. Nothing was changed.\n"
+
+
+@pytest.mark.record
+def test_an_index_that_cannot_be_opened_ends_a_command_with_its_name(make, manage, state):
+    make("eva")
+    connection.close()
+    for path in state.glob("index.sqlite3*"):
+        path.unlink()
+    (state / "index.sqlite3").mkdir()
+    for command in ("verify_users", "check", "demo_users", "migrate"):
+        refused = manage(command)
+        assert refused.returncode == 1
+        assert f"{state / 'index.sqlite3'}: unable to open database file" in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.postgresql
+def test_a_database_that_is_away_ends_a_command_with_what_it_says(manage):
+    refused = manage("demo_users", USERS_DATABASE_URL="postgres://eva:hunter2@127.0.0.1:1/users")
+    assert refused.returncode == 1
+    assert "connection to server at" in refused.stderr
+    assert "hunter2" not in refused.stderr
+    assert "Traceback" not in refused.stderr

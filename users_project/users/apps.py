@@ -26,7 +26,7 @@ def record_check(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]: 
     """Open the record, so that every command finds its index, and `check` names the line that cannot be read."""
     from django.db import DatabaseError
 
-    from . import journal
+    from . import index, journal
     from .problems import Unavailable
 
     record = journal.current()
@@ -35,5 +35,5 @@ def record_check(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]: 
     try:
         record.open()
     except (Unavailable, DatabaseError) as exc:
-        return [checks.Error(str(exc), id="users.E001")]
+        return [checks.Error(index.message_of(exc) or str(exc), id="users.E001")]
     return []

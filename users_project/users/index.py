@@ -25,6 +25,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, OperationalError, connection, models, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Max, QuerySet
+from rest_framework.exceptions import APIException
 
 from .lines import LARGEST, Entry
 from .lock import WriterLock
@@ -175,6 +176,17 @@ def storage_problem(error: OperationalError) -> StorageFull | Unavailable:
     """Return the problem for what SQLite complains of."""
     full = getattr(error.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
     return StorageFull() if full else Unavailable("The index of the users cannot be written. Try again.")
+
+
+def message_of(error: DatabaseError | APIException) -> str | None:
+    """Return what to tell whoever runs a command of what stopped it; `None` where it is a fault of the program."""
+    if isinstance(error, APIException):
+        return str(error)
+    if is_damage(error):
+        return f"{path()}: {damage_text(error)}"
+    if isinstance(error, OperationalError):
+        return f"{path()}: {error}" if settings.RECORD else str(error).strip()
+    return None
 
 
 def damage_text(error: DatabaseError) -> str:
