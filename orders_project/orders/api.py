@@ -188,7 +188,7 @@ class OrderCancelView(OwnersView):
         """Cancel the order; cancelling it again changes nothing, and one that was shipped stays so: 409."""
 
         def check(order: OrderRow) -> None:
-            etags.check(request, etags.etag(JSONRenderer().render(represented(order))))
+            etags.check_change(request, etags.etag(JSONRenderer().render(represented(order))))
 
         order = services.order_cancel(owner=self.owner(), order_id=order_id, check=check)
         return tagged(JSONRenderer().render(represented(order)))

@@ -41,8 +41,7 @@ def conditional(request: Request, data: object) -> HttpResponse:
     response = tagged(JSONRenderer().render(data))
     tag = response.headers["ETag"]
     check(request, tag)
-    known = request.META.get("HTTP_IF_NONE_MATCH")
-    if known is not None and {tag, f"W/{tag}", "*"}.intersection(parse_etags(known)):
+    if has_already(request, tag):
         return HttpResponseNotModified(headers={"ETag": tag})
     return response
 
@@ -57,3 +56,16 @@ def check(request: Request, tag: str) -> None:
         raise ValidationError({"If-Match": ["Expected * or the ETag of an earlier answer, in its quotes."]})
     if not {tag, "*"}.intersection(tags):
         raise PreconditionFailed
+
+
+def check_change(request: Request, tag: str) -> None:
+    """Raise what `check` does, and `PreconditionFailed` where the request's `If-None-Match` has the tag."""
+    check(request, tag)
+    if has_already(request, tag):
+        raise PreconditionFailed("If-None-Match names this order as it is; nothing was done.")
+
+
+def has_already(request: Request, tag: str) -> bool:
+    """Return whether the request's `If-None-Match` has the tag, as a weak one too."""
+    known = request.META.get("HTTP_IF_NONE_MATCH")
+    return known is not None and bool({tag, f"W/{tag}", "*"}.intersection(parse_etags(known)))

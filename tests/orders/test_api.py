@@ -153,6 +153,16 @@ def test_an_if_match_that_has_not_the_etag_is_412(user, path):
     assert (answer.status_code, set(answer.json()["errors"])) == (400, {"If-Match"})
 
 
+def test_a_cancelling_of_what_is_not_to_be_there_is_refused(user):
+    path = f"/api/orders/{order(7).pk}"
+    tag, before = user(7).get(path)["ETag"], stored()
+    for said in ("*", tag, f"W/{tag}", f'"other", {tag}'):
+        assert user(7).post(f"{path}/cancel", HTTP_IF_NONE_MATCH=said).status_code == 412
+        assert user(7).post(f"{path}/cancel", HTTP_IF_NONE_MATCH=said, HTTP_IF_MATCH=tag).status_code == 412
+    assert stored() == before
+    assert user(7).post(f"{path}/cancel", HTTP_IF_NONE_MATCH='"other"').status_code == 200
+
+
 @pytest.mark.parametrize("name", ["if_unmodified_since", "if_modified_since"])
 @pytest.mark.parametrize("date", ["Thu, 01 Jan 1970 00:00:00 GMT", "Fri, 31 Dec 2100 00:00:00 GMT", "nonsense"])
 def test_dates_are_passed_over(user, name, date):

@@ -52,6 +52,18 @@ def test_a_user_that_one_has_already_is_304(as_admin, as_user, make):
             assert ask(client, "GET", path, If_None_Match=given).json()["id"] == user.pk
 
 
+def test_a_user_who_is_not_as_one_has_seen_is_412(as_admin, as_user, make):
+    user = make("eva")
+    for client, path in ((as_admin, f"/api/users/{user.pk}"), (as_user(user.pk), "/api/users/me")):
+        tag = client("GET", path).headers["ETag"]
+        for given in (tag, f"{STALE}, {tag}", "*"):
+            assert ask(client, "GET", path, If_Match=given).status_code == 200
+            assert ask(client, "GET", path, If_Match=given, If_None_Match=tag).status_code == 304
+        for given in (STALE, f"W/{tag}"):
+            assert_problem(ask(client, "GET", path, If_Match=given, If_None_Match=tag), 412)
+        assert_problem(ask(client, "GET", path, If_Match="nonsense"), 400, **{"If-Match": "Expected"})
+
+
 CHANGES = [("PUT", {"username": "eva", "email": "new@example.com"}), ("PATCH", {"full_name": "X"}), ("DELETE", None)]
 
 
@@ -78,6 +90,17 @@ def test_a_change_of_what_one_has_seen_is_made(as_admin, make, method, body, giv
     header = {"seen": tag, "one of two": f"{STALE},{tag}", "*": "*"}[given]
     assert ask(as_admin, method, path, body, If_Match=header).status_code in {200, 204}
     assert as_admin("GET", path).status_code == 404 or as_admin("GET", path).headers["ETag"] != tag
+
+
+@pytest.mark.parametrize(("method", "body"), CHANGES)
+def test_a_change_of_what_is_not_to_be_there_is_refused(as_admin, make, everything, method, body):
+    path = f"/api/users/{make('eva').pk}"
+    tag, before = as_admin("GET", path).headers["ETag"], everything()
+    for given in ("*", tag, f"W/{tag}", f"{STALE}, {tag}"):
+        assert_problem(ask(as_admin, method, path, body, If_None_Match=given), 412)
+        assert_problem(ask(as_admin, method, path, body, If_None_Match=given, If_Match=tag), 412)
+    assert everything() == before
+    assert ask(as_admin, method, path, body, If_None_Match=STALE).status_code in {200, 204}
 
 
 def test_oneself_is_not_written_over_unseen_either(as_user, make):

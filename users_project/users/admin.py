@@ -1,7 +1,7 @@
 """Django's admin of the users. It saves through the services, so that the rules of the API hold here too."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
@@ -19,12 +19,12 @@ from django.template.response import TemplateResponse
 
 from . import index, selectors, services
 from .browsers import session_of
+from .etags import PreconditionFailed
 from .forms import ModelForm, NewUserForm, UserForm
 from .models import Deletion, User
 from .passports import USER_ID
 from .problems import Conflict, Unavailable
 from .record import StorageFull
-from .services import PreconditionFailed
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class UserAdmin(ModelAdmin):
         values = {**form.cleaned_data}
         if change:
             # Who changes their own password stays signed in where they do so.
-            values |= {"versions": [values.pop("version")], "kept_session": session_of(request)}
+            values |= {"check": as_shown(values.pop("version")), "kept_session": session_of(request)}
             saved = services.user_update(user_id=obj.pk, actor=actor, **values)
         else:
             saved = services.user_create(created_by=actor, **values)
@@ -144,8 +144,8 @@ class UserAdmin(ModelAdmin):
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
         """Delete the user as the page showed them, through the services."""
-        seen = [request.POST.get("version", "")]
-        services.user_delete(user_id=obj.pk, actor=int(str(request.user.pk)), versions=seen)
+        check = as_shown(request.POST.get("version", ""))
+        services.user_delete(user_id=obj.pk, actor=int(str(request.user.pk)), check=check)
         with in_passing():
             super().log_deletions(request, cast("Any", [obj]))
 
@@ -276,6 +276,16 @@ class UserAdmin(ModelAdmin):
 def was_deleted(object_id: str) -> bool:
     """Return whether that is the id of a user who was deleted."""
     return bool(USER_ID.fullmatch(object_id)) and Deletion.objects.filter(pk=int(object_id)).exists()
+
+
+def as_shown(version: str) -> Callable[[User], None]:
+    """Return what raises `PreconditionFailed` for a user who is not of the version that a page showed."""
+
+    def check(user: User) -> None:
+        if user.version != version:
+            raise PreconditionFailed
+
+    return check
 
 
 @contextmanager

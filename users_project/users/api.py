@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from rest_framework_simplejwt.tokens import Token
 
 from . import selectors, services
-from .etags import conditional, tagged, versions
+from .etags import conditional, precondition, tagged
 from .inputs import StrictSerializer, printable, query_of
 from .models import User, UserChange, ascii_only, username_characters
 from .pages import PARAMETERS, Pages
@@ -174,11 +174,13 @@ IF_NONE_MATCH = OpenApiParameter(
 IF_MATCH = OpenApiParameter(
     "If-Match", str, OpenApiParameter.HEADER, description="The `ETag` of an earlier answer: 412 if something changed."
 )
-FOUND = {200: UserOut, 304: OpenApiResponse(description="Nothing has changed since the answer with that `ETag`.")}
-CHANGED = {
+UNSEEN = {412: OpenApiResponse(description="The user was changed since the answer with that `ETag`.")}
+FOUND = {
     200: UserOut,
-    412: OpenApiResponse(description="The user was changed since the answer with that `ETag`."),
+    304: OpenApiResponse(description="Nothing has changed since the answer with that `ETag`."),
+    **UNSEEN,
 }
+CHANGED = {200: UserOut, **UNSEEN}
 
 
 class AdminsView(APIView):
@@ -216,7 +218,7 @@ class UsersView(AdminsView):
 class UserView(AdminsView):
     """One user."""
 
-    @extend_schema(operation_id="users_get", parameters=[IF_NONE_MATCH], responses=FOUND)
+    @extend_schema(operation_id="users_get", parameters=[IF_NONE_MATCH, IF_MATCH], responses=FOUND)
     def get(self, request: Request, user_id: int) -> Response:
         """Return the user."""
         user = selectors.user_get(user_id=user_id)
@@ -237,10 +239,10 @@ class UserView(AdminsView):
         """Change what is said."""
         return self.change(request, user_id, partial=True)
 
-    @extend_schema(operation_id="users_delete", parameters=[IF_MATCH], responses={204: None, 412: CHANGED[412]})
+    @extend_schema(operation_id="users_delete", parameters=[IF_MATCH], responses={204: None, **UNSEEN})
     def delete(self, request: Request, user_id: int) -> Response:
         """Delete the user."""
-        services.user_delete(user_id=user_id, actor=caller(request), versions=versions(request))
+        services.user_delete(user_id=user_id, actor=caller(request), check=precondition(request))
         return Response(status=204)
 
     def change(self, request: Request, user_id: int, *, partial: bool) -> Response:
@@ -252,7 +254,7 @@ class UserView(AdminsView):
             user_id=user_id,
             actor=caller(request),
             kept_session=session(request),
-            versions=versions(request),
+            check=precondition(request),
             **data.validated_data,
         )
         return tagged(user, UserOut(user).data)
@@ -299,7 +301,7 @@ class OwnView(APIView):
 class MeView(OwnView):
     """One's own profile."""
 
-    @extend_schema(operation_id="me_get", parameters=[IF_NONE_MATCH], responses=FOUND)
+    @extend_schema(operation_id="me_get", parameters=[IF_NONE_MATCH, IF_MATCH], responses=FOUND)
     def get(self, request: Request) -> Response:
         """Return the user who asks."""
         user = self.me()
@@ -312,7 +314,7 @@ class MeView(OwnView):
         refuse_others_fields(request.data)
         data = MyChanges(data=request.data)
         data.is_valid(raise_exception=True)
-        user = services.user_update(user_id=user.pk, actor=user.pk, versions=versions(request), **data.validated_data)
+        user = services.user_update(user_id=user.pk, actor=user.pk, check=precondition(request), **data.validated_data)
         return tagged(user, UserOut(user).data)
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NoReturn, TypedDict, Unpack
 
@@ -37,11 +37,8 @@ class UserChanges(TypedDict, total=False):
     password: str
 
 
-class PreconditionFailed(APIException):
-    """The user is not as whoever asks has seen them (RFC 9110, section 15.5.13)."""
-
-    status_code = 412
-    default_detail = "This user was changed since you saw them. Look at them again; nothing was done."
+def whoever(user: User) -> None:
+    """Check nothing."""
 
 
 class WrongPasswordError(ValidationError):
@@ -79,21 +76,21 @@ def user_update(
     user_id: int,
     actor: int,
     kept_session: str = "",
-    versions: Collection[str] | None = None,
+    check: Callable[[User], object] = whoever,
     **changes: Unpack[UserChanges],
 ) -> User:
     """Change the user and return it, ending their sessions where their password, role or activity changes so.
 
-    `actor` is the id of who asks; of one's own sessions `kept_session` goes on. Raises `Http404`, `PreconditionFailed`
-    where the user is in none of the `versions`, and `Conflict` for a username or email that another has, for oneself
-    and for the last active admin.
+    `actor` is the id of who asks; of one's own sessions `kept_session` goes on. Raises `Http404`, what `check`
+    does of the user as they are, and `Conflict` for a username or email that another has, for oneself and for the last
+    active admin.
     """
     values: dict[str, object] = {name: value for name, value in changes.items() if name != "password"}
     if "password" in changes:
         values["password"] = make_password(changes["password"])
     with journal.writing() as writer:
         user = user_get(user_id=user_id)
-        check_version(user, versions)
+        check(user)
         was_admin = user.is_admin
         changed = {name: value for name, value in values.items() if getattr(user, name) != value}
         for name, value in changed.items():
@@ -131,11 +128,11 @@ def users_set_active(*, user_ids: Iterable[int], actor: int, is_active: bool) ->
     return changed, refused
 
 
-def user_delete(*, user_id: int, actor: int, versions: Collection[str] | None = None) -> None:
+def user_delete(*, user_id: int, actor: int, check: Callable[[User], object] = whoever) -> None:
     """Delete the user. Raises as `user_update`."""
     with journal.writing() as changes:
         user = user_get(user_id=user_id)
-        check_version(user, versions)
+        check(user)
         check_deletable(user, actor=actor)
         changes.remove(user, by=actor)
 
@@ -217,12 +214,6 @@ def rehash(user: User, password: str) -> None:
                 changes.put(current, rehash=True)
     except APIException as exc:
         log.warning("The hash of user %d stays as it is: %s", user.pk, exc)
-
-
-def check_version(user: User, versions: Collection[str] | None) -> None:
-    """Raise `PreconditionFailed` where versions are said and the user is in none of them."""
-    if versions is not None and user.version not in versions:
-        raise PreconditionFailed
 
 
 def check_unique(user: User) -> None:
