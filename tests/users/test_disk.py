@@ -16,6 +16,7 @@ from django.db import connection
 
 from users import journal, verification
 from users.models import User
+from users.problems import Unavailable
 
 from .conftest import PASSWORD, stored, use
 from .test_processes import Service, free_port, listed, serving
@@ -171,3 +172,19 @@ def test_a_start_on_a_full_disk_serves_what_is_there(make, disk, issuer, sign):
         assert answer.status_code == 507
         ballast.unlink()
         assert service.request(session, "PATCH", "/api/users/1", full_name="Eva").status_code == 200
+
+
+def test_a_record_that_can_only_be_read_is_read(make, record, state):
+    make("eva")
+    (state / "index.sqlite3").unlink()
+    if subprocess.run(["chattr", "+i", record], check=False, capture_output=True).returncode != 0:
+        pytest.skip("needs a file that root cannot write either, and this file system makes none")
+    try:
+        journal.catch_up()
+        assert list(User.objects.values_list("username", flat=True)) == ["eva"]
+        with pytest.raises(Unavailable):
+            make("ada")
+        assert list(User.objects.values_list("username", flat=True)) == ["eva"]
+    finally:
+        subprocess.run(["chattr", "-i", record], check=True)
+    assert make("ada").pk == 2

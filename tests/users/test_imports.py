@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import gzip
 import json
 import os
 import re
@@ -265,6 +266,11 @@ def test_after_the_largest_numbers_of_an_import_there_are_others(tmp_path, admin
         ("x.json", "[]".encode("utf-16"), "line 1: expected text in UTF-8, got UTF-16"),
         ("x.jsonl", "[]".encode("utf-16"), "line 1: expected text in UTF-8, got UTF-16"),
         ("x.csv", "username".encode("utf-16"), "line 1: expected text in UTF-8, got UTF-16"),
+        ("x.json", gzip.compress(b"[]"), "expected text in UTF-8, got a gzip archive: `gunzip` makes it"),
+        ("x.csv", gzip.compress(b"username"), "expected text in UTF-8, got a gzip archive"),
+        ("x.jsonl", gzip.compress(b"{}"), "expected text in UTF-8, got a gzip archive"),
+        ("x.csv", b"PK\x03\x04", "got a zip archive, as a spreadsheet is one: save it as CSV"),
+        ("x.json", b'["', "line 1: expected JSON: Unterminated string starting. "),
         ("x.csv", b"username,full_name\neva,Ev\xe4\n", "line 2: expected text in UTF-8"),
         ("x.csv", b"a,a,username\n", "line 1: expected a header that names each column once.*got 'a' more than once"),
         ("x.csv", b"", "line 1: expected a header.*username is not"),
@@ -284,6 +290,36 @@ def test_a_file_that_is_not_of_its_format_is_refused_as_a_whole(tmp_path, name, 
     with pytest.raises(CommandError, match=rf"{name}: .*{why}.*Nothing was imported"):
         run("import_users", tmp_path / name)
     assert everything() == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("written_as", "is_active"),
+    [("1", True), ("0", False), ("t", True), ("f", False), ("True", True), ("FALSE", False), ("", True)],
+)
+def test_a_csv_says_whole_numbers_and_booleans_as_databases_and_data_frames_write_them(tmp_path, written_as, is_active):
+    """PostgreSQL writes `t`, SQLite `1`; a data frame's column of numbers with a gap has fractions."""
+    rows = f"id,username,email,hashed_password,is_active,created_by\n7.0,eva,e@example.com,{BCRYPT},{written_as},7.0\n"
+    (tmp_path / "x.csv").write_text(rows)
+    run("import_users", tmp_path / "x.csv")
+    assert list(User.objects.values_list("pk", "is_active", "created_by")) == [(7, is_active, 7)]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "expected"),
+    [
+        ("id", "7.5", "id: expected a whole number"),
+        ("id", "7.", "id: expected a whole number"),
+        ("id", "7e0", "id: expected a whole number"),
+        ("is_active", "2", "is_active: expected true or false"),
+        ("is_active", "yes", "is_active: expected true or false"),
+    ],
+)
+def test_what_is_neither_in_a_csv_is_rejected(tmp_path, capsys, column, value, expected):
+    rows = f"username,email,hashed_password,{column}\neva,e@example.com,{BCRYPT},{value}\n"
+    (tmp_path / "x.csv").write_text(rows)
+    with pytest.raises(CommandError, match="Nothing was imported"):
+        run("import_users", tmp_path / "x.csv")
+    assert f"line 2: rejected: {expected}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -502,14 +538,26 @@ def test_what_an_import_does_not_say_is_said_and_can_be_said_later(old, tmp_path
     run("import_users", old)
     assert "If 8 or a later one was somebody's where it comes from" in capsys.readouterr().out
     run("import_users", next_id=20)
-    assert capsys.readouterr().out == "Imported 0 users. The next new user is 20.\n"
+    assert capsys.readouterr().out == "The next new user is 20.\n"
     run("import_users", next_id=9)
-    assert capsys.readouterr().out == "Imported 0 users. The next new user is 20.\n"
+    assert capsys.readouterr().out == "The next new user is 20.\n"
     path = written(tmp_path, user(id=None, username="a", email="a@example.com"), name="more.json")
     run("import_users", path, next_id=30)
     assert capsys.readouterr().out == "Imported 1 users. The next new user is 31.\n"
     assert User.objects.get(username="a").pk == 30
     assert Deletion.objects.count() == 1
+
+
+@pytest.mark.record
+def test_after_the_largest_id_there_is_no_next_one_to_name(record, old, capsys):
+    line = {"model": "users.deletion", "pk": lines.LARGEST, "fields": {"deleted_at": "2026-01-01T00:00:00Z"}}
+    record.write_text(json.dumps(line) + "\n")
+    journal.catch_up()
+    run("import_users", next_id=20)
+    assert capsys.readouterr().out == f"No new user can be made: {lines.LARGEST} is in use.\n"
+    run("import_users", old)
+    out = capsys.readouterr().out
+    assert out.endswith(f"Imported 2 users. No new user can be made: {lines.LARGEST} is in use.\n")
 
 
 @pytest.mark.parametrize(

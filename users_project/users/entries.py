@@ -13,10 +13,17 @@ from pathlib import Path
 from .exports import COLUMNS
 
 NUMBERS = {"id", "created_by", "session_epoch"}
-BOOLEANS = {"true": True, "false": False}
+# As JSON, SQLite and PostgreSQL write them.
+BOOLEANS = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
 # Digits of a whole number that is read as one. Every id has fewer, and Python refuses to read a few thousand.
 MAX_DIGITS = 30
 SEPARATORS = {";": "semicolons", "\t": "tabs"}
+OTHERS = {
+    BOM_UTF16_LE: "UTF-16: `iconv -f utf-16 -t utf-8` makes it",
+    BOM_UTF16_BE: "UTF-16: `iconv -f utf-16 -t utf-8` makes it",
+    b"\x1f\x8b": "a gzip archive: `gunzip` makes it",
+    b"PK\x03\x04": "a zip archive, as a spreadsheet is one: save it as CSV",
+}
 ENCODING = "expected text in UTF-8: `iconv -f latin1 -t utf-8`, or what its encoding is, makes it"
 
 
@@ -44,7 +51,7 @@ def read(path: Path, file_format: str) -> Iterator[Entry]:
 def text_of(path: Path) -> str:
     """Return the file's text; raise `ValueError` that says in which line it is none."""
     data = path.read_bytes()
-    refuse_utf16(data)
+    refuse_other(data)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
@@ -52,10 +59,11 @@ def text_of(path: Path) -> str:
         raise ValueError(f"line {line}: {ENCODING}") from exc
 
 
-def refuse_utf16(data: bytes) -> None:
-    """Raise `ValueError` where the file begins as one in UTF-16 does."""
-    if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
-        raise ValueError("line 1: expected text in UTF-8, got UTF-16: `iconv -f utf-16 -t utf-8` makes it")
+def refuse_other(data: bytes) -> None:
+    """Raise `ValueError` where the file begins as none of text in UTF-8 does."""
+    for begins, called in OTHERS.items():
+        if data.startswith(begins):
+            raise ValueError(f"line 1: expected text in UTF-8, got {called}")
 
 
 def parsed(text: str) -> object:
@@ -95,7 +103,7 @@ def read_json(path: Path) -> Iterator[Entry]:
     try:
         values = parsed(text_of(path))
     except json.JSONDecodeError as exc:
-        raise ValueError(f"line {exc.lineno}: expected JSON: {exc.msg}") from exc
+        raise ValueError(f"line {exc.lineno}: expected JSON: {exc.msg.removesuffix(' at')}") from exc
     except RecursionError as exc:
         raise ValueError("expected JSON that is nested less deeply") from exc
     if not isinstance(values, list):
@@ -109,7 +117,7 @@ def read_jsonl(path: Path) -> Iterator[Entry]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if number == 1:
-                refuse_utf16(line)
+                refuse_other(line)
             if not line.strip():
                 continue
             place = f"line {number}"
@@ -118,7 +126,7 @@ def read_jsonl(path: Path) -> Iterator[Entry]:
             except UnicodeDecodeError:
                 yield Entry(place, fault=ENCODING)
             except json.JSONDecodeError as exc:
-                yield Entry(place, fault=f"expected JSON: {exc.msg} in column {exc.colno}")
+                yield Entry(place, fault=f"expected JSON: {exc.msg.removesuffix(' at')} in column {exc.colno}")
             except RecursionError:
                 yield Entry(place, fault="expected JSON that is nested less deeply")
 
@@ -158,9 +166,12 @@ def entry_of(place: str, header: list[str], row: list[str]) -> Entry:
 
 
 def typed(name: str, value: str) -> object:
-    """Return the value of a column as JSON would have it; what is no such value stays text."""
-    if name in NUMBERS and re.fullmatch(r"[0-9]{1,19}", value, re.ASCII):
-        return int(value)
+    """Return the value of a column as JSON would have it; what is no such value stays text.
+
+    A whole number may have `.0` behind it, as a data frame's has whose column has a gap.
+    """
+    if name in NUMBERS and (digits := re.fullmatch(r"([0-9]{1,19})(?:\.0)?", value, re.ASCII)):
+        return int(digits[1])
     return BOOLEANS.get(value.lower(), value) if name == "is_active" else value
 
 

@@ -22,7 +22,7 @@ from uuid import uuid4
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
-from django.db import DatabaseError, OperationalError, connection, models, transaction
+from django.db import DatabaseError, IntegrityError, OperationalError, connection, models, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Max, QuerySet
 from rest_framework.exceptions import APIException
@@ -283,6 +283,13 @@ def put(entries: Iterable[Entry], model: type[Entry]) -> None:
         unique_fields=["pk"],
         update_fields=fields,
     )
+
+
+def taken(entry: Entry, error: IntegrityError) -> str:
+    """Return which of the user's two unique fields another has, by the database's complaint, and who."""
+    name = "email" if "users_email" in str(error) else "username"
+    owner = User.objects.lowered(name, getattr(entry, name)).values_list("pk", flat=True).first()
+    return f"{name} is another user's: user {owner}"
 
 
 def insert(entries: Iterable[Entry], model: type[Entry]) -> None:

@@ -45,6 +45,7 @@ class Journal:
         self.fresh: tuple[str, tuple[int, int] | None] | None = None
         self.broken: tuple[tuple[str, tuple[int, int] | None], JournalError] | None = None
         self.seen = ""  # the record that is being read: who writes it meanwhile is noticed at the next look
+        self.said = "", ""  # of which record what was logged last
         self.compact_from = self.faults = 0
         self.is_open = False  # whether the index has the tables of this program
 
@@ -161,10 +162,12 @@ class Journal:
                 # What the system refuses now, it may grant at the next look, with the same file.
                 if isinstance(exc, JournalError) and not passes:
                     self.broken = (self.seen, index.file_identity()), error
-                log.log(logging.WARNING if passes else logging.ERROR, "%s", error)
+                if self.said != (self.seen, str(error)):  # not again with each request
+                    log.log(logging.WARNING if passes else logging.ERROR, "%s", error)
+                self.said = self.seen, str(error)
                 raise error from exc
             position = Position.objects.get(pk=index.POSITION)
-        self.broken, self.is_open = None, True
+        self.broken, self.said, self.is_open = None, ("", ""), True
         self.fresh = position.identity, index.connected_file()
         return position
 
@@ -177,8 +180,7 @@ class Journal:
         record.check_file(self.path)
         if not self.seen or not self.path.stat().st_size:
             return self.read_nothing(position, outdated=outdated)
-        with suppress(PermissionError):
-            self.path.chmod(0o600)
+        record.restrict(self.path)
         record.take_back_part(self.path)
         self.seen = record.identity(self.path)
         known = extent_of(position) if position else Extent()
@@ -308,7 +310,7 @@ class Journal:
                 with transaction.atomic():
                     index.put([entry], type(entry))
             except IntegrityError as exc:
-                raise record.refused(self.path, number, f"{duplicate(exc)} is another user's") from exc
+                raise record.refused(self.path, number, index.taken(entry, exc)) from exc
             if isinstance(entry, UserChange):
                 index.forget_changes(entry.user_id)
 
@@ -356,11 +358,6 @@ class Journal:
 def extent_of(position: Position) -> Extent:
     """Return how much of the record the index reflects."""
     return Extent(position.offset, position.lines, position.digest)
-
-
-def duplicate(error: IntegrityError) -> str:
-    """Return which of the two unique fields the database complains of."""
-    return "email" if "users_email" in str(error) else "username"
 
 
 @cache

@@ -1,6 +1,7 @@
 """A line of the record: one user, deletion or entry of a history, in Django's own JSONL serialization."""
 
 import json
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,7 +69,8 @@ def each_once(members: list[tuple[str, object]]) -> dict[str, object]:
     """Return the object of those members; raise `BadLineError` where one stands twice, and the last would hold."""
     found = dict(members)
     if len(found) != len(members):
-        raise BadLineError("expected each name once in its object")
+        again = Counter(name for name, _ in members).most_common(1)[0][0]
+        raise BadLineError(f"expected each name once in its object, got {json.dumps(again)[:60]} again")
     return found
 
 
@@ -79,7 +81,7 @@ def why_no_json(error: ValueError | RecursionError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "expected JSON in UTF-8"
     if isinstance(error, json.JSONDecodeError):
-        return f"expected JSON: {error.msg}, at character {error.pos + 1}"
+        return f"expected JSON: {error.msg.removesuffix(' at')}, at character {error.pos + 1}"
     return "expected JSON of shorter numbers"
 
 

@@ -188,6 +188,19 @@ def scheme(encoded: str) -> str:
     return f"one of the kind {match[1]}" if match else "none" if not encoded else "no hash of a known form"
 
 
+class BlankValidator:
+    """Refuses what is typed by leaning on a key, and seen by nobody."""
+
+    def validate(self, password: str, user: User | None = None) -> None:
+        """Raise Django's `ValidationError`."""
+        if not password.strip():
+            raise ValidationError("This password is entirely blank.", code="password_entirely_blank")
+
+    def get_help_text(self) -> str:
+        """Return the rule."""
+        return "Your password can’t be entirely blank."
+
+
 class MaximumLengthValidator:
     """Refuses what no client may send as a password."""
 

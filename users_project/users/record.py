@@ -111,6 +111,13 @@ def check_file(path: Path) -> None:
         raise JournalError(path, None, f"Expected a file, got a {'directory' if stat.S_ISDIR(mode) else 'device'}.")
 
 
+def restrict(path: Path) -> None:
+    """Let the owner alone read it, where whoever put it there did not see to that, and it is theirs to say."""
+    if path.stat().st_mode & 0o777 != 0o600:  # any chmod would make it another, by its identity
+        with suppress(PermissionError):
+            path.chmod(0o600)
+
+
 def lost_error(path: Path) -> JournalError:
     """Return what is said where users are known and the record is empty or missing."""
     return JournalError(
@@ -323,8 +330,8 @@ def cut(path: Path, length: int) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until the record is on disk, with its name."""
-    with path.open("rb+") as file:
+    """Wait until the record is on disk, with its name. It may be one that can only be read."""
+    with path.open("rb") as file:
         os.fsync(file.fileno())
     sync_directory(path.parent)
 

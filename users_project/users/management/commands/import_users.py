@@ -45,8 +45,12 @@ class Command(BaseCommand):
             self.stdout.write(f"Would import {found}{rejected}.")
             return
         next_id = self.write(plan, options["next_id"]) + 1
-        self.stdout.write(f"Imported {found}{rejected}. The next new user is {next_id}.")
-        if not plan.of_record and options["next_id"] == 1:
+        imported = f"Imported {found}{rejected}. " if options["file"] else ""
+        if next_id > lines.LARGEST:
+            self.stdout.write(f"{imported}No new user can be made: {lines.LARGEST} is in use.")
+        else:
+            self.stdout.write(f"{imported}The next new user is {next_id}.")
+        if next_id <= lines.LARGEST and not plan.of_record and options["next_id"] == 1:
             self.stdout.write(
                 f"Such a file does not say whose ids were deleted. If {next_id} or a later one was somebody's where it "
                 "comes from, keep them from being given again: import_users --next-id N."
