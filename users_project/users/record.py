@@ -108,7 +108,8 @@ def check_file(path: Path) -> None:
             "Expected a file, got a link. Put the file itself here; to keep it elsewhere, let the directory be a link.",
         )
     if not stat.S_ISREG(mode):
-        raise JournalError(path, None, f"Expected a file, got a {'directory' if stat.S_ISDIR(mode) else 'device'}.")
+        what = "directory" if stat.S_ISDIR(mode) else "pipe or device"
+        raise JournalError(path, None, f"Expected a file, got a {what}.")
 
 
 def restrict(path: Path) -> None:
