@@ -33,6 +33,7 @@ def assert_problem(response, status: int, **errors: str) -> None:
     assert problem["status"] == status
     assert problem["origin"] == "users"
     assert problem["request_id"] == response.headers["X-Request-ID"]
+    assert response.headers.get("Retry-After") == ("1" if status == 503 else None)
     assert set(problem.get("errors", {})) == set(errors), problem
     for field, message in errors.items():
         assert problem["errors"][field][0].startswith(message), problem

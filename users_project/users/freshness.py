@@ -26,41 +26,48 @@ class Freshness:
         except index.IndexDamagedError as exc:
             return damage_problem(request, exc)
         except Unavailable as exc:
-            return problems.problem(request, 503, str(exc.detail))
+            return refusal(request, exc)
         except (DatabaseError, OSError) as exc:  # the latter where the directory of both is away
-            return index_problem(request, exc)
+            return store_problem(request, exc)
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Answer 503 where the index was locked, full, damaged or deleted under a request.
+        """Answer 503 where the index was locked, full, damaged or deleted under a request, or PostgreSQL went away.
 
         And what a write under the admin's pages could not do, 503 or 507; DRF's views have answered that themselves.
         """
         if isinstance(exception, OperationalError) or (
             isinstance(exception, DatabaseError) and index.is_damage(exception)
         ):
-            return index_problem(request, exception)
+            return store_problem(request, exception)
         if isinstance(exception, (Unavailable, StorageFull)):
-            wait = getattr(exception, "wait", None)
-            headers = {"Retry-After": str(wait)} if wait else None
-            return problems.problem(request, exception.status_code, str(exception.detail), headers=headers)
+            return refusal(request, exception)
         return None
 
 
-def index_problem(request: HttpRequest, error: DatabaseError | OSError) -> HttpResponse:
-    """Return the problem for what SQLite or the system complains of; what that was, is in the log.
+def store_problem(request: HttpRequest, error: DatabaseError | OSError) -> HttpResponse:
+    """Return the problem for what SQLite, PostgreSQL or the system complains of; what that was, is in the log.
 
     After an I/O error or damage the next request opens the index anew, and compares it with the record.
     """
+    message = None
     if isinstance(error, DatabaseError):
         damage = index.note_fault(error)
         if damage:
             return damage_problem(request, damage)
-    log.error("index: %s", error, exc_info=error)
-    return problems.problem(request, 503, "The index of the users cannot be used at the moment. Try again.")
+        message = index.message_of(error)
+    log.error("%s", message or error)
+    return refusal(request, Unavailable("The users cannot be read at the moment. Try again."))
 
 
 def damage_problem(request: HttpRequest, damage: index.IndexDamagedError) -> HttpResponse:
     """Return the problem where the index is damaged; what to do is in the log."""
     log.error("%s", damage)
-    return problems.problem(request, 503, str(damage.detail))
+    return refusal(request, damage)
+
+
+def refusal(request: HttpRequest, error: Unavailable | StorageFull) -> HttpResponse:
+    """Return the problem of an exception outside of DRF's views, with its `Retry-After`."""
+    wait = getattr(error, "wait", None)
+    headers = {"Retry-After": str(wait)} if wait else None
+    return problems.problem(request, error.status_code, str(error.detail), headers=headers)
