@@ -29,12 +29,20 @@ class RequestId(logging.Filter):
         return True
 
 
+class Exceptions(logging.Filter):
+    """Lets pass what says where an exception came from, and nothing else."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let the record pass, if it has a traceback."""
+        return bool(record.exc_info)
+
+
 def configuration(level: str) -> dict[str, Any]:
     """Return what `logging.config.dictConfig` takes: everything from `level` on, as JSON, to standard error."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"request_id": {"()": RequestId}},
+        "filters": {"request_id": {"()": RequestId}, "exceptions": {"()": Exceptions}},
         "formatters": {
             "json": {
                 "()": "pythonjsonlogger.json.JsonFormatter",
@@ -48,8 +56,8 @@ def configuration(level: str) -> dict[str, Any]:
         },
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
-            # Django's own line for each 4xx says less than the access log's.
-            "django.request": {"level": "ERROR"},
+            # Django's own line for each 4xx and 5xx says less than the access log's, and has no request id.
+            "django.request": {"level": "ERROR", "filters": ["exceptions"]},
             "gunicorn.error": {"level": level, "handlers": [], "propagate": True},
             "gunicorn.access": {"level": level, "handlers": [], "propagate": False},
         },

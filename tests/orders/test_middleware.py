@@ -1,8 +1,10 @@
 """Request ids, log lines, the bound on bodies, health."""
 
 import logging
+from unittest.mock import Mock
 
 import pytest
+from django.db import OperationalError, connection
 from django.test import Client
 
 pytestmark = pytest.mark.django_db
@@ -22,6 +24,19 @@ def test_a_malformed_request_id_is_replaced(said):
     given = Client().get("/healthz", headers={"x-request-id": said})["X-Request-ID"]
     assert given != said
     assert len(given) == 32
+
+
+def test_an_answer_is_in_the_log_once_and_an_exception_with_the_id_of_its_request(monkeypatch, caplog):
+    monkeypatch.setattr(connection, "cursor", Mock(side_effect=OperationalError("away")))
+    assert Client().get("/healthz").status_code == 503
+    assert [record.name for record in caplog.records] == ["health", "access"]
+    caplog.clear()
+    connection.cursor.side_effect = ZeroDivisionError
+    reply = Client(raise_request_exception=False).get("/healthz")
+    assert reply.status_code == 500
+    fault, access = caplog.records
+    assert (fault.name, fault.exc_info[0], access.name) == ("django.request", ZeroDivisionError, "access")
+    assert fault.request_id == access.request_id == reply["X-Request-ID"]
 
 
 def test_a_problem_says_the_id_of_its_request():
