@@ -268,13 +268,22 @@ def locked_service(issuer, tmp_path):
 def stopped(service: Service, directory: Path, number: signal.Signals) -> int:
     """Stop a backup amid; return how it ended."""
     command = [sys.executable, "manage.py", "backup_orders", str(directory / "copy")]
-    with subprocess.Popen(command, cwd=PROJECT, env=service.environ, stderr=subprocess.DEVNULL) as backup:
+    # Where a shell has put the tests into the background, SIGINT is ignored, and a child would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        backup = subprocess.Popen(command, cwd=PROJECT, env=service.environ, stderr=subprocess.DEVNULL)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    try:
         deadline = time.monotonic() + 30
         while not list(directory.iterdir()):
             assert time.monotonic() < deadline
             time.sleep(0.005)
         backup.send_signal(number)
         return backup.wait(30)
+    finally:
+        backup.kill()
+        backup.wait()
 
 
 @sqlite_only
