@@ -1,11 +1,11 @@
 import json
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from django.db import connection
 
-from users import index, journal, services
+from users import changes, index, journal, services
 from users.models import Deletion, User, UserChange
 from users.record import JournalError, UnsettledError
 
@@ -23,6 +23,20 @@ def told(as_admin: Api, user_id: int) -> list[tuple[str, int | None, list[dict[s
     times = [datetime.fromisoformat(entry["at"]) for entry in page["results"]]
     assert times == sorted(times, reverse=True)
     return [(entry["action"], entry["by"], entry["changes"]) for entry in page["results"]]
+
+
+def test_a_clock_that_goes_backwards_leaves_times_and_versions_in_their_order(as_admin, admin, make, monkeypatch):
+    user_id = make("eva").pk
+    path = f"/api/users/{user_id}"
+    seen = as_admin("GET", path)
+    monkeypatch.setattr(changes, "now", lambda now=changes.now: now() - timedelta(hours=1))
+    answers = [seen, *(as_admin("PATCH", path, {"full_name": name}) for name in ("Eva", "Eva B", "Eva"))]
+    created = datetime.fromisoformat(seen.json()["created_at"])
+    passed = [datetime.fromisoformat(answer.json()["updated_at"]) - created for answer in answers]
+    assert passed == [timedelta(milliseconds=number) for number in range(4)]
+    assert len({answer["ETag"] for answer in answers}) == 4
+    assert as_admin("DELETE", path).status_code == 204
+    assert [action for action, _, _ in told(as_admin, user_id)] == ["deleted", *["changed"] * 3, "created"]
 
 
 def test_a_history_tells_what_was_changed_by_whom_and_never_a_password(as_admin, as_user, admin):

@@ -60,7 +60,7 @@ class Changes:
         before = User.objects.get(pk=user.pk)
         deletion = Deletion(
             user_id=before.pk,
-            deleted_at=now(),
+            deleted_at=later(before),
             deleted_by=by,
             session_epoch=index.following(before.session_epoch),
             sessions_ended_seq=index.next_sessions_ended_seq(),
