@@ -207,6 +207,25 @@ def test_one_rejected_entry_keeps_all_out_unless_told_to_go_on(values, why, make
     assert "good" in {row["username"] for row in users}
 
 
+def test_all_that_an_entry_has_of_others_is_said_at_once_in_the_order_of_the_file(admin, tmp_path, capsys):
+    path = written(
+        tmp_path,
+        user(id=1, username="ROOT"),
+        user(id=8, username="a b", email="b@example.com"),
+        user(id=9, username="eva"),
+        user(id=9, username="EVA", email="d@example.com"),
+    )
+    run("import_users", path, keep_going=True)
+    said = capsys.readouterr()
+    assert said.err.splitlines()[:3] == [
+        "entry 1: rejected: id: a user with 1 exists already; username: a user with it exists already",
+        "entry 2: rejected: username: Expected only ASCII letters, digits and @ . + - _",
+        "entry 4: rejected: id: 9 is also that of entry 3; username: is also that of entry 3, in any case",
+    ]
+    # The email of the first was not taken from the third.
+    assert said.out.startswith("Imported 1 users; 3 entries were rejected.")
+
+
 def test_created_by_is_a_user_of_the_same_import_or_nobody(admin, tmp_path, capsys):
     """The ids of a file are those of where it comes from: that of a user here is somebody else's."""
     path = written(

@@ -23,7 +23,8 @@ from .latest import newest
 from .models import Deletion, User, UserChange
 
 Row = dict[str, Any]
-NEEDED = ("username", "email", "hashed_password")
+UNIQUE = ("username", "email")
+NEEDED = (*UNIQUE, "hashed_password")
 
 
 @dataclass
@@ -64,10 +65,10 @@ def plan(entries: Iterable[Entry], progress: Callable[[int], object]) -> Plan:
             elif isinstance(read, User):
                 found.users[entry.place] = read
         progress(number)
-    check_ids(found)
-    for name in ("username", "email"):
-        check_unique(found, name)
+    check_taken(found)
     find_creators(found, creators)
+    # As they stand in the file: a place ends with its number.
+    found.rejected.sort(key=lambda rejected: int(rejected[0].rpartition(" ")[2]))
     return found
 
 
@@ -157,37 +158,37 @@ def supersede(found: Plan, recorded: dict[int, str], read: User | Deletion, plac
         found.deletions[place] = read
 
 
-def check_ids(found: Plan) -> None:
-    """Reject ids that another entry, a stored user or a deleted one has."""
+def check_taken(found: Plan) -> None:
+    """Reject what has the id, username or email of another entry, of a stored user or, an id, of a deleted one.
+
+    All that an entry has of others is said at once. Who is rejected takes nothing from those after them.
+    """
     users = set(User.objects.values_list("pk", flat=True))
     deleted = set(Deletion.objects.values_list("pk", flat=True))
-    seen: dict[int, str] = {}
-    entries: list[tuple[str, lines.Entry]] = [*found.users.items(), *found.deletions.items()]
+    stored = {name: set(User.objects.values_list(Lower(name), flat=True)) for name in UNIQUE}
+    seen: dict[tuple[str, object], str] = {}
+    entries: list[tuple[str, User | Deletion]] = [*found.users.items(), *found.deletions.items()]
     for place, entry in entries:
-        if not entry.pk:
-            continue
-        if entry.pk in seen:
-            found.reject(place, f"id: {entry.pk} is also that of {seen[entry.pk]}")
-        elif entry.pk in users:
-            found.reject(place, f"id: a user with {entry.pk} exists already")
-        elif entry.pk in deleted:
-            found.reject(place, f"id: {entry.pk} was a deleted user's; ids are not used again")
+        has: list[tuple[str, object]] = []
+        faults = []
+        if entry.pk:
+            has.append(("id", entry.pk))
+            if has[-1] in seen:
+                faults.append(f"id: {entry.pk} is also that of {seen[has[-1]]}")
+            elif entry.pk in users:
+                faults.append(f"id: a user with {entry.pk} exists already")
+            elif entry.pk in deleted:
+                faults.append(f"id: {entry.pk} was a deleted user's; ids are not used again")
+        for name in UNIQUE if isinstance(entry, User) else ():
+            has.append((name, getattr(entry, name).lower()))
+            if has[-1] in seen:
+                faults.append(f"{name}: is also that of {seen[has[-1]]}, in any case")
+            elif has[-1][1] in stored[name]:
+                faults.append(f"{name}: a user with it exists already")
+        if faults:
+            found.reject(place, "; ".join(faults))
         else:
-            seen[entry.pk] = place
-
-
-def check_unique(found: Plan, name: str) -> None:
-    """Reject usernames or emails that another entry or a stored user has, in any case."""
-    stored = set(User.objects.values_list(Lower(name), flat=True))
-    seen: dict[str, str] = {}
-    for place, user in list(found.users.items()):
-        value = getattr(user, name).lower()
-        if value in seen:
-            found.reject(place, f"{name}: is also that of {seen[value]}, in any case")
-        elif value in stored:
-            found.reject(place, f"{name}: a user with it exists already")
-        else:
-            seen[value] = place
+            seen |= dict.fromkeys(has, place)
 
 
 def find_creators(found: Plan, creators: dict[str, object]) -> None:
