@@ -8,11 +8,11 @@ of the time for a request.
 import asyncio
 import json
 import logging
-import math
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from gateway.deadlines import Deadline
 from gateway.logs import request_id_from
 from gateway.titles import title
 
@@ -54,7 +54,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "answer", "closed", "current", "deadline", "heard", "lingers", "loop", "peer", "reading", "requests", "server",
-        "task", "timer", "transport", "tunnel", "waiter", "waiting", "worker", "writable",
+        "task", "transport", "tunnel", "waiter", "waiting", "worker", "writable",
     )  # fmt: skip
 
     def __init__(self, worker: Any) -> None:  # noqa: ANN401  # gunicorn's
@@ -66,7 +66,7 @@ class ClientConnection(asyncio.Protocol):
         self.answer = Answer()
         self.waiting: deque[Incoming] = deque()
         self.task: asyncio.Task[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
+        self.deadline = Deadline(self.loop, self.on_timeout)
         self.tunnel: Tunnel | None = None
         self.waiter: asyncio.Future[None] | None = None
         self.writable: asyncio.Future[None] | None = None
@@ -85,16 +85,14 @@ class ClientConnection(asyncio.Protocol):
         self.server = address_of(transport, "sockname")
         self.worker.nr_conns += 1
         self.worker.connections.add(self)
-        self.until(self.loop.time() + HEAD_WITHIN)
+        self.deadline.set(self.loop.time() + HEAD_WITHIN)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End what is under way: a client that leaves takes its request to the service with it."""
         self.closed = True
         self.worker.nr_conns -= 1
         self.worker.connections.discard(self)
-        if self.timer:
-            self.timer.cancel()
-            self.timer = None
+        self.deadline.close()
         self.resume_writing()
         self.give_up_body()
         self.requests.stop()
@@ -141,9 +139,9 @@ class ClientConnection(asyncio.Protocol):
             return
         if requests.coming is None:
             # White space before a request, which the parser skips.
-            self.until(min(self.deadline, self.loop.time() + HEAD_WITHIN))
+            self.deadline.set(min(self.deadline.at, self.loop.time() + HEAD_WITHIN))
         elif requests.coming is not coming:
-            self.until(self.loop.time() + HEAD_WITHIN)
+            self.deadline.set(self.loop.time() + HEAD_WITHIN)
 
     def request_begins(self, incoming: Incoming) -> None:
         """Let the application answer, while the body may still be coming; or later, after those before it."""
@@ -178,7 +176,7 @@ class ClientConnection(asyncio.Protocol):
         """Let the application answer."""
         self.current = incoming
         self.answer = Answer()
-        self.deadline = math.inf
+        self.deadline.clear()
         path, _, query = incoming.target.partition(b"?")
         scope = {
             "type": "http",
@@ -245,7 +243,7 @@ class ClientConnection(asyncio.Protocol):
         if self.current is not None or self.lingers:
             return
         patience = self.worker.keepalive if self.worker.alive else IDLE_AT_STOP
-        self.until(self.loop.time() + (patience if self.requests.coming is None else HEAD_WITHIN))
+        self.deadline.set(self.loop.time() + (patience if self.requests.coming is None else HEAD_WITHIN))
 
     async def receive(self) -> dict[str, Any]:
         """Return a piece of the body, or that there is nothing more to come (ASGI)."""
@@ -267,13 +265,13 @@ class ClientConnection(asyncio.Protocol):
 
     async def wait_for_body(self) -> None:
         """Return once there is more of the body, or the client has let too long pass."""
-        self.until(self.loop.time() + self.worker.patience)
+        self.deadline.set(self.loop.time() + self.worker.patience)
         self.waiter = self.loop.create_future()
         try:
             await self.waiter
         finally:
             self.waiter = None
-            self.deadline = math.inf
+            self.deadline.clear()
 
     def give_up_body(self) -> None:
         """Let nobody wait for more of the body: not even a thread of Django's, which cannot be cancelled."""
@@ -303,9 +301,9 @@ class ClientConnection(asyncio.Protocol):
             return
         self.write(message.get("body", b""), more=message.get("more_body", False))
         while self.writable and not self.closed:
-            self.until(self.loop.time() + self.worker.patience)
+            self.deadline.set(self.loop.time() + self.worker.patience)
             await asyncio.shield(self.writable)
-            self.deadline = math.inf
+            self.deadline.clear()
 
     def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Make the head, which goes out with the first piece of the body."""
@@ -381,24 +379,11 @@ class ClientConnection(asyncio.Protocol):
         self.read(True)
         self.transport.write_eof()
         patience = self.worker.patience if self.transport.get_write_buffer_size() else LINGER
-        self.until(self.loop.time() + patience)
+        self.deadline.set(self.loop.time() + patience)
 
-    def until(self, deadline: float) -> None:
-        """Let the client have until then. The timer is set anew only where it would ring too late."""
-        self.deadline = deadline
-        if self.timer is None:
-            self.timer = self.loop.call_at(deadline, self.ring)
-        elif self.timer.when() > deadline:
-            self.timer.cancel()
-            self.timer = self.loop.call_at(deadline, self.ring)
-
-    def ring(self) -> None:
+    def on_timeout(self) -> None:
         """End what has taken too long."""
-        self.timer = None
-        if self.loop.time() < self.deadline:
-            if self.deadline < math.inf:
-                self.timer = self.loop.call_at(self.deadline, self.ring)
-        elif self.lingers or self.writable:
+        if self.lingers or self.writable:
             # The client has taken nothing for that long.
             self.transport.abort()
         elif self.waiter:
@@ -411,7 +396,7 @@ class ClientConnection(asyncio.Protocol):
     def stop_when_idle(self) -> None:
         """Close soon, unless the client goes on: the worker stops."""
         if self.task is None and not self.lingers:
-            self.until(min(self.deadline, self.loop.time() + IDLE_AT_STOP))
+            self.deadline.set(min(self.deadline.at, self.loop.time() + IDLE_AT_STOP))
 
 
 def address_of(transport: asyncio.BaseTransport, end: str) -> tuple[str, int] | None:

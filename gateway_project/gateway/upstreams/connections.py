@@ -10,6 +10,7 @@ from typing import Final, Protocol, cast
 
 import httptools
 
+from gateway.deadlines import Deadline
 from gateway.policy.headers import Headers, from_upstream, values, varying_by_accept
 from gateway.policy.refusals import BadUpstream, UpstreamBroke, UpstreamLate, UpstreamMalformed
 
@@ -90,8 +91,7 @@ class Connection(asyncio.Protocol):
         self.closed = False
         self.writable: asyncio.Future[None] | None = None
         self.paused = False
-        self.timer: asyncio.TimerHandle | None = None
-        self.deadline = 0.0
+        self.deadline = Deadline(loop, self.on_timeout)
         self.whole_by = 0.0
         self.sending: asyncio.Task[None] | None = None
         self.waiter: asyncio.Future[None] | None = None
@@ -173,9 +173,7 @@ class Connection(asyncio.Protocol):
         """End what is under way."""
         self.closed = True
         self.live.discard(self)
-        if self.timer:
-            self.timer.cancel()
-            self.timer = None
+        self.deadline.close()
         if self.tunnel:
             self.tunnel.end()
         if self.in_use and not self.is_whole and self.failure is None:
@@ -226,7 +224,7 @@ class Connection(asyncio.Protocol):
         self.keeps = self.parser.should_keep_alive()
         self.take_head(status)
         self.has_head = True
-        self.deadline = self.whole_by
+        self.deadline.set(self.whole_by)
         if self.method == "HEAD":
             # The parser does not know that no body comes.
             self.parser = httptools.HttpResponseParser(self)
@@ -253,9 +251,7 @@ class Connection(asyncio.Protocol):
         self.status = 101
         self.headers = from_upstream(pairs)
         self.has_head = self.upgraded = True
-        if self.timer:
-            self.timer.cancel()
-            self.timer = None
+        self.deadline.clear()
         self.wake()
 
     def on_body(self, body: bytes) -> None:
@@ -292,7 +288,7 @@ class Connection(asyncio.Protocol):
 
         For a request that may not be repeated the socket is asked whether the service has closed it meanwhile.
         """
-        if self.closed or self.transport.is_closing() or self.loop.time() >= self.deadline:
+        if self.closed or self.transport.is_closing() or self.loop.time() >= self.deadline.at:
             return False
         if repeatable:
             return True
@@ -307,30 +303,17 @@ class Connection(asyncio.Protocol):
         self.may_upgrade = may_upgrade
         self.in_use = True
         self.whole_by = whole_by
-        self.until(head_by)
+        self.deadline.set(head_by)
         self.transport.write(message)
-
-    def until(self, deadline: float) -> None:
-        """Let whatever is under way end at the deadline. The timer is set anew only where it would ring too late."""
-        self.deadline = deadline
-        if self.timer is None:
-            self.timer = self.loop.call_at(deadline, self.ring)
-        elif self.timer.when() > deadline:
-            self.timer.cancel()
-            self.timer = self.loop.call_at(deadline, self.ring)
 
     def extend(self, whole_by: float, *, first_byte: float | None = None) -> None:
         """Give the service until then, and where its answer has not begun, so many seconds from now for that."""
         self.whole_by = whole_by
         begin_by = whole_by if first_byte is None else min(whole_by, self.loop.time() + first_byte)
-        self.until(whole_by if self.has_head else begin_by)
+        self.deadline.set(whole_by if self.has_head else begin_by)
 
-    def ring(self) -> None:
+    def on_timeout(self) -> None:
         """End what is late; an idle connection has been idle for long enough."""
-        if self.loop.time() < self.deadline:
-            self.timer = self.loop.call_at(self.deadline, self.ring)
-            return
-        self.timer = None
         if self.in_use:
             self.fail(UpstreamLate(self.service))
         else:
@@ -410,5 +393,5 @@ class Connection(asyncio.Protocol):
         if not reusable or self.closed or self.transport.is_closing():
             self.close()
             return False
-        self.until(self.loop.time() + IDLE)
+        self.deadline.set(self.loop.time() + IDLE)
         return True

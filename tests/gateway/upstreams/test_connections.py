@@ -315,6 +315,19 @@ async def test_a_deadline_is_moved_back() -> None:
         assert loop.time() - began < 1
 
 
+@pytest.mark.parametrize("within", [-1.0, 0.0, 0.0004, 0.001])
+@on_a_loop
+async def test_a_deadline_that_is_nearly_now_can_be_moved_like_any_other(within: float) -> None:
+    async with Origin(silent) as origin, Ours((origin.url,)) as pools:
+        connection = await only(pools).fresh(1)
+        begin(connection, within=within)
+        moved_to = pools.loop.time() + 0.05
+        connection.extend(moved_to)
+        with pytest.raises(UpstreamLate):
+            await connection.head()
+        assert pools.loop.time() >= moved_to
+
+
 @on_a_loop
 async def test_an_idle_connection_closes_when_it_has_been_idle_for_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "IDLE", 0.1)
