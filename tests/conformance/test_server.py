@@ -141,38 +141,114 @@ def test_persons_who_wait_for_a_slow_service_keep_nobody_from_the_gateway_s_own_
 
 
 UNCLEAR = [
-    ["Transfer-Encoding: gzip, chunked"],
-    ["Transfer-Encoding: gzip,chunked"],
-    ["Transfer-Encoding: gzip", "Transfer-Encoding: chunked"],
-    ["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"],
-    ["Transfer-Encoding: chunked, chunked"],
-    ["Transfer-Encoding: chunked, gzip"],
-    ["Transfer-Encoding: identity, chunked"],
-    ["Transfer-Encoding: gzip"],
-    ["Transfer-Encoding: ,chunked"],
-    ["Transfer-Encoding: chunked,"],
-    ["Transfer-Encoding:", "Transfer-Encoding: chunked"],
-    ["Transfer-Encoding: chunked;q=1"],
-    ["Transfer-Encoding: chunked", "Content-Length: 5"],
-    ["Content-Length: 0", "Transfer-Encoding: chunked"],
-    ["Content-Length: 5", "Content-Length: 5"],
-    ["Content-Length: 5, 5"],
-    ["Content-Length: +5"],
-    ["Content-Length:"],
+    ([fields], status)
+    for status, listed in {
+        400: [
+            "Transfer-Encoding: chunked, chunked",
+            "Transfer-Encoding: ,chunked",
+            "Transfer-Encoding: chunked,",
+            "Transfer-Encoding: chunked;q=1",
+            "Transfer-Encoding: chunked, gzip",
+            "Content-Length: 5, 5",
+            "Content-Length: +5",
+            "Content-Length:",
+        ],
+        501: [
+            "Transfer-Encoding: gzip, chunked",
+            "Transfer-Encoding: gzip,chunked",
+            "Transfer-Encoding: identity, chunked",
+            "Transfer-Encoding: identity",
+            "Transfer-Encoding: gzip",
+            "Transfer-Encoding: xchunked",
+        ],
+    }.items()
+    for fields in listed
+] + [
+    (["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"], 400),
+    (["Transfer-Encoding:", "Transfer-Encoding: chunked"], 400),
+    (["Transfer-Encoding: chunked", "Content-Length: 5"], 400),
+    (["Content-Length: 0", "Transfer-Encoding: chunked"], 400),
+    (["Content-Length: 5", "Content-Length: 5"], 400),
+    (["Transfer-Encoding: gzip", "Transfer-Encoding: chunked"], 501),
+    (["Transfer-Encoding: chunked", "Transfer-Encoding: gzip"], 400),
 ]
 
 
-@pytest.mark.parametrize("fields", UNCLEAR, ids=", ".join)
+@pytest.mark.parametrize(("fields", "status"), UNCLEAR, ids=[", ".join(fields) for fields, _ in UNCLEAR])
 @pytest.mark.parametrize("path", ["/api/open", "/api/login", "/nothing"])
 def test_a_body_that_two_could_frame_differently_ends_the_connection(
-    gateway: Gateway, upstream: Upstream, path: str, fields: list[str]
+    gateway: Gateway, upstream: Upstream, path: str, fields: list[str], status: int
 ) -> None:
     upstream.begin((OK,))
     head = "\r\n".join([f"POST {path} HTTP/1.1", "Host: localhost", *fields]) + "\r\n\r\n"
     with Client(gateway.port) as client:
         client.send(head.encode() + b"5\r\nabcde\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         reply = client.reply()
-        assert (reply.status, reply.get("Connection")) == (400, "close")
+        assert (reply.status, reply.get("Connection")) == (status, "close")
         assert client.ends()
     assert upstream.seen == []
     assert healthy(gateway)
+
+
+@pytest.mark.parametrize(
+    ("version", "status"),
+    [("HTTP/1.0", 200), ("HTTP/1.1", 200), ("HTTP/1.2", 200), ("HTTP/1.9", 200), ("HTTP/1.10", 400), ("HTTP/0.9", 400),
+     ("HTTP/2.0", 505), ("HTTP/3.1", 505), ("http/1.1", 400), ("RTSP/1.0", 400), ("ICE/1.0", 400)],
+)  # fmt: skip
+def test_each_http_1_is_served_and_nothing_else(
+    gateway: Gateway, upstream: Upstream, version: str, status: int
+) -> None:
+    upstream.begin((OK,))
+    with Client(gateway.port) as client:
+        client.send(f"GET /api/open {version}\r\nHost: localhost\r\n\r\n".encode())
+        assert client.reply().status == status
+    assert len(upstream.seen) == (status == 200)
+
+
+def test_a_minor_version_of_the_future_is_http_1_1(gateway: Gateway, upstream: Upstream) -> None:
+    upstream.begin((OK,))
+    with Client(gateway.port) as client:
+        for _ in range(2):
+            client.send(
+                b"POST /api/open HTTP/1.2\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"
+            )
+            assert client.reply().status == 200
+    assert [seen.body for seen in upstream.seen] == [b"ab", b"ab"]
+
+
+OTHER_PROTOCOL = b"OPTIONS /api/open RTSP/1.0\r\nHost: localhost\r\nCSeq: 1\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [OTHER_PROTOCOL],
+        [OTHER_PROTOCOL[:20], OTHER_PROTOCOL[20:]],
+        [OTHER_PROTOCOL[:40], OTHER_PROTOCOL[40:]],
+        [b"\r\n" + OTHER_PROTOCOL],
+        [OTHER_PROTOCOL.replace(b"OPTIONS", b"DESCRIBE")],
+        [OTHER_PROTOCOL.replace(b"OPTIONS", b"SOURCE").replace(b"RTSP", b"ICE")],
+    ],
+)
+def test_a_request_of_another_protocol_is_none(gateway: Gateway, upstream: Upstream, pieces: list[bytes]) -> None:
+    upstream.begin((OK,))
+    with Client(gateway.port) as client:
+        for piece in pieces:
+            client.send(piece)
+            # So that it comes in pieces; how it is cut has no bearing on what is expected.
+            time.sleep(0.02)
+        reply = client.reply()
+        assert (reply.status, reply.get("Connection")) == (400, "close")
+        assert client.ends()
+    assert upstream.seen == []
+
+
+def test_the_name_of_another_protocol_may_stand_anywhere_else(gateway: Gateway, upstream: Upstream) -> None:
+    upstream.begin((OK,))
+    body = b"/api/open RTSP/1.0\r\n"
+    with Client(gateway.port) as client:
+        client.send(
+            b"POST /api/open HTTP/1.1\r\nHost: localhost\r\nUser-Agent: POST /api/open RTSP/1.0\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        assert client.reply().status == 200

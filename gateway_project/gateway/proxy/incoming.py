@@ -14,8 +14,11 @@ MOST_FIELDS: Final = 100
 HIGH_WATER: Final = 256 * 1024
 
 # One that is well formed, whatever its method.
-REQUEST_LINE = re.compile(rb"(?:\r\n)*[!#$%&'*+.^_`|~0-9A-Za-z-]+ (?P<path>[!-~]+?)(?:\?[!-~]*)? HTTP/1\.[01]\r\n")
-VERSIONS: Final = frozenset({"1.1", "1.0"})
+REQUEST_LINE = re.compile(rb"(?:\r\n)*[!#$%&'*+.^_`|~0-9A-Za-z-]+ (?P<path>[!-~]+?)(?:\?[!-~]*)? HTTP/1\.[0-9]\r\n")
+# Of the other protocols whose requests the parser takes.
+OTHER_PROTOCOLS = re.compile(rb"^(?P<method>\S+) (?P<target>\S+) (?:RTSP|ICE)/", re.MULTILINE)
+# A transfer coding's name (RFC 9112, section 7); what follows it are parameters.
+CODING = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 
 
@@ -72,10 +75,12 @@ class Reader(Protocol):
 class Requests:
     """The requests of one connection, in the order in which they come."""
 
-    __slots__ = ("barren", "coming", "parser", "pending", "reader", "resumed", "upgrades")
+    __slots__ = ("barren", "coming", "head", "parser", "pending", "reader", "resumed", "upgrades")
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
+        # What has come of a head that is not whole yet; while the parser runs, with what it is given.
+        self.head = b""
         self.parser: httptools.HttpRequestParser | None = None
         # The request being parsed.
         self.coming: Incoming | None = None
@@ -95,7 +100,10 @@ class Requests:
             return
         if self.parser is None:
             self.parser = httptools.HttpRequestParser(self)
+            # Each HTTP/1 is read as HTTP/1.1 (RFC 9110, section 2.5); the parser would take no other than 1.0 and 1.1.
+            self.parser.set_dangerous_leniencies(lenient_version=True)
         self.barren += len(data)
+        self.head = self.head + data if self.head else data
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
@@ -104,6 +112,8 @@ class Requests:
         except httptools.HttpParserError as exc:
             raise refusal_of(exc, data) from exc
         coming = self.coming
+        if coming is None or coming.method:
+            self.head = b""
         if coming is not None and self.barren > LARGEST_HEAD:
             # The parser keeps what has no end yet.
             raise Unacceptable(400 if coming.method else 431 if coming.target else 414)
@@ -111,6 +121,7 @@ class Requests:
     def go_on_behind_upgrade(self, rest: bytes) -> None:
         """Keep what came behind a request for another protocol; or parse on, where that is the request's body."""
         coming = self.coming
+        self.head = b""
         if coming is None or coming.complete:
             self.pending += rest
             return
@@ -132,7 +143,7 @@ class Requests:
         """Take no more. The parser and this refer to each other: nothing waits for the collector to find that out."""
         self.parser = None
         self.coming = None
-        self.pending = b""
+        self.pending = self.head = b""
 
     # What the parser calls.
 
@@ -168,7 +179,7 @@ class Requests:
             if name == b"transfer-encoding" and value.lower() != b"chunked":
                 # The parser takes any list that ends with it. What cannot be decoded here is refused, and as others
                 # may see the body's end elsewhere, nothing follows it (RFC 9112, sections 6.1 and 6.3).
-                raise Unacceptable(400)
+                raise Unacceptable(501 if has_unknown_coding(value) else 400)
             if name == b"expect":
                 coming.expects = True
             elif value != b"0":
@@ -180,13 +191,16 @@ class Requests:
         if self.resumed or coming is None or parser is None:
             return
         version = parser.get_http_version()
-        if version not in VERSIONS:
-            raise Unacceptable(505 if version > "1.1" else 400)
+        if not version.startswith("1."):
+            raise Unacceptable(505 if version > "1" else 400)
         if version == "1.0" and coming.framing.startswith(b"transfer-encoding"):
             # RFC 9112, section 6.1.
             raise Unacceptable(400)
-        coming.method = parser.get_method().decode("ascii")
-        coming.modern = version == "1.1"
+        method = parser.get_method()
+        if is_other_protocol(self.head, method, coming.target):
+            raise Unacceptable(400)
+        coming.method = method.decode("ascii")
+        coming.modern = version != "1.0"
         self.upgrades = parser.should_upgrade()
         # Nobody promises an HTTP/1.0 client that the connection stays, so it does not; and what follows a CONNECT is
         # no request (RFC 9110, section 9.3.6).
@@ -215,6 +229,22 @@ class Requests:
         self.coming = None
         coming.complete = True
         self.reader.request_goes_on(coming)
+
+
+def is_other_protocol(head: bytes, method: bytes, target: bytes) -> bool:
+    """Return whether the request line with that method and target is of another protocol than HTTP.
+
+    The parser takes them too, and does not say so.
+    """
+    if b" RTSP/" not in head and b" ICE/" not in head:
+        return False
+    return any(line.groups() == (method, target) for line in OTHER_PROTOCOLS.finditer(head))
+
+
+def has_unknown_coding(value: bytes) -> bool:
+    """Return whether a well-formed `Transfer-Encoding` has another coding than `chunked` (RFC 9112, section 6.1)."""
+    names = [coding.strip(b" \t") for coding in value.lower().split(b",")]
+    return all(CODING.fullmatch(name) for name in names) and any(name != b"chunked" for name in names)
 
 
 def refusal_of(exc: httptools.HttpParserError, data: bytes) -> Unacceptable:

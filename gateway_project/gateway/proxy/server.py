@@ -43,7 +43,7 @@ EXPECTED: Final = {
     414: "Expected a shorter request line.",
     431: "Expected fewer or shorter header fields.",
     500: "Something went wrong here. The log has it.",
-    501: "Expected a method that HTTP knows.",
+    501: "Unsupported method or transfer coding. Use a method that HTTP knows, and no transfer coding but chunked.",
     505: "Expected HTTP/1.1 or HTTP/1.0.",
 }
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
