@@ -8,6 +8,10 @@ QUALITY = re.compile(r"[01](?:\.[0-9]{0,3})?")
 # Of the three forms of a media range, the more specific one counts.
 PAGE = ("text/html", "text/*", "*/*")
 DATA = ("application/json", "application/*", "*/*")
+# Java's HttpURLConnection asks for these unless its program says otherwise. A browser that names types of images names
+# XHTML too, and a text browser names none.
+JAVA = frozenset({"text/html", "image/gif", "image/jpeg"})
+XHTML = "application/xhtml+xml"
 
 
 def quality(ranges: dict[str, float], forms: Iterable[str]) -> float:
@@ -17,7 +21,7 @@ def quality(ranges: dict[str, float], forms: Iterable[str]) -> float:
 
 @lru_cache(256)
 def prefers_page(accept: str) -> bool:
-    """Return whether the value of `Accept` prefers HTML to JSON."""
+    """Return whether the value of `Accept` prefers HTML to JSON, and is not what a program sends by default."""
     if "text/" not in accept.lower():
         return False
     ranges: dict[str, float] = {}
@@ -25,6 +29,8 @@ def prefers_page(accept: str) -> bool:
         name, *parameters = (part.strip(" \t") for part in entry.split(";"))
         said = [value for key, _, value in (each.partition("=") for each in parameters) if key == "q"]
         ranges[name] = float(said[0]) if said and QUALITY.fullmatch(said[0]) else 1.0
+    if ranges.keys() >= JAVA and XHTML not in ranges:
+        return False
     page, data = quality(ranges, PAGE), quality(ranges, DATA)
     return page > data or (page == data > 0 and named_first(accept.lower()))
 

@@ -38,6 +38,46 @@ def test_a_browser_prefers_a_page_and_a_program_does_not(accept: str, page: bool
     assert prefers_page(accept) is page
 
 
+XHTML = "text/html,application/xhtml+xml,application/xml;q=0.9"
+# What clients send where nobody has told them what to accept.
+BROWSERS = {
+    "Chrome": f"{XHTML},image/avif,image/webp,image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7",
+    "Firefox": f"{XHTML},*/*;q=0.8",
+    "Firefox 66 to 131": f"{XHTML},image/avif,image/webp,*/*;q=0.8",
+    "Safari": f"{XHTML},*/*;q=0.8",
+    "Internet Explorer 11": "text/html, application/xhtml+xml, */*",
+    "Opera 12": "text/html, application/xml;q=0.9, application/xhtml+xml, image/png, image/webp, image/jpeg, image/gif, "
+    "image/x-xbitmap, */*;q=0.1",
+    "Lynx": "text/html, text/plain, text/sgml, text/css, application/xhtml+xml, */*;q=0.01",
+    "Lynx 2.9": "text/html, text/plain, text/sgml, text/css, */*;q=0.01",
+    "w3m": "text/html, text/*;q=0.5, image/*",
+    "w3m with a mailcap": "text/html, text/*;q=0.5, image/*, application/*, video/*, audio/*, message/*, inode/*",
+    "the forms of the browsable API": "text/html; q=1.0, */*",
+}
+PROGRAMS = {
+    "curl, requests, Go and wget": "*/*",
+    "Java up to 18": "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2",
+    "Java": "text/html, image/gif, image/jpeg, */*; q=0.2",
+    "axios": "application/json, text/plain, */*",
+    "jQuery": "application/json, text/javascript, */*; q=0.01",
+    "Spring's RestTemplate": "text/plain, application/json, application/*+json, */*",
+    "Spring's RestTemplate, of text": "text/plain, */*",
+    "Swagger UI": "application/json",
+    "EventSource": "text/event-stream",
+    "an <img> in Chrome": "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8",
+}
+
+
+@pytest.mark.parametrize("accept", BROWSERS.values(), ids=BROWSERS)
+def test_browsers_as_they_come_get_pages(accept: str) -> None:
+    assert prefers_page(accept)
+
+
+@pytest.mark.parametrize("accept", PROGRAMS.values(), ids=PROGRAMS)
+def test_programs_as_they_come_get_data(accept: str) -> None:
+    assert not prefers_page(accept)
+
+
 parts = st.sampled_from(
     [
         "text/html",
