@@ -19,7 +19,7 @@ from .policy import access, clients, cookies, headers, origins, paths
 from .policy.access import Identity
 from .policy.headers import Headers
 from .policy.negotiation import prefers_page
-from .policy.refusals import BadRequest, ExpectationFailed, Refused, TooMany
+from .policy.refusals import BadRequest, ExpectationFailed, SlashRedirect, TooMany
 from .policy.routes import Match, RouteTable
 
 # How many peers and hosts are remembered as known.
@@ -106,16 +106,12 @@ class Gate:
         self.own_address = lru_cache(REMEMBERED)(lambda peer: clients.address(peer, (), ()))
         self.is_ours = lru_cache(REMEMBERED)(lambda host: is_one_of(host, allowed_hosts))
 
-    def route(self, method: str, path: str) -> Match:
-        """Return the route that the request is for; `path` is as it was sent."""
-        return self.table.match(method, paths.canonical(path))
-
-    def has_pages(self, path: str) -> bool:
-        """Return whether a service's own pages are routed at the path, which is as it was sent."""
+    def route(self, method: str, path: str, query: str = "") -> Match:
+        """Return the route that the request is for; `path` and `query` are as they were sent."""
         try:
-            return self.route("GET", path).route.browser == "passthrough"
-        except Refused:
-            return False
+            return self.table.match(method, paths.canonical(path))
+        except SlashRedirect as redirect:
+            raise SlashRedirect(redirect.location + target_query(query)) from None
 
     def admit(self, request: Request, match: Match) -> Admitted:
         """Return what the route's service is sent, if the route lets the request in."""

@@ -24,6 +24,10 @@ ROUTES: list[dict[str, Any]] = [
     {"path": "/api/items/special", "methods": ["GET"], "allow": "public"},
     {"path": "/api/items/{id}/parts/{part}", "methods": ["GET"], "allow": "public"},
     {"path": "/api/v1/versioned", "methods": ["GET"], "allow": "public"},
+    {"path": "/api/slashed/{id}/", "methods": ["GET", "POST"], "allow": "public"},
+    {"path": "/api/slashed/locked/", "methods": ["GET"], "allow": ["admin"]},
+    {"path": "/api/both", "methods": ["GET"], "allow": "public"},
+    {"path": "/api/both/", "methods": ["GET"], "allow": "public"},
     {"path": "/api/based", "methods": ["GET"], "allow": "public", "service": "based"},
     {"path": "/files/{path...}", "methods": ["GET"], "allow": "public", "browser": "passthrough"},
     {"path": "/api/shelf/{path...}", "methods": ["GET"], "allow": "public", "browser": "passthrough"},
@@ -181,6 +185,11 @@ def no_path(name: str, sent: str) -> Case:
     return Case(name, ask(f"GET {sent}"), gets=problem(404))
 
 
+def moved(name: str, line: str, location: str, body: bytes | None = None) -> Case:
+    """A path that is routed with a slash at its end, or without it."""
+    return Case(name, ask(line, body=body), gets=problem(308, {"Location": location, "Cache-Control": "no-store"}))
+
+
 PATHS = [
     path("a path", "/api/items/5", "/api/items/5"),
     path("two parameters", "/api/items/5/parts/x-1", "/api/items/5/parts/x-1"),
@@ -248,14 +257,25 @@ PATHS = [
     bad_path("an absolute-form target with a dot-dot segment", "http://localhost/api/items/../private"),
     no_path("a path that nobody routes", "/api/nothing"),
     no_path("a path of the service's own", "/internal/credentials"),
-    no_path("a trailing slash", "/api/open/"),
     no_path("an empty parameter", "/api/items/"),
-    Case("the rest of a path without its slash", ask("GET /files?a=b", "Accept: text/html"),
-         gets=gets(302, {"Location": "/files/?a=b"}, b"")),
-    Case("the rest of a path without its slash, of the current version", ask("GET /api/v1/shelf"),
-         gets=gets(302, {"Location": "/api/v1/shelf/"}, b"")),
-    Case("what is to be done there goes nowhere else", ask("POST /files", body=b"x"), gets=problem(404)),
-    no_path("the rest of a path without its slash, where there are no pages", "/api/data"),
+    moved("a trailing slash", "GET /api/open/?a=%20b", "/api/open?a=%20b"),
+    moved("a missing slash at the end", "GET /api/slashed/7?a=b", "/api/slashed/7/?a=b"),
+    moved("a missing slash, of the current version", "GET /api/v1/slashed/7", "/api/v1/slashed/7/"),
+    moved("a missing slash, of a body that is not read", "POST /api/slashed/7", "/api/slashed/7/", body=b"x"),
+    moved("a missing slash, with a method that is not routed there", "DELETE /api/slashed/7", "/api/slashed/7/"),
+    moved("a missing slash, of nobody who is signed in", "GET /api/slashed/locked", "/api/slashed/locked/"),
+    moved("a missing slash, with what is encoded needlessly", "GET /api/slashed/%41%C3%A9", "/api/slashed/A%C3%A9/"),
+    moved("a missing slash, of an absolute-form target", "GET http://localhost/api/slashed/7", "/api/slashed/7/"),
+    moved("a slash after one of the gateway's own paths", "GET /openapi.json/", "/openapi.json"),
+    path("a slash at the end as it is written", "/api/slashed/7/", "/api/slashed/7/"),
+    path("a slash at the end, of the current version", "/api/v1/slashed/7/", "/api/slashed/7/"),
+    path("a path beside the same with a slash", "/api/both", "/api/both"),
+    path("a path beside the same without a slash", "/api/both/", "/api/both/"),
+    bad_path("two slashes at the end", "/api/slashed/7//"),
+    moved("the rest of a path without its slash", "GET /api/data", "/api/data/"),
+    Case("the rest of a path without its slash, for a person", ask("GET /files?a=b", "Accept: text/html"),
+         gets=gets(308, {"Location": "/files/?a=b", "Cache-Control": "no-store"}, None)),
+    moved("the rest of a path without its slash, of the current version", "GET /api/v1/shelf", "/api/v1/shelf/"),
     no_path("other letters' case", "/API/open"),
     no_path("another version", "/api/v2/open"),
     no_path("the version twice", "/api/v1/v1/open"),

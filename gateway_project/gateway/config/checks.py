@@ -32,7 +32,7 @@ RESERVED: Final = (
     "/gateway/{rest...}",
     "/static/{rest...}",
 )
-RESERVED_PATTERNS: Final = tuple((path, patterns.literal(path)) for path in RESERVED)
+RESERVED_PATTERNS: Final = tuple((path, patterns.parse(path)) for path in RESERVED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The grammar of a route's path, and which of two patterns is the more specific (as in Go's `ServeMux`).
 
-`/api/users/{id}` takes one segment that is not empty, `/admin/{path...}` takes `/admin/` and all below it.
+`/api/users/{id}` takes one segment that is not empty, `/admin/{path...}` takes `/admin/` and all below it. The slash at
+the end of a path is an empty segment, which nothing but a pattern that ends in one, or a `{path...}`, takes.
 """
 
 import re
@@ -18,6 +19,7 @@ Kind = Literal["static", "param", "rest"]
 Shape = tuple[Kind, str]
 PARAM: Final[Shape] = ("param", "")
 REST: Final[Shape] = ("rest", "")
+END: Final[Shape] = ("static", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,9 @@ def parse(path: str) -> Pattern:
     """Return the pattern that a route's path spells; raise `ValueError` that says what was expected."""
     if not path.startswith("/"):
         raise ValueError("a path that starts with /")
-    segments = tuple(map(segment, path[1:].split("/")))
+    texts = path[1:].split("/")
+    end = () if texts[-1] else (Segment("static", ""),)
+    segments = (*map(segment, texts if texts[-1] else texts[:-1]), *end)
     pattern = Pattern(segments)
     if any(each.kind == "rest" for each in segments[:-1]):
         raise ValueError("{name...} as the last segment only")
@@ -92,7 +96,7 @@ def segment(text: str) -> Segment:
     if parameter := PARAMETER.fullmatch(text):
         return Segment("rest" if parameter["rest"] else "param", parameter["name"])
     if not text:
-        raise ValueError("a path without empty segments and without a slash at its end")
+        raise ValueError("a path without empty segments")
     # `..;x` too: servers that know path parameters read it as `..`.
     if text.partition(";")[0] in DOTS:
         raise ValueError("a path without . and .. segments")
@@ -102,13 +106,6 @@ def segment(text: str) -> Segment:
             "or a whole {name} or {name...}, the name an identifier"
         )
     return Segment("static", text)
-
-
-def literal(path: str) -> Pattern:
-    """Return the pattern of one of the gateway's own paths, which may end in a slash."""
-    if path.endswith("/"):
-        return Pattern((*(segment(text) for text in path[1:-1].split("/") if text), Segment("static", "")))
-    return parse(path)
 
 
 def unversioned(segments: list[str], current: str | None) -> list[str]:
@@ -156,9 +153,9 @@ class Shapes:
     def beside(self, first: Segment) -> "Iterator[Shapes]":
         """Yield the children, but for the rest of the path, that match something that the segment matches."""
         if first.kind == "param":
-            yield from (child for shape, child in self.children.items() if shape != REST)
+            yield from (child for shape, child in self.children.items() if shape not in {REST, END})
             return
-        for shape in (first.shape, PARAM):
+        for shape in (first.shape,) if first.shape == END else (first.shape, PARAM):
             if child := self.children.get(shape):
                 yield child
 

@@ -2,6 +2,7 @@
 
 Exception
 └── Refused                 `status`, `detail` (what was expected) and `headers` of the answer
+    ├── SlashRedirect       308  the path is routed with a slash at its end, or without it
     ├── BadRequest          400  the request is malformed or can be read in two ways
     ├── NotSignedIn         401  the route needs someone who is signed in
     ├── InvalidToken        401  there is a token, but not one that holds
@@ -38,6 +39,19 @@ class Refused(Exception):  # noqa: N818  # a decision, not an error of the progr
         super().__init__(detail)
         self.detail = detail
         self.headers = headers or {}
+
+
+class SlashRedirect(Refused):
+    """The path is routed with a slash at its end, or without it (RFC 9110, section 15.4.9).
+
+    Clients may keep a 308 for ever, and the next gateway.yaml may route the path: hence `no-store`.
+    """
+
+    status = 308
+
+    def __init__(self, location: str) -> None:
+        super().__init__(f"This path is {location} here.", {"Location": location, "Cache-Control": "no-store"})
+        self.location = location
 
 
 class BadRequest(Refused):

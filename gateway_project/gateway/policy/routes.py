@@ -7,10 +7,10 @@ ask for, however many routes there are: each level has at most one static child 
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from gateway.config import Config, Route, patterns
+from gateway.config import RESERVED, Config, Route, patterns
 
 from .paths import encode
-from .refusals import MethodNotAllowed, MethodUnknown, NoRoute
+from .refusals import MethodNotAllowed, MethodUnknown, NoRoute, SlashRedirect
 
 # RFC 9110, section 9.3, and RFC 5789. Case matters.
 KNOWN: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
@@ -110,18 +110,25 @@ class RouteTable:
     def __init__(self, config: Config) -> None:
         self.current_version = config.current_version
         self.root = Node()
+        self.own = Node()
+        for path in RESERVED:
+            self.own.place(patterns.parse(path))
         for route in config.routes:
             written = patterns.parse(route.path)
             entry = Entry(route, patterns.normalised(written, self.current_version), written)
             self.root.place(entry.pattern).add(entry)
 
     def match(self, method: str, path: str) -> Match:
-        """Return the match of a canonical path; raise `MethodUnknown`, `NoRoute` or `MethodNotAllowed`."""
+        """Return the match of a canonical path.
+
+        Raises `MethodUnknown`, `NoRoute`, `SlashRedirect` or `MethodNotAllowed`.
+        """
         if method not in KNOWN:
             raise MethodUnknown
-        segments = patterns.unversioned(path[1:].split("/"), self.current_version)
+        segments = self.segments(path)
         shape = self.root.find(segments)
         if shape is None:
+            self.redirect_slash(path)
             raise NoRoute("Expected the path of a route; nothing is routed here.")
         entry = shape.by_method.get(method)
         answer_options = entry is None and method == "OPTIONS"
@@ -131,3 +138,22 @@ class RouteTable:
             raise MethodNotAllowed(shape.allow)
         params = entry.params(segments)
         return Match(entry.route, entry.upstream_path(params), params, shape.allow, answer_options)
+
+    def redirect_slash(self, path: str) -> None:
+        """Raise `SlashRedirect` for a path that is nothing's, where it is something's with or without its last slash.
+
+        What the gateway answers itself counts too.
+        """
+        other = other_slash(path)
+        asked, beside = self.segments(path), self.segments(other)
+        if not self.own.find(asked) and (self.root.find(beside) or self.own.find(beside)):
+            raise SlashRedirect(encode(other))
+
+    def segments(self, path: str) -> list[str]:
+        """Return the segments that the path is matched by."""
+        return patterns.unversioned(path[1:].split("/"), self.current_version)
+
+
+def other_slash(path: str) -> str:
+    """Return the path with a slash at its end if it has none, and without it otherwise."""
+    return path[:-1] or "/" if path.endswith("/") else f"{path}/"

@@ -20,7 +20,7 @@ from gateway import bodies, configuration, gate, logs
 from gateway.identity.authentication import Caller
 from gateway.policy import origins
 from gateway.policy.negotiation import prefers_page
-from gateway.policy.refusals import NoRoute, NotAllowed, NotSignedIn, Refused
+from gateway.policy.refusals import NotAllowed, NotSignedIn, Refused
 from gateway.policy.routes import Match
 from gateway.upstreams import Answer, upstreams
 
@@ -74,7 +74,7 @@ class ProxyView(APIView):
         """Decide on the request, send it on and answer with what comes back. Raises `Refused`."""
         http = request._request  # noqa: SLF001  # DRF's own name for what it wraps
         incoming = clients.taken_apart(http)
-        self.match = match = gate.current().route(incoming.method, incoming.path)
+        self.match = match = gate.current().route(incoming.method, incoming.path, incoming.query)
         http.route_label = match.route.path  # type: ignore[attr-defined]
         if match.route.browser == "passthrough":
             self.headers = {}
@@ -99,8 +99,8 @@ class ProxyView(APIView):
     def handle_exception(self, exc: Exception) -> Response:
         """Send a person on to where they wanted to; answer any other refusal as a problem.
 
-        Who is not signed in goes to the page where they can; who leaves out the slash that a service's pages begin
-        with, to those pages. Who may not see those is told so on a page, which is none of an API.
+        Who is not signed in goes to the page where they can. Who may not see a service's own pages is told so on a
+        page, which is none of an API.
         """
         http = self.request._request  # noqa: SLF001  # DRF's own name for what it wraps
         if http.method in {"GET", "HEAD"}:
@@ -109,8 +109,6 @@ class ProxyView(APIView):
             if isinstance(exc, NotSignedIn) and configuration.current().login is not None and wants_page(http):
                 asked = quote(origins.own_path(f"{path}{mark}{query}"), safe="/")
                 return redirect(f"/login/?next={asked}")
-            if isinstance(exc, NoRoute) and gate.current().has_pages(f"{path}/"):
-                return redirect(origins.own_path(f"{path}/{mark}{query}"))
         if isinstance(exc, Refused) and self.match and self.match.route.browser == "passthrough" and wants_page(http):
             return refused_page(http, exc)
         return super().handle_exception(exc)

@@ -113,7 +113,7 @@ class Exchange:
         request, gate = self.request, self.door.gate
         page = request.heard.prefers_page
         try:
-            self.match = match = gate.route(request.method, request.path)
+            self.match = match = gate.route(request.method, request.path, request.query)
             if (page and match.route.browser == "api") or gate.can_go_on(request):
                 await self.fall_through(self.door.pages)
                 return

@@ -14,6 +14,9 @@ from gateway.config.patterns import Pattern, Segment, Shapes, parse
     ("path", "segments"),
     [
         ("/a", [("static", "a")]),
+        ("/a/", [("static", "a"), ("static", "")]),
+        ("/{id}/", [("param", "id"), ("static", "")]),
+        ("/", [("static", "")]),
         ("/a-._~!$&'()*+,;=:@9", [("static", "a-._~!$&'()*+,;=:@9")]),
         ("/...", [("static", "...")]),
         ("/api/{id}/x", [("static", "api"), ("param", "id"), ("static", "x")]),
@@ -25,7 +28,7 @@ def test_a_path_is_made_of_segments(path: str, segments: list[tuple[str, str]]) 
     assert parse(path) == Pattern(tuple(Segment(kind, text) for kind, text in segments))  # type: ignore[arg-type]
 
 
-EMPTY = "a path without empty segments and without a slash at its end"
+EMPTY = "a path without empty segments$"
 DOTS = "a path without . and .. segments"
 SEGMENTS = "segments of letters"
 
@@ -35,9 +38,10 @@ SEGMENTS = "segments of letters"
     [
         ("", "a path that starts with /"),
         ("a", "a path that starts with /"),
-        ("/", EMPTY),
-        ("/a/", EMPTY),
+        ("//", EMPTY),
+        ("/a//", EMPTY),
         ("/a//b", EMPTY),
+        ("//a", EMPTY),
         ("/.", DOTS),
         ("/a/../b", DOTS),
         ("/..;x=1", DOTS),
@@ -90,6 +94,12 @@ def faults(tmp_path: Path, *routes: tuple[str, str], more: str = "") -> list[str
         (("/x/{id}", "GET"), ("/x/{rest...}", "GET")),
         (("/x", "GET"), ("/x/{rest...}", "GET")),
         (("/x/{a}/{rest...}", "GET"), ("/x/{rest...}", "GET")),
+        (("/x", "GET"), ("/x/", "GET")),
+        (("/x/", "GET"), ("/x/{id}", "GET")),
+        (("/x/{id}/", "GET"), ("/x/y/z", "GET")),
+        (("/x/{id}/", "GET"), ("/x/{id}/{part}", "GET")),
+        (("/x/", "GET"), ("/x/{rest...}", "GET")),
+        (("/x/y/", "GET"), ("/x/{page}/", "GET")),
         (("/x", "GET"), ("/x", "POST, PUT")),
         (("/x/{a}", "HEAD"), ("/x/{b}", "POST")),
         (("/x/{a}/c", "GET"), ("/x/b/{d}/e", "GET")),
@@ -110,6 +120,9 @@ def test_routes_of_which_one_is_more_specific_stand_beside_each_other(
         (("/x", "GET"), ("/x", "GET")),
         (("/x", "GET, POST"), ("/x", "POST, PUT")),
         (("/x", "GET"), ("/x", "HEAD")),
+        (("/x/", "GET"), ("/x/", "GET")),
+        (("/x/{id}/", "GET"), ("/x/{name}/", "GET")),
+        (("/x/z/{a}/", "GET"), ("/x/{b}/y/", "GET")),
         (("/x/{id}", "GET"), ("/x/{name}", "GET")),
         (("/x/{a...}", "GET"), ("/x/{b...}", "GET")),
         (("/x/{a}/c", "GET"), ("/x/b/{d}", "GET")),
@@ -143,7 +156,7 @@ def test_the_current_version_and_none_are_the_same_path(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("path", [path for path in RESERVED if not path.endswith("/")])
+@pytest.mark.parametrize("path", RESERVED)
 def test_the_gateways_own_paths_are_reserved(tmp_path: Path, path: str) -> None:
     assert faults(tmp_path, (path, "PATCH"))[0].startswith(
         f"4:12: got '{path}'; expected a path that cannot match the gateway's own {path}"
@@ -197,13 +210,14 @@ def test_routes_in_a_wrong_place_do_not_stop_the_other_checks(tmp_path: Path) ->
     ]
 
 
+END = Segment("static", "")
 segments = st.one_of(
     st.sampled_from(["a", "b"]).map(lambda text: Segment("static", text)), st.just(Segment("param", "p"))
 )
 patterns = st.builds(
-    lambda body, rest: Pattern((*body, *([Segment("rest", "r")] if rest or not body else []))),
+    lambda body, last: Pattern((*body, *([last] if last else [] if body else [END]))),
     st.lists(segments, max_size=3),
-    st.booleans(),
+    st.sampled_from([None, Segment("rest", "r"), END]),
 )
 paths = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=5).flatmap(
     lambda body: st.sampled_from([body, [*body, ""]])
