@@ -42,7 +42,7 @@ resource.setrlimit(
     resource.RLIMIT_NOFILE, (DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard), hard)
 )
 
-bind = f"{env.gateway_bind}:{env.gateway_port}"
+bind = variables.or_exit(lambda: variables.listening("GATEWAY_BIND", env.gateway_bind, env.gateway_port))
 workers = env.gateway_workers
 worker_class = "gateway.proxy.worker.Worker"
 asgi_lifespan = "on"

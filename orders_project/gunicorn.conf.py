@@ -17,7 +17,7 @@ class OneAccessLog(Logger):
 
 env = variables.or_exit(environment.read)
 variables.or_exit(lambda: variables.state_directory(env.gatehouse_var, "orders"))
-bind = f"{env.orders_bind}:{env.orders_port}"
+bind = variables.or_exit(lambda: variables.listening("ORDERS_BIND", env.orders_bind, env.orders_port))
 workers = env.orders_workers
 worker_class = Worker
 threads = environment.THREADS

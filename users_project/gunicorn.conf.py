@@ -20,7 +20,7 @@ class OneAccessLog(Logger):
 
 env = variables.or_exit(environment.read)
 variables.or_exit(lambda: variables.state_directory(env.gatehouse_var, "users"))
-bind = f"{env.users_bind}:{env.users_port}"
+bind = variables.or_exit(lambda: variables.listening("USERS_BIND", env.users_bind, env.users_port))
 workers = env.users_workers
 worker_class = "gthread"
 threads = 8

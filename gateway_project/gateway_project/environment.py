@@ -1,7 +1,7 @@
 """Every setting of the gateway project: an environment variable, read and checked here and nowhere else."""
 
 import os
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -9,19 +9,47 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway_project import variables
-from gateway_project.variables import DatabaseURL
+from gateway_project.variables import AbsolutePath, BindAddress, DatabaseURL
 
+# They listen on every address, and are none that a client can ask for.
+WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104
 INSECURE_SECRET_KEY = "for-development-only-and-refused-in-production"
 
 
-def words(value: object) -> object:
-    """Return what stands between the commas."""
-    return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
-
-
 Network = IPv4Network | IPv6Network
-Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(words)]
-Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(words)]
+
+
+def networks(value: object) -> object:
+    """Return the networks between the commas; refuse what is none, with the one that may be meant."""
+    if not isinstance(value, str):
+        return value
+    return tuple(network(word.strip()) for word in value.split(",") if word.strip())
+
+
+def network(word: str) -> Network:
+    """Return one network."""
+    try:
+        return ip_network(word)
+    except ValueError as exc:
+        try:
+            near = f"; write {ip_network(word, strict=False)} for the network of {word}"
+        except ValueError:
+            near = ""
+        raise ValueError(f"expected networks such as 10.0.0.0/8 or ::1/128, separated by commas{near}") from exc
+
+
+def hosts(value: object) -> object:
+    """Return the host names between the commas, at least one."""
+    if not isinstance(value, str):
+        return value
+    names = tuple(word.strip() for word in value.split(",") if word.strip())
+    if not names:
+        raise ValueError("expected host names such as api.example.org, separated by commas")
+    return names
+
+
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(networks)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(hosts)]
 
 
 class Environment(BaseSettings):
@@ -32,12 +60,12 @@ class Environment(BaseSettings):
     gatehouse_env: Literal["development", "production"] = Field(
         "development", description="In production, nothing starts with a default secret and no demo users are made."
     )
-    gatehouse_var: Path = Field(
+    gatehouse_var: AbsolutePath = Field(
         Path(__file__).resolve().parents[2] / "var", description="Directory of all state: databases, keys, logs."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least level logged.")
     token_issuer: str = Field("gatehouse", min_length=1, description="`iss` of every token and passport.")
-    gateway_bind: str = Field("127.0.0.1", description="Address the gateway listens on.")
+    gateway_bind: BindAddress = Field("127.0.0.1", description="Address the gateway listens on.")
     gateway_port: int = Field(8001, ge=1, le=65535, description="TCP port of the gateway.")
     gateway_workers: int = Field(
         os.cpu_count() or 1, ge=1, le=256, description="Processes of the gateway; by default one a core."
@@ -45,13 +73,13 @@ class Environment(BaseSettings):
     gateway_secret_key: str = Field(
         INSECURE_SECRET_KEY, min_length=32, description="Django's SECRET_KEY of the gateway project."
     )
-    gateway_config: Path = Field(
+    gateway_config: AbsolutePath = Field(
         Path(__file__).resolve().parents[1] / "gateway.yaml", description="Path of gateway.yaml."
     )
     gateway_allowed_hosts: Hosts = Field(
         ("localhost", "127.0.0.1", "[::1]"),
-        min_length=1,
-        description="Host names the gateway answers to, separated by commas; `.example.org` takes in subdomains.",
+        description="Host names the gateway answers to, separated by commas; `.example.org` takes in subdomains. "
+        "GATEWAY_BIND's is one of the default's.",
     )
     trusted_proxies: Networks = Field(
         (),
@@ -95,12 +123,17 @@ class Environment(BaseSettings):
 
     @model_validator(mode="after")
     def production_needs_a_secret(self) -> Self:
-        """Refuse the secret that everyone can read in this file."""
-        if self.gatehouse_env == "production" and self.gateway_secret_key == INSECURE_SECRET_KEY:
-            raise ValueError("GATEWAY_SECRET_KEY: expected a secret of your own in production, got the default")
+        """Refuse the secret that everyone can read in this file, and another project's."""
+        if self.gatehouse_env == "production":
+            variables.secret_is_own("GATEWAY_SECRET_KEY", self.gateway_secret_key, default=INSECURE_SECRET_KEY)
         return self
 
 
 def read() -> Environment:
     """Return the checked environment; raise `ImproperlyConfigured` that names every variable with a bad value."""
-    return variables.read(Environment)
+    environment = variables.read(Environment)
+    if "gateway_allowed_hosts" in environment.model_fields_set or environment.gateway_bind in WILDCARDS:
+        return environment
+    own = f"[{environment.gateway_bind}]" if ":" in environment.gateway_bind else environment.gateway_bind
+    names = dict.fromkeys((*environment.gateway_allowed_hosts, own))
+    return environment.model_copy(update={"gateway_allowed_hosts": tuple(names)})

@@ -3,8 +3,12 @@
 This file is the same in each project.
 """
 
+import os
+import re
+import socket
 import sys
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -12,6 +16,7 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from pydantic import AfterValidator, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings
 
@@ -19,6 +24,9 @@ from pydantic_settings import BaseSettings
 LOCK_TIMEOUT = 5
 STATEMENT_TIMEOUT = 15
 NETWORK_TIMEOUT = 15
+HOST_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.?")
+# What pydantic calls the ways to miss a whole number within its bounds.
+NUMBER_ERRORS = frozenset({"int_parsing", "int_parsing_size", "greater_than_equal", "less_than_equal"})
 Settings = TypeVar("Settings", bound=BaseSettings)
 Result = TypeVar("Result")
 
@@ -34,7 +42,51 @@ def names_postgresql(value: str) -> str:
     return value
 
 
+def names_host(value: str) -> str:
+    """Return the address without brackets; refuse what is neither an IP address nor a host name."""
+    address = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    try:
+        return str(ip_address(address))
+    except ValueError:
+        if HOST_NAME.fullmatch(value):
+            return value
+    raise ValueError("expected an IP address such as 127.0.0.1, 0.0.0.0 or ::1, without a port")
+
+
+def names_url(value: str) -> str:
+    """Refuse what begins with no scheme of the web."""
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("expected a URL that begins with http:// or https://")
+    return value
+
+
 DatabaseURL = Annotated[str, AfterValidator(names_postgresql)]
+# From where the program was started; a message that names the path then says where it was looked for.
+AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
+BindAddress = Annotated[str, AfterValidator(names_host)]
+WebURL = Annotated[str, AfterValidator(names_url)]
+
+
+def listening(name: str, address: str, port: int) -> str:
+    """Return gunicorn's `bind`; raise `ImproperlyConfigured` if this machine does not have the address."""
+    try:
+        family, kind, *_, place = socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.bind(place)
+    except OSError as exc:
+        raise ImproperlyConfigured(
+            f"{name}: expected an address of this machine, got {address!r} ({exc.strerror})"
+        ) from exc
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def secret_is_own(name: str, secret: str, *, default: str) -> None:
+    """Refuse a secret that is public, or that another project has, as far as the environment shows it."""
+    if secret == default:
+        raise ValueError(f"{name}: expected a secret of your own in production, got the default")
+    for other, value in sorted(os.environ.items()):
+        if other.endswith("_SECRET_KEY") and other != name and value == secret:
+            raise ValueError(f"{name}: expected another secret than that of {other}: in production each has its own")
 
 
 def postgresql(url: str) -> dict[str, Any]:
@@ -64,16 +116,33 @@ def read(kind: type[Settings]) -> Settings:
     try:
         return kind()
     except ValidationError as exc:
-        raise ImproperlyConfigured("; ".join(fault(error) for error in exc.errors())) from exc
+        raise ImproperlyConfigured("; ".join(fault(error, kind) for error in exc.errors())) from exc
 
 
-def fault(error: ErrorDetails) -> str:
+def fault(error: ErrorDetails, kind: type[BaseSettings]) -> str:
     """Return what was expected of which variable, and what came, unless that is a secret."""
     if not error["loc"]:
         return str(error["ctx"]["error"])
-    name = str(error["loc"][0]).upper()
+    field = str(error["loc"][0])
+    name = field.upper()
     came = "" if name.endswith(("SECRET_KEY", "DATABASE_URL")) else f", got {error['input']!r}"
-    return f"{name}: {error['msg'].removeprefix('Value error, ')}{came}"
+    return f"{name}: {expectation(error, kind.model_fields[field])}{came}"
+
+
+def expectation(error: ErrorDetails, field: FieldInfo) -> str:
+    """Return what was expected, in our words."""
+    context = error.get("ctx", {})
+    if error["type"] == "value_error":
+        return str(context["error"])
+    if error["type"] in NUMBER_ERRORS:
+        (least,) = (bound.ge for bound in field.metadata if hasattr(bound, "ge"))
+        (most,) = (bound.le for bound in field.metadata if hasattr(bound, "le"))
+        return f"expected a whole number from {least} to {most}"
+    if error["type"] == "literal_error":
+        return "expected " + str(context["expected"]).replace("'", "")
+    if error["type"] == "string_too_short":
+        return f"expected at least {context['min_length']} characters"
+    return f"expected another value. {field.description}"
 
 
 def state_directory(var: Path, project: str) -> Path:

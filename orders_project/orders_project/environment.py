@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from orders_project import variables
-from orders_project.variables import DatabaseURL
+from orders_project.variables import AbsolutePath, BindAddress, DatabaseURL, WebURL
 
 # Of each worker. Python runs one of them at a time; the others wait for the database or the disk.
 THREADS = 4
@@ -22,18 +22,17 @@ class Environment(BaseSettings):
     gatehouse_env: Literal["development", "production"] = Field(
         "development", description="In production, nothing starts with a default secret and no demo users are made."
     )
-    gatehouse_var: Path = Field(
+    gatehouse_var: AbsolutePath = Field(
         Path(__file__).resolve().parents[2] / "var", description="Directory of all state: databases, keys, logs."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least level logged.")
     gateway_port: int = Field(8001, ge=1, le=65535, description="TCP port of the gateway.")
-    jwks_url: str = Field(
+    jwks_url: WebURL = Field(
         "http://127.0.0.1:{gateway_port}/.well-known/jwks.json",
-        pattern=r"^https?://",
         description="Where a service fetches the gateway's public keys.",
     )
     token_issuer: str = Field("gatehouse", min_length=1, description="`iss` of every token and passport.")
-    orders_bind: str = Field("127.0.0.1", description="Address the orders service listens on.")
+    orders_bind: BindAddress = Field("127.0.0.1", description="Address the orders service listens on.")
     orders_port: int = Field(8003, ge=1, le=65535, description="TCP port of the orders service.")
     orders_workers: int = Field(2, ge=1, le=64, description="Processes of the orders service.")
     orders_secret_key: str = Field(
@@ -51,9 +50,9 @@ class Environment(BaseSettings):
 
     @model_validator(mode="after")
     def production_needs_a_secret(self) -> Self:
-        """Refuse the secret that everyone can read in this file."""
-        if self.gatehouse_env == "production" and self.orders_secret_key == INSECURE_SECRET_KEY:
-            raise ValueError("ORDERS_SECRET_KEY: expected a secret of your own in production, got the default")
+        """Refuse the secret that everyone can read in this file, and another project's."""
+        if self.gatehouse_env == "production":
+            variables.secret_is_own("ORDERS_SECRET_KEY", self.orders_secret_key, default=INSECURE_SECRET_KEY)
         return self
 
 

@@ -102,3 +102,84 @@ def test_a_bad_setting_ends_a_program_with_its_message_alone(monkeypatch: pytest
     monkeypatch.setenv("LOG_LEVEL", "loud")
     with pytest.raises(SystemExit, match=r"^LOG_LEVEL: .* got 'loud'$"):
         variables.or_exit(environment.read)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("GATEWAY_WORKERS", "many", "GATEWAY_WORKERS: expected a whole number from 1 to 256, got 'many'"),
+        ("GATEWAY_PORT", "70000", "GATEWAY_PORT: expected a whole number from 1 to 65535, got '70000'"),
+        ("GATEWAY_PORT", "9" * 5000, "GATEWAY_PORT: expected a whole number from 1 to 65535, got '{value}'"),
+        ("LOG_LEVEL", "info", "LOG_LEVEL: expected DEBUG, INFO, WARNING or ERROR, got 'info'"),
+        ("GATEHOUSE_ENV", "prod", "GATEHOUSE_ENV: expected development or production, got 'prod'"),
+        ("GATEWAY_SECRET_KEY", "hunter2", "GATEWAY_SECRET_KEY: expected at least 32 characters"),
+        (
+            "GATEWAY_BIND",
+            "localhost:80",
+            "GATEWAY_BIND: expected an IP address such as 127.0.0.1, 0.0.0.0 or ::1, without a port, got '{value}'",
+        ),
+        (
+            "METRICS_NETWORKS",
+            "everyone",
+            "METRICS_NETWORKS: expected networks such as 10.0.0.0/8 or ::1/128, separated by commas, got 'everyone'",
+        ),
+        (
+            "TRUSTED_PROXIES",
+            "10.0.0.1/8, ::1",
+            (
+                "TRUSTED_PROXIES: expected networks such as 10.0.0.0/8 or ::1/128, separated by commas; "
+                "write 10.0.0.0/8 for the network of 10.0.0.1/8, got '10.0.0.1/8, ::1'"
+            ),
+        ),
+        (
+            "GATEWAY_ALLOWED_HOSTS",
+            ",",
+            "GATEWAY_ALLOWED_HOSTS: expected host names such as api.example.org, separated by commas, got ','",
+        ),
+    ],
+)
+def test_a_bad_value_is_told_in_plain_words(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ImproperlyConfigured) as refused:
+        environment.read()
+    assert str(refused.value) == said.format(value=value)
+
+
+@pytest.mark.parametrize(
+    ("value", "address", "bound"),
+    [
+        ("127.0.0.2", "127.0.0.2", "127.0.0.2:8001"),
+        ("::1", "::1", "[::1]:8001"),
+        ("[::1]", "::1", "[::1]:8001"),
+        ("0:0:0:0:0:0:0:0", "::", "[::]:8001"),
+        ("localhost", "localhost", "localhost:8001"),
+    ],
+)
+def test_an_address_is_bound_as_it_is_written_with_or_without_brackets(
+    monkeypatch: pytest.MonkeyPatch, value: str, address: str, bound: str
+) -> None:
+    monkeypatch.setenv("GATEWAY_BIND", value)
+    assert environment.read().gateway_bind == address
+    assert variables.listening("GATEWAY_BIND", address, 8001) == bound
+
+
+@pytest.mark.parametrize(
+    ("bind", "more"), [("127.0.0.2", ("127.0.0.2",)), ("::1", ()), ("0.0.0.0", ()), ("::2", ("[::2]",))]
+)
+def test_the_address_that_is_listened_on_is_a_host_the_gateway_answers_to(
+    monkeypatch: pytest.MonkeyPatch, bind: str, more: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("GATEWAY_BIND", bind)
+    assert environment.read().gateway_allowed_hosts == ("localhost", "127.0.0.1", "[::1]", *more)
+    monkeypatch.setenv("GATEWAY_ALLOWED_HOSTS", "api.example.org")
+    assert environment.read().gateway_allowed_hosts == ("api.example.org",)
+
+
+def test_a_relative_path_is_one_from_where_the_program_is_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GATEWAY_CONFIG", "own.yaml")
+    monkeypatch.setenv("GATEHOUSE_VAR", "state")
+    env = environment.read()
+    assert (env.gateway_config, env.gatehouse_var) == (tmp_path / "own.yaml", tmp_path / "state")

@@ -14,11 +14,14 @@ COMMANDS = {
 }
 
 
+SECRET = "a-secret-of-one's-own-that-nobody-else-knows"
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
     ("project", "name", "value", "said"),
     [
-        ("users", "USERS_WORKERS", "x", "USERS_WORKERS: Input should be a valid integer"),
+        ("users", "USERS_WORKERS", "x", "USERS_WORKERS: expected a whole number from 1 to 64, got 'x'\n"),
         (
             "orders",
             "DATABASE_URL",
@@ -29,7 +32,7 @@ COMMANDS = {
             "gateway",
             "LOG_LEVEL",
             "loud",
-            "LOG_LEVEL: Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR', got 'loud'\n",
+            "LOG_LEVEL: expected DEBUG, INFO, WARNING or ERROR, got 'loud'\n",
         ),
         ("users", "GATEHOUSE_ENV", "production", "USERS_SECRET_KEY: expected a secret of your own in production"),
         *(
@@ -58,3 +61,55 @@ def test_a_bad_setting_ends_the_start_with_its_name_alone(
     assert ended.stderr.count("\n") == 1
     assert "hunter2" not in ended.stderr
     assert not (tmp_path / "var").exists()
+
+
+@pytest.mark.parametrize("project", ["gateway", "users", "orders"])
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("192.0.2.1", "{name}: expected an address of this machine, got '192.0.2.1' (Cannot assign requested address)"),
+        (
+            "127.0.0.1:8001",
+            "{name}: expected an IP address such as 127.0.0.1, 0.0.0.0 or ::1, without a port, got '127.0.0.1:8001'",
+        ),
+    ],
+)
+def test_an_address_that_cannot_be_listened_on_names_its_variable(
+    tmp_path: Path, project: str, address: str, said: str
+) -> None:
+    name = f"{project.upper()}_BIND"
+    ended = subprocess.run(
+        [sys.executable, *(part.format(project=project) for part in COMMANDS["gunicorn"])],
+        cwd=ROOT / f"{project}_project",
+        env=os.environ | {"GATEHOUSE_VAR": str(tmp_path), name: address},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stderr) == (1, said.format(name=name) + "\n")
+
+
+@pytest.mark.parametrize("project", ["gateway", "users", "orders"])
+def test_production_refuses_a_secret_that_another_project_has(tmp_path: Path, project: str) -> None:
+    names = [f"{each.upper()}_SECRET_KEY" for each in ("gateway", "users", "orders")]
+    own = f"{project.upper()}_SECRET_KEY"
+    environment = os.environ | {"GATEHOUSE_VAR": str(tmp_path), "GATEHOUSE_ENV": "production"}
+
+    def start(secrets: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "manage.py", "check"],
+            cwd=ROOT / f"{project}_project",
+            env=environment | secrets,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    refused = start(dict.fromkeys(names, SECRET))
+    other = min(name for name in names if name != own)
+    assert refused.returncode == 1
+    assert refused.stderr == f"{own}: expected another secret than that of {other}: in production each has its own\n"
+    assert SECRET not in refused.stderr
+    assert start({name: SECRET + name for name in names}).returncode == 0

@@ -89,3 +89,47 @@ def test_a_bad_setting_ends_a_program_with_its_message_alone(monkeypatch):
     monkeypatch.setenv("LOG_LEVEL", "loud")
     with pytest.raises(SystemExit, match=r"^LOG_LEVEL: .* got 'loud'$"):
         variables.or_exit(environment.read)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("USERS_WORKERS", "many", "USERS_WORKERS: expected a whole number from 1 to 64, got 'many'"),
+        ("USERS_PORT", "70000", "USERS_PORT: expected a whole number from 1 to 65535, got '70000'"),
+        ("USERS_PORT", "9" * 5000, "USERS_PORT: expected a whole number from 1 to 65535, got '{value}'"),
+        ("LOG_LEVEL", "info", "LOG_LEVEL: expected DEBUG, INFO, WARNING or ERROR, got 'info'"),
+        ("GATEHOUSE_ENV", "prod", "GATEHOUSE_ENV: expected development or production, got 'prod'"),
+        ("USERS_SECRET_KEY", "hunter2", "USERS_SECRET_KEY: expected at least 32 characters"),
+        (
+            "USERS_BIND",
+            "localhost:80",
+            "USERS_BIND: expected an IP address such as 127.0.0.1, 0.0.0.0 or ::1, without a port, got '{value}'",
+        ),
+        (
+            "JWKS_URL",
+            "gateway:8001",
+            "JWKS_URL: expected a URL that begins with http:// or https://, got 'gateway:8001'",
+        ),
+    ],
+)
+def test_a_bad_value_is_told_in_plain_words(monkeypatch, name, value, said):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ImproperlyConfigured) as refused:
+        environment.read()
+    assert str(refused.value) == said.format(value=value)
+
+
+@pytest.mark.parametrize(
+    ("value", "address", "bound"),
+    [
+        ("127.0.0.2", "127.0.0.2", "127.0.0.2:8002"),
+        ("::1", "::1", "[::1]:8002"),
+        ("[::1]", "::1", "[::1]:8002"),
+        ("0:0:0:0:0:0:0:0", "::", "[::]:8002"),
+        ("localhost", "localhost", "localhost:8002"),
+    ],
+)
+def test_an_address_is_bound_as_it_is_written_with_or_without_brackets(monkeypatch, value, address, bound):
+    monkeypatch.setenv("USERS_BIND", value)
+    assert environment.read().users_bind == address
+    assert variables.listening("USERS_BIND", address, 8002) == bound

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from users_project import variables
-from users_project.variables import DatabaseURL
+from users_project.variables import AbsolutePath, BindAddress, DatabaseURL, WebURL
 
 INSECURE_SECRET_KEY = "for-development-only-and-refused-in-production"
 
@@ -20,18 +20,17 @@ class Environment(BaseSettings):
     gatehouse_env: Literal["development", "production"] = Field(
         "development", description="In production, nothing starts with a default secret and no demo users are made."
     )
-    gatehouse_var: Path = Field(
+    gatehouse_var: AbsolutePath = Field(
         Path(__file__).resolve().parents[2] / "var", description="Directory of all state: databases, keys, logs."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least level logged.")
     gateway_port: int = Field(8001, ge=1, le=65535, description="TCP port of the gateway.")
-    jwks_url: str = Field(
+    jwks_url: WebURL = Field(
         "http://127.0.0.1:{gateway_port}/.well-known/jwks.json",
-        pattern=r"^https?://",
         description="Where a service fetches the gateway's public keys.",
     )
     token_issuer: str = Field("gatehouse", min_length=1, description="`iss` of every token and passport.")
-    users_bind: str = Field("127.0.0.1", description="Address the users service listens on.")
+    users_bind: BindAddress = Field("127.0.0.1", description="Address the users service listens on.")
     users_port: int = Field(8002, ge=1, le=65535, description="TCP port of the users service.")
     users_workers: int = Field(2, ge=1, le=64, description="Processes of the users service.")
     users_secret_key: str = Field(
@@ -54,9 +53,9 @@ class Environment(BaseSettings):
 
     @model_validator(mode="after")
     def production_needs_a_secret(self) -> Self:
-        """Refuse the secret that everyone can read in this file."""
-        if self.gatehouse_env == "production" and self.users_secret_key == INSECURE_SECRET_KEY:
-            raise ValueError("USERS_SECRET_KEY: expected a secret of your own in production, got the default")
+        """Refuse the secret that everyone can read in this file, and another project's."""
+        if self.gatehouse_env == "production":
+            variables.secret_is_own("USERS_SECRET_KEY", self.users_secret_key, default=INSECURE_SECRET_KEY)
         return self
 
     @model_validator(mode="after")
