@@ -1,5 +1,6 @@
 """Tokens that the gateway signs: Simple JWT's, over the gateway's keys. ES256 alone (RFC 8725, section 3.1)."""
 
+import time
 from typing import Any, cast
 
 import jwt
@@ -18,13 +19,20 @@ ALGORITHM = "ES256"
 REQUIRED = ["exp", "iat", "iss", "jti", "sub"]
 # Unix seconds beyond all that a date can be.
 NEVER = 2**37
+# Seconds by which the clock that a token was made with may be ahead of this one, as the services have it.
+LEEWAY = 2
 
 
 def check_moments(claims: dict[str, Any]) -> None:
-    """Raise `TokenBackendError` where a moment is not as we write it: a whole number of seconds, of a date's time."""
+    """Raise `TokenBackendError` where a moment is not as we write it: a whole number of seconds, of a date's time.
+
+    A token that has expired has expired: the leeway is for what begins.
+    """
     for name in ("exp", "iat", "nbf"):
         if name in claims and (type(claims[name]) is not int or not 0 <= claims[name] < NEVER):
             raise TokenBackendError("Token has a moment that is none")
+    if claims["exp"] <= time.time():
+        raise TokenBackendExpiredToken("Token is expired")
 
 
 class GatewayBackend(TokenBackend):
@@ -54,6 +62,7 @@ class GatewayBackend(TokenBackend):
                 public,
                 algorithms=[ALGORITHM],
                 issuer=cast("dict[str, Any]", settings.SIMPLE_JWT)["ISSUER"],
+                leeway=LEEWAY,
                 options={"require": REQUIRED, "verify_aud": False},
             )
         except jwt.ExpiredSignatureError as exc:

@@ -73,6 +73,7 @@ REFUSED = {
     "not ascii": lambda: "é.é.é",
     "very long": lambda: "a" * 100_000,
     "expired": lambda: signed(exp=int(time.time()) - 1),
+    "expired just now": lambda: signed(exp=int(time.time())),
     "not yet": lambda: signed(nbf=int(time.time()) + 60),
     "issued in the future": lambda: signed(iat=int(time.time()) + 60),
     "no exp": lambda: signed(exp=None),
@@ -114,6 +115,11 @@ REFUSED = {
 def test_whatever_is_no_access_token_of_ours_is_refused(case: str) -> None:
     with pytest.raises(InvalidToken):
         tokens.read_access(REFUSED[case]())
+
+
+def test_a_clock_that_is_a_second_ahead_makes_good_tokens() -> None:
+    ahead = int(time.time()) + 1
+    assert tokens.read_access(signed(iat=ahead, nbf=ahead))[0].user_id == "2"
 
 
 def test_an_access_token_says_who_and_until_when() -> None:
