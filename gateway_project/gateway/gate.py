@@ -63,6 +63,11 @@ class Heard:
         return ",".join(headers.values(self.pairs, "host"))
 
     @cached_property
+    def network(self) -> str:
+        """What a client's requests are counted by: the address, or the /64 of IPv6."""
+        return clients.network(self.address)
+
+    @cached_property
     def prefers_page(self) -> bool:
         """Whether it is a person's browser that asks."""
         return prefers_page(",".join(headers.values(self.pairs, "accept")))
@@ -120,7 +125,7 @@ class Gate:
         scheme, host = self.origin(request.scheme, request.host, heard)
         identity = self.identify(request.method, heard, scheme, host)
         access.check(match.route.allow, identity)
-        within_limit(match.route, identity, heard.address)
+        within_limit(match.route, identity, heard)
         onward = headers.to_upstream(
             said,
             request_id=request.request_id,
@@ -210,11 +215,11 @@ def target_query(query: str) -> str:
     return f"?{query}"
 
 
-def within_limit(route: Route, identity: Identity | None, address: str) -> None:
+def within_limit(route: Route, identity: Identity | None, heard: Heard) -> None:
     """Count the request against its route's limit; raise `TooMany` where it is used up."""
     if route.rate_limit is None:
         return
-    who = f"user {identity.user_id}" if identity else f"address {address}"
+    who = f"user {identity.user_id}" if identity else f"address {heard.network}"
     verdict = counters().admit(f"{route.path} {','.join(route.methods)} {who}", route.rate_limit)
     if not verdict.admitted:
         raise TooMany(verdict.retry_after)

@@ -196,6 +196,14 @@ def test_a_limit_is_each_client_s_and_each_user_s_own(signed_in: SignedIn) -> No
             admitted(request(signed_in(user).items(), path="/api/own", peer="192.0.2.3"))
 
 
+def test_the_addresses_of_one_ipv6_network_are_one_client() -> None:
+    for last in (1, 2):
+        admitted(request(path="/api/few", peer=f"2001:db8::{last}"))
+    with pytest.raises(TooMany):
+        admitted(request(path="/api/few", peer="2001:db8:0:0:3::1"))
+    admitted(request(path="/api/few", peer="2001:db8:0:1::1"))
+
+
 def test_who_is_refused_uses_up_nothing(signed_in: SignedIn) -> None:
     for _ in range(3):
         with pytest.raises(NotSignedIn):

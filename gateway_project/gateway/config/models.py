@@ -101,7 +101,7 @@ class Route(Section):
     service: ServiceReference = Field(description="The service that answers.")
     allow: Access = Field(description="Who may: public, authenticated (anyone signed in), or a list of roles.")
     rate_limit: Rate | None = Field(
-        None, description="How often: per user, or per client address where nobody is signed in."
+        None, description="How often: per user, or per client address (IPv6: its /64) where nobody is signed in."
     )
     timeouts: Timeouts = Field(Timeouts(), description="Timeouts of this route, over those of its service.")
     max_body: Size = Field(2**20, description="The largest request body of this route, over that of `defaults`.")

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import transaction
 
 from gateway.policy import attempts as policy
+from gateway.policy import clients
 from gateway.policy.attempts import Allowance
 from gateway.policy.refusals import NoRoute, TooMany, UpstreamBusy, UpstreamDown
 
@@ -54,7 +55,7 @@ def key(*words: str) -> str:
 
 def subjects(username: str, address: str) -> Subjects:
     """Return whom a try of that name, from that address, weighs on."""
-    name, network = policy.username(username), policy.network(address)
+    name, network = policy.username(username), clients.network(address)
     return Subjects(key("username", name), key("network", network), key("pair", name, network))
 
 

@@ -6,13 +6,7 @@ wait goes by, so that nobody carries them for long.
 
 import math
 import unicodedata
-from ipaddress import IPv6Address, IPv6Network
 from typing import NamedTuple
-
-from . import clients
-
-# A household or a server has one such network, with as many addresses as it likes (RFC 6177, section 2).
-IPV6_PREFIX = 64
 
 
 class Allowance(NamedTuple):
@@ -69,11 +63,3 @@ def unjudged(attempts: Attempts, allowance: Allowance) -> Attempts:
 def username(said: str) -> str:
     """Return the name in a form that all ways to write it for the login service share, and perhaps some more."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", said).casefold()).strip()
-
-
-def network(address: str) -> str:
-    """Return what counts as one client: an IPv4 address, an IPv6 /64, or what is no address as it is."""
-    parsed = clients.parse(address)
-    if isinstance(parsed, IPv6Address):
-        return str(IPv6Network((int(parsed), IPV6_PREFIX), strict=False))
-    return str(parsed or address)

@@ -12,6 +12,8 @@ Networks = Sequence[IPv4Network | IPv6Network]
 WITH_PORT = re.compile(r"(?P<v4>[0-9.]+):[0-9]{1,5}|\[(?P<v6>[0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?")
 HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 SCHEMES: Final = ("http", "https")
+# A household or a server has one such network, with as many addresses as it likes (RFC 6177, section 2).
+IPV6_PREFIX: Final = 64
 
 
 def parse(text: str) -> Address | None:
@@ -56,6 +58,14 @@ def address(peer: str, forwarded_for: Sequence[str], trusted: Networks) -> str:
             break
         client = found
     return str(client)
+
+
+def network(address: str) -> str:
+    """Return what counts as one client: an IPv4 address, an IPv6 /64, or what is no address as it is."""
+    parsed = parse(address)
+    if isinstance(parsed, IPv6Address):
+        return str(IPv6Network((int(parsed), IPV6_PREFIX), strict=False))
+    return str(parsed or address)
 
 
 def origin(

@@ -76,21 +76,3 @@ def test_a_username_counts_as_one_however_it_is_written(said: str) -> None:
 @pytest.mark.parametrize("other", ["users", "", "us er", "\u0443ser"])
 def test_other_usernames_count_for_themselves(other: str) -> None:
     assert attempts.username(other) != "user"
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
-        ("2001:db8:1:3::", "2001:db8:1:3::/64"),
-        ("::1", "::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("unix:", "unix:"),
-        ("", ""),
-    ],
-)
-def test_an_ipv6_client_counts_by_its_network(address: str, network: str) -> None:
-    assert attempts.network(address) == network

@@ -4,6 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from gateway.policy import clients
 from gateway.policy.clients import address, is_trusted, origin
 
 TRUSTED = tuple(ip_network(each) for each in ("10.0.0.0/8", "192.168.1.1", "fd00::/8", "::1"))
@@ -100,3 +101,21 @@ def test_scheme_and_host_are_the_nearest_trusted_proxys_word(
     proto: list[str], host: list[str], trusted: bool, expected: tuple[str, str]
 ) -> None:
     assert origin("http", "gw:8001", forwarded_proto=proto, forwarded_host=host, trusted=trusted) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::", "2001:db8:1:3::/64"),
+        ("::1", "::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("unix:", "unix:"),
+        ("", ""),
+    ],
+)
+def test_an_ipv6_client_counts_by_its_network(address: str, network: str) -> None:
+    assert clients.network(address) == network
