@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from gateway import bodies
-from gateway.inputs import StrictJSONParser, StrictSerializer, query_of
+from gateway.inputs import MAX_NAMED, StrictJSONParser, StrictSerializer, presentable, query_of
 from gateway.pages import PARAMETERS, Pages
 from gateway.policy import access, clients
 from gateway.policy.refusals import InvalidToken, Refused
@@ -34,7 +34,10 @@ PASSWORD_LENGTH = 1024
 
 
 class Login(StrictSerializer):
-    """Name and password; the rest is what OAuth 2 clients send along (RFC 6749, section 4.3.2) and is not looked at."""
+    """Name and password; the rest is what OAuth 2 clients send along (RFC 6749, section 4.3.2).
+
+    Of that only `grant_type` is looked at: it is `password`, or left out.
+    """
 
     username = serializers.CharField(max_length=USERNAME_LENGTH)
     password = serializers.CharField(
@@ -82,6 +85,32 @@ class WrongCredentials(Refused):
         super().__init__("Wrong username or password.", {"WWW-Authenticate": 'Bearer realm="api"'})
 
 
+class UnsupportedGrantType(Refused):
+    """The client asks for another of OAuth's grants; `error` is its word for that (RFC 6749, section 5.2)."""
+
+    status = 400
+    error = "unsupported_grant_type"
+
+    def __init__(self) -> None:
+        super().__init__("Unsupported grant_type. Send grant_type=password, or leave it out.")
+
+
+class StrictFormParser(FormParser):
+    """A form that says each field once: which of two counts, each reader understands otherwise."""
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:  # noqa: ANN401  # DRF's signature
+        """Return the fields; raise `ValidationError` that names each one that is there more often."""
+        fields = super().parse(stream, media_type, parser_context)
+        errors = {
+            presentable(name): [f"Expected this field once, got it {len(values)} times."]
+            for name, values in fields.lists()
+            if len(values) > 1
+        }
+        if errors:
+            raise serializers.ValidationError(dict(list(errors.items())[:MAX_NAMED]))
+        return fields
+
+
 class OwnView(APIView):
     """An endpoint of the gateway's own, with its own bound on the body."""
 
@@ -104,13 +133,16 @@ class LoginView(OwnView):
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
-    parser_classes = (StrictJSONParser, FormParser)
+    parser_classes = (StrictJSONParser, StrictFormParser)
 
     @extend_schema(operation_id="login", request=Login, responses=Tokens)
     def post(self, request: Request) -> Response:
         """Sign in with name and password."""
         data = Login(data=request.data)
         data.is_valid(raise_exception=True)
+        # Sent without a value it counts as left out (RFC 6749, section 3.2).
+        if data.validated_data.get("grant_type") not in {None, "", "password"}:
+            raise UnsupportedGrantType
         client = client_of(request)
         account = attempts.account_by_password(
             username=data.validated_data["username"],

@@ -22,6 +22,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     if response is not None:
         for name, value in exc.headers.items():
             response[name] = value
-        if service := getattr(exc, "service", None):
-            response.data["service"] = service
+        for member in ("service", "error"):
+            if said := getattr(exc, member, None):
+                response.data[member] = said
     return response

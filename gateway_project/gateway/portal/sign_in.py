@@ -46,7 +46,9 @@ def form(request: HttpRequest) -> dict[str, str]:
     if length is None or request.content_type != FORM:
         raise BadRequest(f"Expected a form: {FORM}, with a Content-Length.")
     request.encoding = "utf-8"
-    return {name: str(request.POST[name]) for name in request.POST}
+    if any(len(values) > 1 for _, values in request.POST.lists()):
+        raise BadRequest("A field of this form is there twice. Send each once.")
+    return {name: str(value) for name, value in request.POST.items()}
 
 
 class Page(View):

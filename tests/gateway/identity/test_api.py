@@ -52,6 +52,35 @@ def test_the_oauth_password_form_signs_in(login: LoginService, client: Client) -
     assert reply.status_code == 200
 
 
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize("grant", ["grant_type=password&", "grant_type=&", ""])
+def test_a_form_may_leave_its_grant_out(login: LoginService, client: Client, grant: str) -> None:
+    assert client.post("/api/login", f"{grant}username=user&password=secret", FORM).status_code == 200
+
+
+@pytest.mark.parametrize("grant", ["client_credentials", "refresh_token", "authorization_code", "Password", "x"])
+@pytest.mark.parametrize("kind", [FORM, "application/json"])
+def test_another_grant_is_refused_in_oauth_s_word(login: LoginService, client: Client, kind: str, grant: str) -> None:
+    said = {"grant_type": grant, "username": "user", "password": "secret"}
+    from urllib.parse import urlencode
+
+    reply = client.post("/api/login", urlencode(said) if kind == FORM else said, kind)
+    problem = reply.json()
+    assert (reply.status_code, reply["Content-Type"]) == (400, "application/problem+json")
+    assert (problem["status"], problem["error"]) == (400, "unsupported_grant_type")
+    assert not Session.objects.exists()
+
+
+@pytest.mark.parametrize("twice", ["username=admin", "password=secret", "grant_type=password"])
+def test_a_form_that_says_a_field_twice_is_refused(login: LoginService, client: Client, twice: str) -> None:
+    form = f"{twice}&username=user&password=secret&grant_type=password"
+    reply = client.post("/api/login", form, FORM)
+    assert (reply.status_code, set(reply.json()["errors"])) == (400, {twice.partition("=")[0]})
+    assert not Session.objects.exists()
+
+
 def test_the_versioned_path_is_the_same(login: LoginService, client: Client) -> None:
     said = {"username": "user", "password": "secret"}
     assert client.post("/api/v1/login", said, "application/json").status_code == 200

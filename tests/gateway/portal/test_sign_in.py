@@ -139,6 +139,14 @@ def test_a_form_of_another_site_is_refused(
     assert Session.objects.get().ended_at is None
 
 
+@pytest.mark.parametrize("twice", ["username=admin", "password=x", "next=/docs"])
+def test_a_form_says_each_field_once(login: LoginService, client: Client, twice: str) -> None:
+    body = f"{twice}&username=user&password=secret&next=/"
+    reply = client.post("/login/", body, FORM, headers=OWN)
+    assert (reply.status_code, "Send each once." in reply.content.decode()) == (400, True)
+    assert not client.cookies
+
+
 def test_a_form_is_a_form_and_not_too_long(login: LoginService, client: Client) -> None:
     assert client.post("/login/", b"{}", "application/json", headers=OWN).status_code == 400
     assert sign_in(client, extra="x" * 70_000).status_code == 413
