@@ -192,6 +192,31 @@ async def test_an_answer_that_comes_before_the_uploads_end_reaches_the_client_wh
         assert service.connections == used + 1
 
 
+@pytest.mark.parametrize("door", DOORS)
+@on_a_loop(within=60)
+async def test_an_answer_at_the_head_of_an_upload_is_not_lost_where_the_service_then_closes(
+    gateways: dict[Door, Gateway], door: Door
+) -> None:
+    async def refuses(call: Call) -> None:
+        await call.wire.send(answer(b"enough", "413 Content Too Large", "Connection: close"))
+        # Closed with bytes unread: the gateway's connection is reset while it still writes.
+        raise ConnectionBroken
+
+    async def sends(wire: Wire) -> None:
+        with contextlib.suppress(ConnectionBroken):
+            for piece in content(5 * MIB):
+                await wire.send(piece)
+
+    async with Service(SERVICE, refuses):
+        got = []
+        for _ in range(40):
+            async with await Wire.to(gateways[door].port) as wire, asyncio.TaskGroup() as tasks:
+                await wire.send(ask("POST /http/up", f"Content-Length: {5 * MIB}"))
+                tasks.create_task(sends(wire))
+                got.append((await wire.reply()).status)
+        assert got == [413] * 40
+
+
 @on_a_loop(within=30)
 async def test_a_refusal_of_a_body_too_large_reaches_the_client_who_sends_it_all(gateway: Gateway) -> None:
     size = 65 * MIB

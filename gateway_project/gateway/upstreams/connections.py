@@ -5,7 +5,9 @@ exchange with an `UpstreamFailed`, and the connection with it: one that is in do
 """
 
 import asyncio
+import os
 import select
+from contextlib import suppress
 from typing import Final, Protocol, cast
 
 import httptools
@@ -174,12 +176,32 @@ class Connection(asyncio.Protocol):
         self.closed = True
         self.live.discard(self)
         self.deadline.close()
+        if exc is not None and self.in_use:
+            self.read_remaining()
         if self.tunnel:
             self.tunnel.end()
         if self.in_use and not self.is_whole and self.failure is None:
             untouched = self.used and self.head_size == 0
             self.fail(ClosedBeforeAnswer() if untouched else UpstreamBroke(self.service))
         self.resume_writing()
+
+    def read_remaining(self) -> None:
+        """Read what has arrived of the answer: a failed write must not hide it.
+
+        A service that refuses an upload at its head closes while the gateway still writes, its answer already here. The
+        event loop has stopped reading, but the socket is open until `connection_lost` returns. Not with TLS: what
+        has arrived is encrypted.
+        """
+        if self.transport.get_extra_info("ssl_object") is not None:
+            return
+        descriptor = self.transport.get_extra_info("socket").fileno()
+        with suppress(OSError):
+            while not self.is_whole and self.failure is None:
+                data = os.read(descriptor, HIGH_WATER)
+                if not data:
+                    self.eof_received()
+                    return
+                self.data_received(data)
 
     def pause_writing(self) -> None:
         """Keep the next piece of a body back."""
