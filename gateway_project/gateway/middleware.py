@@ -19,10 +19,14 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 class RequestLog:
-    """Gives the request its id, says it in `X-Request-ID` and writes one access log line."""
+    """Gives the request its id, says it in `X-Request-ID` and writes one access log line.
+
+    Requests that programs make all the time, for one of `settings.POLLED_PATHS`, are logged at DEBUG if they succeed.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
+        self.polled: frozenset[str] = getattr(settings, "POLLED_PATHS", frozenset())
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer the request; the id is in every log line written meanwhile."""
@@ -34,7 +38,8 @@ class RequestLog:
             response.headers["X-Request-ID"] = identifier
             if not response.streaming and response.status_code not in {204, 304}:  # RFC 9110, section 8.6
                 response.headers.setdefault("Content-Length", str(len(response.content)))
-            access_log.info(
+            access_log.log(
+                logging.DEBUG if request.path in self.polled and response.status_code < 400 else logging.INFO,
                 "%s %s %d",
                 request.method,
                 request.path,

@@ -1,3 +1,4 @@
+import logging
 import time
 
 import pytest
@@ -216,3 +217,18 @@ def test_an_account_has_one_id(as_gateway, make):
     user = make("eva")
     assert as_gateway("GET", f"/internal/users/{user.pk}").status_code == 200
     assert_problem(as_gateway("GET", f"/internal/users/0{user.pk}"), 404)
+
+
+def test_what_the_gateway_asks_all_the_time_is_logged_at_debug_unless_it_fails(as_gateway, caplog):
+    with caplog.at_level(logging.DEBUG, "access"):
+        assert as_gateway("GET", ENDS).status_code == 200
+        assert as_gateway("GET", f"{ENDS}?after=strange").status_code == 400
+        assert as_gateway("POST", ENDS).status_code == 405
+        assert as_gateway("GET", "/internal/users/999").status_code == 404
+    lines = [(line.levelname, line.getMessage()) for line in caplog.records if line.name == "access"]
+    assert lines == [
+        ("DEBUG", f"GET {ENDS} 200"),
+        ("INFO", f"GET {ENDS} 400"),
+        ("INFO", f"POST {ENDS} 405"),
+        ("INFO", "GET /internal/users/999 404"),
+    ]

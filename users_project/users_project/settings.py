@@ -45,6 +45,8 @@ ROOT_URLCONF = "users_project.urls"
 WSGI_APPLICATION = "users_project.wsgi.application"
 APPEND_SLASH = False
 MAX_BODY = 1024 * 1024
+# Each worker of the gateway asks twice a second, day and night.
+POLLED_PATHS = frozenset({"/internal/session-ends"})
 
 INDEX = {
     # The record is what is durable; what a power cut takes from here is read from there again.
