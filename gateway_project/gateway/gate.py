@@ -15,9 +15,10 @@ from .config import Route
 from .counters import counters
 from .identity.authentication import identify, person, seconds_left
 from .identity.passports import passports
-from .policy import access, clients, cookies, headers, origins, paths
+from .policy import access, clients, cookies, headers, locations, origins, paths
 from .policy.access import Identity
 from .policy.headers import Headers
+from .policy.locations import Asked, Locations
 from .policy.negotiation import prefers_page
 from .policy.refusals import BadRequest, ExpectationFailed, SlashRedirect, TooMany
 from .policy.routes import Match, RouteTable
@@ -94,12 +95,17 @@ class Request(NamedTuple):
 
 
 class Admitted(NamedTuple):
-    """What goes on to the route's service: path and query, and the headers but for `Host` and the body's framing."""
+    """What goes on to the route's service: path and query, and the headers but for `Host` and the body's framing.
+
+    `host` is what `Host` says to a service that keeps the client's.
+    """
 
     match: Match
     identity: Identity | None
     target: str
     headers: Headers
+    host: str | None
+    asked: Asked
 
 
 class Gate:
@@ -107,6 +113,7 @@ class Gate:
 
     def __init__(self, table: RouteTable, *, trusted_proxies: clients.Networks, allowed_hosts: Sequence[str]) -> None:
         self.table = table
+        self.locations = Locations(table)
         self.trusted_proxies = trusted_proxies
         self.own_address = lru_cache(REMEMBERED)(lambda peer: clients.address(peer, (), ()))
         self.is_ours = lru_cache(REMEMBERED)(lambda host: is_one_of(host, allowed_hosts))
@@ -132,10 +139,31 @@ class Gate:
             address=heard.address,
             scheme=scheme,
             host=host,
+            path=request.path,
             user_id=identity.user_id if identity else None,
             passport=passports().get(identity, match.route.service) if identity else None,
         )
-        return Admitted(match, identity, match.upstream_path + target_query(request.query), onward)
+        query = target_query(request.query)
+        return Admitted(
+            match,
+            identity,
+            match.upstream_path + query,
+            onward,
+            host if self.table.services[match.route.service].host == "keep" else None,
+            Asked(scheme, host, request.path + query),
+        )
+
+    def public_headers(self, admitted: Admitted, status: int, said: Headers) -> Headers:
+        """Return the headers of the service's answer, in which it names itself as the client knows it.
+
+        Raises `UpstreamRedirects`.
+        """
+        if not locations.are_in(said):
+            return said
+        match = admitted.match
+        return self.locations.public(
+            said, service=match.route.service, status=status, sent=match.upstream_path, asked=admitted.asked
+        )
 
     def identify(self, method: str, heard: Heard, scheme: str, host: str) -> Identity | None:
         """Return who is asking, `None` for nobody; scheme and host are as the client sees them.

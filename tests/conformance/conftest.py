@@ -38,6 +38,8 @@ def fleet(
 ) -> Iterator[Fleet]:
     """The gateways of the doors that the chosen tests go through."""
     services: dict[str, Any] = {"echo": {"url": upstream.url}, "based": {"url": f"{upstream.url}/base"}}
+    services |= {"appended": {"url": upstream.url, "trailing_slash": "append"}}
+    services |= {"kept": {"url": upstream.url, "host": "keep"}}
     config = {
         "services": services | faulty.services(),
         "versions": {"current": "v1"},

@@ -153,6 +153,7 @@ def check_request(seen: Seen, wanted: Sees, claims: Callable[[str], dict[str, An
         "X-Forwarded-For": "127.0.0.1",
         "X-Forwarded-Host": "localhost",
         "X-Forwarded-Proto": "http",
+        "X-Forwarded-Path": re.compile("/.*"),
         "X-Request-ID": REQUEST_ID,
     }
     for name, expected in {**always, **wanted.headers}.items():

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from . import patterns
 from .values import (
     EVERY_METHOD,
     ApiVersion,
@@ -78,6 +79,12 @@ class Service(Section):
     url: URLs = Field(description="Where the service is: one URL, or a list to balance over.")
     openapi: OwnPath | None = Field(None, description="Path of the service's OpenAPI document, merged into /docs.")
     health: OwnPath | None = Field(None, description="Path that answers 200 while the service can do its work.")
+    trailing_slash: Literal["keep", "append"] = Field(
+        "keep", description="Whether the service is sent its paths as routes write them (keep), or with a / (append)."
+    )
+    host: Literal["service", "keep"] = Field(
+        "service", description="The Host that the service is sent: its own (service), or the client's (keep)."
+    )
     timeouts: Timeouts = Field(Timeouts(), description="Timeouts of this service, over those of `defaults`.")
 
 
@@ -122,6 +129,11 @@ class Config(Section):
     versions: Versions | None = Field(None, description="The versions of the API; without it there are none.")
     login: Login | None = Field(None, description="Who checks credentials; without it the gateway has no login.")
     routes: tuple[Route, ...] = Field(description="What the gateway exposes; nothing else gets through.")
+
+    def upstream_path(self, route: Route) -> str:
+        """Return the path that the route's service is sent, its parameters by name."""
+        appends = self.services[route.service].trailing_slash == "append"
+        return patterns.slashed(route.path) if appends else route.path
 
     @property
     def current_version(self) -> str | None:

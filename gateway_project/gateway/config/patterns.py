@@ -91,6 +91,11 @@ def parse(path: str) -> Pattern:
     return pattern
 
 
+def slashed(path: str) -> str:
+    """Return the path with a slash at its end; the rest of a path is whatever the client writes."""
+    return path if path.endswith(("/", "...}")) else f"{path}/"
+
+
 def segment(text: str) -> Segment:
     """Return the segment that the text spells."""
     if parameter := PARAMETER.fullmatch(text):

@@ -44,6 +44,7 @@ OWN: Final = frozenset(
         "x-forwarded",
         "x-forwarded-for",
         "x-forwarded-host",
+        "x-forwarded-path",
         "x-forwarded-proto",
         "x-real-ip",
         "x-request-id",
@@ -123,18 +124,20 @@ def to_upstream(
     address: str,
     scheme: str,
     host: str,
+    path: str,
     user_id: str | None = None,
     passport: str | None = None,
 ) -> Headers:
     """Return what the service is sent: what `from_client` has left, and the gateway's own.
 
-    `Host` and what frames the body are the sender's to say.
+    Scheme, host and path are as the client asked for them. `Host` and what frames the body are the sender's to say.
     """
     own = [
         ("x-request-id", request_id),
         ("x-forwarded-for", address),
         ("x-forwarded-proto", scheme),
         ("x-forwarded-host", host),
+        ("x-forwarded-path", path),
     ]
     if user_id is not None:
         own.append(("request-user-id", user_id))

@@ -20,6 +20,7 @@ Exception
         ├── UpstreamDown        502  it cannot be reached
         ├── UpstreamBroke       502  it broke off, with its answer not whole
         ├── UpstreamFaulty      502  it answered the gateway's own question with an error
+        ├── UpstreamRedirects   502  it redirects the path to itself, but for the slash at its end
         ├── UpstreamMalformed   502  its answer is no well-formed HTTP
         ├── UpstreamBusy        503  as many requests as it may have at once are under way
         ├── UpstreamUnable      503  it answered the gateway's own question with 503
@@ -195,6 +196,16 @@ class UpstreamFaulty(UpstreamFailed):
     def __init__(self, service: str, status: int) -> None:
         super().__init__(service)
         self.detail += f" ({status})."
+
+
+class UpstreamRedirects(UpstreamFailed):
+    """The service wants another slash at the path's end than gateway.yaml: client and gateway would go in circles."""
+
+    status = 502
+    said = (
+        "redirects this path to the same one, but for the slash at its end. Write the route's path as the service "
+        "does, or trailing_slash: append for the service."
+    )
 
 
 class UpstreamMalformed(UpstreamFailed):

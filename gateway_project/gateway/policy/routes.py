@@ -4,16 +4,18 @@ A tree by segment: static before `{param}` before `{rest...}`. Matching takes th
 ask for, however many routes there are: each level has at most one static child and one parameter to try.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from gateway.config import RESERVED, Config, Route, patterns
 
-from .paths import encode
-from .refusals import MethodNotAllowed, MethodUnknown, NoRoute, SlashRedirect
+from .paths import canonical, encode
+from .refusals import BadRequest, MethodNotAllowed, MethodUnknown, NoRoute, SlashRedirect
 
 # RFC 9110, section 9.3, and RFC 5789. Case matters.
 KNOWN: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
+UNVERSIONED = re.compile(r"/api/(?!v[0-9]+(?:/|$))")
 
 
 class Match(NamedTuple):
@@ -31,13 +33,14 @@ class Match(NamedTuple):
 
 
 class Entry:
-    """A route, the pattern it is matched by, and the path it writes, which its service is sent."""
+    """A route, the pattern it is matched by, and the path that its service is sent."""
 
-    def __init__(self, route: Route, pattern: patterns.Pattern, written: patterns.Pattern) -> None:
+    def __init__(self, route: Route, pattern: patterns.Pattern, sent: str) -> None:
         self.route = route
         self.pattern = pattern
+        self.sent = sent
         self.named = [(index, each) for index, each in enumerate(pattern.segments) if each.kind != "static"]
-        self.written = [(each.kind == "static", each.text) for each in written.segments]
+        self.written = [(each.kind == "static", each.text) for each in patterns.parse(sent).segments]
 
     def params(self, segments: list[str]) -> dict[str, str]:
         """Return the values that the path's segments give the parameters."""
@@ -47,9 +50,9 @@ class Entry:
         }
 
     def upstream_path(self, params: dict[str, str]) -> str:
-        """Return the path as the route writes it, with the parameters' values."""
+        """Return the path that the service is sent, with the parameters' values."""
         if not params:
-            return self.route.path
+            return self.sent
         return "/" + "/".join([text if is_static else encode(params[text]) for is_static, text in self.written])
 
 
@@ -109,13 +112,14 @@ class RouteTable:
 
     def __init__(self, config: Config) -> None:
         self.current_version = config.current_version
+        self.services = config.services
         self.root = Node()
         self.own = Node()
         for path in RESERVED:
             self.own.place(patterns.parse(path))
         for route in config.routes:
-            written = patterns.parse(route.path)
-            entry = Entry(route, patterns.normalised(written, self.current_version), written)
+            pattern = patterns.normalised(patterns.parse(route.path), self.current_version)
+            entry = Entry(route, pattern, config.upstream_path(route))
             self.root.place(entry.pattern).add(entry)
 
     def match(self, method: str, path: str) -> Match:
@@ -148,6 +152,26 @@ class RouteTable:
         asked, beside = self.segments(path), self.segments(other)
         if not self.own.find(asked) and (self.root.find(beside) or self.own.find(beside)):
             raise SlashRedirect(encode(other))
+
+    def public_path(self, path: str, asked: str) -> str:
+        """Return a service's path as clients are to ask for it; both are encoded.
+
+        With its last slash only where it is routed so, and in the current version where `asked`, what the client asked
+        for, was. What is not routed stays as it is.
+        """
+        try:
+            asked, decoded = canonical(asked), canonical(path)
+        except BadRequest:
+            return path
+        if not (self.root.find(self.segments(decoded)) or self.own.find(self.segments(decoded))):
+            decoded = other_slash(decoded)
+            if not self.root.find(self.segments(decoded)):
+                return path
+            path = other_slash(path)
+        version = f"/api/{self.current_version}/"
+        if self.current_version and asked.startswith(version) and UNVERSIONED.match(path):
+            return version + path.removeprefix("/api/")
+        return path
 
     def segments(self, path: str) -> list[str]:
         """Return the segments that the path is matched by."""

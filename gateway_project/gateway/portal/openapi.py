@@ -83,11 +83,11 @@ def operation_of(route: Route, written: str, operation: Document) -> Document:
     return operation | {"security": [{SCHEME: []}], "description": description}
 
 
-def add_routes(merged: Document, routes: list[Route], document: Document) -> None:
-    """Add the operations of the document that the routes expose, under the routes' own paths."""
+def add_routes(merged: Document, config: Config, service: str, document: Document) -> None:
+    """Add the operations of the service's document that its routes expose, under the routes' own paths."""
     by_shape = {shape(path): (path, operations) for path, operations in document.get("paths", {}).items()}
-    for route in routes:
-        written, operations = by_shape.get(shape(route.path), (route.path, {}))
+    for route in [route for route in config.routes if route.service == service]:
+        written, operations = by_shape.get(shape(config.upstream_path(route)), (route.path, {}))
         exposed = merged["paths"].setdefault(route.path, {})
         for method in METHODS:
             if method.upper() in route.methods and method in operations:
@@ -114,8 +114,7 @@ def merge(config: Config, own: Document, documents: Mapping[str, Document]) -> D
         },
     }
     for name, document in documents.items():
-        routes = [route for route in config.routes if route.service == name]
-        add_routes(merged, routes, add_components(merged, name, document))
+        add_routes(merged, config, name, add_components(merged, name, document))
     return merged
 
 

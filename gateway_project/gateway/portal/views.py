@@ -93,7 +93,13 @@ class ProxyView(APIView):
             timeouts=match.route.timeouts,
             headers=for_page(admitted.headers) if page else admitted.headers,
             body=body,
+            host=admitted.host,
         )
+        try:
+            answer.headers = gate.current().public_headers(admitted, answer.status, answer.headers)
+        except Refused:
+            answer.close()
+            raise
         return self.page(answer) if page else passed_on(answer, whole=http.method == "HEAD")
 
     def handle_exception(self, exc: Exception) -> Response:

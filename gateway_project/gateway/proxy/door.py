@@ -162,15 +162,28 @@ class Exchange:
             and heard.is_handshake
         )
         outgoing = Outgoing(
-            route.service, request.method, admitted.target, admitted.headers, body, route.timeouts, handshake
+            route.service,
+            request.method,
+            admitted.target,
+            admitted.headers,
+            body,
+            route.timeouts,
+            handshake,
+            admitted.host,
         )
-        return await forward(self.door.pools, outgoing)
+        pool, connection = await forward(self.door.pools, outgoing)
+        if connection.answer is not None and connection.answer.names_places:
+            try:
+                connection.headers = self.door.gate.public_headers(admitted, connection.status, connection.headers)
+            except Refused:
+                pool.give_back(connection)
+                raise
+        return pool, connection
 
     async def pass_on(self, connection: Connection, admitted: Admitted) -> None:
         """Answer with what the service answers, as it comes."""
-        fields = connection.answer.fields(varies=admitted.match.route.browser == "api") if connection.answer else []
         try:
-            await self.start(connection.status, fields)
+            await self.start(connection.status, connection.fields(varies=admitted.match.route.browser == "api"))
             if not (connection.is_whole or connection.chunks) and self.client:
                 # The first piece may be long in coming, as the first of server-sent events.
                 self.client.flush()

@@ -13,6 +13,7 @@ from typing import Final, Protocol, cast
 import httptools
 
 from gateway.deadlines import Deadline
+from gateway.policy import locations
 from gateway.policy.headers import Headers, from_upstream, values, varying_by_accept
 from gateway.policy.refusals import BadUpstream, UpstreamBroke, UpstreamLate, UpstreamMalformed
 
@@ -36,14 +37,20 @@ class Head:
         self.length = int(lengths[0]) if lengths else None
         self.until_close = not (silent or lengths or codings)
         self.headers = from_upstream(pairs)
+        self.names_places = locations.are_in(self.headers)
         self.encoded: dict[bool, list[tuple[bytes, bytes]]] = {}
 
     def fields(self, *, varies: bool) -> list[tuple[bytes, bytes]]:
         """Return the headers in bytes; where it `varies`, a browser would get another answer."""
         if varies not in self.encoded:
-            pairs = varying_by_accept(self.headers) if varies else self.headers
-            self.encoded[varies] = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
+            self.encoded[varies] = encoded(self.headers, varies=varies)
         return self.encoded[varies]
+
+
+def encoded(headers: Headers, *, varies: bool) -> list[tuple[bytes, bytes]]:
+    """Return the headers in bytes; where the answer `varies`, a browser would get another."""
+    pairs = varying_by_accept(headers) if varies else headers
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
 
 
 class Peer(Protocol):
@@ -357,6 +364,12 @@ class Connection(asyncio.Protocol):
             await self.wait()
         if self.failure and not self.chunks:
             raise self.failure
+
+    def fields(self, *, varies: bool) -> list[tuple[bytes, bytes]]:
+        """Return the headers in bytes, as `Head.fields`, where nobody has put others in their place."""
+        if self.answer is not None and self.headers is self.answer.headers:
+            return self.answer.fields(varies=varies)
+        return encoded(self.headers, varies=varies)
 
     async def piece(self) -> bytes:
         """Return more of the body, nothing at its end; raise what has failed."""

@@ -83,11 +83,14 @@ class Outgoing(NamedTuple):
     timeouts: Timeouts
     # Whether it is a WebSocket's handshake that the service may take up.
     is_handshake: bool = False
+    # What `Host` says, where that is not the service's own address.
+    host: str | None = None
 
     def message(self, pool: Pool) -> bytes:
         """Return the head, and what there is of the body."""
         body = self.body
-        lines = [f"{self.method} {pool.address.base}{self.target} HTTP/1.1\r\nhost: {pool.address.authority}\r\n"]
+        host = self.host or pool.address.authority
+        lines = [f"{self.method} {pool.address.base}{self.target} HTTP/1.1\r\nhost: {host}\r\n"]
         lines += [f"{name}: {value}\r\n" for name, value in self.headers]
         if self.is_handshake:
             lines.append("upgrade: websocket\r\nconnection: Upgrade\r\n")

@@ -84,11 +84,18 @@ class Adapter(BaseAdapter):
     ) -> requests.Response:
         """Return the response, whose `raw` is the `Answer`."""
         service, _, path = str(request.url).removeprefix(SCHEME).partition("/")
-        headers = [(name, value) for name, value in request.headers.items() if name.lower() != "content-length"]
+        headers = [
+            (name, value) for name, value in request.headers.items() if name.lower() not in {"content-length", "host"}
+        ]
         body = Body.of(cast("bytes", request.body or b""))
         response = requests.Response()
         response.raw = answer = wait(
-            self.loop, self.answer(Outgoing(service, str(request.method), f"/{path}", headers, body, timeout))
+            self.loop,
+            self.answer(
+                Outgoing(
+                    service, str(request.method), f"/{path}", headers, body, timeout, host=request.headers.get("Host")
+                )
+            ),
         )
         response.status_code = answer.status
         # The headers are the answer's alone: from `Location` here requests would prepare to follow it.
@@ -133,15 +140,19 @@ class Upstreams:
         timeouts: Timeouts | None = None,
         headers: Sequence[tuple[str, str]] = (),
         body: bytes = b"",
+        host: str | None = None,
     ) -> Answer:
         """Send a request to the service and return its answer's head.
 
-        `target` is path and query, already encoded; without `timeouts` the service's own hold. Raises `UpstreamFailed`.
+        `target` is path and query, already encoded; without `timeouts` the service's own hold, and without `host` its
+        own address. Raises `UpstreamFailed`.
         """
         request = requests.Request(method, f"{SCHEME}{service}{target}").prepare()
         # These and no others.
         request.headers.clear()
         request.headers.update(headers)
+        if host is not None:
+            request.headers["Host"] = host
         request.body = body
         response = self.session.send(
             request,

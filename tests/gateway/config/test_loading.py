@@ -102,12 +102,13 @@ versions: {curent: v1, current: v1}
 login: {servise: timeouts, service: timeouts}
 routes: []
 """
+    keys = "`url`, `openapi`, `health`, `trailing_slash`, `host`, `timeouts`"
     sections = "`version`, `defaults`, `services`, `versions`, `login`, `routes`"
     assert faults(tmp_path, text) == [
         f"3:1: got 'rutes'; expected one of {sections}; did you mean `routes`?",
         "4:12: got 'max_bodi'; expected one of `timeouts`, `max_body`; did you mean `max_body`?",
         "4:36: got 'x'; expected one of `connect`, `first_byte`, `total`",
-        "6:29: got 'ulr'; expected one of `url`, `openapi`, `health`, `timeouts`; did you mean `url`?",
+        f"6:29: got 'ulr'; expected one of {keys}; did you mean `url`?",
         "7:12: got 'curent'; expected one of `current`; did you mean `current`?",
         "8:9: got 'servise'; expected one of `service`; did you mean `service`?",
     ]

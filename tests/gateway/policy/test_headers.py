@@ -147,12 +147,19 @@ def test_a_services_answer_keeps_what_is_repeated_in_its_order() -> None:
     assert from_upstream(headers) == headers
 
 
-OWN = {"request_id": "r-1", "address": "192.0.2.1", "scheme": "https", "host": "api.example"}
+OWN = {
+    "request_id": "r-1",
+    "address": "192.0.2.1",
+    "scheme": "https",
+    "host": "api.example",
+    "path": "/api/v1/x",
+}
 FORWARDED = [
     ("x-request-id", "r-1"),
     ("x-forwarded-for", "192.0.2.1"),
     ("x-forwarded-proto", "https"),
     ("x-forwarded-host", "api.example"),
+    ("x-forwarded-path", "/api/v1/x"),
 ]
 
 

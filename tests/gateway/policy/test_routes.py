@@ -17,13 +17,13 @@ from gateway.policy.routes import Match, Node, RouteTable
 Routes = list[tuple[str, str]]
 
 
-def table(routes: Routes, current: str | None = None) -> RouteTable:
+def table(routes: Routes, current: str | None = None, **service: str) -> RouteTable:
     """Return the table of routes that are each a path and methods."""
     return RouteTable(
         Config.model_validate(
             {
                 "version": 1,
-                "services": {"a": {"url": "http://a"}},
+                "services": {"a": {"url": "http://a"} | service},
                 "routes": [
                     {"path": path, "methods": methods.split(), "service": "a", "allow": "public"}
                     for path, methods in routes
@@ -254,6 +254,33 @@ def test_the_current_version_and_none_reach_the_same_route(written: str, asked: 
 def test_another_version_is_another_path(current: str | None, asked: str) -> None:
     with pytest.raises(NoRoute):
         table([("/api/orders", "GET")], current).match("GET", asked)
+
+
+@pytest.mark.parametrize(
+    ("written", "asked", "upstream"),
+    [
+        ("/api/books", "/api/books", "/api/books/"),
+        ("/api/books", "/api/v1/books", "/api/books/"),
+        ("/api/books/{id}", "/api/books/é", "/api/books/%C3%A9/"),
+        ("/api/books/{id}/", "/api/books/7/", "/api/books/7/"),
+        ("/api/books/", "/api/books/", "/api/books/"),
+        # The rest of a path is the client's to write.
+        ("/admin/{path...}", "/admin/css/base.css", "/admin/css/base.css"),
+        ("/admin/{path...}", "/admin/login/", "/admin/login/"),
+        ("/admin/{path...}", "/admin/", "/admin/"),
+    ],
+)
+def test_a_service_that_has_slashes_appended_is_sent_its_paths_with_one(
+    written: str, asked: str, upstream: str
+) -> None:
+    match = table([(written, "GET")], "v1", trailing_slash="append").match("GET", asked)
+    assert (match.route.path, match.upstream_path) == (written, upstream)
+
+
+def test_public_paths_are_without_the_slash_that_is_appended() -> None:
+    with pytest.raises(SlashRedirect) as redirect:
+        table([("/api/books", "GET")], trailing_slash="append").match("GET", "/api/books/")
+    assert redirect.value.location == "/api/books"
 
 
 def test_parameters_are_decoded_and_the_services_path_is_encoded() -> None:

@@ -176,3 +176,25 @@ def test_the_pages_load_nothing_from_elsewhere(things: Service, client: Client, 
         reply = client.get(source)
         assert reply.status_code == 200, source
         reply.close()
+
+
+def test_a_document_with_slashes_is_read_as_the_service_is_sent_its_paths(things: Service) -> None:
+    ok = {"get": {"operationId": "list", "responses": {"200": {"description": ""}}}}
+    written = {"paths": {"/api/things/": ok, "/api/things/{pk}/": ok, "/pages/": ok, "/kept": ok}}
+
+    def paths(**service: str) -> set[str]:
+        config = configuration.current().model_validate(
+            {
+                "version": 1,
+                "services": {"things": {"url": "http://127.0.0.1:1"} | service},
+                "routes": [
+                    {"path": path, "methods": ["GET"], "service": "things", "allow": "public"}
+                    for path in ("/api/things", "/api/things/{id}", "/pages/", "/kept")
+                ],
+            }
+        )
+        merged = openapi.merge(config, {"openapi": "3.0.3", "info": {}, "paths": {}}, {"things": written})
+        return set(merged["paths"])
+
+    assert paths(trailing_slash="append") == {"/api/things", "/api/things/{id}", "/pages/"}
+    assert paths() == {"/pages/", "/kept"}

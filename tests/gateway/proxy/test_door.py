@@ -358,7 +358,7 @@ class Faulty(RouteTable):
     """Routes with a fault."""
 
     def __init__(self) -> None:
-        """There are none."""
+        self.services = {}
 
     def match(self, method: str, path: str) -> Match:
         """Fail."""
