@@ -155,6 +155,7 @@ start() {
   started[$name]=$!
 }
 
+# await NAME PATH: until it answers there with success; 1 where the gateway runs and is not ready after a minute.
 await() {
   local name=$1 what=$2 deadline=$((SECONDS + 60))
   until answers "$(ready_url "$name" "$what")"; do
@@ -162,7 +163,10 @@ await() {
       tail -n 15 "$logs/$name.log" >&2
       fail "$name did not start; the end of $logs/$name.log is above"
     fi
-    ((SECONDS < deadline)) || fail "$name was not ready after 60 s; see $logs/$name.log"
+    if ((SECONDS >= deadline)); then
+      [[ $what != readyz ]] || return 1
+      fail "$name was not ready after 60 s; see $logs/$name.log"
+    fi
     sleep 0.1
   done
 }
@@ -217,7 +221,7 @@ EOF
 }
 
 up() {
-  local detached='' name
+  local detached='' name is_ready=1 said=()
   if [[ ${1:-} == -d ]]; then detached=1; shift; fi
   local names=("$@")
   ((${#names[@]})) || names=("${projects[@]}")
@@ -242,41 +246,51 @@ up() {
   trap 'exit 130' INT TERM
   for name in "${names[@]}"; do start "$name"; done
   for name in "${names[@]}"; do await "$name" healthz; done
-  if [[ " ${names[*]} " == *" gateway "* ]] && ((${#names[@]} == ${#projects[@]})); then await gateway readyz; fi
-  ((${#names[@]} < ${#projects[@]})) || greet
+  if ((${#names[@]} == ${#projects[@]})); then
+    await gateway readyz || is_ready=
+    mapfile -t said < <(health "$(ready_url gateway readyz)")
+    [[ -z ${said[1]:-} ]] || say "gateway: ${said[1]}; see $logs/gateway.log"
+    if [[ -n $is_ready ]]; then greet; else say "The gateway goes on running, but is not ready: see above."; fi
+  fi
   if [[ -n $detached ]]; then
     trap - EXIT INT TERM
+    [[ -n $is_ready ]] || exit 1
     return
   fi
   wait "${started[@]}" || true
 }
 
-# unready URL: why it does not answer with success; nothing, if it does.
-unready() {
+# health URL: a line with `ready` or `not ready`, and one with what is not well, and why, if anything is.
+health() {
   "$venv/bin/python" - "$1" <<'EOF'
 import json, sys, urllib.error, urllib.request
 
-try:
-    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sys.argv[1], timeout=12)
-except urllib.error.HTTPError as answer:
+def unwell(response):
     try:
-        said = json.load(answer)
-        parts = [f"{name}: {state}" for name, state in said.get("parts", {}).items() if state not in ("ok", "unknown")]
-        print("; ".join(parts) or said["detail"])
-    except (ValueError, KeyError):
-        print(f"answers {answer.code}")
+        said = json.load(response)
+        states = {**said.get("parts", {}), **said.get("services", {})}
+        found = [f"{name}: {state}" for name, state in states.items() if state not in ("ok", "unknown")]
+        return "; ".join(found) or said.get("detail", "")
+    except (ValueError, AttributeError):
+        return f"answers {response.status}"
+
+try:
+    response = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sys.argv[1], timeout=5)
+    print("ready", unwell(response), sep="\n")
+except urllib.error.HTTPError as response:
+    print("not ready", unwell(response), sep="\n")
 except OSError:
-    print("does not answer within 12 s")
+    print("not ready", "does not answer within 5 s", sep="\n")
 EOF
 }
 
 status() {
-  local name number why
+  local name number said
   for name in "$@"; do
     if number=$(pid "$name"); then
-      why=$(unready "$(ready_url "$name" readyz)")
-      printf '%-8s %-10s pid %-7s http://127.0.0.1:%s\n' "$name" "${why:+not }ready" "$number" "$(port "$name")"
-      [[ -z $why ]] || printf '%-8s %s\n' '' "$why; see $logs/$name.log"
+      mapfile -t said < <(health "$(ready_url "$name" readyz)")
+      printf '%-8s %-10s pid %-7s http://127.0.0.1:%s\n' "$name" "${said[0]}" "$number" "$(port "$name")"
+      [[ -z ${said[1]:-} ]] || printf '%-8s %s\n' '' "${said[1]}; see $logs/$name.log"
     elif [[ -f $run/$name.pid ]]; then
       # gunicorn removes the file when it ends by itself, or is told to.
       printf '%-8s killed     ./manage_all.sh up -d %s starts it again; what it was doing is in %s\n' \

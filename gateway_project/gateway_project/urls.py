@@ -7,7 +7,7 @@ from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitV
 
 from gateway import problems
 from gateway.identity import api
-from gateway.portal import health, metrics, openapi, root, sign_in, views
+from gateway.portal import documents, health, metrics, root, sign_in, views
 
 session_patterns = [
     path("api/login", api.LoginView.as_view()),
@@ -21,7 +21,7 @@ DOCUMENT: dict[str, Any] = {"url": "/openapi.json", "authentication_classes": []
 urlpatterns = [
     *session_patterns,
     path(".well-known/jwks.json", api.JWKSView.as_view()),
-    path("openapi.json", openapi.openapi),
+    path("openapi.json", documents.openapi_json),
     path("docs", SpectacularSwaggerSplitView.as_view(**DOCUMENT)),
     path("redoc", SpectacularRedocView.as_view(**DOCUMENT)),
     path("login/", sign_in.LoginPage.as_view()),

@@ -11,12 +11,13 @@ from tests.gateway.service import Answer, Reply, Service
 
 from gateway import configuration, counters, gate, upstreams
 from gateway.identity import authentication, keys, passports, revocations, tokens
-from gateway.portal import openapi
+from gateway.portal import documents, health, openapi
 
 CACHES = [
     configuration.current, configuration.route_table, gate.current, counters.counters, upstreams.upstreams,
     authentication.verified, keys.folder,
-    passports.passports, revocations.revocations, openapi.documents, openapi.own_document,
+    passports.passports, revocations.revocations, documents.documents, openapi.own_document,
+    health.health_checks,
 ]  # fmt: skip
 
 
@@ -35,7 +36,7 @@ def state(tmp_path: Path, settings: Any) -> Iterator[None]:
 
 def forget_upstreams() -> None:
     """Close the connections that the test has made."""
-    if upstreams.upstreams.cache_info().currsize:
+    if upstreams.upstreams.made is not None:
         upstreams.upstreams().close()
         upstreams.upstreams.cache_clear()
 

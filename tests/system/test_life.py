@@ -97,11 +97,63 @@ def test_a_service_that_is_away_is_a_502_that_names_it_and_the_rest_goes_on(tmp_
         assert reply.json["service"] == "orders"
         assert reply.json["origin"] == "gateway"
         assert stack.ask("GET", "/api/users/me", token=token).status == 200
-        assert stack.ask("GET", "/readyz").status == 503
+        ready = stack.ask("GET", "/readyz")
+        assert (ready.status, ready.json["services"]["users"]) == (200, "ok")
+        assert "cannot be reached" in ready.json["services"]["orders"]
+        status = stack.manage("status").stdout.splitlines()
+        assert [line.split()[:2] for line in status if line[0] != " "] == [
+            ["users", "ready"],
+            ["orders", "stopped"],
+            ["gateway", "ready"],
+        ]
+        assert "orders: cannot be reached" in status[-1]
         stack.manage("up", "-d", "orders")
         assert stack.ask("GET", "/api/orders", token=token).status == 200
     finally:
         stack.down()
+
+
+def with_a_hanging_service(directory: Path, port: int, *, login: str = "users") -> Path:
+    """Return a gateway.yaml with a service whose health and whose document are never answered."""
+    text = (ROOT / "gateway_project" / "gateway.yaml").read_text()
+    hanging = f"  reports: {{url: 'http://127.0.0.1:{port}', health: /health, openapi: /openapi.json}}\n"
+    text = text.replace("services:\n", f"services:\n{hanging}", 1).replace(
+        "login: {service: users}", f"login: {{service: {login}}}"
+    )
+    assert f"login: {{service: {login}}}" in text
+    path = directory / "gateway.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_service_whose_health_hangs_keeps_nothing_from_starting_and_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        config = with_a_hanging_service(tmp_path, hanging.getsockname()[1])
+        stack = Stack(tmp_path / "var", {"GATEWAY_CONFIG": str(config)})
+        try:
+            done = stack.manage("up", "-d")
+            assert "Gatehouse is ready." in done.stdout
+            assert "reports: did not answer in time" in done.stderr
+            assert "reports: did not answer in time" in stack.manage("status").stdout
+            assert stack.ask("GET", "/openapi.json").json["paths"]["/api/orders"]["get"]["responses"]
+        finally:
+            stack.down()
+
+
+@pytest.mark.long
+def test_a_gateway_that_is_not_ready_is_not_ended(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        config = with_a_hanging_service(tmp_path, hanging.getsockname()[1], login="reports")
+        stack = Stack(tmp_path / "var", {"GATEWAY_CONFIG": str(config)})
+        try:
+            done = stack.manage("up", "-d", check=False)
+            assert done.returncode == 1
+            assert "login: did not answer in time" in done.stderr
+            assert "ready." not in done.stdout
+            assert stack.ask("GET", "/healthz").status == 200
+            assert stack.ask("GET", "/readyz").status == 503
+        finally:
+            stack.down()
 
 
 def test_a_killed_worker_is_replaced_and_its_ended_sessions_stay_ended(stack: Stack) -> None:

@@ -108,10 +108,9 @@ class Revocations:
         self.started = False
         self.starting = threading.Lock()
         self.stopping = threading.Event()
-        self.lists = (
-            Followed("The login service's list of ended sessions", self.follow),
-            Followed("The gateway's list of ended sessions", self.read_sessions),
-        )
+        self.logins = Followed("The login service's list of ended sessions", self.follow)
+        self.sessions = Followed("The gateway's list of ended sessions", self.read_sessions)
+        self.lists = (self.logins, self.sessions)
 
     @property
     def stale_since(self) -> datetime | None:

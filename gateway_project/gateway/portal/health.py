@@ -1,13 +1,33 @@
-"""Whether the gateway lives, and whether it can serve."""
+"""Liveness, and readiness: whether the gateway, with what it needs itself, can serve.
 
-from django.db import DatabaseError, connection
+A service that is down is listed and is no reason to take the gateway out of rotation: all other routes still work. The
+login service is one of the gateway's own needs.
+"""
+
+import asyncio
+import json
+from contextlib import suppress
+from functools import cache
+from typing import Any, Final
+
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from gateway import configuration
-from gateway.config import Service
+from gateway.config import Service, Timeouts
+from gateway.identity import keys
 from gateway.identity.revocations import revocations
-from gateway.policy.refusals import Refused
-from gateway.upstreams import upstreams
+from gateway.policy.headers import Headers
+from gateway.policy.refusals import Refused, UpstreamFailed
+from gateway.upstreams import SingleFlight, fetch, upstreams
+
+from .middleware import DATA_HEADERS
+
+# Seconds that a service's health check may take, and for which its result is everyone's.
+LIMIT: Final = 1.0
+TIMEOUTS: Final = Timeouts().model_copy(update={"connect": LIMIT, "total": LIMIT})
+FRESH: Final = 1.0
+GOOD: Final = frozenset({"ok", "stale", "unknown"})
 
 
 def healthz(request: HttpRequest) -> HttpResponse:
@@ -15,26 +35,44 @@ def healthz(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"status": "ok", "service": "gateway"})
 
 
-def service_state(name: str, service: Service) -> str:
-    """Return `ok` where the service's health path answers 2xx, else what is the matter."""
+async def service_state(name: str, service: Service) -> str:
+    """Return `ok` if the service's health path answers 2xx, else what is wrong; `unknown` without a health path."""
     if service.health is None:
         return "unknown"
     try:
-        answer = upstreams().send(name, "GET", service.health)
-        answer.read()
-    except Refused as exc:
-        return exc.detail
+        answer = await fetch(upstreams().pools, name, service.health, timeouts=TIMEOUTS)
+    except UpstreamFailed as failed:
+        return failed.said.partition(". ")[0].rstrip(".")
+    except Refused as refused:
+        return refused.detail
     return "ok" if answer.status // 100 == 2 else f"answered {answer.status}"
 
 
-def database_state() -> str:
-    """Return `ok` where the sessions can be read."""
+async def service_states() -> dict[str, str]:
+    """Return the states of all services, asked at the same time."""
+    services = configuration.current().services
+    states = await asyncio.gather(*(service_state(name, service) for name, service in services.items()))
+    return dict(zip(services, states, strict=True))
+
+
+@cache
+def health_checks() -> SingleFlight[dict[str, str]]:
+    """Return the process's checks of the services."""
+    return SingleFlight(service_states, fresh=FRESH)
+
+
+def keys_state() -> str:
+    """Return `ok`; `stale` if the keys' directory cannot be read again, so that those in memory stay in force."""
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except DatabaseError:
-        return "away"
-    return "ok"
+        keys.ring()
+    except (OSError, ValueError):
+        return "cannot be read"
+    return "stale" if keys.folder().fault else "ok"
+
+
+def sessions_state() -> str:
+    """Return whether the session store can be read: each worker reads it twice a second, for the ended sessions."""
+    return "ok" if revocations().started and revocations().sessions.stale_since is None else "cannot be read"
 
 
 def revocations_state() -> dict[str, str]:
@@ -43,13 +81,33 @@ def revocations_state() -> dict[str, str]:
     return {"status": "stale", "since": since.isoformat(timespec="seconds")} if since else {"status": "ok"}
 
 
-def readyz(request: HttpRequest) -> HttpResponse:
-    """Answer 200 where everything that requests need answers, else 503; each part says how it is.
+async def readiness() -> tuple[int, dict[str, Any]]:
+    """Return 200 if the gateway and what it needs itself are well, else 503; and the state of each part and service.
 
     Stale revocations are no reason for 503: what is known stays in force, and the other workers know no more.
     """
-    parts = {name: service_state(name, service) for name, service in configuration.current().services.items()}
-    parts["sessions"] = database_state()
-    ready = all(state in {"ok", "unknown"} for state in parts.values())
-    said = {"status": "ready" if ready else "not ready", "parts": parts, "revocations": revocations_state()}
-    return JsonResponse(said, status=200 if ready else 503)
+    services = await health_checks().get()
+    parts = {"sessions": sessions_state(), "keys": keys_state()}
+    if login := configuration.current().login:
+        parts["login"] = services[login.service]
+    is_ready = GOOD.issuperset(parts.values())
+    return 200 if is_ready else 503, {
+        "status": "ready" if is_ready else "not ready",
+        "parts": parts,
+        "services": services,
+        "revocations": revocations_state(),
+    }
+
+
+async def answer() -> tuple[int, Headers, bytes]:
+    """Return /readyz's status, headers and content, for the fast door: no thread waits for a service."""
+    status, report = await readiness()
+    return status, [("Content-Type", "application/json"), *DATA_HEADERS.items()], json.dumps(report).encode()
+
+
+def readyz(request: HttpRequest) -> HttpResponse:
+    """Answer with the readiness under a WSGI server."""
+    with suppress(DatabaseError):
+        revocations().start()
+    status, report = upstreams().run(readiness())
+    return JsonResponse(report, status=status)

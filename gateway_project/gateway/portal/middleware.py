@@ -27,6 +27,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+DATA_HEADERS = {"Content-Security-Policy": DATA_POLICY, **HEADERS}
 # Seconds; a year.
 HSTS = "max-age=31536000"
 

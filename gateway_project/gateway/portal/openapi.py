@@ -1,32 +1,20 @@
 """One OpenAPI document of what gateway.yaml exposes: the services' own, cut to the routes and merged."""
 
 import json
-import logging
 import re
-import threading
-import time
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, cast
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
 from drf_spectacular.generators import SchemaGenerator
 
-from gateway import configuration
 from gateway.config import Config, Route
-from gateway.policy.refusals import Refused
-from gateway.upstreams import upstreams
-
-log = logging.getLogger(__name__)
 
 Document = dict[str, Any]
 # The gateway's own operations that begin or go on with a session, rather than need one.
 PUBLIC = frozenset({"login", "token_refresh"})
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 SCHEME = "gatehouse"
-ACCEPT = "application/vnd.oai.openapi+json, application/json;q=0.9"
-# Seconds for which a service's document is not asked for again.
-FRESH = 15
 PARAMETER = re.compile(r"\{[^}]*\}")
 NAME = re.compile(r"\{(\w+)")
 
@@ -118,43 +106,6 @@ def merge(config: Config, own: Document, documents: Mapping[str, Document]) -> D
     return merged
 
 
-class Documents:
-    """The services' documents, the last good one of each where it is away."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, tuple[float, Document | None]] = {}
-        self.lock = threading.Lock()
-
-    def get(self, service: str) -> Document | None:
-        """Return the service's document, if there ever was one."""
-        with self.lock:
-            asked, document = self.known.get(service, (0.0, None))
-            if document is None or time.monotonic() - asked > FRESH:
-                document = self.fetch(service) or document
-                self.known[service] = (time.monotonic(), document)
-            return document
-
-    def fetch(self, service: str) -> Document | None:
-        """Ask the service for its document."""
-        path = configuration.current().services[service].openapi or ""
-        try:
-            answer = upstreams().send(service, "GET", path, headers=[("Accept", ACCEPT)])
-            document = json.loads(answer.read())
-        except (Refused, ValueError) as exc:
-            log.warning("The OpenAPI document of %s cannot be read: %s", service, exc)
-            return None
-        if answer.status != 200 or not isinstance(document, dict):
-            log.warning("Expected the OpenAPI document of %s at %s, got status %d", service, path, answer.status)
-            return None
-        return document
-
-
-@cache
-def documents() -> Documents:
-    """Return the process's documents."""
-    return Documents()
-
-
 @cache
 def own_document() -> Document:
     """Return the document of the gateway's own endpoints."""
@@ -166,14 +117,3 @@ def own_document() -> Document:
         for operation in operations.values():
             operation["security"] = [] if operation["operationId"] in PUBLIC else [{SCHEME: []}]
     return cast("Document", json.loads(json.dumps(document)))
-
-
-def openapi(request: HttpRequest) -> HttpResponse:
-    """Answer with the merged document."""
-    config = configuration.current()
-    found = {
-        name: document
-        for name, service in config.services.items()
-        if service.openapi is not None and (document := documents().get(name)) is not None
-    }
-    return JsonResponse(merge(config, own_document(), found))

@@ -1,6 +1,7 @@
 """The ASGI application: the fast door in front, Django behind it."""
 
 import gc
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Final
 
@@ -11,7 +12,7 @@ from gateway.counters import counters
 from gateway.identity.revocations import revocations
 from gateway.upstreams import Receive, upstreams
 
-from .door import Door
+from .door import Door, Endpoint
 from .wsgi import PAGE_THREADS, THREADS, Message, Send, ThreadedWSGI, WSGIApplication
 
 # Requests leave little garbage that only the collector finds; looking for it less often costs some memory.
@@ -19,9 +20,10 @@ THRESHOLDS: Final = (20_000, 20, 50)
 
 
 class Gateway:
-    """What the ASGI server runs; one a process."""
+    """What the ASGI server runs; one a process. `own` are paths of the gateway's own that are answered on the loop."""
 
-    def __init__(self, django: WSGIApplication) -> None:
+    def __init__(self, django: WSGIApplication, own: Mapping[str, Endpoint] | None = None) -> None:
+        self.own = own or {}
         self.django = ThreadedWSGI(django, THREADS)
         # Threads of their own: pages of a service that is slow must not keep anyone from a sign-in or from /readyz.
         self.pages = ThreadedWSGI(django, PAGE_THREADS)
@@ -29,7 +31,7 @@ class Gateway:
     @cached_property
     def door(self) -> Door:
         """The fast door."""
-        return Door(gate.current(), upstreams().pools, self.django, self.pages)
+        return Door(gate.current(), upstreams().pools, self.django, self.pages, self.own)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request, or the process's start and stop."""

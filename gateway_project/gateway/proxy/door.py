@@ -7,7 +7,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import Any, Final, Protocol, cast
 from urllib.parse import unquote
@@ -29,6 +29,8 @@ from .wsgi import Message, Send
 log = logging.getLogger(__name__)
 
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
+# Answers a GET of one of the gateway's own paths: status, headers, content; `None` once Django can without waiting.
+Endpoint = Callable[[], Awaitable[tuple[int, Headers, bytes] | None]]
 
 # What is logged and counted where the client left before there was an answer; nginx's number for it.
 CLIENT_LEFT: Final = 499
@@ -53,9 +55,17 @@ class Client(Protocol):
 
 
 class Door:
-    """Answers programs' requests for routes; `pages` answers persons' for them, `django` everything else."""
+    """Answers programs' requests for routes, and the paths of `own`; `pages` answers persons', `django` the rest."""
 
-    def __init__(self, gate: Gate, pools: Pools, django: Application, pages: Application) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        pools: Pools,
+        django: Application,
+        pages: Application,
+        own: Mapping[str, Endpoint] | None = None,
+    ) -> None:
+        self.own = own or {}
         self.gate = gate
         self.pools = pools
         self.django = django
@@ -89,7 +99,7 @@ FAILED: Final = "Something went wrong here. The log has it under this request_id
 class Exchange:
     """One request, and its answer."""
 
-    __slots__ = ("answered", "client", "door", "match", "receive", "request", "scope", "send", "started")
+    __slots__ = ("answered", "client", "door", "label", "match", "receive", "request", "scope", "send", "started")
 
     def __init__(self, door: Door, scope: Message, receive: Receive, send: Send) -> None:
         self.started = time.perf_counter()
@@ -100,6 +110,8 @@ class Exchange:
         # The server's side of the connection, where the server is ours.
         self.client: Client | None = scope.get("gatehouse.client")
         self.match: Match | None = None
+        # What a request without a route is counted under.
+        self.label = "none"
         self.answered = False
         self.request = taken_apart(scope, self.client, door.gate)
 
@@ -124,7 +136,7 @@ class Exchange:
         except Refused as refused:
             # No route's request, or a person's: Django comes to the same decision, and has the page for it.
             if page or isinstance(refused, NoRoute):
-                await self.fall_through(self.door.django)
+                await self.answer_own()
             else:
                 await self.refuse(refused)
             return
@@ -141,6 +153,24 @@ class Exchange:
                 await (self.join if connection.upgraded else self.pass_on)(connection, admitted)
             finally:
                 pool.give_back(connection)
+
+    async def answer_own(self) -> None:
+        """Answer one of the gateway's own paths: here, or in a thread of Django's."""
+        request = self.request
+        path = request.path if request.path in self.door.own else unquote(request.path)
+        endpoint = self.door.own.get(path) if request.method in {"GET", "HEAD"} else None
+        if endpoint is not None:
+            try:
+                answer = await endpoint()
+            except asyncio.CancelledError:
+                self.note(CLIENT_LEFT)
+                raise
+            if answer is not None:
+                self.label = path
+                status, pairs, content = answer
+                await self.respond(status, pairs, content)
+                return
+        await self.fall_through(self.door.django)
 
     async def fall_through(self, django: Application) -> None:
         """Let Django answer."""
@@ -231,7 +261,8 @@ class Exchange:
         """Count, time and log the request."""
         request = self.request
         seconds = time.perf_counter() - self.started
-        self.door.tally.count(request.method, self.match.route.path if self.match else "none", status, seconds)
+        label = self.match.route.path if self.match else self.label
+        self.door.tally.count(request.method, label, status, seconds)
         user_id = identity.user_id if identity else None
         self.door.access_log.write(request.request_id, request.method, request.path, status, seconds, user_id)
 

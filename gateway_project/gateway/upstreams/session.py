@@ -6,10 +6,9 @@ Nothing is added and nothing followed: no cookies, no environment, no redirects.
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import requests
 import uvloop
@@ -162,17 +161,54 @@ class Upstreams:
         )
         return cast("Answer", response.raw)
 
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Return what the coroutine returns on the connections' loop, from another thread."""
+        return wait(self.loop, coroutine)
+
     def close(self) -> None:
         """Close the connections; end the loop, if it is their own."""
-        self.loop.call_soon_threadsafe(self.pools.close)
-        if self.thread is not None:
-            # One more round, in which the connections are closed.
-            self.loop.call_soon_threadsafe(lambda: self.loop.call_soon(self.loop.stop))
-            self.thread.join()
-            self.loop.close()
+        if self.thread is None:
+            self.loop.call_soon_threadsafe(self.pools.close)
+            return
+        self.run(self.end())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+    async def end(self) -> None:
+        """Close the connections and end what is still under way on them."""
+        self.pools.close()
+        others = asyncio.all_tasks() - {cast("asyncio.Task[Any]", asyncio.current_task())}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        # One more round, in which the connections are closed.
+        await asyncio.sleep(0)
+        await self.loop.shutdown_default_executor()
 
 
-@cache
+class Once(Generic[T]):
+    """Makes a value at the first call; two threads that come first at the same time get the same one."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self.make = make
+        self.lock = threading.Lock()
+        self.made: T | None = None
+
+    def __call__(self) -> T:
+        """Return the value."""
+        if self.made is None:
+            with self.lock:
+                if self.made is None:
+                    self.made = self.make()
+        return self.made
+
+    def cache_clear(self) -> None:
+        """Forget the value."""
+        self.made = None
+
+
+@Once
 def upstreams() -> Upstreams:
     """Return the process's upstreams.
 

@@ -1,7 +1,10 @@
 """Liveness, readiness, metrics, the root."""
 
-import socket
-from collections.abc import Callable
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from ipaddress import ip_network
 from pathlib import Path
@@ -11,9 +14,11 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
-from tests.gateway.service import Reply, Service
+from tests.gateway.service import Reply, Seen, Service
 
+from gateway.identity import keys
 from gateway.identity.revocations import revocations
+from gateway.upstreams import fetching
 
 pytestmark = pytest.mark.django_db
 
@@ -27,25 +32,119 @@ def test_it_is_ready_when_its_services_are(
     client: Client, configure: Callable[..., None], serve: Callable[..., Service]
 ) -> None:
     service = serve()
-    configure(services={"things": {"url": service.url, "health": "/up"}, "silent": {"url": "http://127.0.0.1:1"}})
+    configure(
+        services={"people": {"url": service.url, "health": "/up"}, "silent": {"url": "http://127.0.0.1:1"}},
+        login={"service": "people"},
+    )
     reply = client.get("/readyz")
     assert reply.status_code == 200
-    assert reply.json()["parts"] == {"things": "ok", "silent": "unknown", "sessions": "ok"}
-    assert reply.json()["revocations"] == {"status": "ok"}
+    assert reply.json() == {
+        "status": "ready",
+        "parts": {"sessions": "ok", "keys": "ok", "login": "ok"},
+        "services": {"people": "ok", "silent": "unknown"},
+        "revocations": {"status": "ok"},
+    }
     assert service.seen[0].target == "/up"
-    service.answer = lambda seen: Reply(503)
+
+
+def away(seen: Seen) -> Reply | None:
+    return None
+
+
+def unwell(seen: Seen) -> Reply | None:
+    return Reply(503)
+
+
+@pytest.fixture
+def hanging() -> Iterator[Callable[[Seen], Reply]]:
+    """A service's answer that comes at the end of the test."""
+    ended = threading.Event()
+
+    def hang(seen: Seen) -> Reply:
+        assert ended.wait(60)
+        return Reply()
+
+    yield hang
+    ended.set()
+
+
+@pytest.mark.parametrize(
+    ("answer", "listed"), [(unwell, "answered 503"), (away, "broke off before its answer was whole")]
+)
+def test_a_service_that_is_not_well_is_listed_and_the_gateway_is_ready(
+    client: Client,
+    configure: Callable[..., None],
+    serve: Callable[..., Service],
+    answer: Callable[[Seen], Reply | None],
+    listed: str,
+) -> None:
+    configure(services={"things": {"url": serve(answer).url, "health": "/up"}})
+    reply = client.get("/readyz")
+    assert (reply.status_code, reply.json()["status"]) == (200, "ready")
+    assert reply.json()["services"] == {"things": listed}
+
+
+def test_without_its_login_service_the_gateway_is_not_ready(
+    client: Client, configure: Callable[..., None], serve: Callable[..., Service]
+) -> None:
+    configure(services={"people": {"url": serve(unwell).url, "health": "/up"}}, login={"service": "people"})
     reply = client.get("/readyz")
     assert (reply.status_code, reply.json()["status"]) == (503, "not ready")
-    assert reply.json()["parts"]["things"] == "answered 503"
+    assert reply.json()["parts"] == {"sessions": "ok", "keys": "ok", "login": "answered 503"}
 
 
-def test_it_is_not_ready_while_a_service_is_away(client: Client, configure: Callable[..., None]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    configure(services={"things": {"url": url, "health": "/up"}})
+def test_services_are_asked_at_the_same_time_and_one_that_hangs_is_waited_for_once_for_everyone(
+    client: Client,
+    configure: Callable[..., None],
+    serve: Callable[..., Service],
+    hanging: Callable[[Seen], Reply],
+) -> None:
+    services = {f"hanging-{number}": serve(hanging) for number in range(12)}
+    configure(services={name: {"url": service.url, "health": "/up"} for name, service in services.items()})
+    began = time.monotonic()
+    with ThreadPoolExecutor(16) as threads:
+        replies = list(threads.map(lambda _: client.get("/readyz"), range(16)))
+    # One after the other they would take 12 s, and each request as long again.
+    assert time.monotonic() - began < 6
+    for reply in replies:
+        assert reply.status_code == 200
+        assert set(reply.json()["services"].values()) == {"did not answer in time"}
+    for service in services.values():
+        assert len(service.seen) == 1
+
+
+def test_the_state_is_asked_for_again_after_a_second(
+    client: Client, configure: Callable[..., None], serve: Callable[..., Service]
+) -> None:
+    service = serve()
+    configure(services={"things": {"url": service.url, "health": "/up"}})
+    assert client.get("/readyz").json()["services"] == {"things": "ok"}
+    service.answer = unwell
+    deadline = time.monotonic() + 10
+    while client.get("/readyz").json()["services"] != {"things": "answered 503"}:
+        assert time.monotonic() < deadline
+
+
+def test_a_health_response_without_an_end_is_cut_off(
+    client: Client, configure: Callable[..., None], serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "MAX_RESPONSE", 1000)
+    service = serve(lambda seen: Reply(200, b"x" * 200_000))
+    configure(services={"things": {"url": service.url, "health": "/up"}})
+    assert client.get("/readyz").json()["services"] == {"things": "gave a malformed answer"}
+
+
+def test_keys_that_cannot_be_read_again_show_and_the_gateway_is_ready(
+    client: Client, configure: Callable[..., None], settings: Any
+) -> None:
+    configure()
+    assert client.get("/readyz").json()["parts"] == {"sessions": "ok", "keys": "ok"}
+    (settings.KEYS / "another.pem").write_text("no key")
+    (settings.KEYS / "another.pem").chmod(0o600)
+    keys.folder().due = 0
     reply = client.get("/readyz")
-    assert reply.status_code == 503
-    assert "things" in reply.json()["parts"]["things"]
+    assert (reply.status_code, reply.json()["parts"]["keys"]) == (200, "stale")
+    assert json.loads(reply.content)["status"] == "ready"
 
 
 def refuse(*args: Any) -> Any:
@@ -60,7 +159,7 @@ def test_unreadable_sessions_show(client: Client, configure: Callable[..., None]
         revocations().look()
         reply = client.get("/readyz")
     assert reply.status_code == 503
-    assert reply.json()["parts"] == {"sessions": "away"}
+    assert reply.json()["parts"] == {"sessions": "cannot be read", "keys": "ok"}
     assert reply.json()["revocations"]["status"] == "stale"
 
 

@@ -1,6 +1,8 @@
 """The merged OpenAPI document."""
 
 import json
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +11,7 @@ from django.test import Client
 from tests.gateway.service import Reply, Seen, Service
 
 from gateway import configuration
-from gateway.portal import openapi
+from gateway.portal import documents, openapi
 
 pytestmark = pytest.mark.django_db
 
@@ -137,15 +139,70 @@ def test_components_of_one_name_stay_apart_where_they_differ() -> None:
 def test_a_service_that_is_away_keeps_its_last_document(
     things: Service, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openapi, "FRESH", 0)
+    monkeypatch.setattr(documents, "FRESH", 0)
+    monkeypatch.setattr(documents, "SHARED", 0)
     first = client.get("/openapi.json").json()
-    things.stop()
-    things.server.socket.close()
+    assert "/api/things" in first["paths"]
+    asked = len(things.seen)
+    things.answer = lambda seen: None
     assert client.get("/openapi.json").json() == first
-    things.stop = lambda: None  # type: ignore[method-assign]
+    assert len(things.seen) > asked
 
 
-@pytest.mark.parametrize("answer", [Reply(500), Reply(200, b"{no json"), Reply(200, b"[]")])
+def test_a_document_that_takes_longer_than_anyone_waits_is_there_for_the_next(
+    things: Service, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "LIMIT", 0.1)
+    monkeypatch.setattr(documents, "SHARED", 0)
+    go_on = threading.Event()
+    answer = things.answer
+
+    def slow(seen: Seen) -> Reply | None:
+        assert go_on.wait(60)
+        return answer(seen)
+
+    things.answer = slow
+    try:
+        assert "/api/things" not in client.get("/openapi.json").json()["paths"]
+        # It is not asked again, and not waited for.
+        monkeypatch.setattr(documents, "LIMIT", 60)
+        assert "/api/things" not in client.get("/openapi.json").json()["paths"]
+        assert len(things.seen) == 1
+    finally:
+        go_on.set()
+    deadline = time.monotonic() + 10
+    while "/api/things" not in client.get("/openapi.json").json()["paths"]:
+        assert time.monotonic() < deadline
+
+
+def test_a_document_that_has_changed_is_there_once_it_is_asked_for_again(
+    things: Service, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "SHARED", 0)
+    assert client.get("/openapi.json").json()["paths"]["/api/things"]["get"]["operationId"] == "list"
+    things.answer = answering(json.dumps(document()).replace('"list"', '"all"').encode())
+    assert client.get("/openapi.json").json()["paths"]["/api/things"]["get"]["operationId"] == "list"
+    monkeypatch.setattr(documents, "FRESH", 0)
+    documents.documents().due.clear()
+    assert client.get("/openapi.json").json()["paths"]["/api/things"]["get"]["operationId"] == "all"
+
+
+def test_what_is_wrong_with_a_document_is_logged_once(
+    things: Service, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(documents, "SHARED", 0)
+    things.answer = lambda seen: Reply(500)
+    for _ in range(3):
+        client.get("/openapi.json")
+    assert len(things.seen) == 3
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line == "The OpenAPI document of the things service cannot be used: /openapi.json answered 500, not 200"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Reply(500), Reply(200, b"{no json"), Reply(200, b"[]"), Reply(200, b'{"a": NaN}'), Reply(200, b"[" * 100_000)],
+)
 def test_without_a_document_the_rest_is_there(
     things: Service, client: Client, answer: Reply, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,127 @@
+"""The services' OpenAPI documents, fetched on the event loop, and the merged one that is made of them.
+
+A service that is slow or away holds up nobody: its last good document serves, and a request to it that takes longer
+than `LIMIT` goes on by itself, for the next one who asks.
+"""
+
+import asyncio
+import json
+import logging
+from functools import cache
+from typing import Final
+
+from django.http import HttpRequest, HttpResponse
+
+from gateway import configuration
+from gateway.config import Service
+from gateway.policy.refusals import Refused
+from gateway.upstreams import SingleFlight, fetch, upstreams
+
+from . import openapi
+from .openapi import Document
+
+log = logging.getLogger(__name__)
+
+ACCEPT: Final = "application/vnd.oai.openapi+json, application/json;q=0.9"
+# Seconds that anyone waits for the services, and for which the merged document is everyone's.
+LIMIT: Final = 1.0
+SHARED: Final = 1.0
+# Seconds for which a service's document is not asked for again.
+FRESH: Final = 15.0
+
+
+class Unusable(Exception):  # noqa: N818  # an outcome
+    """A service's response is no OpenAPI document."""
+
+
+class Documents:
+    """The last good document of each service, and the merged one."""
+
+    def __init__(self) -> None:
+        self.config = configuration.current()
+        self.known: dict[str, Document] = {}
+        # What was wrong with a service's document when it was last asked for.
+        self.faults: dict[str, str] = {}
+        self.due: dict[str, float] = {}
+        self.fetching: dict[str, asyncio.Task[None]] = {}
+        self.merged = b""
+        self.is_current = False
+        self.shared = SingleFlight(self.look, fresh=SHARED)
+
+    async def look(self) -> None:
+        """Fetch the documents that are due, all at once, and merge them; wait for `LIMIT` seconds at most."""
+        now = asyncio.get_running_loop().time()
+        started = []
+        for name, service in self.config.services.items():
+            if service.openapi is not None and name not in self.fetching and now >= self.due.get(name, 0.0):
+                self.fetching[name] = asyncio.create_task(self.update(name, service, service.openapi))
+                started.append(self.fetching[name])
+        if started:
+            await asyncio.wait(started, timeout=LIMIT)
+        if not self.is_current:
+            self.is_current = True
+            # In a thread: a large document takes longer than other requests should wait.
+            self.merged = await asyncio.to_thread(self.merge)
+
+    def merge(self) -> bytes:
+        """Return the merged document."""
+        return json.dumps(openapi.merge(self.config, openapi.own_document(), dict(self.known))).encode()
+
+    async def update(self, name: str, service: Service, path: str) -> None:
+        """Fetch a service's document; log once what is wrong with it. The one before stays, if there is none now."""
+        loop = asyncio.get_running_loop()
+        try:
+            document = await self.fetch(name, service, path)
+        except (Refused, Unusable) as exc:
+            if self.faults.get(name) != str(exc):
+                log.warning("The OpenAPI document of the %s service cannot be used: %s", name, exc)
+                self.is_current = False
+            self.faults[name] = str(exc)
+            self.due[name] = loop.time()
+        else:
+            self.is_current = self.is_current and name not in self.faults and self.known.get(name) == document
+            self.faults.pop(name, None)
+            self.known[name] = document
+            self.due[name] = loop.time() + FRESH
+        finally:
+            self.fetching.pop(name, None)
+
+    @staticmethod
+    async def fetch(name: str, service: Service, path: str) -> Document:
+        """Return the service's document; raise `Refused` or `Unusable`."""
+        answer = await fetch(upstreams().pools, name, path, timeouts=service.timeouts, headers=[("Accept", ACCEPT)])
+        if answer.status != 200:
+            raise Unusable(f"{path} answered {answer.status}, not 200")
+        return await asyncio.to_thread(parsed, answer.content)
+
+
+def parsed(content: bytes) -> Document:
+    """Return the document; raise `Unusable`."""
+    try:
+        document = json.loads(content)
+        # What is no JSON for others: NaN, infinities.
+        json.dumps(document, allow_nan=False)
+    except (ValueError, RecursionError) as exc:
+        raise Unusable(f"it is no JSON ({exc})") from exc
+    if not isinstance(document, dict):
+        raise Unusable("it is no JSON object")
+    return document
+
+
+@cache
+def documents() -> Documents:
+    """Return the process's documents."""
+    return Documents()
+
+
+async def prepare() -> None:
+    """Bring the merged document up to date, for the fast door: then Django answers without waiting for a service."""
+    await documents().shared.get()
+
+
+def openapi_json(request: HttpRequest) -> HttpResponse:
+    """Answer with the merged document."""
+    if upstreams().thread is not None or not documents().merged:
+        # Under a WSGI server; else the fast door has prepared it.
+        upstreams().run(prepare())
+    return HttpResponse(documents().merged, content_type="application/json")

@@ -1,0 +1,71 @@
+"""What the gateway asks services for itself, on the event loop: their health, their OpenAPI documents.
+
+All who ask at the same time, or soon after, share one answer; a client that leaves ends nothing and costs nothing.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from gateway.config import Timeouts
+from gateway.policy.refusals import UpstreamMalformed
+
+from .forwarding import Body, Outgoing, forward
+from .pools import Pools
+
+T = TypeVar("T")
+
+# Bytes of a response to the gateway itself.
+MAX_RESPONSE: Final = 16 * 1024 * 1024
+
+
+class Fetched(NamedTuple):
+    """A service's whole response."""
+
+    status: int
+    content: bytes
+
+
+async def fetch(
+    pools: Pools, service: str, target: str, *, timeouts: Timeouts, headers: Sequence[tuple[str, str]] = ()
+) -> Fetched:
+    """Send a GET to the service and return its response; raise `Refused`."""
+    outgoing = Outgoing(service, "GET", target, list(headers), Body.of(b""), timeouts)
+    pool, connection = await forward(pools, outgoing)
+    try:
+        pieces, size = [], 0
+        while piece := await connection.piece():
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_RESPONSE:
+                raise UpstreamMalformed(service)
+        return Fetched(connection.status, b"".join(pieces))
+    finally:
+        pool.give_back(connection)
+
+
+class SingleFlight(Generic[T]):
+    """Asks at most once at a time. The answer is everyone's who asks meanwhile or within `fresh` seconds after."""
+
+    def __init__(self, ask: Callable[[], Awaitable[T]], *, fresh: float) -> None:
+        self.ask = ask
+        self.fresh = fresh
+        self.flight: asyncio.Task[T] | None = None
+        self.stale_at = 0.0
+
+    async def get(self) -> T:
+        """Return the answer."""
+        loop = asyncio.get_running_loop()
+        if self.flight is None or (self.flight.done() and loop.time() >= self.stale_at):
+            # In a context of its own: its log lines are no single request's.
+            self.flight = loop.create_task(self.run(), context=contextvars.Context())
+        # Shielded: the others go on waiting when a client leaves.
+        return await asyncio.shield(self.flight)
+
+    async def run(self) -> T:
+        """Ask."""
+        try:
+            return await self.ask()
+        finally:
+            self.stale_at = asyncio.get_running_loop().time() + self.fresh
