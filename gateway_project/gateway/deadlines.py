@@ -8,9 +8,9 @@ from collections.abc import Callable
 class Deadline:
     """Calls `on_timeout` once the moment `at` has passed; `at` may be moved, and is `math.inf` while there is none.
 
-    A deadline moves several times per request and is hardly ever reached. Moving it later sets no timer: the one
-    that is set looks at `at` when it fires. When it fires is kept here, because the loop's handle need not know: for a moment
-    that is nearly now, uvloop's `call_at` returns a handle without `when`.
+    A deadline moves several times per request and is hardly ever reached. Moving it later sets no timer: the one that
+    is set looks at `at` when it fires. When it fires is kept here, because the loop's handle need not know: for a
+    moment that is nearly now, uvloop's `call_at` returns a handle without `when`.
     """
 
     __slots__ = ("at", "fires_at", "handle", "loop", "on_timeout")

@@ -2,14 +2,18 @@
 
 Its views wait for the services and the database, and a thread that is kept from request to request keeps its database
 connection too; Django's own ASGI handler would start both anew for each request.
+
+A thread works for a request and never waits for a client: what the view returns leaves the thread whole, as a file, or
+as a stream of a service's, and the event loop sends it as the client takes it.
 """
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from io import BufferedReader, RawIOBase
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol, cast
 from urllib.parse import unquote_to_bytes
 
 from gateway.policy.paths import origin_form
@@ -19,6 +23,8 @@ from gateway.upstreams import Receive
 # How many requests Django answers at once, of pages that wait for a service and of all else; more wait.
 PAGE_THREADS: Final = 24
 THREADS: Final = 16
+# Bytes of a response that are handed to the server at once.
+PIECE: Final = 64 * 1024
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -29,6 +35,90 @@ class ClientLeft(Exception):  # noqa: N818  # not an error of ours
     """Nobody is left to be answered."""
 
 
+class WSGIClient:
+    """What a view can learn of its client's connection, in `environ["gatehouse.client"]`.
+
+    Only the gateway's own server sets it; under another WSGI server the key is missing.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.is_disconnected = False
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[], object]] = []
+
+    def on_disconnect(self, callback: Callable[[], object]) -> None:
+        """Call it on the event loop once the client has left before its response was whole; soon, if it has left."""
+        with self._lock:
+            if not self.is_disconnected:
+                self._callbacks.append(callback)
+                return
+        self._loop.call_soon_threadsafe(callback)
+
+    def disconnect(self) -> None:
+        """Note that the client has left."""
+        with self._lock:
+            self.is_disconnected = True
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+
+class FileWrapper:
+    """A file as a response (PEP 3333, `wsgi.file_wrapper`): the event loop reads it as the client takes it."""
+
+    def __init__(self, file: Any, block_size: int = PIECE) -> None:  # noqa: ANN401  # file-like
+        self.file = file
+
+    def close(self) -> None:
+        """Close the file."""
+        if close := getattr(self.file, "close", None):
+            close()
+
+
+class LoopStream(Protocol):
+    """A response that is sent on the event loop: `pieces_on_loop` replaces the iteration in the thread.
+
+    For a stream that comes over the gateway's own connections. At its end `close` is called, on the loop.
+    """
+
+    def pieces_on_loop(self) -> AsyncIterator[bytes]:
+        """Yield the content as it comes."""
+
+
+class Response(NamedTuple):
+    """What has left the thread: content that is whole, a file, or a stream; nothing where the thread has sent it."""
+
+    start: Message
+    content: bytes | FileWrapper | LoopStream | None
+
+    async def send(self, send: Send) -> None:
+        """Send it, no faster than the client takes it."""
+        if self.content is None:
+            return
+        await send(self.start)
+        if isinstance(self.content, bytes):
+            size = len(self.content)
+            # Views, so that no piece is a copy.
+            view = memoryview(self.content)
+            for at in range(0, size or 1, PIECE):
+                end = at + PIECE
+                await send({"type": "http.response.body", "body": view[at:end], "more_body": end < size})
+            return
+        if isinstance(self.content, FileWrapper):
+            while piece := self.content.file.read(PIECE):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        else:
+            async for piece in self.content.pieces_on_loop():
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def close(self) -> None:
+        """Close what is still open."""
+        if not isinstance(self.content, bytes) and (close := getattr(self.content, "close", None)):
+            close()
+
+
 class ThreadedWSGI:
     """An ASGI application that runs a WSGI one in threads."""
 
@@ -37,57 +127,71 @@ class ThreadedWSGI:
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="django")
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request."""
+        """Answer one HTTP request. What `receive` returns first is awaited before a thread hears of the request."""
         loop = asyncio.get_running_loop()
-        exchange = Exchange(self.application, loop, scope, receive, send)
+        client = WSGIClient(loop)
+        exchange = Exchange(self.application, scope, Input(loop, receive, await receive()), send, client)
+        running = loop.run_in_executor(self.threads, exchange.run)
         try:
-            await loop.run_in_executor(self.threads, exchange.run)
+            # Shielded: a response that nobody gets any more has to be closed.
+            response = await asyncio.shield(running)
         except asyncio.CancelledError:
-            exchange.client_left = True
+            client.disconnect()
+            running.add_done_callback(close_response)
             raise
+        try:
+            await response.send(send)
+        except asyncio.CancelledError:
+            client.disconnect()
+            raise
+        finally:
+            response.close()
 
     def close(self) -> None:
         """Let the threads end once they have nothing to do."""
         self.threads.shutdown(wait=False)
 
 
+def close_response(running: "asyncio.Future[Response]") -> None:
+    """Close the response of a client that has left."""
+    if not running.cancelled() and running.exception() is None:
+        running.result().close()
+
+
 class Exchange:
     """One request, from its thread's side."""
 
-    def __init__(  # ASGI's three, and what runs them
+    def __init__(
         self,
         application: WSGIApplication,
-        loop: asyncio.AbstractEventLoop,
         scope: Message,
-        receive: Receive,
+        body: "Input",
         send: Send,
+        client: WSGIClient,
     ) -> None:
         self.application = application
-        self.loop = loop
         self.scope = scope
-        self.receive = receive
+        self.body = body
         self.send = send
-        self.client_left = False
+        self.client = client
         self.start: Message = {}
-        self.left: int | None = None
 
-    def run(self) -> None:
-        """Run the application and pass on what it answers."""
-        answer = self.application(
-            environ(self.scope, BufferedReader(Input(self.loop, self.receive))), self.start_response
-        )
+    def run(self) -> Response:
+        """Run the application and return its response."""
+        if self.client.is_disconnected:
+            # It left while the request waited for a thread.
+            return Response({}, None)
+        made = environ(self.scope, BufferedReader(self.body)) | {"gatehouse.client": self.client}
+        answer: Any = self.application(made, self.start_response)
+        if isinstance(answer, FileWrapper) or hasattr(answer, "pieces_on_loop"):
+            return Response(self.start, answer)
         try:
-            ended = False
-            for piece in answer:
-                if piece:
-                    # Where the length is known, so is which piece is the last.
-                    self.left = None if self.left is None else self.left - len(piece)
-                    ended = self.left is not None and self.left <= 0
-                    self.push(piece, more=not ended)
-            if not ended:
-                self.push(b"", more=False)
+            if getattr(answer, "streaming", False):
+                self.push_all(answer)
+                return Response(self.start, None)
+            return Response(self.start, b"".join(answer))
         except ClientLeft:
-            pass
+            return Response(self.start, None)
         finally:
             if close := getattr(answer, "close", None):
                 close()
@@ -95,31 +199,38 @@ class Exchange:
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: object = None) -> None:
         """Keep the head for the first piece."""
         pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        self.left = next((int(value) for name, value in pairs if name == b"content-length"), None)
         self.start = {"type": "http.response.start", "status": int(status[:3]), "headers": pairs}
 
-    def push(self, piece: bytes, *, more: bool) -> None:
-        """Send a piece, and the head before the first; return once the client has taken enough of it."""
-        if self.client_left:
-            raise ClientLeft
-        body: Message = {"type": "http.response.body", "body": piece, "more_body": more}
-        messages, self.start = ([self.start, body] if self.start else [body]), {}
-        asyncio.run_coroutine_threadsafe(self.send_all(messages), self.loop).result()
+    def push_all(self, pieces: Iterable[bytes]) -> None:
+        """Send what the view makes piece by piece, at the client's pace and within its clock. No view here does."""
+        self.push(self.start)
+        for piece in pieces:
+            if piece:
+                self.push({"type": "http.response.body", "body": piece, "more_body": True})
+        self.push({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def send_all(self, messages: list[Message]) -> None:
-        """Send the messages."""
-        for message in messages:
-            await self.send(message)
+    def push(self, message: Message) -> None:
+        """Send a message; return once the client has taken enough."""
+        if self.client.is_disconnected:
+            raise ClientLeft
+        asyncio.run_coroutine_threadsafe(cast("Any", self.send(message)), self.body.loop).result()
 
 
 class Input(RawIOBase):
-    """A request's body, read from the thread."""
+    """A request's body, read from the thread: what has come is here, the rest of a large one is waited for."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, receive: Receive) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, receive: Receive, first: Message) -> None:
         self.loop = loop
         self.receive = receive
-        self.left = b""
-        self.ended = False
+        self.left: bytes | memoryview = b""
+        self.ended = self.late = False
+        self.take(first)
+
+    def take(self, message: Message) -> None:
+        """Keep what the message has of the body."""
+        self.late = message["type"] == "http.disconnect"
+        self.left = memoryview(message.get("body", b""))
+        self.ended = not message.get("more_body", False)
 
     def readable(self) -> bool:
         """Return that it can be read."""
@@ -128,11 +239,9 @@ class Input(RawIOBase):
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401  # anything that is a buffer
         """Read what has come; raise `BodyLate` where the rest does not come."""
         while not self.left and not self.ended:
-            message = asyncio.run_coroutine_threadsafe(anext_message(self.receive), self.loop).result()
-            if message["type"] == "http.disconnect":
-                raise BodyLate
-            self.left = message.get("body", b"")
-            self.ended = not message.get("more_body", False)
+            self.take(asyncio.run_coroutine_threadsafe(anext_message(self.receive), self.loop).result())
+        if self.late:
+            raise BodyLate
         size = min(len(buffer), len(self.left))
         buffer[:size], self.left = self.left[:size], self.left[size:]
         return size
@@ -164,6 +273,7 @@ def environ(scope: Message, body: Any) -> dict[str, Any]:  # noqa: ANN401  # a f
         "wsgi.input": body,
         "wsgi.input_terminated": True,
         "wsgi.errors": sys.stderr,
+        "wsgi.file_wrapper": FileWrapper,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,

@@ -1,8 +1,9 @@
 """Django's side of the ASGI server: WSGI as PEP 3333 has it, whatever the client does."""
 
 import asyncio
+import io
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,7 +12,7 @@ from tests.gateway.proxy.asgi import LEFT, Server, ask, scope_of
 from tests.gateway.upstreams.origin import on_a_loop, until
 
 from gateway.policy.refusals import BodyLate
-from gateway.proxy.wsgi import THREADS, ThreadedWSGI, WSGIApplication, environ
+from gateway.proxy.wsgi import PIECE, THREADS, ThreadedWSGI, WSGIApplication, environ
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -145,23 +146,20 @@ async def test_a_body_that_stops_coming_is_late() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pieces", "headers", "sent"),
+    ("pieces", "sent"),
     [
-        ([], [], [(b"", False)]),
-        ([b""], [], [(b"", False)]),
-        ([b"a"], [], [(b"a", True), (b"", False)]),
-        ([b"a", b"", b"b"], [], [(b"a", True), (b"b", True), (b"", False)]),
-        ([b"abc"], [("Content-Length", "3")], [(b"abc", False)]),
-        ([b"a", b"bc"], [("Content-Length", "3")], [(b"a", True), (b"bc", False)]),
-        ([], [("Content-Length", "0")], [(b"", False)]),
-        ([b"a"], [("Content-Length", "2")], [(b"a", True), (b"", False)]),
+        ([], [(b"", False)]),
+        ([b"a"], [(b"a", False)]),
+        ([b"a", b"", b"bc"], [(b"abc", False)]),
+        ([b"x" * PIECE], [(b"x" * PIECE, False)]),
+        ([b"x" * PIECE, b"y" * PIECE, b"z"], [(b"x" * PIECE, True), (b"y" * PIECE, True), (b"z", False)]),
     ],
 )
 @on_a_loop
-async def test_an_answer_goes_on_piece_by_piece(
-    pieces: list[bytes], headers: list[tuple[str, str]], sent: list[tuple[bytes, bool]]
+async def test_a_response_leaves_its_thread_whole_and_is_sent_in_pieces(
+    pieces: list[bytes], sent: list[tuple[bytes, bool]]
 ) -> None:
-    async with threaded(answering(*pieces, status="201 Created", headers=headers)) as server:
+    async with threaded(answering(*pieces, status="201 Created")) as server:
         got = await ask(server, "GET", "/")
     assert got.status == 201
     assert [(message["body"], message["more_body"]) for message in got.sent[1:]] == sent
@@ -176,7 +174,9 @@ async def test_an_answer_s_headers_go_on_as_they_are() -> None:
 
 
 class Pieces:
-    """An answer that notes whether it has been closed, and what has been taken of it."""
+    """An answer made piece by piece that notes whether it has been closed, and what has been taken of it."""
+
+    streaming = True
 
     def __init__(self, *pieces: bytes | Exception) -> None:
         self.pieces = pieces
@@ -259,26 +259,144 @@ async def test_a_client_that_leaves_ends_the_answer_which_is_closed() -> None:
     assert server.body == b"a"
 
 
-@on_a_loop
-async def test_an_answer_is_made_no_faster_than_the_client_takes_it() -> None:
-    class Slow(Server):
-        def __init__(self) -> None:
-            super().__init__()
-            self.takes = asyncio.Event()
+class Untaken(Server):
+    """A client that takes nothing of its answer until it is told to."""
 
-        async def send(self, message: Any) -> None:
-            await super().send(message)
+    def __init__(self) -> None:
+        super().__init__()
+        self.takes = asyncio.Event()
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "http.response.body":
             await self.takes.wait()
 
+
+@on_a_loop
+async def test_an_answer_is_made_no_faster_than_the_client_takes_it() -> None:
     pieces = Pieces(*[b"x"] * 10)
-    server = Slow()
+    server = Untaken()
     async with threaded(pieces) as application:
         going = asyncio.create_task(application(scope_of("GET", "/"), server.receive, server.send))
-        await until(lambda: server.sent)
+        await until(lambda: server.body)
         assert pieces.taken == 1
         server.takes.set()
         await going
     assert (server.body, server.is_whole) == (b"x" * 10, True)
+
+
+class InMemory:
+    """A stream that comes over the event loop."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = pieces
+        self.is_closed = False
+
+    async def pieces_on_loop(self) -> AsyncIterator[bytes]:
+        for piece in self.pieces:
+            yield piece
+
+    def close(self) -> None:
+        """Note it."""
+        self.is_closed = True
+
+
+KINDS: dict[str, Callable[[Environ], Any]] = {
+    "whole": lambda environ: [b"x" * PIECE, b"y" * PIECE],
+    "a file": lambda environ: environ["wsgi.file_wrapper"](io.BytesIO(b"x" * PIECE + b"y" * PIECE), 8192),
+    "a stream": lambda environ: InMemory(b"x" * PIECE, b"y" * PIECE),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+@on_a_loop
+async def test_a_client_that_takes_nothing_of_its_response_holds_no_thread(kind: Callable[[Environ], Any]) -> None:
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        response: Iterable[bytes] = kind(environ)
+        return response
+
+    servers = [Untaken() for _ in range(THREADS + 1)]
+    async with threaded(application) as threads, asyncio.TaskGroup() as tasks:
+        for server in servers:
+            tasks.create_task(threads(scope_of("GET", "/"), server.receive, server.send))
+        # Each of them has a beginning of its response, though there is a thread less.
+        await until(lambda: all(server.sent for server in servers))
+        for server in servers:
+            server.takes.set()
+    assert {(server.body, server.is_whole) for server in servers} == {(b"x" * PIECE + b"y" * PIECE, True)}
+
+
+@pytest.mark.parametrize("takes", [True, False])
+@on_a_loop
+async def test_a_file_and_a_stream_are_closed_whether_or_not_the_client_takes_them(takes: bool) -> None:
+    file, stream = io.BytesIO(b"file"), InMemory(b"stream")
+
+    def application(environ: Environ, start_response: StartResponse) -> Any:
+        start_response("200 OK", [])
+        return environ["wsgi.file_wrapper"](file) if environ["PATH_INFO"] == "/file" else stream
+
+    async with threaded(application) as threads:
+        for path in "/file", "/stream":
+            server = Untaken()
+            going = asyncio.create_task(threads(scope_of("GET", path), server.receive, server.send))
+            await until(lambda: server.sent)  # noqa: B023
+            server.takes.set() if takes else going.cancel()
+            await asyncio.wait([going])
+    assert (file.closed, stream.is_closed) == (True, True)
+
+
+@on_a_loop
+async def test_a_view_learns_that_its_client_has_left() -> None:
+    learned, late = threading.Event(), threading.Event()
+    asked = threading.Event()
+    file = io.BytesIO(b"nobody's")
+
+    def application(environ: Environ, start_response: StartResponse) -> Any:
+        client = environ["gatehouse.client"]
+        assert not client.is_disconnected
+        client.on_disconnect(learned.set)
+        asked.set()
+        assert learned.wait(5)
+        assert client.is_disconnected
+        client.on_disconnect(late.set)
+        start_response("200 OK", [])
+        return environ["wsgi.file_wrapper"](file)
+
+    server = Server()
+    async with threaded(application) as threads:
+        going = asyncio.create_task(threads(scope_of("GET", "/"), server.receive, server.send))
+        await asyncio.to_thread(asked.wait, 5)
+        going.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await going
+        await until(late.is_set)
+        await until(lambda: file.closed)
+    assert server.sent == []
+
+
+@on_a_loop
+async def test_a_request_whose_client_left_while_it_waited_for_a_thread_is_not_run() -> None:
+    ran: list[str] = []
+    go_on = threading.Event()
+
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        ran.append(environ["PATH_INFO"])
+        assert go_on.wait(5)
+        start_response("200 OK", [])
+        return [b"ok"]
+
+    async with threaded(application) as threads:
+        going = [
+            asyncio.create_task(threads(scope_of("GET", f"/{n}"), (server := Server()).receive, server.send))
+            for n in range(THREADS + 1)
+        ]
+        await until(lambda: len(ran) == THREADS)
+        going[-1].cancel()
+        await asyncio.wait(going[-1:])
+        go_on.set()
+        await asyncio.wait(going)
+    assert len(ran) == THREADS
 
 
 @on_a_loop
