@@ -22,6 +22,8 @@ ROUTES: list[dict[str, Any]] = [
     {"path": "/api/open", "methods": EVERY, "allow": "public"},
     {"path": "/api/items/{id}", "methods": ["GET", "PUT", "DELETE"], "allow": "public"},
     {"path": "/api/items/special", "methods": ["GET"], "allow": "public"},
+    {"path": "/api/items/locked+up", "methods": ["GET"], "allow": ["admin"]},
+    {"path": "/api/data/locked/{path...}", "methods": ["GET"], "allow": ["admin"]},
     {"path": "/api/items/{id}/parts/{part}", "methods": ["GET"], "allow": "public"},
     {"path": "/api/v1/versioned", "methods": ["GET"], "allow": "public"},
     {"path": "/api/slashed/{id}/", "methods": ["GET", "POST"], "allow": "public"},
@@ -203,7 +205,25 @@ PATHS = [
     path("a space", "/api/items/a%20b", "/api/items/a%20b"),
     path("a plus", "/api/items/a+b", "/api/items/a+b"),
     path("sub-delimiters as they are", "/api/items/!$&'()*+,;=:@-._~", "/api/items/!$&'()*+,;=:@-._~"),
+    *[
+        path(f"{sent} needlessly or not encoded in a parameter", f"/api/items/a{sent}b", f"/api/items/a{sent.upper()}b")
+        for sent in ["%2B", "%3B", "%2C", "%40", "%3D", "%26", "%3A", "%21", "%24", "%27", "%28", "%29", "%2A", "%2b"]
+    ],
+    path("sub-delimiters encoded in the rest of a path", "/files/a%2Bb/%3B%40/%26", "/files/a%2Bb/%3B%40/%26"),
     path("a path parameter", "/api/items/5;v=1", "/api/items/5;v=1"),
+    path("path parameters in the rest of a path", "/files/a;v=1/b;c", "/files/a;v=1/b;c"),
+    path("a path parameter of the route's own text", "/api;a/v1;b/items;c=1/5", "/api/items/5"),
+    path("a path parameter where a more specific route is", "/api/items/special;x=1", "/api/items/special"),
+    path("what is no path parameter", "/api/items/special%3Bx=1", "/api/items/special%3Bx=1"),
+    *[
+        Case(f"a role is asked for at {spelled}", ask(f"GET {spelled}"), gets=problem(401))
+        for spelled in ["/api/items/locked+up", "/api/items/locked%2Bup", "/api/items/locked+up;x=1",
+                        "/api/items/%6cocked%2bup;x", "/api;v/items;y/locked+up", "/api/data/locked;x/1",
+                        "/api/data/%6Cocked/1", "/api/v1/data;y/locked;/1"]
+    ],
+    path("what only looks like a path with a role", "/api/items/locked%2B%2Bup", "/api/items/locked%2B%2Bup"),
+    bad_path("a segment of a path parameter alone", "/api/items/;x=1"),
+    bad_path("a segment of a path parameter alone, within", "/files/a/;x=1/b"),
     path("an encoded question mark and hash", "/api/items/a%3Fb%23c", "/api/items/a%3Fb%23c"),
     path("a quote and braces, encoded", "/api/items/%22%7B%7D%3C", "/api/items/%22%7B%7D%3C"),
     path("an encoded percent sign", "/api/items/100%25", "/api/items/100%25"),

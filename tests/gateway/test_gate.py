@@ -230,7 +230,10 @@ def test_repeated_headers_are_heard_as_one(headers: Pairs, host: str, authorizat
 # Whatever a client says, a service is sent one request.
 
 HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([\t\x20-\x7e\x80-\xff]*)")
-OURS = {"x-request-id", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "request-user-id", "authorization"}
+OURS = {
+    "x-request-id", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-path", "request-user-id",
+    "authorization",
+}  # fmt: skip
 names = st.one_of(
     st.sampled_from(
         [

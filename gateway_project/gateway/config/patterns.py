@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
 
-# RFC 3986, section 3.3, without percent-encoding: a pattern is compared with the decoded path.
-STATIC = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
+# RFC 3986, section 3.3, without percent-encoding and path parameters: a pattern is compared with the decoded path.
+STATIC = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@-]+")
 PARAMETER = re.compile(r"\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<rest>\.\.\.)?\}")
 DOTS: Final = (".", "..")
 
@@ -107,7 +107,7 @@ def segment(text: str) -> Segment:
         raise ValueError("a path without . and .. segments")
     if not STATIC.fullmatch(text):
         raise ValueError(
-            "segments of letters, digits and -._~!$&'()*+,;=:@ without percent-encoding, "
+            "segments of letters, digits and -._~!$&'()*+,=:@ without percent-encoding and path parameters, "
             "or a whole {name} or {name...}, the name an identifier"
         )
     return Segment("static", text)

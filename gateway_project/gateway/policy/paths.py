@@ -1,12 +1,13 @@
-"""A request's path in the one form that routes are matched with, and that is forwarded.
+"""A request's path in the one form that is forwarded, and what of it routes are matched with.
 
 Whatever two servers could read differently is refused: the gateway must not decide on one thing and the service serve
 another.
 """
 
 import re
+from string import ascii_letters, digits
 from typing import Final
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from .refusals import BadRequest
 
@@ -23,6 +24,11 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # A path parameter (`..;x=1`) does not make the segment another for the servers that know them.
 DOT_SEGMENT = re.compile(r"(?:^|[/\\])\.\.?(?:;[^/\\]*)?(?=[/\\]|$)")
 
+# A segment that is empty, also for the servers that know path parameters.
+EMPTY_SEGMENT = re.compile(r"/[/;]")
+# RFC 3986, section 3.3: what those servers leave out where they look for what is meant.
+PATH_PARAMETERS = re.compile(r";[^/]*")
+
 # Paths that are what they seem, as nearly all are: no escapes, and no segment that begins with a dot.
 PLAIN = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*)+/?")
 
@@ -30,6 +36,9 @@ ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<authority>[^/?#]*)")
 
 # RFC 3986, section 3.3: what a segment may hold as it is, and the slash between them.
 LITERAL: Final = "!$&'()*+,;=:@-._~/"
+# RFC 3986, section 6.2.2: an unreserved character means the same with and without its encoding; another may not.
+UNRESERVED: Final = frozenset(f"{ascii_letters}{digits}-._~")
+ESCAPES: Final = {f"%{byte:02X}": chr(byte) if chr(byte) in UNRESERVED else f"%{byte:02X}" for byte in range(256)}
 
 
 def origin_form(target: str) -> tuple[str, str | None]:
@@ -39,9 +48,10 @@ def origin_form(target: str) -> tuple[str, str | None]:
 
 
 def canonical(raw: str) -> str:
-    """Return the decoded path of a request target's path as sent; raise `BadRequest` if it is ambiguous.
+    """Return the one form of a request target's path; raise `BadRequest` if it is ambiguous.
 
-    `raw` holds the bytes as sent, each as one character (latin-1), without the query.
+    Of its escapes those of unreserved characters are decoded, the others stay. `raw` holds the bytes as sent, each as
+    one character (latin-1), without the query.
     """
     if len(raw) <= LONGEST and PLAIN.fullmatch(raw):
         return raw
@@ -58,12 +68,22 @@ def canonical(raw: str) -> str:
     if "\\" in raw or ENCODED_SEPARATOR.search(raw):
         raise BadRequest("Expected a path without backslashes and without encoded slashes.")
     path = decoded(raw)
-    if "//" in path:
+    if EMPTY_SEGMENT.search(raw):
         raise BadRequest("Expected a path without empty segments.")
     if CONTROL.search(path):
         raise BadRequest("Expected a path without control characters.")
     refuse_dot_segments(path)
-    return path
+    return quote(ESCAPE.sub(lambda escape: ESCAPES[escape[0].upper()], raw), safe=LITERAL + "%")
+
+
+def matched(path: str) -> str:
+    """Return what routes are matched with: a canonical path decoded, without its path parameters.
+
+    Services decode paths, and some leave the parameters out: the rule for what they serve is the one that counts.
+    """
+    if ";" in path:
+        path = PATH_PARAMETERS.sub("", path)
+    return unquote(path) if "%" in path else path
 
 
 def decoded(raw: str) -> str:
@@ -85,8 +105,3 @@ def refuse_dot_segments(path: str) -> None:
             return
         path = unquote_to_bytes(path).decode("latin-1")
     raise BadRequest("Expected a path that is percent-encoded once.")
-
-
-def encode(path: str) -> str:
-    """Return the one percent-encoded form of a canonical path, which is what services are sent."""
-    return quote(path, safe=LITERAL)

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from gateway.config import RESERVED, Config, Route, patterns
 
-from .paths import canonical, encode
+from .paths import canonical, matched
 from .refusals import BadRequest, MethodNotAllowed, MethodUnknown, NoRoute, SlashRedirect
 
 # RFC 9110, section 9.3, and RFC 5789. Case matters.
@@ -19,7 +19,7 @@ UNVERSIONED = re.compile(r"/api/(?!v[0-9]+(?:/|$))")
 
 
 class Match(NamedTuple):
-    """The route, the path that its service is sent (encoded), and the parameters (decoded).
+    """The route, the path that its service is sent, and the parameters, encoded as they were sent.
 
     `allow` are all methods of the path, as the header says them. With `answer_options` the gateway itself answers an
     OPTIONS, with 204 and `Allow`.
@@ -43,7 +43,7 @@ class Entry:
         self.written = [(each.kind == "static", each.text) for each in patterns.parse(sent).segments]
 
     def params(self, segments: list[str]) -> dict[str, str]:
-        """Return the values that the path's segments give the parameters."""
+        """Return the values that the path's segments, as they were sent, give the parameters."""
         return {
             each.text: segments[index] if each.kind == "param" else "/".join(segments[index:])
             for index, each in self.named
@@ -53,7 +53,7 @@ class Entry:
         """Return the path that the service is sent, with the parameters' values."""
         if not params:
             return self.sent
-        return "/" + "/".join([text if is_static else encode(params[text]) for is_static, text in self.written])
+        return "/" + "/".join([text if is_static else params[text] for is_static, text in self.written])
 
 
 @dataclass(slots=True)
@@ -129,7 +129,7 @@ class RouteTable:
         """
         if method not in KNOWN:
             raise MethodUnknown
-        segments = self.segments(path)
+        sent, segments = self.split(path)
         shape = self.root.find(segments)
         if shape is None:
             self.redirect_slash(path)
@@ -140,7 +140,7 @@ class RouteTable:
             entry = next(iter(shape.by_method.values()))
         if entry is None:
             raise MethodNotAllowed(shape.allow)
-        params = entry.params(segments)
+        params = entry.params(sent)
         return Match(entry.route, entry.upstream_path(params), params, shape.allow, answer_options)
 
     def redirect_slash(self, path: str) -> None:
@@ -151,21 +151,20 @@ class RouteTable:
         other = other_slash(path)
         asked, beside = self.segments(path), self.segments(other)
         if not self.own.find(asked) and (self.root.find(beside) or self.own.find(beside)):
-            raise SlashRedirect(encode(other))
+            raise SlashRedirect(other)
 
     def public_path(self, path: str, asked: str) -> str:
-        """Return a service's path as clients are to ask for it; both are encoded.
+        """Return a service's path as clients are to ask for it.
 
         With its last slash only where it is routed so, and in the current version where `asked`, what the client asked
         for, was. What is not routed stays as it is.
         """
         try:
-            asked, decoded = canonical(asked), canonical(path)
+            asked, found = canonical(asked), canonical(path)
         except BadRequest:
             return path
-        if not (self.root.find(self.segments(decoded)) or self.own.find(self.segments(decoded))):
-            decoded = other_slash(decoded)
-            if not self.root.find(self.segments(decoded)):
+        if not (self.root.find(self.segments(found)) or self.own.find(self.segments(found))):
+            if not self.root.find(self.segments(other_slash(found))):
                 return path
             path = other_slash(path)
         version = f"/api/{self.current_version}/"
@@ -175,7 +174,17 @@ class RouteTable:
 
     def segments(self, path: str) -> list[str]:
         """Return the segments that the path is matched by."""
-        return patterns.unversioned(path[1:].split("/"), self.current_version)
+        return self.split(path)[1]
+
+    def split(self, path: str) -> tuple[list[str], list[str]]:
+        """Return the path's segments as they were sent and as they are matched, both without the current version."""
+        sent = path[1:].split("/")
+        if "%" not in path and ";" not in path:
+            sent = patterns.unversioned(sent, self.current_version)
+            return sent, sent
+        segments = matched(path)[1:].split("/")
+        plain = patterns.unversioned(segments, self.current_version)
+        return sent if plain is segments else [sent[0], *sent[2:]], plain
 
 
 def other_slash(path: str) -> str:

@@ -26,7 +26,8 @@ def target(request: HttpRequest) -> tuple[str, str, str]:
     """
     said = cast("str | None", request.META.get("RAW_URI") or request.META.get("REQUEST_URI"))
     if said is None:
-        said = quote(request.META.get("PATH_INFO", "").encode("latin-1"), safe="/!$&'()*+,;=:@~")
+        # Django has decoded it as UTF-8 already.
+        said = quote(request.META.get("PATH_INFO", ""), safe="/!$&'()*+,;=:@~")
         said += f"?{request.META['QUERY_STRING']}" if request.META.get("QUERY_STRING") else ""
     path, _, query = said.partition("?")
     path, authority = origin_form(path)

@@ -61,6 +61,33 @@ def test_a_request_goes_through_and_its_answer_comes_back(
     assert seen.header("User-Agent") is None
 
 
+@pytest.mark.parametrize(
+    ("path_info", "sent"),
+    [
+        ("a+b", "a+b"),
+        ("a;b=c", "a;b=c"),
+        ("é@&", "%C3%A9@&"),
+        ("€😀", "%E2%82%AC%F0%9F%98%80"),
+        ("100%", "100%25"),
+        ('"?#', "%22%3F%23"),
+    ],
+)
+def test_a_server_that_knows_only_the_decoded_path_has_it_encoded_in_one_form(
+    service: Service, client: Client, signed_in: SignedIn, path_info: str, sent: str
+) -> None:
+    decoded = f"/api/things/{path_info}".encode().decode("latin-1")
+    assert client.get("/", headers=signed_in(), PATH_INFO=decoded).status_code == 200
+    assert service.seen[0].target == f"/api/things/{sent}"
+
+
+@pytest.mark.parametrize("path", ["/api/admin;x=1", "/api/admin%3Bx=1", "/api;v/admin"])
+def test_a_server_that_knows_only_the_decoded_path_lets_nobody_around_a_route(
+    service: Service, client: Client, path: str
+) -> None:
+    assert client.get(path).status_code == 401
+    assert service.seen == []
+
+
 def test_a_service_gets_a_passport_and_never_the_client_s_token(
     service: Service, client: Client, signed_in: SignedIn
 ) -> None:
