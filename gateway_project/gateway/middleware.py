@@ -6,6 +6,7 @@ This file is the same in each project.
 import logging
 import time
 from collections.abc import Callable
+from urllib.parse import unquote
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -31,6 +32,7 @@ class RequestLog:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer the request; the id is in every log line written meanwhile."""
         started = time.perf_counter()
+        path = request.path
         identifier = logs.request_id_from(request.headers.get("X-Request-ID"))
         token = logs.request_id.set(identifier)
         try:
@@ -39,14 +41,14 @@ class RequestLog:
             if not response.streaming and response.status_code not in {204, 304}:  # RFC 9110, section 8.6
                 response.headers.setdefault("Content-Length", str(len(response.content)))
             access_log.log(
-                logging.DEBUG if request.path in self.polled and response.status_code < 400 else logging.INFO,
+                logging.DEBUG if path in self.polled and response.status_code < 400 else logging.INFO,
                 "%s %s %d",
                 request.method,
-                request.path,
+                path,
                 response.status_code,
                 extra={
                     "method": request.method,
-                    "path": request.path,
+                    "path": path,
                     "status": response.status_code,
                     "duration_ms": round((time.perf_counter() - started) * 1000, 2),
                     "user_id": request.META.get("HTTP_REQUEST_USER_ID"),
@@ -79,4 +81,20 @@ class BodyLimit:
         if not request.content_type and request.META.get("CONTENT_TYPE", "").strip():
             return problems.problem(request, 415, "Expected a Content-Type that can be read (RFC 9110, section 8.3).")
         request.encoding = "utf-8"
+        return self.get_response(request)
+
+
+class PublicPath:
+    """Takes the path that the client asked the gateway for, `X-Forwarded-Path`, for that of links and problems.
+
+    Which view answers is still decided by the path that was sent here, `path_info`.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer the request."""
+        if path := request.headers.get("X-Forwarded-Path"):
+            request.path = unquote(path)
         return self.get_response(request)

@@ -23,7 +23,7 @@ INSTALLED_APPS = [
     "orders.apps.OrdersConfig",
 ]
 MIGRATION_MODULES = {"auth": None, "contenttypes": None}
-MIDDLEWARE = ["orders.middleware.RequestLog", "orders.middleware.BodyLimit"]
+MIDDLEWARE = ["orders.middleware.RequestLog", "orders.middleware.BodyLimit", "orders.middleware.PublicPath"]
 ROOT_URLCONF = "orders_project.urls"
 WSGI_APPLICATION = "orders_project.wsgi.application"
 APPEND_SLASH = False

@@ -19,6 +19,13 @@ def test_a_request_id_is_taken_over(said, caplog):
     assert (line.method, line.path, line.status) == ("GET", "/healthz", 200)
 
 
+def test_the_log_has_the_path_that_was_sent_here_whatever_the_client_asked_for(caplog):
+    with caplog.at_level(logging.INFO, "access"):
+        Client().get("/healthz", headers={"x-forwarded-path": "/internal/session-ends"})
+    (line,) = [record for record in caplog.records if record.name == "access"]
+    assert (line.path, line.levelno) == ("/healthz", logging.INFO)
+
+
 @pytest.mark.parametrize("said", ["", "short", "a" * 65, "with space", "new\nline-1", "ünïcödé-"])
 def test_a_malformed_request_id_is_replaced(said):
     given = Client().get("/healthz", headers={"x-request-id": said})["X-Request-ID"]

@@ -33,6 +33,16 @@ def test_all_pages_hold_everything_once_newest_first(user, seven):
     assert follow(user(), "/api/orders?limit=3") == [["6", "5", "4"], ["3", "2", "1"], ["0"]]
 
 
+def test_links_and_problems_have_the_path_that_the_gateway_was_asked_for(user, seven):
+    asked = {"x-forwarded-path": "/api/v1/%C3%B6rders", "x-forwarded-host": "api.example"}
+    page = user().get("/api/orders?limit=3", **asked).json()
+    assert page["next"].startswith("http://api.example/api/v1/%C3%B6rders?cursor=")
+    assert user().get("/api/orders?limit=0", **asked).json()["instance"] == "/api/v1/%C3%B6rders"
+    # It decides nothing.
+    other = {"x-forwarded-path": "/api/orders"}
+    assert user().get("/api/nothing", **other).status_code == 404
+
+
 def test_pages_lead_back(user, seven):
     first = user().get("/api/orders?limit=3").json()
     second = user().get(first["next"]).json()

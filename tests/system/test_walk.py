@@ -70,6 +70,27 @@ def test_the_versioned_path_is_the_same_api(stack: Stack) -> None:
     assert stack.ask("GET", "/api/v2/orders", token=token).status == 404
 
 
+@pytest.mark.parametrize("version", ["", "/v1"])
+def test_links_stay_in_the_version_that_was_asked_for(stack: Stack, version: str) -> None:
+    token = stack.login("user", "u")
+    orders = f"/api{version}/orders"
+    placed = [stack.ask("POST", orders, {"item": "linked", "address": "x"}, token=token) for _ in range(2)]
+    assert [each.headers["Location"] for each in placed] == [f"{orders}/{each.json['id']}" for each in placed]
+    first = stack.ask("GET", f"{orders}?limit=1", token=token).json
+    origin = f"http://127.0.0.1:{stack.ports['gateway']}"
+    assert first["next"].startswith(f"{origin}{orders}?")
+    second = stack.ask("GET", first["next"].removeprefix(origin), token=token).json
+    assert [page["results"][0]["id"] for page in (first, second)] == [each.json["id"] for each in reversed(placed)]
+    admin = stack.login("admin", "a")
+    assert (
+        stack.ask("GET", f"/api{version}/users?limit=1", token=admin)
+        .json["next"]
+        .startswith(f"{origin}/api{version}/users?")
+    )
+    sessions = stack.ask("GET", f"/api{version}/sessions?limit=1", token=admin).json
+    assert sessions["next"] is None or sessions["next"].startswith(f"{origin}/api{version}/sessions?")
+
+
 def test_the_password_form_signs_in_as_swagger_does(stack: Stack) -> None:
     reply = stack.ask(
         "POST",

@@ -31,6 +31,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "users.middleware.RequestLog",
     "users.middleware.BodyLimit",
+    "users.middleware.PublicPath",
     "users.browsers.SecurityHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "users.freshness.Freshness",
