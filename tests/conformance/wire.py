@@ -30,24 +30,25 @@ from tests.conformance.client import (
     framing,
 )
 from tests.conformance.upstream import HEADER, REQUEST_LINE, Malformed, framed
+from tests.waiting import DEADLINE
 
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
-# Seconds in which anything that is to happen has happened, on a slow machine too.
-PATIENCE = 10.0
+# Seconds in which anything that is to happen has happened, on a busy machine too.
+PATIENCE = DEADLINE
 # Its length is no multiple of any buffer's, so that a piece that is lost, doubled or moved shows in the checksum.
 BLOCK = Random(1).randbytes(1_000_003)
 
 
 def on_a_loop(within: float) -> Callable[[Callable[..., Coroutine[Any, Any, None]]], Callable[..., None]]:
-    """Make a test of a coroutine function, which has to end within that many seconds."""
+    """Make a test of a coroutine function, which ends within that many seconds on a quiet machine."""
 
     def decorate(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
         @functools.wraps(test)
         def run(*args: Any, **kwargs: Any) -> None:
             async def bounded() -> None:
-                async with asyncio.timeout(within):
+                async with asyncio.timeout(within + 2 * PATIENCE):
                     await test(*args, **kwargs)
 
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -71,7 +72,7 @@ async def until(condition: Callable[[], bool], what: str, within: float = PATIEN
         await asyncio.sleep(0.01)
 
 
-async def until_steady(value: Callable[[], int], for_seconds: float = 0.4, within: float = PATIENCE) -> int:
+async def until_steady(value: Callable[[], int], for_seconds: float = 0.5, within: float = PATIENCE) -> int:
     """Return the value once it has not changed for a while."""
     deadline = time.monotonic() + within
     last, since = value(), time.monotonic()

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,15 +18,11 @@ import coverage
 import psycopg
 from django.db import connection
 from tests.issuer import Issuer
+from tests.ports import free_port
 
 PROJECT = Path(__file__).resolve().parents[2] / "orders_project"
-DEADLINE = 30
+DEADLINE = 60
 ON_SQLITE = connection.vendor == "sqlite"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 def measured() -> dict[str, str]:

@@ -17,6 +17,7 @@ import pytest
 from django.db import IntegrityError, connection
 from django.utils import timezone
 from tests.orders.serving import Service, ask, write_lock
+from tests.shares import share
 
 from orders import idempotency
 from orders.models import KeptAnswer, Order
@@ -299,10 +300,8 @@ def keep_placing(service: Service, writer: int, acknowledged: list[str], done: t
             done.wait(0.01)  # it is down
 
 
-@pytest.mark.long
-def test_every_acknowledged_order_is_there_once_after_kill_9_amid_writes(request, serve):
-    """A few kills in a run of everything, 20 with `-m long`."""
-    kills = 20 if request.config.getoption("markexpr") == "long" else 3
+@pytest.mark.parametrize("kills", [2, pytest.param(share(20), marks=pytest.mark.long)])
+def test_every_acknowledged_order_is_there_once_after_kill_9_amid_writes(kills, serve):
     acknowledged, done = [], threading.Event()
     with serve(2) as service, ThreadPoolExecutor(6) as threads:
         writers = [threads.submit(keep_placing, service, writer, acknowledged, done) for writer in range(6)]

@@ -2,10 +2,8 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -13,25 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
+from tests.waiting import DEADLINE, wait_until, whole_lines
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Return the condition's first true value; fail after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
-    return value
+    """Return the condition's first true value; fail after so many seconds, or `DEADLINE` if that is longer."""
+    return wait_until(condition, what, max(seconds, DEADLINE))
 
 
 def children(pid: int) -> list[int]:
@@ -61,8 +49,7 @@ class Stack:
     environ: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        gateway, users, orders = free_ports(3)
-        self.ports = {"gateway": gateway, "users": users, "orders": orders}
+        self.ports = {name: free_port() for name in ("gateway", "users", "orders")}
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
         self.environ = {
@@ -83,7 +70,7 @@ class Stack:
             capture_output=True,
             text=True,
             check=check,
-            timeout=120,
+            timeout=300,
         )
 
     def up(self) -> None:
@@ -102,7 +89,7 @@ class Stack:
 
     def logs(self, name: str) -> list[dict[str, Any]]:
         """Return a project's log lines."""
-        lines = (self.var / "logs" / f"{name}.log").read_text().splitlines()
+        lines = whole_lines(self.var / "logs" / f"{name}.log")
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def ask(
@@ -119,7 +106,7 @@ class Stack:
         request = urllib.request.Request(f"http://127.0.0.1:{self.ports[to]}{path}", data, sent, method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=30) as response:
+            with opener.open(request, timeout=60) as response:
                 return Reply(response.status, response.headers, response.read().decode())
         except urllib.error.HTTPError as answer:
             with answer:

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 import pytest
 from prometheus_client.mmap_dict import MmapedDict
 from tests.system.stack import ROOT, Reply, Stack, until
+from tests.waiting import ENDED_WITHIN, wait_until
 
-# Seconds after the revoking request's answer at which every worker refuses the token.
-BOUND = 2.0
 ENVIRON = {"GATEWAY_WORKERS": "2", "LOGIN_FREE_TRIES": "1000", "ARGON2_MEMORY_KIB": "1024", "ARGON2_TIME": "1"}
 PASSWORD = "correct horse battery staple"
+# Seconds after which no worker accepts the token on a quiet machine.
+PROMISED = 2.5
 # The fast door's, and Django's.
 ACCEPTS = ("application/json", "text/html")
 
@@ -54,7 +55,7 @@ class Load:
         ]
 
     def status(self, token: str, accept: str) -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", self.stack.ports["gateway"], timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.stack.ports["gateway"], timeout=60)
         try:
             connection.request("GET", "/api/orders", headers={"Authorization": f"Bearer {token}", "Accept": accept})
             answer = connection.getresponse()
@@ -163,22 +164,24 @@ def test_an_ended_session_is_refused_everywhere_in_time_and_others_go_on(
     ending, staying = (tokens[:1], tokens[1:]) if second_stays else (tokens, [])
     load = Load(loaded, ending, [*staying, loaded.login("user", "u")])
     accepting, refusing = by_worker(loaded, "200"), by_worker(loaded, "401")
+
+    def busy(before: dict[str, float], status: str) -> list[str]:
+        """Return the workers that have answered so since."""
+        return [worker for worker, count in by_worker(loaded, status).items() if count > before.get(worker, 0)]
+
     with load.on():
         until(lambda: load.answered > 60 or load.faults, 20, "there is load")
         reply = end(loaded, admin, user_id, tokens)
         answered_at = time.monotonic()
         assert reply.status in {200, 204, 302}, reply.text
-        # Longer than the bound: a worker that accepts the token then is to be seen.
-        until(lambda: time.monotonic() > answered_at + BOUND + 0.5, 10, "the bound is over")
+        until(lambda: time.monotonic() > answered_at + PROMISED or load.faults, 10, "the time that is promised is over")
         until(lambda: min(load.refused.values()) > 10 or load.faults, 20, "the token is refused at both doors")
+        until(lambda: len(busy(refusing, "401")) == 2 or load.faults, 20, "the token is refused by both workers")
     assert load.faults == []
     took = load.accepted_at - answered_at
     print(f"\n{name}: accepted for {max(took, 0):.2f} s, {load.answered} requests")  # noqa: T201  # shown by -s, and by -rP
-    assert took < BOUND
-    # Each worker has accepted the tokens and has refused them.
-    for before, after in ((accepting, by_worker(loaded, "200")), (refusing, by_worker(loaded, "401"))):
-        workers = [count for worker, count in after.items() if count > before.get(worker, 0)]
-        assert len(workers) == 2, after
+    assert took < ENDED_WITHIN
+    assert len(busy(accepting, "200")) == 2, "each worker has accepted the tokens before"
 
 
 def test_a_gateway_whose_place_in_the_list_is_not_known_any_more_reads_it_from_its_beginning(loaded: Stack) -> None:
@@ -192,4 +195,4 @@ def test_a_gateway_whose_place_in_the_list_is_not_known_any_more_reads_it_from_i
     until(
         lambda: {loaded.ask("GET", "/api/orders", token=token).status for _ in range(8)} == {401}, 20, "it is refused"
     )
-    assert any("is another one" in line["message"] for line in loaded.logs("gateway"))
+    wait_until(lambda: any("is another one" in line["message"] for line in loaded.logs("gateway")), "the log says so")

@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 from tests.system.stack import Stack, until
+from tests.waiting import ENDED_WITHIN, wait_until
 
 PASSWORD = "correct horse battery staple"
 
@@ -44,7 +45,11 @@ def test_a_user_is_made_orders_and_is_deleted(stack: Stack) -> None:
 
     assert stack.ask("DELETE", f"/api/users/{user_id}", token=admin).status == 204
     assert stack.ask("POST", "/api/login", {"username": "ada", "password": PASSWORD}).status == 401
-    until(lambda: stack.ask("GET", "/api/orders", token=ada).status == 401, 2, "a deleted user's token is refused")
+    wait_until(
+        lambda: stack.ask("GET", "/api/orders", token=ada).status == 401,
+        "a deleted user's token is refused",
+        ENDED_WITHIN,
+    )
 
 
 def test_an_order_sent_again_with_its_key_is_placed_once(stack: Stack) -> None:
@@ -123,10 +128,10 @@ def test_a_logout_ends_the_session_on_every_worker(stack: Stack) -> None:
     pair = stack.ask("POST", "/api/login", {"username": "user", "password": "u"}).json
     token = pair["access_token"]
     assert stack.ask("POST", "/api/logout", token=token).status == 204
-    until(
+    wait_until(
         lambda: {stack.ask("GET", "/api/orders", token=token).status for _ in range(8)} == {401},
-        2,
         "refused everywhere",
+        ENDED_WITHIN,
     )
     assert stack.ask("POST", "/api/token/refresh", {"refresh_token": pair["refresh_token"]}).status == 401
 
@@ -137,8 +142,10 @@ def test_a_reused_refresh_token_ends_the_session(stack: Stack) -> None:
     assert second.status == 200, second.text
     assert stack.ask("GET", "/api/orders", token=second.json["access_token"]).status == 200
     assert stack.ask("POST", "/api/token/refresh", {"refresh_token": first["refresh_token"]}).status == 401
-    until(
-        lambda: stack.ask("GET", "/api/orders", token=second.json["access_token"]).status == 401, 2, "the session ended"
+    wait_until(
+        lambda: stack.ask("GET", "/api/orders", token=second.json["access_token"]).status == 401,
+        "the session ended",
+        ENDED_WITHIN,
     )
     assert stack.ask("POST", "/api/token/refresh", {"refresh_token": second.json["refresh_token"]}).status == 401
 
@@ -152,7 +159,9 @@ def test_a_password_change_ends_the_other_sessions_and_keeps_its_own(stack: Stac
         "POST", "/api/users/me/password", {"old_password": PASSWORD, "new_password": PASSWORD + " 2"}, token=own
     )
     assert changed.status == 204, changed.text
-    until(lambda: stack.ask("GET", "/api/users/me", token=other).status == 401, 2, "the other session ended")
+    wait_until(
+        lambda: stack.ask("GET", "/api/users/me", token=other).status == 401, "the other session ended", ENDED_WITHIN
+    )
     assert stack.ask("GET", "/api/users/me", token=own).status == 200
     assert stack.ask("POST", "/api/login", {"username": "grace", "password": PASSWORD}).status == 401
     stack.login("grace", PASSWORD + " 2")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.shares import share
 
 from .conftest import PROJECT, environment
 
@@ -13,17 +14,11 @@ PROGRAM = Path(__file__).with_name("crashes.py")
 SEED = 20261124
 
 
-@pytest.mark.long
+@pytest.mark.parametrize(("seeds", "rounds"), [(1, 40), pytest.param(share(8), 400, marks=pytest.mark.long)])
 @pytest.mark.record
-def test_what_was_acknowledged_is_there_after_a_death_at_any_call(request, tmp_path):
-    """Some rounds in a run of everything; thousands, of other seeds, with `-m long`."""
-    runs = (
-        [(SEED + number, 400) for number in range(8)]
-        if request.config.getoption("markexpr") == "long"
-        else [(SEED, 40)]
-    )
+def test_what_was_acknowledged_is_there_after_a_death_at_any_call(seeds, rounds, tmp_path):
     deaths: set[str] = set()
-    for seed, rounds in runs:
+    for seed in range(SEED, SEED + seeds):
         state = tmp_path / str(seed) / "users"
         variables = {
             "DJANGO_SETTINGS_MODULE": "users_project.settings",

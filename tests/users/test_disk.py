@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 import requests
 from django.db import connection
+from tests.ports import free_port
 
 from users import journal, verification
 from users.models import User
 from users.problems import Unavailable
 
 from .conftest import PASSWORD, stored, use
-from .test_processes import Service, free_port, listed, serving
+from .test_processes import Service, listed, serving
 
 pytestmark = pytest.mark.record
 

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from threading import Event
 
 import pytest
 import requests
+from tests.ports import free_port
+from tests.shares import share
 from tests.system.stack import children, until
 
 from users import journal, verification
@@ -26,7 +27,7 @@ from .conftest import CHEAP_HASHES, PASSWORD, PROJECT, environment, stored
 
 pytestmark = pytest.mark.record
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 CREATE_AT_ONCE = """
 import sys
@@ -96,13 +97,6 @@ def test_400_users_made_at_once_are_each_there_exactly_once(state, record):
         path.unlink()
     journal.catch_up()
     assert list(User.objects.values()) == rows
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Service:
@@ -200,10 +194,8 @@ def listed(service: Service) -> list[str]:
     return names
 
 
-@pytest.mark.long
-def test_every_acknowledged_user_is_there_after_kill_9_amid_writes(request, state, record, issuer):
-    """A few rounds in a run of everything, 20 with `-m long`."""
-    rounds = 20 if request.config.getoption("markexpr") == "long" else 3
+@pytest.mark.parametrize("rounds", [2, pytest.param(share(20), marks=pytest.mark.long)])
+def test_every_acknowledged_user_is_there_after_kill_9_amid_writes(rounds, state, record, issuer):
     acknowledged: list[str] = []
     asked: list[str] = []
     port = free_port()
@@ -328,10 +320,9 @@ def read_until(service: Service, stop: Event, acknowledged: list[str]) -> int:
     return times
 
 
-@pytest.mark.long
-def test_a_compaction_while_others_read_and_write_loses_nothing(request, make, state, record, issuer):
-    """In one process, after each few writes of others; 3 seconds in a run of everything, a minute with `-m long`."""
-    seconds = 60 if request.config.getoption("markexpr") == "long" else 3
+@pytest.mark.parametrize("least", [3, pytest.param(share(300), marks=pytest.mark.long)])
+def test_a_compaction_while_others_read_and_write_loses_nothing(least, make, state, record, issuer):
+    """In one process, after each few writes of others."""
     renamed = [make(f"renamed{number}", user_type="admin") for number in range(2)]
     acknowledged: list[str] = []
     stop, compactions = Event(), 0
@@ -349,8 +340,7 @@ def test_a_compaction_while_others_read_and_write_loses_nothing(request, make, s
             writers = [others.submit(create_until, service, stop, f"w{n}", acknowledged, []) for n in range(2)]
             renamers = [others.submit(rename_until, service, stop, user.pk) for user in renamed]
             reader = others.submit(read_until, service, stop, acknowledged)
-            end = time.monotonic() + seconds
-            while time.monotonic() < end or compactions < 3:
+            while compactions < least:
                 before, deadline = len(acknowledged), time.monotonic() + DEADLINE
                 while len(acknowledged) < before + 3:
                     assert time.monotonic() < deadline

@@ -12,6 +12,7 @@ from django.db import connection
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from tests.shares import share
 
 from users import journal, verification
 from users import record as records
@@ -224,19 +225,18 @@ class Store(RuleBasedStateMachine):
         assert set(Deletion.objects.values_list("pk", flat=True)) == self.deleted
 
 
-@pytest.mark.long
-def test_the_store_holds_what_a_dict_does(request, empty_index, state):
-    """The same few examples in a run of everything; many others with `-m long`."""
-    much = request.config.getoption("markexpr") == "long"
+@pytest.mark.parametrize(
+    ("examples", "steps"),
+    [(8, 25), pytest.param(share(500), 50, marks=pytest.mark.long)],
+)
+def test_the_store_holds_what_a_dict_does(examples, steps, empty_index, state):
     Store.empty_index = empty_index
     run_state_machine_as_test(
         Store,
         settings=settings(
-            max_examples=500 if much else 8,
-            stateful_step_count=50 if much else 25,
-            derandomize=not much,
+            max_examples=examples,
+            stateful_step_count=steps,
             database=None,
-            deadline=None,
             print_blob=True,
             suppress_health_check=list(HealthCheck),
         ),
