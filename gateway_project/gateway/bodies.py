@@ -31,17 +31,23 @@ def check_length(environ: Mapping[str, Any], limit: int) -> int | None:
     return int(digits)
 
 
-def read(environ: Mapping[str, Any], limit: int) -> bytes:
-    """Return the whole body; raise as `check_length` does, and `TooLarge` before reading more than `limit` bytes."""
-    length = check_length(environ, limit)
-    try:
-        body = cast("bytes", environ["wsgi.input"].read(limit + 1 if length is None else length))
-    except Refused:
-        raise
-    except Exception as exc:  # each WSGI server has its own for malformed chunks and for a client that left
-        raise BadRequest("Expected a well-framed body.") from exc
-    if len(body) > limit:
-        raise TooLarge(limit)
-    if length is not None and len(body) != length:
-        raise BadRequest("Expected as many bytes of body as Content-Length says.")
-    return body
+class Stream:
+    """The body of a WSGI request of that length, `None` where it is chunked; it is never read beyond its end."""
+
+    def __init__(self, source: Any, length: int | None) -> None:  # noqa: ANN401  # PEP 3333's input, which has no type
+        self.source = source
+        self.left = length
+
+    def read(self, size: int) -> bytes:
+        """Return at most so many bytes, none at the end; raise `BadRequest` where it ends early or is badly framed."""
+        try:
+            piece = cast("bytes", self.source.read(size if self.left is None else min(size, self.left)))
+        except Refused:
+            raise
+        except Exception as exc:  # each WSGI server has its own for malformed chunks and for a client that left
+            raise BadRequest("Expected a well-framed body.") from exc
+        if self.left is not None:
+            if self.left and not piece:
+                raise BadRequest("Expected as many bytes of body as Content-Length says.")
+            self.left -= len(piece)
+        return piece

@@ -1,8 +1,40 @@
-"""Whether the client is a person's browser that wants a page, or a program (RFC 9110, section 12.5.1)."""
+"""Whether the client is a person's browser that wants a page, or a program (RFC 9110, section 12.5.1).
+
+And which headers of a service's answer go with a page that shows it.
+"""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import Final
+
+from .headers import Headers
+
+# What a service says of its content (RFC 9110, sections 8, 14.3 and 14.4; RFC 6266; RFC 9530; RFC 9421), which a page
+# that shows it is not.
+ABOUT_CONTENT: Final = frozenset(
+    {
+        "accept-ranges",
+        "content-digest",
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+        "content-length",
+        "content-location",
+        "content-md5",
+        "content-range",
+        "content-type",
+        "digest",
+        "etag",
+        "last-modified",
+        "repr-digest",
+        "signature",
+        "signature-input",
+    }
+)
+# What may keep it, and for how long (RFC 9111, section 5; RFC 9213: `CDN-Cache-Control` and others of such names).
+ABOUT_STORING: Final = frozenset({"age", "cache-control", "expires", "pragma", "surrogate-control"})
+TARGETED: Final = "-cache-control"
 
 QUALITY = re.compile(r"[01](?:\.[0-9]{0,3})?")
 # Of the three forms of a media range, the more specific one counts.
@@ -39,3 +71,19 @@ def named_first(accept: str) -> bool:
     """Return whether, both wanted as much, HTML is named and stands before JSON."""
     page, data = accept.find(PAGE[0]), accept.find(DATA[0])
     return page >= 0 and (data < 0 or page < data)
+
+
+def is_about_content(name: str) -> bool:
+    """Return whether a header of that name describes the content that comes with it."""
+    return name.lower() in ABOUT_CONTENT
+
+
+def is_about_storing(name: str) -> bool:
+    """Return whether a header of that name says who may store an answer."""
+    return name.lower() in ABOUT_STORING or name.lower().endswith(TARGETED)
+
+
+def for_data(headers: Sequence[tuple[str, str]]) -> Headers:
+    """Return a browser's headers as they ask for all of the JSON that a page can show."""
+    dropped = {"accept", "accept-encoding", "if-none-match", "if-modified-since", "range", "if-range"}
+    return [*[header for header in headers if header[0].lower() not in dropped], ("Accept", "application/json")]

@@ -12,6 +12,7 @@ from gateway.policy import cookies, origins
 from gateway.policy.refusals import InvalidToken, Refused
 
 from . import clients
+from .answers import forbid_storing
 
 
 def cookies_set(response: HttpResponseBase, pair: TokenPair, scheme: str) -> None:
@@ -29,7 +30,7 @@ def cookies_set(response: HttpResponseBase, pair: TokenPair, scheme: str) -> Non
             httponly=True,
             samesite="Lax",
         )
-    response.headers["Cache-Control"] = "no-store"
+    forbid_storing(response)
 
 
 def cookies_drop(response: HttpResponseBase, scheme: str) -> None:
@@ -39,7 +40,7 @@ def cookies_drop(response: HttpResponseBase, scheme: str) -> None:
         response.set_cookie(
             cookies.name_over(name, scheme), "", max_age=0, secure=scheme == "https", httponly=True, samesite="Lax"
         )
-    response.headers["Cache-Control"] = "no-store"
+    forbid_storing(response)
 
 
 class StaySignedIn:

@@ -1,12 +1,20 @@
 """A WSGI request, taken apart for `gate`."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 from urllib.parse import quote
 
 from django.http import HttpRequest
 
-from gateway import gate, logs
+from gateway import bodies, gate, logs
+from gateway.policy.access import Identity
 from gateway.policy.paths import origin_form
+from gateway.policy.refusals import Refused
+from gateway.upstreams import Upload
+
+# Under which name the gateway's own server tells of the client's connection.
+CLIENT = "gatehouse.client"
 
 
 def heard(request: HttpRequest) -> gate.Heard:
@@ -51,3 +59,26 @@ def taken_apart(request: HttpRequest) -> gate.Request:
         scheme=request.scheme or "http",
         request_id=logs.request_id.get(),
     )
+
+
+def body(request: HttpRequest, limit: int) -> Upload | bytes:
+    """Return the request's body, which is yet to be read; raise `Refused` where it cannot be, or is too large."""
+    length = bodies.check_length(request.META, limit)
+    if length == 0:
+        return b""
+    stream = bodies.Stream(request.META["wsgi.input"], length)
+    return Upload(stream.read, length, limit, to_its_end=CLIENT not in request.META)
+
+
+def on_disconnect(request: HttpRequest) -> Callable[[Callable[[], None]], None] | None:
+    """Return what takes a call to make when the client leaves; only the gateway's own server can tell."""
+    client = request.META.get(CLIENT)
+    return cast("Callable[[Callable[[], None]], None]", client.on_disconnect) if client else None
+
+
+def signed_in(request: HttpRequest) -> Identity | None:
+    """Return whom the client is signed in as, whatever it asks for: this is what a page shows."""
+    with suppress(Refused):
+        scheme, _ = origin(request)
+        return gate.current().identify("GET", heard(request), scheme, "")
+    return None

@@ -9,6 +9,7 @@ from gateway.middleware import GetResponse
 from gateway.policy.refusals import Refused
 
 from . import clients, metrics
+from .answers import Passed, PassedStream
 
 # For pages: everything from here, no script in the page itself. Styles may stand in it, as DRF's pages and ReDoc
 # need; ReDoc searches in a worker that it makes itself.
@@ -28,6 +29,13 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 DATA_HEADERS = {"Content-Security-Policy": DATA_POLICY, **HEADERS}
+# All that pages say of themselves: none of it is a service's to say of one.
+OF_PAGES = {
+    "content-security-policy",
+    "content-security-policy-report-only",
+    "strict-transport-security",
+    *map(str.lower, HEADERS),
+}
 # Seconds; a year.
 HSTS = "max-age=31536000"
 
@@ -86,7 +94,7 @@ class SecurityHeaders:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer the request."""
         response = self.get_response(request)
-        if hasattr(response, "repeated"):
+        if isinstance(response, Passed | PassedStream):
             return response
         is_page = response.headers.get("Content-Type", "").startswith("text/html")
         response.headers.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else DATA_POLICY)

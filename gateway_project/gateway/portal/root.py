@@ -1,7 +1,7 @@
 """The way in: what there is, for whoever asks for `/`."""
 
 from rest_framework.permissions import AllowAny
-from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -9,13 +9,15 @@ from rest_framework.views import APIView
 from gateway import configuration
 
 from . import clients
+from .browsable import BrowsablePage, PageOrJSON
 
 
 class RootView(APIView):
     """Gatehouse. Each link is an entrance; what is behind it may want you to sign in."""
 
     permission_classes = (AllowAny,)
-    renderer_classes = (JSONRenderer, BrowsableAPIRenderer)
+    content_negotiation_class = PageOrJSON
+    renderer_classes = (JSONRenderer, BrowsablePage)
     schema = None
 
     def get_view_name(self) -> str:

@@ -1,63 +1,41 @@
 """The DRF door: one view for every route."""
 
-import json
-from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import quote
 
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.http.response import HttpResponseBase, ResponseHeaders
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
-from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.permissions import AllowAny
-from rest_framework.renderers import BaseRenderer, BrowsableAPIRenderer, JSONRenderer
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from gateway import bodies, configuration, gate, logs
+from gateway import configuration, gate, logs
 from gateway.identity.authentication import Caller
-from gateway.policy import origins
-from gateway.policy.negotiation import prefers_page
+from gateway.policy import negotiation, origins
+from gateway.policy.headers import Headers, values, varying_by_accept
 from gateway.policy.refusals import NotAllowed, NotSignedIn, Refused
 from gateway.policy.routes import Match
-from gateway.upstreams import Answer, upstreams
+from gateway.upstreams import Answer, ClientLeft, upstreams
 
 from . import clients
+from .answers import Passed, Shown, passed_on
+from .browsable import BrowsablePage, PageOrJSON
+from .middleware import OF_PAGES
 
-# Bytes: an answer up to this size is read whole before its head is sent, so that one broken off is a 502.
-WHOLE = 64 * 1024
-
-# Headers that are about the JSON itself, not about a page that shows it.
-NOT_SHOWN = {"content-type", "content-length", "content-security-policy"}
-SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'none'"
+# Bytes of JSON that a page shows; more is passed on as it is, as it comes.
+MOST_SHOWN = 256 * 1024
+# Answers that have no content, or a part of it.
+NOT_SHOWN = {204, 205, 206, 304}
+SANDBOX = ("Content-Security-Policy", "sandbox; default-src 'none'; frame-ancestors 'none'")
 
 
 def wants_page(request: HttpRequest) -> bool:
     """Return whether a person's browser asks: it prefers HTML to JSON."""
-    return prefers_page(request.headers.get("Accept", ""))
-
-
-class Page(BrowsableAPIRenderer):
-    """DRF's browsable API, for paths that are routes of gateway.yaml and not views of their own."""
-
-    def get_breadcrumbs(self, request: Request) -> list[tuple[str, str]]:
-        """Return the way here: the root and the path."""
-        return [("Gatehouse", "/"), (request.path, request.path)]
-
-
-class PageOrJSON(BaseContentNegotiation):
-    """A browser gets the browsable API, everyone else what the service answered, whatever they accept."""
-
-    def select_parser(self, request: Request, parsers: Any) -> Any:  # noqa: ANN401  # DRF's signature
-        """Return no parser: a body is the service's to read."""
-        return None
-
-    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> tuple[BaseRenderer, str]:  # noqa: ANN401
-        """Return the renderer and its media type."""
-        renderer: BaseRenderer = Page() if wants_page(request) else JSONRenderer()
-        return renderer, str(renderer.media_type)
+    return negotiation.prefers_page(request.headers.get("Accept", ""))
 
 
 class ProxyView(APIView):
@@ -66,7 +44,7 @@ class ProxyView(APIView):
     authentication_classes = ()
     permission_classes = (AllowAny,)
     content_negotiation_class = PageOrJSON
-    renderer_classes = (JSONRenderer, Page)
+    renderer_classes = (JSONRenderer, BrowsablePage)
     schema = None
     match: Match | None = None
 
@@ -76,31 +54,35 @@ class ProxyView(APIView):
         incoming = clients.taken_apart(http)
         self.match = match = gate.current().route(incoming.method, incoming.path, incoming.query)
         http.route_label = match.route.path  # type: ignore[attr-defined]
-        if match.route.browser == "passthrough":
-            self.headers = {}
         if match.answer_options:
-            return Response(status=204, headers={"Allow": match.allow})
+            self.headers = {}
+            return Passed(b"", 204, [("Allow", match.allow)])
         admitted = gate.current().admit(incoming, match)
         if admitted.identity:
             request.user = cast("Any", Caller(admitted.identity))
             http.META["HTTP_REQUEST_USER_ID"] = admitted.identity.user_id
-        body = bodies.read(http.META, match.route.max_body)
-        page = match.route.browser == "api" and wants_page(http)
+        is_api = match.route.browser == "api"
+        page = is_api and wants_page(http)
         answer = upstreams().send(
             match.route.service,
-            incoming.method,
+            # The page is the gateway's, and its HEAD is its GET without the content.
+            "GET" if page and incoming.method == "HEAD" else incoming.method,
             admitted.target,
             timeouts=match.route.timeouts,
-            headers=for_page(admitted.headers) if page else admitted.headers,
-            body=body,
+            headers=negotiation.for_data(admitted.headers) if page else admitted.headers,
+            body=clients.body(http, match.route.max_body),
             host=admitted.host,
+            on_disconnect=clients.on_disconnect(http),
         )
         try:
-            answer.headers = gate.current().public_headers(admitted, answer.status, answer.headers)
+            headers = gate.current().public_headers(admitted, answer.status, answer.headers)
         except Refused:
             answer.close()
             raise
-        return self.page(answer) if page else passed_on(answer, whole=http.method == "HEAD")
+        # What the service says of `Vary` and the like is its own; only that a browser would get another answer is not.
+        self.headers = {}
+        headers = varying_by_accept(headers) if is_api else headers
+        return shown(answer, headers, incoming.method) if page else passed_on(answer, headers, incoming.method)
 
     def handle_exception(self, exc: Exception) -> Response:
         """Send a person on to where they wanted to; answer any other refusal as a problem.
@@ -109,6 +91,9 @@ class ProxyView(APIView):
         page, which is none of an API.
         """
         http = self.request._request  # noqa: SLF001  # DRF's own name for what it wraps
+        if isinstance(exc, ClientLeft):
+            # For the log: nobody gets it.
+            return cast("Response", HttpResponse(status=exc.status))
         if http.method in {"GET", "HEAD"}:
             path, query, _ = clients.target(http)
             mark = "?" if query else ""
@@ -117,30 +102,17 @@ class ProxyView(APIView):
                 return redirect(f"/login/?next={asked}")
         if isinstance(exc, Refused) and self.match and self.match.route.browser == "passthrough" and wants_page(http):
             return refused_page(http, exc)
+        if wants_page(http) and (identity := clients.signed_in(http)):
+            self.request.user = cast("Any", Caller(identity))
         return super().handle_exception(exc)
 
     # Whatever the method: the route says which are allowed.
     options = forward  # type: ignore[assignment]  # an answer that may not be DRF's
     http_method_not_allowed = forward  # type: ignore[assignment]
 
-    def page(self, answer: Answer) -> HttpResponseBase:
-        """Return the answer in the browsable API, or as it is where it is not JSON."""
-        kept = answer.headers
-        kind = next((value for name, value in kept if name.lower() == "content-type"), "")
-        content = answer.read()
-        if content and "json" not in kind.partition(";")[0]:
-            # What an API hands out is no page of ours, whoever wrote it: it gets no scripts, and not our origin.
-            return Passed(content, answer.status, [*kept, ("Content-Security-Policy", SANDBOX)])
-        try:
-            data = json.loads(content) if content else None
-        except ValueError:
-            return Passed(content, answer.status, kept)
-        shown = {name: value for name, value in kept if name.lower() not in NOT_SHOWN}
-        return Response(data, status=answer.status, headers=shown)
-
     @property
     def default_response_headers(self) -> dict[str, str]:
-        """Add to a service's answer only that a browser would get another."""
+        """Say of the gateway's own answers that a browser would get another."""
         return {"Vary": "Accept"}
 
     @property
@@ -186,57 +158,27 @@ def refused_page(request: HttpRequest, refused: Refused) -> Response:
     return cast("Response", response)
 
 
-def for_page(said: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the headers with which a service answers what the browsable API can show."""
-    dropped = {"accept", "accept-encoding", "if-none-match", "if-modified-since", "range"}
-    return [(name, value) for name, value in said if name.lower() not in dropped] + [("Accept", "application/json")]
+def shown(answer: Answer, headers: Headers, method: str) -> HttpResponseBase:
+    """Return the answer in the browsable API; as it is where it is no JSON, or too large to be read on a page."""
+    # What an API hands out is no page of ours, whoever wrote it: it gets no scripts, and not our origin.
+    as_it_is = [*headers, SANDBOX]
+    if not (can_be_shown(answer) and answer.hold(MOST_SHOWN)):
+        return passed_on(answer, as_it_is, method)
+    content = answer.read()
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return Passed(content, answer.status, as_it_is)
+    return Shown(text, answer.status, [header for header in headers if goes_with_page(header[0])], headers)
 
 
-class Repeated:
-    """Headers that a service sent more than once. Django's responses hold one value a name."""
-
-    headers: ResponseHeaders
-    repeated: list[tuple[str, str]]
-
-    def take(self, passed: list[tuple[str, str]]) -> None:
-        """Hold these headers and no others."""
-        self.headers.pop("Content-Type")
-        self.repeated = []
-        for name, value in passed:
-            if name in self.headers:
-                self.repeated.append((name, value))
-            else:
-                self.headers[name] = value
-
-    def items(self) -> Any:  # noqa: ANN401  # pairs, as Django's
-        """Return every header as often as the service sent it."""
-        return [*self.headers.items(), *self.repeated]
+def can_be_shown(answer: Answer) -> bool:
+    """Return whether the answer has JSON, or nothing of which it says what it is."""
+    kind = ",".join(values(answer.headers, "content-type")).partition(";")[0].strip(" \t").lower()
+    is_json = kind.endswith(("/json", "+json")) or not (kind or answer.has_content)
+    return is_json and answer.status not in NOT_SHOWN and not values(answer.headers, "content-encoding")
 
 
-class Passed(Repeated, HttpResponse):
-    """A service's answer as it is."""
-
-    def __init__(self, content: bytes, status: int, passed: list[tuple[str, str]]) -> None:
-        super().__init__(content, status=status)
-        self.take(passed)
-
-
-class PassedStream(Repeated, StreamingHttpResponse):
-    """A service's answer as it comes."""
-
-    def __init__(self, content: Iterable[bytes], status: int, passed: list[tuple[str, str]]) -> None:
-        super().__init__(content, status=status)
-        self.take(passed)
-
-
-def passed_on(answer: Answer, *, whole: bool) -> HttpResponseBase:
-    """Return the answer as it is, whole where it is small, else as it comes."""
-    kept = answer.headers
-    length = next((value for name, value in kept if name.lower() == "content-length"), None)
-    if whole and length is None:
-        # Of an answer to HEAD without a length Django must not say that it is 0.
-        answer.close()
-        return PassedStream((), answer.status, kept)
-    if whole or answer.status in {204, 304} or (length is not None and length.isdigit() and int(length) <= WHOLE):
-        return Passed(answer.read(), answer.status, kept)
-    return PassedStream(answer.body(), answer.status, kept)
+def goes_with_page(name: str) -> bool:
+    """Return whether a service's header of that name goes with a page too: it is not about the JSON, nor the page's."""
+    return not (negotiation.is_about_content(name) or negotiation.is_about_storing(name) or name.lower() in OF_PAGES)

@@ -4,9 +4,10 @@ from .connections import Connection
 from .fetching import SingleFlight, fetch
 from .forwarding import Body, Outgoing, Receive, forward
 from .pools import Pool, Pools
-from .session import Answer, Upstreams, upstreams
+from .session import Answer, ClientLeft, Upload, Upstreams, upstreams
 
 __all__ = [
-    "Answer", "Body", "Connection", "Outgoing", "Pool", "Pools", "Receive", "SingleFlight", "Upstreams", "fetch",
+    "Answer", "Body", "ClientLeft", "Connection", "Outgoing", "Pool", "Pools", "Receive", "SingleFlight", "Upload",
+    "Upstreams", "fetch",
     "forward", "upstreams",
 ]  # fmt: skip

@@ -6,9 +6,12 @@ Nothing is added and nothing followed: no cookies, no environment, no redirects.
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, MutableMapping, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Generic, TypeVar, cast
+from queue import SimpleQueue
+from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
 import requests
 import uvloop
@@ -17,59 +20,202 @@ from requests.adapters import BaseAdapter
 from gateway import configuration
 from gateway.config import Timeouts
 from gateway.policy.headers import Headers
+from gateway.policy.refusals import Refused
 
 from .connections import Connection
 from .forwarding import Body, Outgoing, forward
 from .pools import Pool, Pools
 
 SCHEME = "service://"
+# Bytes of a request's body that are read at once.
+PIECE: Final = 64 * 1024
 T = TypeVar("T")
+Message = MutableMapping[str, Any]
+
+
+class Upload(NamedTuple):
+    """The body of a client's request, which the request's thread reads as the service takes it.
+
+    `read` returns at most so many bytes, and none at the end. `length` is what the client said, `None` where the body
+    is chunked; `most` bytes is all that the route takes. With `to_its_end` it is read to its end before the answer is
+    returned, even where the service has answered early: most WSGI servers close the connection otherwise.
+    """
+
+    read: Callable[[int], bytes]
+    length: int | None
+    most: int
+    to_its_end: bool = False
+
+
+class ClientLeft(Refused):
+    """The client closed its connection before it had its answer; the status is nginx's, for the log."""
+
+    status = 499
+
+    def __init__(self) -> None:
+        super().__init__("The client left.")
+
+
+class Bridge:
+    """A thread's side of an exchange that takes place on the loop.
+
+    While the thread waits for the loop, it reads the request's body, whenever more of it is asked for. `cancel`, which
+    any thread may call, ends the exchange: the thread gets `ClientLeft`.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, content: bytes | Upload) -> None:
+        self.loop = loop
+        self.content = content
+        self.unread = content.length if isinstance(content, Upload) else None
+        self.events: SimpleQueue[asyncio.Future[Message] | Future[Any]] = SimpleQueue()
+        self.running: Future[Any] | None = None
+        self.cancelled = False
+
+    def body(self) -> Body:
+        """Return the request's body."""
+        content = self.content
+        return Body(self.receive, content.length, content.most) if isinstance(content, Upload) else Body.of(content)
+
+    async def receive(self) -> Message:
+        """Return more of the body, as ASGI has it, once the thread has read it."""
+        asked: asyncio.Future[Message] = self.loop.create_future()
+        self.events.put(asked)
+        return await asked
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Return what the coroutine returns on the loop; raise what it raises, or `ClientLeft`."""
+        running: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        self.running = running
+        running.add_done_callback(self.events.put)
+        if self.cancelled:
+            running.cancel()
+        while (event := self.events.get()) is not running:
+            if isinstance(event, asyncio.Future):
+                self.read_for(event)
+        try:
+            return running.result()
+        except CancelledError as exc:
+            raise ClientLeft from exc
+
+    def read_for(self, asked: "asyncio.Future[Message]") -> None:
+        """Read a piece of the body, and hand it to what has asked for it."""
+        upload = cast("Upload", self.content)
+        try:
+            piece = upload.read(PIECE)
+        except Exception as exc:  # noqa: BLE001  # whatever it is, the exchange ends with it
+            self.loop.call_soon_threadsafe(fail, asked, exc)
+            return
+        if self.unread is not None:
+            self.unread -= len(piece)
+        elif not piece:
+            self.unread = 0
+        is_more = self.unread != 0
+        self.loop.call_soon_threadsafe(settle, asked, {"type": "http.request", "body": piece, "more_body": is_more})
+
+    def drain(self) -> None:
+        """Read what is left of the body, where the server wants that and the client has said how much it is."""
+        with suppress(Refused):
+            while self.unread and isinstance(self.content, Upload) and self.content.to_its_end:
+                self.unread -= len(self.content.read(PIECE))
+
+    def cancel(self) -> None:
+        """End the exchange: the client has left."""
+        self.cancelled = True
+        if running := self.running:
+            running.cancel()
+
+
+def settle(asked: "asyncio.Future[Message]", message: Message) -> None:
+    """Let who has asked go on, if they still wait."""
+    if not asked.done():
+        asked.set_result(message)
+
+
+def fail(asked: "asyncio.Future[Message]", exc: Exception) -> None:
+    """Let who has asked know why there is no more, if they still wait."""
+    if not asked.done():
+        asked.set_exception(exc)
 
 
 class Answer:
     """A service's answer: its status and headers are here, its body may still be on the way."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pool: Pool, connection: Connection, first: bytes) -> None:
+    def __init__(self, bridge: Bridge, pool: Pool, connection: Connection, first: bytes) -> None:
         self.status = connection.status
         self.headers: Headers = connection.headers
-        self.first = first
-        self.loop = loop
+        self.held = [first] if first else []
+        self.bridge = bridge
         self.pool = pool
         # Until the body's end is here. Then the connection is another exchange's.
         self.connection: Connection | None = connection
 
-    def body(self) -> Iterator[bytes]:
-        """Yield the body as it comes, still in its content coding; raise `UpstreamBroke` or `UpstreamLate`."""
+    @property
+    def has_content(self) -> bool:
+        """Whether anything of the body is still to be read."""
+        return bool(self.held) or self.connection is not None
+
+    @property
+    def needs_thread(self) -> bool:
+        """Whether the request's thread still has to read some of the request's body."""
+        return isinstance(self.bridge.content, Upload) and self.bridge.unread != 0
+
+    def piece(self) -> bytes:
+        """Return what comes next, nothing at the end; raise `UpstreamBroke`, `UpstreamLate` or `ClientLeft`."""
+        piece = self.bridge.run(self.connection.piece()) if self.connection is not None else b""
+        if not piece:
+            self.release()
+        return piece
+
+    def hold(self, most: int) -> bool:
+        """Read up to about so many bytes of the body; return whether that is all of it."""
+        size = sum(map(len, self.held))
         try:
-            if self.first:
-                yield self.first
-            while self.connection is not None and (piece := wait(self.loop, self.connection.piece())):
+            while size <= most and (piece := self.piece()):
+                self.held.append(piece)
+                size += len(piece)
+        except BaseException:
+            self.close()
+            raise
+        return size <= most
+
+    def body(self) -> Iterator[bytes]:
+        """Yield the body as it comes, still in its content coding; raise as `piece` does."""
+        try:
+            while self.held:
+                yield self.held.pop(0)
+            while piece := self.piece():
                 yield piece
         finally:
             self.close()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes, on the loop of its connection; raise as `piece` does."""
+        while self.held:
+            yield self.held.pop(0)
+        while self.connection is not None and (piece := await self.connection.piece()):
+            yield piece
 
     def read(self) -> bytes:
         """Return the whole body."""
         return b"".join(self.body())
 
     def close(self) -> None:
+        """End the exchange, however much of the body has been read."""
+        self.held.clear()
+        self.release()
+
+    def release(self) -> None:
         """Give the connection back; it is of no more use where the body has not been read to its end."""
         connection, self.connection = self.connection, None
         if connection is not None:
-            self.loop.call_soon_threadsafe(self.pool.give_back, connection)
-
-
-def wait(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
-    """Return what the coroutine returns on the loop, which is another thread's."""
-    return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+            self.bridge.loop.call_soon_threadsafe(self.pool.give_back, connection)
 
 
 class Adapter(BaseAdapter):
     """How `requests` reaches `service://NAME/path`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pools: Pools) -> None:
+    def __init__(self, pools: Pools) -> None:
         super().__init__()
-        self.loop = loop
         self.pools = pools
 
     def send(  # noqa: PLR0917  # requests' signature
@@ -86,26 +232,30 @@ class Adapter(BaseAdapter):
         headers = [
             (name, value) for name, value in request.headers.items() if name.lower() not in {"content-length", "host"}
         ]
-        body = Body.of(cast("bytes", request.body or b""))
-        response = requests.Response()
-        response.raw = answer = wait(
-            self.loop,
-            self.answer(
-                Outgoing(
-                    service, str(request.method), f"/{path}", headers, body, timeout, host=request.headers.get("Host")
-                )
-            ),
+        bridge = cast("Bridge", request.body)
+        outgoing = Outgoing(
+            service,
+            str(request.method),
+            f"/{path}",
+            headers,
+            bridge.body(),
+            timeout,
+            host=request.headers.get("Host"),
         )
+        response = requests.Response()
+        response.raw = answer = bridge.run(self.answer(bridge, outgoing))
         response.status_code = answer.status
         # The headers are the answer's alone: from `Location` here requests would prepare to follow it.
         response.request = request
         return response
 
-    async def answer(self, outgoing: Outgoing) -> Answer:
+    async def answer(self, bridge: Bridge, outgoing: Outgoing) -> Answer:
         """Send the request; return the answer with the first piece of its body, so that one without it is none."""
+        if not outgoing.body.is_whole:
+            await outgoing.body.begin()
         pool, connection = await forward(self.pools, outgoing)
         try:
-            answer = Answer(self.loop, pool, connection, await connection.piece())
+            answer = Answer(bridge, pool, connection, await connection.piece())
         except BaseException:
             pool.give_back(connection)
             raise
@@ -128,7 +278,7 @@ class Upstreams:
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self.session.mount(SCHEME, Adapter(loop, pools))
+        self.session.mount(SCHEME, Adapter(pools))
 
     def send(
         self,
@@ -138,32 +288,44 @@ class Upstreams:
         *,
         timeouts: Timeouts | None = None,
         headers: Sequence[tuple[str, str]] = (),
-        body: bytes = b"",
+        body: bytes | Upload = b"",
         host: str | None = None,
+        on_disconnect: Callable[[Callable[[], None]], None] | None = None,
     ) -> Answer:
         """Send a request to the service and return its answer's head.
 
         `target` is path and query, already encoded; without `timeouts` the service's own hold, and without `host` its
-        own address. Raises `UpstreamFailed`.
+        own address. `on_disconnect` takes what is to be called when the client leaves. Raises `UpstreamFailed`,
+        `ClientLeft`, and what reading the body raises.
         """
+        bridge = Bridge(self.loop, body)
+        if on_disconnect is not None:
+            on_disconnect(bridge.cancel)
         request = requests.Request(method, f"{SCHEME}{service}{target}").prepare()
         # These and no others.
         request.headers.clear()
         request.headers.update(headers)
         if host is not None:
             request.headers["Host"] = host
-        request.body = body
-        response = self.session.send(
-            request,
-            stream=True,
-            allow_redirects=False,
-            timeout=cast("Any", timeouts or configuration.current().services[service].timeouts),
-        )
-        return cast("Answer", response.raw)
+        request.body = cast("Any", bridge)
+        try:
+            response = self.session.send(
+                request,
+                stream=True,
+                allow_redirects=False,
+                timeout=cast("Any", timeouts or configuration.current().services[service].timeouts),
+            )
+        except Refused:
+            bridge.drain()
+            raise
+        answer = cast("Answer", response.raw)
+        if answer.connection is None:
+            bridge.drain()
+        return answer
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Return what the coroutine returns on the connections' loop, from another thread."""
-        return wait(self.loop, coroutine)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
 
     def close(self) -> None:
         """Close the connections; end the loop, if it is their own."""

@@ -46,8 +46,8 @@ BROWSERS = {
     "Firefox 66 to 131": f"{XHTML},image/avif,image/webp,*/*;q=0.8",
     "Safari": f"{XHTML},*/*;q=0.8",
     "Internet Explorer 11": "text/html, application/xhtml+xml, */*",
-    "Opera 12": "text/html, application/xml;q=0.9, application/xhtml+xml, image/png, image/webp, image/jpeg, image/gif, "
-    "image/x-xbitmap, */*;q=0.1",
+    "Opera 12": "text/html, application/xml;q=0.9, application/xhtml+xml, image/png, image/webp, image/jpeg, "
+    "image/gif, image/x-xbitmap, */*;q=0.1",
     "Lynx": "text/html, text/plain, text/sgml, text/css, application/xhtml+xml, */*;q=0.01",
     "Lynx 2.9": "text/html, text/plain, text/sgml, text/css, */*;q=0.01",
     "w3m": "text/html, text/*;q=0.5, image/*",

@@ -269,6 +269,26 @@ def test_an_expired_access_token_is_renewed_without_a_word(login: LoginService, 
     assert not client.get("/api/things").cookies
 
 
+@pytest.mark.parametrize("accept", ["application/json", "text/html"])
+def test_nothing_stores_an_answer_that_brings_the_cookies_whatever_its_service_says(
+    login: LoginService, serve: Any, configure: Any, client: Client, accept: str
+) -> None:
+    said = [("Cache-Control", "public"), ("Cache-Control", "max-age=9"), ("CDN-Cache-Control", "max-age=9")]
+    stored = Reply(200, b"{}", [("Content-Type", "application/json"), ("Expires", "x"), *said])
+    service = serve(lambda seen: login(seen) if seen.target.startswith("/internal/") else stored)
+    configure(
+        services={"people": {"url": service.url}},
+        login={"service": "people"},
+        routes=[{"path": "/api/things", "service": "people", "methods": ["GET"], "allow": "authenticated"}],
+    )
+    sign_in(client)
+    expire(client)
+    reply = client.get("/api/things", headers={"Accept": accept})
+    assert reply.cookies
+    names = ("Cache-Control", "CDN-Cache-Control", "Expires")
+    assert [header for header in reply.items() if header[0] in names] == [("Cache-Control", "no-store")]
+
+
 @pytest.mark.parametrize(("after", "renewed"), [(700, False), (740, True), (890, True)])
 def test_an_access_token_is_renewed_in_the_last_fifth_of_its_time(
     login: LoginService, client: Client, monkeypatch: Any, after: int, renewed: bool

@@ -315,7 +315,8 @@ def test_what_the_service_answers_comes_back_unchanged(service: Service, client:
     service.answer = lambda seen: Reply(418, b"\x1f\x8b not really gzip", headers)
     reply = client.get("/api/open")
     assert (reply.status_code, reply.content) == (418, b"\x1f\x8b not really gzip")
-    got = [(name, value) for name, value in reply.items() if name not in {"Content-Length", "X-Request-ID", "Vary"}]
+    own = {"content-length", "x-request-id", "vary"}
+    got = [(name, value) for name, value in reply.items() if name.lower() not in own]
     assert sorted(got) == sorted(headers[:7])
 
 
@@ -385,12 +386,6 @@ def test_a_browser_sees_a_problem_as_a_page(service: Service, client: Client) ->
     assert reply.status_code == 401
     assert reply["Content-Type"].startswith("text/html")
     assert "Expected a sign-in" in reply.content.decode()
-
-
-@pytest.mark.parametrize("answer", [Reply(200, b"a,b", [("Content-Type", "text/csv")]), Reply(200, b"{no json")])
-def test_a_browser_gets_what_is_not_json_as_it_is(service: Service, client: Client, answer: Reply) -> None:
-    service.answer = lambda seen: answer
-    assert client.get("/api/open", headers=BROWSER).content == answer.body
 
 
 def test_a_browser_gets_the_pages_of_a_passthrough_route_from_the_service(service: Service, client: Client) -> None:

@@ -1,0 +1,92 @@
+"""A service's answer as Django's response: every header as often as the service sent it, any status, any bytes."""
+
+from typing import Any
+
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase, ResponseHeaders
+from rest_framework.response import Response
+
+from gateway.policy.headers import Headers, values
+from gateway.policy.negotiation import is_about_storing
+from gateway.upstreams import Answer
+
+# Bytes: an answer up to this size is read whole before its head is sent, so that one broken off is a 502.
+WHOLE = 64 * 1024
+
+
+class Repeated:
+    """Headers that a service sent more than once, and its status. Django's responses hold one value a name."""
+
+    headers: ResponseHeaders
+    status_code: int
+    repeated: Headers
+
+    def take(self, status: int, passed: Headers) -> None:
+        """Hold these headers and no others, and the status, whatever it is: Django makes none above 599."""
+        self.status_code = status
+        self.headers.pop("Content-Type")
+        self.repeated = []
+        for name, value in passed:
+            if name in self.headers:
+                self.repeated.append((name, value))
+            else:
+                self.headers[name] = value
+
+    def items(self) -> Any:  # noqa: ANN401  # pairs, as Django's
+        """Return every header as often as the service sent it."""
+        return [*self.headers.items(), *self.repeated]
+
+
+class Passed(Repeated, HttpResponse):
+    """A service's answer as it is."""
+
+    def __init__(self, content: bytes, status: int, passed: Headers) -> None:
+        super().__init__(content)
+        self.take(status, passed)
+
+
+class PassedStream(Repeated, StreamingHttpResponse):
+    """A service's answer as it comes."""
+
+    def __init__(self, answer: Answer, passed: Headers) -> None:
+        super().__init__(answer.body())
+        self.answer = answer
+        self.take(answer.status, passed)
+        if not answer.needs_thread:
+            # The gateway's own server takes these instead, and the thread is free.
+            self.pieces_on_loop = answer.pieces
+
+    def close(self) -> None:
+        """End the exchange with the service, however much of its answer has been sent."""
+        super().close()
+        self.answer.close()
+
+
+class Shown(Repeated, Response):
+    """A page that shows a service's answer: its text, under the headers that `said` has and `passed` leaves out."""
+
+    def __init__(self, text: str, status: int, passed: Headers, said: Headers) -> None:
+        super().__init__(text)
+        self.said = said
+        self.take(status, passed)
+
+
+def passed_on(answer: Answer, headers: Headers, method: str) -> Passed | PassedStream:
+    """Return the answer as it is, whole where it is small, else as it comes."""
+    length = next(iter(values(headers, "content-length")), None)
+    if method == "HEAD":
+        answer.close()
+        # Of an answer to HEAD without a length Django must not say that it is 0.
+        return PassedStream(answer, headers) if length is None else Passed(b"", answer.status, headers)
+    if answer.status in {204, 304} or (length is not None and length.isdigit() and int(length) <= WHOLE):
+        return Passed(answer.read(), answer.status, headers)
+    return PassedStream(answer, headers)
+
+
+def forbid_storing(response: HttpResponseBase) -> None:
+    """Let nothing store the response, whatever its service said of that."""
+    for name in [name for name in response.headers if is_about_storing(name)]:
+        del response.headers[name]
+    if isinstance(response, Repeated):
+        response.repeated = [header for header in response.repeated if not is_about_storing(header[0])]
+    response.headers["Cache-Control"] = "no-store"
