@@ -1,16 +1,18 @@
 """One service's trouble stays its own: the probes, the API's document and everyone else's requests, at both doors."""
 
 import json
+import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from typing import Any
 
 import pytest
 from tests.conformance.cases import ask
 from tests.conformance.client import once
-from tests.conformance.gateways import DOORS, Door, Gateway
+from tests.conformance.gateways import DOORS, Door, Gateway, free_port
 from tests.conformance.upstream import Answer, Upstream
 
 # Seconds: what a service that hangs may cost, and what a busy machine adds.
@@ -41,8 +43,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
                     "health": "/health",
                     "openapi": "/openapi.json",
                 },
+                "refusing": {"url": f"http://127.0.0.1:{free_port()}"},
             },
             "routes": [
+                {"path": "/api/refusing", "service": "refusing", "allow": "public"},
+                {"path": "/api/mine", "service": "echo", "allow": "authenticated"},
                 {"path": "/api/open", "service": "echo", "allow": "public", "methods": ["GET"]},
                 {"path": "/api/hanging", "service": "hanging", "allow": "public"},
             ],
@@ -65,7 +70,7 @@ def test_a_service_that_hangs_costs_an_answer_a_second_and_no_more(door: Door, p
         assert reply.get("X-Content-Type-Options") == "nosniff"
         said = reply.json()
         if path == "/readyz":
-            assert said["services"] == {"echo": "ok", "hanging": "did not answer in time"}
+            assert said["services"] == {"echo": "ok", "hanging": "did not answer in time", "refusing": "unknown"}
         else:
             assert said["paths"]["/api/open"]["get"]["summary"] == "It echoes"
 
@@ -108,3 +113,49 @@ def test_head_of_a_probe_has_its_headers_and_no_content(door: Door, fleet: Fleet
     assert (head.status, head.body) == (200, b"")
     assert got.get("Content-Length") == head.get("Content-Length") == str(len(got.body))
     assert {name.lower() for name, _ in got.headers} == {name.lower() for name, _ in head.headers}
+
+
+def logged(gateway: Gateway, request_id: str | None, logger: str) -> dict[str, Any]:
+    """Return the log line of a request, once it is there."""
+    deadline = time.monotonic() + 10
+    while True:
+        for line in gateway.log_lines():
+            if (line["request_id"], line["logger"]) == (request_id, logger):
+                return line
+        assert time.monotonic() < deadline, gateway.log.read_text()
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    ("path", "status", "service"),
+    [
+        ("/api/open", 200, "echo"),
+        ("/api/refusing", 502, "refusing"),
+        ("/api/mine", 401, "echo"),
+        ("/nothing", 404, None),
+    ],
+)
+def test_the_access_log_says_who_asked_and_where_it_went(
+    door: Door, path: str, status: int, service: str | None, fleet: Fleet
+) -> None:
+    gateway = fleet[door]
+    reply = once(gateway.port, ask(f"GET {path}"))
+    assert reply.status == status
+    line = logged(gateway, reply.get("X-Request-ID"), "access")
+    assert (line["client"], line["service"], line["status"]) == ("127.0.0.1", service, status)
+    if status in {200, 502}:
+        assert re.fullmatch(r"127\.0\.0\.1:[0-9]+", line["address"])
+    else:
+        assert line["address"] is None
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_why_a_service_cannot_be_reached_is_logged_once_a_minute(door: Door, fleet: Fleet) -> None:
+    gateway = fleet[door]
+    for _ in range(5):
+        reply = once(gateway.port, ask("GET /api/refusing"))
+        assert reply.json()["detail"] == "The refusing service cannot be reached. Try again."
+    address = logged(gateway, reply.get("X-Request-ID"), "access")["address"]
+    lines = [line for line in gateway.log_lines() if line["logger"] == "gateway.upstreams.failures"]
+    (line,) = [line for line in lines if line["service"] == "refusing"]
+    assert line["message"] == f"The refusing service at {address} cannot be reached: connection refused"

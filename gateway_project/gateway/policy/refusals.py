@@ -21,6 +21,7 @@ Exception
         ├── UpstreamBroke       502  it broke off, with its answer not whole
         ├── UpstreamFaulty      502  it answered the gateway's own question with an error
         ├── UpstreamRedirects   502  it redirects the path to itself, but for the slash at its end
+        ├── PassportRefused     502  the login service does not accept the gateway's own passport
         ├── UpstreamMalformed   502  its answer is no well-formed HTTP
         ├── UpstreamBusy        503  as many requests as it may have at once are under way
         ├── UpstreamUnable      503  it answered the gateway's own question with 503
@@ -164,13 +165,22 @@ class BadUpstream(Refused):
 
 
 class UpstreamFailed(Refused):
-    """A service did not do its part; `service` is its name."""
+    """A service did not do its part; `service` is its name, `cause` why, where more is known."""
 
     said: ClassVar[str]
+    # Which of the service's addresses failed, for the log.
+    address = ""
 
-    def __init__(self, service: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, service: str, headers: dict[str, str] | None = None, cause: str = "") -> None:
         super().__init__(f"The {service} service {self.said}", headers)
         self.service = service
+        self.cause = cause
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, after "the service"."""
+        said = self.said.partition(". ")[0].rstrip(".")
+        return f"{said}: {self.cause}" if self.cause else said
 
 
 class UpstreamDown(UpstreamFailed):
@@ -206,6 +216,13 @@ class UpstreamRedirects(UpstreamFailed):
         "redirects this path to the same one, but for the slash at its end. Write the route's path as the service "
         "does, or trailing_slash: append for the service."
     )
+
+
+class PassportRefused(UpstreamFailed):
+    """The login service does not accept the gateway's own passport, so nobody can sign in."""
+
+    status = 502
+    said = "refuses this gateway's passport. Nobody can sign in until its operator has mended that; the log says how."
 
 
 class UpstreamMalformed(UpstreamFailed):

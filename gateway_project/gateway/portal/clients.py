@@ -47,6 +47,12 @@ def origin(request: HttpRequest) -> tuple[str, str]:
     return gate.current().origin(request.scheme or "http", target(request)[2], heard(request))
 
 
+def log_service(request: HttpRequest, service: str, address: str | None = None) -> None:
+    """Have the access log line say where the request was sent."""
+    fields = getattr(request, "log_fields", {})
+    fields |= {"service": service, "address": address}
+
+
 def taken_apart(request: HttpRequest) -> gate.Request:
     """Return the request as `gate` takes it."""
     path, query, host = target(request)

@@ -42,7 +42,7 @@ async def service_state(name: str, service: Service) -> str:
     try:
         answer = await fetch(upstreams().pools, name, service.health, timeouts=TIMEOUTS)
     except UpstreamFailed as failed:
-        return failed.said.partition(". ")[0].rstrip(".")
+        return failed.reason
     except Refused as refused:
         return refused.detail
     return "ok" if answer.status // 100 == 2 else f"answered {answer.status}"

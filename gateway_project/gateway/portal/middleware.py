@@ -51,6 +51,9 @@ class OwnWord:
         request.META.pop("HTTP_REQUEST_USER_ID", None)
         if not gate.current().is_trusted(clients.peer(request)):
             request.META.pop("HTTP_X_REQUEST_ID", None)
+        # After those have gone: Django keeps the headers that are read first.
+        address = clients.heard(request).address
+        request.log_fields = {"client": address, "service": None, "address": None}  # type: ignore[attr-defined]
         return self.get_response(request)
 
 

@@ -17,7 +17,7 @@ from gateway import configuration, gate, logs
 from gateway.identity.authentication import Caller
 from gateway.policy import negotiation, origins
 from gateway.policy.headers import Headers, values, varying_by_accept
-from gateway.policy.refusals import NotAllowed, NotSignedIn, Refused
+from gateway.policy.refusals import NotAllowed, NotSignedIn, Refused, UpstreamFailed
 from gateway.policy.routes import Match
 from gateway.upstreams import Answer, ClientLeft, upstreams
 
@@ -54,6 +54,7 @@ class ProxyView(APIView):
         incoming = clients.taken_apart(http)
         self.match = match = gate.current().route(incoming.method, incoming.path, incoming.query)
         http.route_label = match.route.path  # type: ignore[attr-defined]
+        clients.log_service(http, match.route.service)
         if match.answer_options:
             self.headers = {}
             return Passed(b"", 204, [("Allow", match.allow)])
@@ -74,6 +75,7 @@ class ProxyView(APIView):
             host=admitted.host,
             on_disconnect=clients.on_disconnect(http),
         )
+        clients.log_service(http, match.route.service, answer.address)
         try:
             headers = gate.current().public_headers(admitted, answer.status, answer.headers)
         except Refused:
@@ -94,6 +96,8 @@ class ProxyView(APIView):
         if isinstance(exc, ClientLeft):
             # For the log: nobody gets it.
             return cast("Response", HttpResponse(status=exc.status))
+        if isinstance(exc, UpstreamFailed):
+            clients.log_service(http, exc.service, exc.address or None)
         if http.method in {"GET", "HEAD"}:
             path, query, _ = clients.target(http)
             mark = "?" if query else ""

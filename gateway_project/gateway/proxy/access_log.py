@@ -21,9 +21,21 @@ class AccessLog:
         self.waiting: list[str] = []
 
     def write(  # noqa: PLR0917  # a line's parts, on every request's way
-        self, request_id: str, method: str, path: str, status: int, seconds: float, user_id: str | None
+        self,
+        request_id: str,
+        method: str,
+        path: str,
+        status: int,
+        seconds: float,
+        user_id: str | None,
+        client: str,
+        service: str | None,
+        address: str | None,
     ) -> None:
-        """Write the line before anything else happens on the loop that could wait."""
+        """Write the line before anything else happens on the loop that could wait.
+
+        `service` and `address` are where the request was sent, `None` where it went nowhere.
+        """
         if not self.on:
             return
         now = int(time.time())
@@ -31,12 +43,15 @@ class AccessLog:
             self.second = now
             self.stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(now))
         user = "null" if user_id is None else quoted(user_id)
+        to = "null" if service is None else quoted(service)
+        at = "null" if address is None else quoted(address)
         if not self.waiting:
             self.loop.call_soon(self.flush)
         self.waiting.append(
             f'{{"time": "{self.stamp}", "level": "INFO", "logger": "access", "request_id": "{request_id}", '
             f'"message": {quoted(f"{method} {path} {status}")}, "method": {quoted(method)}, "path": {quoted(path)}, '
-            f'"status": {status}, "duration_ms": {seconds * 1000:.2f}, "user_id": {user}}}\n'
+            f'"status": {status}, "duration_ms": {seconds * 1000:.2f}, "user_id": {user}, '
+            f'"client": {quoted(client)}, "service": {to}, "address": {at}}}\n'
         )
 
     def flush(self) -> None:

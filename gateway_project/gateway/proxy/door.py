@@ -99,7 +99,20 @@ FAILED: Final = "Something went wrong here. The log has it under this request_id
 class Exchange:
     """One request, and its answer."""
 
-    __slots__ = ("answered", "client", "door", "label", "match", "receive", "request", "scope", "send", "started")
+    __slots__ = (
+        "address",
+        "answered",
+        "client",
+        "door",
+        "identity",
+        "label",
+        "match",
+        "receive",
+        "request",
+        "scope",
+        "send",
+        "started",
+    )
 
     def __init__(self, door: Door, scope: Message, receive: Receive, send: Send) -> None:
         self.started = time.perf_counter()
@@ -112,6 +125,9 @@ class Exchange:
         self.match: Match | None = None
         # What a request without a route is counted under.
         self.label = "none"
+        self.identity: Identity | None = None
+        # Of the service, once it was asked.
+        self.address: str | None = None
         self.answered = False
         self.request = taken_apart(scope, self.client, door.gate)
 
@@ -133,6 +149,7 @@ class Exchange:
                 await self.respond(204, [("allow", match.allow)])
                 return
             admitted = gate.admit(request, match)
+            self.identity = admitted.identity
         except Refused as refused:
             # No route's request, or a person's: Django comes to the same decision, and has the page for it.
             if page or isinstance(refused, NoRoute):
@@ -145,10 +162,10 @@ class Exchange:
         except Refused as refused:
             await self.refuse(refused)
         except asyncio.CancelledError:
-            self.note(CLIENT_LEFT, admitted.identity)
+            self.note(CLIENT_LEFT)
             raise
         else:
-            self.note(connection.status, admitted.identity)
+            self.note(connection.status)
             try:
                 await (self.join if connection.upgraded else self.pass_on)(connection, admitted)
             finally:
@@ -202,6 +219,7 @@ class Exchange:
             admitted.host,
         )
         pool, connection = await forward(self.door.pools, outgoing)
+        self.address = pool.address.authority
         if connection.answer is not None and connection.answer.names_places:
             try:
                 connection.headers = self.door.gate.public_headers(admitted, connection.status, connection.headers)
@@ -239,7 +257,9 @@ class Exchange:
 
     async def refuse(self, refused: Refused) -> None:
         """Answer with the problem that the refusal is."""
-        service = refused.service if isinstance(refused, UpstreamFailed) else None
+        service = None
+        if isinstance(refused, UpstreamFailed):
+            service, self.address = refused.service, refused.address or None
         pairs, content = problem(self.instance, refused.status, refused.detail, service)
         await self.respond(refused.status, [*pairs, *refused.headers.items()], content)
 
@@ -257,14 +277,23 @@ class Exchange:
         named = [*fields, (b"x-request-id", self.request.request_id.encode("latin-1"))]
         await self.send({"type": "http.response.start", "status": status, "headers": named})
 
-    def note(self, status: int, identity: Identity | None = None) -> None:
+    def note(self, status: int) -> None:
         """Count, time and log the request."""
         request = self.request
         seconds = time.perf_counter() - self.started
-        label = self.match.route.path if self.match else self.label
-        self.door.tally.count(request.method, label, status, seconds)
-        user_id = identity.user_id if identity else None
-        self.door.access_log.write(request.request_id, request.method, request.path, status, seconds, user_id)
+        route = self.match.route if self.match else None
+        self.door.tally.count(request.method, route.path if route else self.label, status, seconds)
+        self.door.access_log.write(
+            request.request_id,
+            request.method,
+            request.path,
+            status,
+            seconds,
+            self.identity.user_id if self.identity else None,
+            request.heard.address,
+            route.service if route else None,
+            self.address,
+        )
 
 
 def taken_apart(scope: Message, client: Client | None, gate: Gate) -> Request:

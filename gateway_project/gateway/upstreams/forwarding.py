@@ -6,7 +6,15 @@ from typing import Any, Final, NamedTuple
 
 from gateway.config import Timeouts
 from gateway.policy.headers import Headers
-from gateway.policy.refusals import BodyLate, Refused, TooLarge, UpstreamBroke, UpstreamDown, UpstreamLate
+from gateway.policy.refusals import (
+    BodyLate,
+    Refused,
+    TooLarge,
+    UpstreamBroke,
+    UpstreamDown,
+    UpstreamFailed,
+    UpstreamLate,
+)
 
 from .connections import WHOLE, ClosedBeforeAnswer, Connection
 from .pools import NotConnected, Pool, Pools
@@ -125,9 +133,19 @@ async def forward(pools: Pools, outgoing: Outgoing) -> tuple[Pool, Connection]:
         try:
             return pool, await answered(pool, outgoing, deadline)
         except NotConnected as exc:
+            failed(pools, pool, exc.refused, exc.more)
             if pool is candidates[-1]:
                 raise exc.refused from exc
+        except UpstreamFailed as exc:
+            failed(pools, pool, exc)
+            raise
     raise UpstreamDown(outgoing.service)  # it has no address
+
+
+def failed(pools: Pools, pool: Pool, failure: UpstreamFailed, more: str = "") -> None:
+    """Note in the log, and on the failure, at which address the service failed."""
+    failure.address = pool.address.authority
+    pools.failures.note(pool.service, failure.address, failure.reason, more)
 
 
 async def answered(pool: Pool, outgoing: Outgoing, deadline: float) -> Connection:

@@ -14,6 +14,7 @@ from gateway.config import Service
 from gateway.policy.refusals import UpstreamBusy, UpstreamDown, UpstreamLate
 
 from .connections import Connection
+from .failures import FailureLog, cause_of
 
 # Connections to one address, in use and idle. With more requests than that under way the service is not asked.
 MOST: Final = 4096
@@ -22,11 +23,15 @@ MOST_IDLE: Final = 256
 
 
 class NotConnected(Exception):  # noqa: N818  # an outcome: the next address is tried
-    """No connection could be made, so nothing was sent; `refused` is what to answer if there is no other address."""
+    """No connection could be made, so nothing was sent; `refused` is what to answer if there is no other address.
 
-    def __init__(self, refused: UpstreamDown | UpstreamLate) -> None:
+    `more` is what else is known of the cause, for the log.
+    """
+
+    def __init__(self, refused: UpstreamDown | UpstreamLate, more: str = "") -> None:
         super().__init__(refused.detail)
         self.refused = refused
+        self.more = more
 
 
 @cache
@@ -89,9 +94,10 @@ class Pool:
                     ssl=tls() if self.address.secure else None,
                 )
         except TimeoutError as exc:
-            raise NotConnected(UpstreamLate(self.service)) from exc
+            raise NotConnected(UpstreamLate(self.service, cause="no connection could be made")) from exc
         except OSError as exc:
-            raise NotConnected(UpstreamDown(self.service)) from exc
+            cause, more = cause_of(exc)
+            raise NotConnected(UpstreamDown(self.service, cause=cause), more) from exc
         finally:
             self.connecting -= 1
         return connection
@@ -119,6 +125,7 @@ class Pools:
             name: tuple(Pool(name, Address.of(url), loop) for url in service.url) for name, service in services.items()
         }
         self.turn = count()
+        self.failures = FailureLog()
 
     def of(self, service: str) -> tuple[Pool, ...]:
         """Return the service's pools in the order in which they are to be tried."""

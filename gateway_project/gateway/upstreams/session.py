@@ -142,6 +142,7 @@ class Answer:
 
     def __init__(self, bridge: Bridge, pool: Pool, connection: Connection, first: bytes) -> None:
         self.status = connection.status
+        self.address = pool.address.authority
         self.headers: Headers = connection.headers
         self.held = [first] if first else []
         self.bridge = bridge

@@ -154,16 +154,18 @@ def test_a_document_that_takes_longer_than_anyone_waits_is_there_for_the_next(
 ) -> None:
     monkeypatch.setattr(documents, "LIMIT", 0.1)
     monkeypatch.setattr(documents, "SHARED", 0)
-    go_on = threading.Event()
+    asked, go_on = threading.Event(), threading.Event()
     answer = things.answer
 
     def slow(seen: Seen) -> Reply | None:
+        asked.set()
         assert go_on.wait(60)
         return answer(seen)
 
     things.answer = slow
     try:
         assert "/api/things" not in client.get("/openapi.json").json()["paths"]
+        assert asked.wait(10)
         # It is not asked again, and not waited for.
         monkeypatch.setattr(documents, "LIMIT", 60)
         assert "/api/things" not in client.get("/openapi.json").json()["paths"]

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from tests.gateway.upstreams.origin import on_a_loop
 
 from gateway import logs, middleware
+from gateway.portal import clients
+from gateway.portal.middleware import OwnWord
 from gateway.proxy.access_log import AccessLog
 
 Written = Callable[[], list[str]]
@@ -51,14 +53,19 @@ anything = st.text(st.characters(codec=None, exclude_categories=[]), max_size=30
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@example("GET", '/"\\\x00\x1f\x7f\xe9\u2028\ud800\n', '"\n\ud800', 200)
+@example("GET", '/"\\\x00\x1f\x7f\xe9\u2028\ud800\n', '"\n\ud800', 200, '"')
 @given(
-    st.from_regex(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", fullmatch=True), anything, st.none() | anything, st.integers(100, 599)
+    st.from_regex(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", fullmatch=True),
+    anything,
+    st.none() | anything,
+    st.integers(100, 599),
+    anything,
 )
 def test_a_line_is_json_whatever_a_client_sends(
-    written: Written, method: str, path: str, user_id: str | None, status: int
+    written: Written, method: str, path: str, user_id: str | None, status: int, peer: str
 ) -> None:
-    (line,) = lines_of(written, ("0123456789abcdef", method, path, status, 0.0123456, user_id))
+    to = ("things", "10.0.0.1:80")
+    (line,) = lines_of(written, ("0123456789abcdef", method, path, status, 0.0123456, user_id, peer, *to))
     said = json.loads(line)
     assert said.pop("time")
     assert said == {
@@ -71,25 +78,40 @@ def test_a_line_is_json_whatever_a_client_sends(
         "status": status,
         "duration_ms": 12.35,
         "user_id": user_id,
+        "client": peer,
+        "service": "things",
+        "address": "10.0.0.1:80",
     }
 
 
-@pytest.mark.parametrize(("user_id", "path"), [(None, "/api/things"), ("7", '/a"b')])
-def test_a_line_has_the_shape_of_the_drf_door_s(written: Written, user_id: str | None, path: str) -> None:
+@pytest.mark.parametrize(
+    ("user_id", "path", "to"), [(None, "/api/things", None), ("7", '/a"b', ("things", "10.0.0.1:80"))]
+)
+def test_a_line_has_the_shape_of_the_drf_door_s(
+    written: Written, configure: Callable[..., None], user_id: str | None, path: str, to: tuple[str, str] | None
+) -> None:
+    def view(request: Any) -> HttpResponse:
+        if user_id:
+            request.META["HTTP_REQUEST_USER_ID"] = user_id
+        if to:
+            clients.log_service(request, *to)
+        return HttpResponse(status=204)
+
     stream = io.StringIO()
     config = logs.configuration("INFO")
     config["handlers"]["stderr"]["stream"] = stream
     handler = logging.config.DictConfigurator(config).configure
     before = logging.getLogger().handlers[:], logging.getLogger().level
+    configure()
     try:
         handler()
-        request = RequestFactory().get(path, **({"HTTP_REQUEST_USER_ID": user_id} if user_id else {}))
-        middleware.RequestLog(lambda request: HttpResponse(status=204))(request)
+        request = RequestFactory().get(path)
+        OwnWord(middleware.RequestLog(view))(request)
     finally:
         logging.getLogger().handlers[:], level = before
         logging.getLogger().setLevel(level)
     drf = json.loads(stream.getvalue().splitlines()[-1])
-    (line,) = lines_of(written, (drf["request_id"], "GET", path, 204, 0.5, user_id))
+    (line,) = lines_of(written, (drf["request_id"], "GET", path, 204, 0.5, user_id, "127.0.0.1", *(to or (None, None))))
     fast = json.loads(line)
     assert list(fast) == list(drf)
     assert {name: type(value) for name, value in fast.items()} == {name: type(value) for name, value in drf.items()}
@@ -103,14 +125,14 @@ def test_a_line_has_the_shape_of_the_drf_door_s(written: Written, user_id: str |
 
 
 def test_the_lines_of_one_turn_come_in_their_order(written: Written) -> None:
-    calls = [(f"{number:08}", "GET", "/", 200, 0.0, None) for number in range(50)]
+    calls = [(f"{number:08}", "GET", "/", 200, 0.0, None, "203.0.113.7", None, None) for number in range(50)]
     assert [json.loads(line)["request_id"] for line in lines_of(written, *calls)] == [call[0] for call in calls]
 
 
 @on_a_loop
 async def test_what_waits_can_be_written_at_once_and_is_written_once(written: Written) -> None:
     log = AccessLog(asyncio.get_running_loop())
-    log.write("0123456789abcdef", "GET", "/", 200, 0.0, None)
+    log.write("0123456789abcdef", "GET", "/", 200, 0.0, None, "203.0.113.7", None, None)
     log.flush()
     assert len(written()) == 1
     await asyncio.sleep(0)
@@ -125,7 +147,7 @@ async def test_a_log_that_cannot_be_written_keeps_nobody_from_going_on(monkeypat
         monkeypatch.setattr("sys.__stderr__", stream)
         log = AccessLog(asyncio.get_running_loop())
         for _ in range(2):
-            log.write("0123456789abcdef", "GET", "/", 200, 0.0, None)
+            log.write("0123456789abcdef", "GET", "/", 200, 0.0, None, "203.0.113.7", None, None)
             await asyncio.sleep(0)
 
 
@@ -136,7 +158,7 @@ async def test_nothing_is_written_where_the_level_is_above_it(written: Written) 
     try:
         log.setLevel(logging.WARNING)
         quiet = AccessLog(asyncio.get_running_loop())
-        quiet.write("0123456789abcdef", "GET", "/", 200, 0.0, None)
+        quiet.write("0123456789abcdef", "GET", "/", 200, 0.0, None, "203.0.113.7", None, None)
         await asyncio.sleep(0)
     finally:
         log.setLevel(level)
