@@ -47,8 +47,8 @@ class LoginService:
             by_id = {str(user["id"]): user for user in self.users.values()}
             user = by_id.get(seen.target.rpartition("/")[2])
             return Reply.json(user) if user else Reply.json({}, 404)
-        after = int(seen.target.partition("?after=")[2] or 0)
-        if after > len(self.ends):
+        after = int(cursor) if (cursor := seen.target.partition("?after=")[2] or "0").isdigit() else -1
+        if not 0 <= after <= len(self.ends):
             return Reply.json({}, 400)
         # One at a time, so that whoever follows has to ask again.
         ends = self.ends[after : after + 1]

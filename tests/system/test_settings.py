@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.system.stack import ROOT
+from tests.system.stack import ROOT, Stack
 
 COMMANDS = {
     "manage.py": ("manage.py", "migrate"),
@@ -113,3 +113,23 @@ def test_production_refuses_a_secret_that_another_project_has(tmp_path: Path, pr
     assert refused.stderr == f"{own}: expected another secret than that of {other}: in production each has its own\n"
     assert SECRET not in refused.stderr
     assert start({name: SECRET + name for name in names}).returncode == 0
+
+
+def test_a_users_service_with_another_issuer_is_named_and_no_password_is_called_wrong(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "var", {"TOKEN_ISSUER": "other"})
+    try:
+        stack.manage("up", "-d", "users")
+        del stack.environ["TOKEN_ISSUER"]
+        stack.manage("up", "-d", "gateway")
+        for _ in range(8):
+            reply = stack.ask("POST", "/api/login", {"username": "user", "password": "u"})
+            assert (reply.status, reply.json.get("service")) == (502, "users"), reply.text
+            assert "passport" in reply.json["detail"]
+        errors = [line["message"] for line in stack.logs("gateway") if line["level"] == "ERROR"]
+        assert any("TOKEN_ISSUER" in message for message in errors)
+        stack.manage("down", "users")
+        stack.manage("up", "-d", "users")
+        # None of those counts as a failure.
+        stack.login("user", "u")
+    finally:
+        stack.down()

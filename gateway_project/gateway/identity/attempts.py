@@ -15,7 +15,7 @@ from django.db import transaction
 from gateway.policy import attempts as policy
 from gateway.policy import clients
 from gateway.policy.attempts import Allowance
-from gateway.policy.refusals import NoRoute, TooMany, UpstreamBusy, UpstreamDown
+from gateway.policy.refusals import NoRoute, PassportRefused, TooMany, UpstreamBusy, UpstreamDown
 
 from . import credentials
 from .credentials import Account
@@ -30,7 +30,7 @@ KNOWN_FOR = 90 * 86400
 CAPACITY = 100_000
 # What is raised where nobody has heard of the try. After all else it is not known whether the password was right: a
 # service that fails for wrong passwords alone must not make guessing free.
-UNHEARD = (NoRoute, UpstreamBusy, UpstreamDown)
+UNHEARD = (NoRoute, PassportRefused, UpstreamBusy, UpstreamDown)
 # Seconds between two looks of a worker at what can be forgotten.
 PURGE_EVERY = 60
 

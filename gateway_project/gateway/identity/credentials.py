@@ -1,6 +1,7 @@
 """What the gateway asks the login service: whose password this is, whether a user still is one, whose sessions ended.
 
-The login service is the one that gateway.yaml names under `login`. It answers, to a passport of role `service`:
+The login service is the one that gateway.yaml names under `login`. It answers, to a passport of role `service` (401 to
+any other):
 
     POST /internal/credentials {"username", "password"}    200 with the account, or 401
     GET  /internal/users/{id}                               200 with the account, or 404
@@ -8,16 +9,21 @@ The login service is the one that gateway.yaml names under `login`. It answers, 
 """
 
 import json
+import logging
 import re
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote
 
+from django.conf import settings
+
 from gateway import configuration, logs
-from gateway.policy.refusals import InvalidToken, NoRoute, Refused, UpstreamFaulty, UpstreamUnable
+from gateway.policy.refusals import InvalidToken, NoRoute, PassportRefused, Refused, UpstreamFaulty, UpstreamUnable
 from gateway.upstreams import Answer, upstreams
 
 from . import passports
+
+CREDENTIALS = "/internal/credentials"
 
 
 @dataclass(frozen=True)
@@ -63,10 +69,36 @@ def ask(method: str, target: str, body: dict[str, str] | None = None) -> tuple[i
         raise UpstreamUnable(service, retry_after(answer))
     if answer.status >= 500:
         raise UpstreamFaulty(service, answer.status)
+    if answer.status == 401 and target != CREDENTIALS:
+        raise passport_refused(service)
     try:
         return answer.status, json.loads(text) if answer.status == 200 else None
     except ValueError as exc:
         raise Misunderstood from exc
+
+
+def passport_refused(service: str) -> PassportRefused:
+    """Return the refusal, and log what to do about it."""
+    issuer = cast("dict[str, Any]", settings.SIMPLE_JWT)["ISSUER"]
+    more = (
+        f"nobody can sign in; most likely its TOKEN_ISSUER is not the gateway's, which is {issuer!r}, its "
+        "JWKS_URL leads to another gateway, or its clock differs: make them alike and restart it; its own log has more"
+    )
+    upstreams().pools.failures.note(service, "", "refuses the gateway's passport", more, level=logging.ERROR)
+    return PassportRefused(service)
+
+
+def check_passport() -> None:
+    """Raise `PassportRefused` if that is what a 401 to credentials is about, and not the password.
+
+    Nothing but the passport decides on this one: the answer to an accepted passport is 400, for a strange cursor.
+    """
+    try:
+        ask("GET", "/internal/session-ends?after=-")
+    except PassportRefused:
+        raise
+    except Refused:
+        return
 
 
 def retry_after(answer: Answer) -> int:
@@ -84,7 +116,7 @@ def account_of(answer: Any) -> Account:  # noqa: ANN401  # JSON
 
 
 class Unexpected(Refused):
-    """The login service answered what it never should, as it does where it does not accept our passport."""
+    """The login service answered what it never should."""
 
     status = 502
 
@@ -106,8 +138,10 @@ class Misunderstood(Refused):
 
 
 def account_by_password(*, username: str, password: str) -> Account | None:
-    """Return the account whose password this is; `None` where it is nobody's."""
-    status, answer = ask("POST", "/internal/credentials", {"username": username, "password": password})
+    """Return the account whose password this is; `None` where it is nobody's. Raise `PassportRefused`, or another."""
+    status, answer = ask("POST", CREDENTIALS, {"username": username, "password": password})
+    if status == 401:
+        check_passport()
     if status in {400, 401}:
         return None
     if status != 200:

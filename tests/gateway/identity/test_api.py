@@ -43,6 +43,18 @@ def test_a_login_answers_a_pair_and_begins_a_session(login: LoginService, client
     assert pair["refresh_token"] not in json.dumps(list(Session.objects.values()), default=str)
 
 
+def test_a_refused_passport_is_a_502_that_names_the_service(login: LoginService, client: Client) -> None:
+    pair = sign_in(client).json()
+    login.broken = Reply.json({}, 401)
+    for reply in (sign_in(client), sign_in(client, password="wrong"), refresh(client, pair["refresh_token"])):
+        assert (reply.status_code, reply.json()["service"], reply.json()["origin"]) == (502, "people", "gateway")
+        assert "password" not in reply.json()["detail"]
+        assert "passport" in reply.json()["detail"]
+    login.broken = None
+    # The session has not ended.
+    assert refresh(client, pair["refresh_token"]).status_code == 200
+
+
 def test_the_oauth_password_form_signs_in(login: LoginService, client: Client) -> None:
     form = {"grant_type": "password", "username": "user", "password": "secret", "client_id": "", "scope": ""}
     assert client.post("/api/login", form).status_code == 415

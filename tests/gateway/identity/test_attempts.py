@@ -14,7 +14,7 @@ from tests.gateway.service import Reply
 from gateway.identity import attempts
 from gateway.identity.attempts import Throttled
 from gateway.identity.models import Attempts, Session
-from gateway.policy.refusals import Refused, UpstreamDown
+from gateway.policy.refusals import PassportRefused, Refused, UpstreamDown
 
 pytestmark = pytest.mark.django_db
 
@@ -55,6 +55,35 @@ def test_nobody_is_asked_while_one_has_to_wait(login: LoginService, serve: Any) 
     with pytest.raises(Throttled):
         sign_in(address=ELSEWHERE)
     assert Attempts.objects.order_by("-weight").first().weight == pytest.approx(5, abs=0.1)  # type: ignore[union-attr]
+
+
+def test_a_refused_passport_is_no_failed_sign_in_and_the_log_says_what_to_do(
+    login: LoginService, caplog: pytest.LogCaptureFixture
+) -> None:
+    login.broken = Reply.json({}, 401)
+    for _ in range(12):
+        with pytest.raises(PassportRefused):
+            sign_in(address=ELSEWHERE)
+    (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "refuses the gateway's passport" in line.getMessage()
+    assert "TOKEN_ISSUER is not the gateway's, which is 'gatehouse'" in line.getMessage()
+    login.broken = None
+    assert sign_in(address=ELSEWHERE)
+
+
+@pytest.mark.parametrize("status", [200, 404, 500, 503])
+def test_a_wrong_password_is_one_whatever_becomes_of_the_look_at_the_passport(
+    login: LoginService, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    users = login.__class__.__call__
+    monkeypatch.setattr(
+        LoginService,
+        "__call__",
+        lambda self, seen: Reply.json({}, status) if "session-ends" in seen.target else users(self, seen),
+    )
+    guess(5)
+    with pytest.raises(Throttled):
+        sign_in(address=ELSEWHERE)
 
 
 @pytest.mark.parametrize("name", ["user", "nobody"])

@@ -159,6 +159,16 @@ def test_an_outage_is_said_on_the_page(login: LoginService, client: Client) -> N
     assert "The people service answered with an error (500)." in reply.content.decode()
 
 
+def test_a_refused_passport_is_not_said_to_be_a_wrong_password(login: LoginService, client: Client) -> None:
+    login.broken = Reply.json({}, 401)
+    reply = sign_in(client)
+    assert reply.status_code == 502
+    page = reply.content.decode()
+    assert "Wrong username or password" not in page
+    assert "The people service refuses this gateway" in page
+    assert 'value="user"' in page
+
+
 def test_who_signs_in_while_too_many_do_is_told_when_to_try_again(login: LoginService, client: Client) -> None:
     login.broken = Reply(503, b"{}", [("Retry-After", "2")])
     reply = sign_in(client)
