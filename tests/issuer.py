@@ -8,28 +8,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from types import TracebackType
 from typing import Any, Self
-from uuid import uuid4
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric import ec
-from jwt.algorithms import ECAlgorithm
+from django.conf import settings
 
-
-class Key:
-    """One ES256 key with its `kid`."""
-
-    def __init__(self, kid: str | None = None) -> None:
-        self.private = ec.generate_private_key(ec.SECP256R1())
-        self.kid = kid or uuid4().hex
-
-    @property
-    def jwk(self) -> dict[str, Any]:
-        """The public half, as a JWKS holds it."""
-        return ECAlgorithm.to_jwk(self.private.public_key(), as_dict=True) | {
-            "kid": self.kid,
-            "alg": "ES256",
-            "use": "sig",
-        }
+from chassis.conf import options
+from chassis.passports import backend
+from chassis.testing import SigningKey, passport_claims
 
 
 class Issuer:
@@ -39,7 +23,7 @@ class Issuer:
     """
 
     def __init__(self) -> None:
-        self.keys = [Key()]
+        self.keys = [SigningKey()]
         self.fetches = 0
         self.answer: bytes | None = None
         self.status = 200
@@ -79,27 +63,20 @@ class Issuer:
         *,
         audience: str | None,
         role: str = "default",
-        key: Key | None = None,
+        key: SigningKey | None = None,
         headers: dict[str, Any] | None = None,
         **claims: Any,
     ) -> str:
         """Return a passport for the audience (`None`: without `aud`); a claim given as `None` is left out."""
-        key = key or self.keys[0]
-        now = int(time.time())
-        payload = {
-            "iss": "gatehouse",
-            "aud": audience,
-            "sub": str(user_id),
-            "username": f"user{user_id}",
-            "role": role,
-            "sid": uuid4().hex,
-            "jti": uuid4().hex,
-            "iat": now,
-            "exp": now + 60,
-            "token_type": "passport",
-        } | claims
-        payload = {name: value for name, value in payload.items() if value is not None}
-        return jwt.encode(payload, key.private, algorithm="ES256", headers={"kid": key.kid} | (headers or {}))
+        made = passport_claims(user_id, role, aud=audience, **{"exp": int(time.time()) + 60} | claims)
+        return (key or self.keys[0]).sign(made, headers)
+
+
+def trust(url: str) -> None:
+    """Have this process's service take passports signed by the keys there."""
+    settings.GATEHOUSE["JWKS_URL"] = url
+    options.cache_clear()
+    backend.cache_clear()
 
 
 def handler(issuer: Issuer) -> type[BaseHTTPRequestHandler]:

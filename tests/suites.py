@@ -45,7 +45,8 @@ class Suite:
 
     @property
     def command(self) -> list[str]:
-        django = [f"--ds={self.project}_project.settings"] if self.project else ["-p", "no:django"]
+        settings = "shop.settings" if self.project == "chassis" else f"{self.project}_project.settings"
+        django = [f"--ds={settings}"] if self.project else ["-p", "no:django"]
         server = [PYTHON, "-m", "tests.postgres", f"{self.project.upper()}_DATABASE_URL"] if self.on_postgres else []
         return [*server, PYTHON, "-m", "pytest", *django, *self.folders]
 
@@ -53,6 +54,8 @@ class Suite:
         """Return the arguments with which its project is measured."""
         if not self.project:
             return []
+        if self.project == "chassis":
+            return ["--cov=chassis/src", "--cov-branch", "--cov-report="]
         return [f"--cov={self.project}", f"--cov={self.project}_project", "--cov-branch", "--cov-report="]
 
     def missing(self) -> str:
@@ -73,6 +76,7 @@ SUITES = (
     Suite("users on PostgreSQL", ("tests/users",), "users", on_postgres=True),
     Suite("gateway", ("tests/gateway",), "gateway"),
     Suite("orders on PostgreSQL", ("tests/orders",), "orders", on_postgres=True),
+    Suite("chassis", ("chassis/tests",), "chassis"),
     Suite("browser", ("tests/browser",)),
     Suite("gateway on PostgreSQL", ("tests/gateway/identity",), "gateway", on_postgres=True),
 )
@@ -152,7 +156,7 @@ def main(*arguments: str) -> int:
         sys.stdout.write(f"{done.suite.name}: {done.summary}\n")
         sys.stdout.flush()
     if measured:
-        failed += [f"coverage of {name}" for name in ("gateway", "users", "orders") if not is_covered(name)]
+        failed += [f"coverage of {name}" for name in ("chassis", "gateway", "users", "orders") if not is_covered(name)]
     for suite in SUITES:
         if missing := suite.missing():
             sys.stdout.write(f"left out: {suite.name}, as {missing} is not installed\n")

@@ -5,35 +5,17 @@ import os
 from contextlib import suppress
 
 from gunicorn.arbiter import Arbiter
-from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
-from users import logs
+from chassis import logs
+from chassis.gunicorn import *  # noqa: F403  # gunicorn reads this module's names
 from users_project import environment, variables
-
-
-class OneAccessLog(Logger):
-    """gunicorn's log without its own access log: the service writes one, with what it knows of a request."""
-
-    access_log_enabled = False
-
 
 env = variables.or_exit(environment.read)
 variables.or_exit(lambda: variables.state_directory(env.gatehouse_var, "users"))
 bind = variables.or_exit(lambda: variables.listening("USERS_BIND", env.users_bind, env.users_port))
 workers = env.users_workers
-worker_class = "gthread"
 threads = 8
-# Longer than the gateway keeps an idle connection, so that it is the gateway that closes first.
-keepalive = 75
-timeout = 30
-graceful_timeout = 10
-control_socket_disable = True
-# What the gateway lets through, and what it adds to that: it is the gateway that refuses.
-limit_request_line = 8190
-limit_request_fields = 200
-limit_request_field_size = 16384
-logger_class = OneAccessLog
 logconfig_dict = logs.configuration(env.log_level)
 
 

@@ -3,7 +3,7 @@
 import re
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from django.http import HttpResponseBase
 from drf_spectacular.utils import extend_schema
@@ -12,13 +12,18 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from . import etags, idempotency, schema, selectors, services
-from .etags import conditional, tagged
+from chassis.etags import check_preconditions
+from chassis.pagination import PARAMETERS
+from chassis.permissions import HasRole
+from chassis.queries import query_parameters
+from chassis.serializers import StrictSerializer
+from chassis.validators import printable, printable_lines
+
+from . import idempotency, schema, selectors, services
+from .etags import conditional, etag_of, tagged
 from .idempotency import Answer
-from .inputs import StrictSerializer, printable, printable_lines, query_of
 from .models import Order
-from .pages import PARAMETERS, OrderPages
-from .passports import HasRole
+from .pages import OrderPages
 from .selectors import OrderRow
 
 
@@ -107,12 +112,11 @@ def moment(value: datetime) -> str:
 class OwnersView(APIView):
     """A view of what belongs to the one who asks."""
 
-    permission_classes = (HasRole,)
-    roles = frozenset({"admin", "default"})
+    permission_classes = (HasRole("admin", "default"),)
 
     def owner(self) -> int:
         """Return the id of the user who asks."""
-        return int(str(self.request.user.pk))
+        return cast("int", self.request.user.pk)
 
 
 @extend_schema(tags=["orders"])
@@ -128,7 +132,7 @@ class OrdersView(OwnersView):
     )
     def get(self, request: Request) -> HttpResponseBase:
         """List one's own orders, newest first."""
-        asked = query_of(request, LISTED_BY)
+        asked = query_parameters(request, LISTED_BY)
         filters: dict[str, Any] = {}
         if not FILTERS.isdisjoint(asked):
             wanted = OrderFilter(data=asked.dict())
@@ -188,7 +192,7 @@ class OrderCancelView(OwnersView):
         """Cancel the order; cancelling it again changes nothing, and one that was shipped stays so: 409."""
 
         def check(order: OrderRow) -> None:
-            etags.check_change(request, etags.etag(JSONRenderer().render(represented(order))))
+            check_preconditions(request, etag_of(JSONRenderer().render(represented(order))))
 
         order = services.order_cancel(owner=self.owner(), order_id=order_id, check=check)
         return tagged(JSONRenderer().render(represented(order)))

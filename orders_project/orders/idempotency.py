@@ -23,9 +23,10 @@ from django.db import connection, transaction
 from django.utils import timezone
 from rest_framework import exceptions
 
+from chassis.problems import Conflict
+
 from .locks import byte_lock, open_locks
 from .models import KeptAnswer
-from .problems import Conflict
 from .turns import write_turn
 
 KEPT_FOR = timedelta(hours=24)
@@ -55,14 +56,16 @@ class Running(Conflict):
     wait = 1
 
     def __init__(self) -> None:
-        super().__init__("The first request with this Idempotency-Key is still under way. Try again.")
+        detail = "The first request with this Idempotency-Key is still under way. Try again."
+        super().__init__(detail, code="idempotency_key_in_use")
 
 
 class Reused(exceptions.APIException):
     """The key came with another body before (the draft, section 2.6)."""
 
     status_code = 422
-    default_detail = "Expected the body that this Idempotency-Key came with before, or a key of its own."
+    default_code = "idempotency_key_reused"
+    default_detail = "This Idempotency-Key came with another body before. Send that body again, or use a new key."
 
 
 @dataclass(frozen=True)

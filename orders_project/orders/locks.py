@@ -11,7 +11,7 @@ import struct
 
 from django.conf import settings
 
-from .storage import Busy, Full
+from chassis.databases import DatabaseUnavailable, StorageFull
 
 # The bytes below are for keys, by their hash; these two are for turns. There need be no such bytes (fcntl(2)).
 KEYS = 2**62
@@ -21,12 +21,12 @@ log = logging.getLogger("locks")
 
 
 def open_locks() -> int:
-    """Return a descriptor of the file of locks; raise `Full` or `Busy` where it cannot be made or opened."""
+    """Return a descriptor of the file of locks; raise `StorageFull` or `DatabaseUnavailable` if it cannot be opened."""
     try:
         return os.open(f"{settings.STATE}/orders.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as exc:
         log.warning("The file of locks cannot be opened: %s", exc)
-        raise (Full if exc.errno in {errno.ENOSPC, errno.EDQUOT} else Busy) from exc
+        raise (StorageFull if exc.errno in {errno.ENOSPC, errno.EDQUOT} else DatabaseUnavailable) from exc
 
 
 def byte_lock(descriptor: int, number: int) -> bool:

@@ -8,16 +8,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from rest_framework.exceptions import ValidationError
-from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.utils.urls import replace_query_param
-from rest_framework.views import APIView
+
+from chassis.pagination import LimitedPages, invalid_cursor
 
 from .selectors import MAX_ID, OrderRow, Place
 
-# What the query of a list may say, beside its filters.
-PARAMETERS = ("cursor", "limit")
 # Characters of a cursor's text: a direction, a time and an id of 64 bits.
 MAX_LENGTH = 1 + 26 + 1 + 19
 NEWER, OLDER = ">", "<"
@@ -41,14 +38,11 @@ def written(place: Place) -> str:
     return base64.b64encode(f"{OLDER if place.newest_first else NEWER}{moment},{place.id}".encode()).decode()
 
 
-class OrderPages(CursorPagination):
+class OrderPages(LimitedPages):
     """Pages of `?limit=` (1 to 200, default 50) orders from `?cursor=` on, in DRF's shape and OpenAPI.
 
     They go along `created_at`, as the filters need; of orders made in the same microsecond, the later id comes first.
     """
-
-    page_size = 50
-    max_page_size = 200
 
     def page_of(self, request: Request, find: Callable[..., list[OrderRow]]) -> dict[str, Any]:
         """Return the page asked for, its results rows. `find` returns at most `limit` orders from the place `begin` on.
@@ -69,13 +63,6 @@ class OrderPages(CursorPagination):
             "results": rows,
         }
 
-    def get_page_size(self, request: Request) -> int:
-        """Return the limit asked for; 400 where it is none."""
-        limit = request.query_params.get("limit", str(self.page_size))
-        if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= self.max_page_size):
-            raise ValidationError({"limit": [f"Expected a whole number from 1 to {self.max_page_size}."]})
-        return int(limit)
-
     def beginning(self, request: Request) -> Place | None:
         """Return the place that the cursor names, `None` without one; 400 where it is none that a page has named."""
         cursor = request.query_params.get("cursor")
@@ -84,26 +71,11 @@ class OrderPages(CursorPagination):
         try:
             return read(cursor)
         except ValueError as exc:
-            raise ValidationError({"cursor": ["Expected the cursor of a page's `next` or `previous` link."]}) from exc
+            raise invalid_cursor() from exc
 
     def link(self, request: Request, place: Place) -> str:
         """Return the request's own URL, to begin at that place."""
         return str(replace_query_param(request.build_absolute_uri(), "cursor", written(place)))
-
-    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
-        """Return what OpenAPI says of `cursor` and `limit`; DRF's does not know the bounds."""
-        limit = {"type": "integer", "minimum": 1, "maximum": self.max_page_size, "default": self.page_size}
-        return [
-            {"name": "cursor", "in": "query", "description": "Where a page begins.", "schema": {"type": "string"}},
-            {"name": "limit", "in": "query", "description": "Entries a page.", "schema": limit},
-        ]
-
-    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """Return what OpenAPI says of a page; DRF's has examples of another API."""
-        page: dict[str, Any] = super().get_paginated_response_schema(schema)
-        for name in ("next", "previous"):
-            del page["properties"][name]["example"]
-        return page | {"required": ["next", "previous", "results"]}
 
 
 def below(rows: list[OrderRow], asked: Place | None) -> Place:

@@ -4,8 +4,9 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
+from chassis.problems import MEDIA_TYPE
+
 from .idempotency import BARE, KEPT_FOR, MAX_LENGTH, QUOTED
-from .problems import MEDIA_TYPE
 
 HOURS = KEPT_FOR.total_seconds() / 3600
 

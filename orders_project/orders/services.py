@@ -5,8 +5,9 @@ from collections.abc import Callable
 from django.db import connection, transaction
 from django.utils import timezone
 
+from chassis.problems import Conflict
+
 from .models import Order
-from .problems import Conflict
 from .selectors import OrderRow, order_get
 from .turns import write_turn
 

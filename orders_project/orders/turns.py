@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from django.conf import settings
 from django.db import connection
 
+from chassis.databases import DatabaseUnavailable
+
 from .locks import NEXT, TURN, byte_lock, byte_unlock, open_locks
-from .storage import Busy
 
 # Seconds that a write waits while others have waited for longer, and already hold as many threads as may wait.
 SOON = 2.0
@@ -37,14 +38,14 @@ class Turns:
 
     @contextmanager
     def take(self) -> Iterator[None]:
-        """Be the one that writes; a turn within a turn is the same one. Raises `Busy` where that takes too long."""
+        """Be the one that writes; a turn within a turn is the same one. Raises `DatabaseUnavailable`."""
         if getattr(self.own, "taken", False):
             yield
             return
         now = time.monotonic()
         # Who writes may have waited for long already.
         if not self.patient.acquire(timeout=max(0.0, min(now, self.since) + SOON - now)):
-            raise Busy
+            raise DatabaseUnavailable
         try:
             with self.alone(now + settings.BUSY_TIMEOUT):
                 yield
@@ -55,7 +56,7 @@ class Turns:
     def alone(self, deadline: float) -> Iterator[None]:
         """Hold the lock. What is left of the time until the deadline is for other processes."""
         if not self.writing.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise Busy
+            raise DatabaseUnavailable
         try:
             self.since, self.own.taken = time.monotonic(), True
             with process_turn(deadline), until(deadline):
@@ -79,11 +80,11 @@ def process_turn(deadline: float) -> Iterator[None]:
 
 
 def wait_for(locks: int, number: int, deadline: float) -> None:
-    """Take the lock; raise `Busy` at the deadline."""
+    """Take the lock; raise `DatabaseUnavailable` at the deadline."""
     began = now = time.monotonic()
     while not byte_lock(locks, number):
         if now >= deadline:
-            raise Busy
+            raise DatabaseUnavailable
         time.sleep(max(LOOK, LATER * (now - began)))
         now = time.monotonic()
 
@@ -112,5 +113,5 @@ TURNS = Turns(settings.PATIENT_WRITERS)
 
 
 def write_turn() -> AbstractContextManager[None]:
-    """Return what one writes within; entering it raises `Busy` where SQLite is not to be had in time."""
+    """Return what one writes within; entering it raises `DatabaseUnavailable` where SQLite is not to be had in time."""
     return TURNS.take() if connection.vendor == "sqlite" else nullcontext()

@@ -5,12 +5,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.http import HttpResponse
 from django.test import Client
-from tests.issuer import Issuer
-
-from orders.passports import backend
+from tests.issuer import Issuer, trust
 
 JSON = "application/json"
 
@@ -18,17 +15,15 @@ JSON = "application/json"
 @pytest.fixture(scope="session", autouse=True)
 def issuer() -> Iterator[Issuer]:
     with Issuer() as running:
-        settings.SIMPLE_JWT["JWK_URL"] = running.url
-        backend.cache_clear()
+        trust(running.url)
         yield running
-    backend.cache_clear()
 
 
 class Api:
     """Calls the service as the gateway does for one user. A fault is the 500 that a client would see."""
 
     def __init__(self, issuer: Issuer, user_id: int, role: str) -> None:
-        passport = issuer.passport(user_id, audience=settings.SERVICE_NAME, role=role)
+        passport = issuer.passport(user_id, audience="orders", role=role)
         self.headers = {"authorization": f"Bearer {passport}", "request-user-id": str(user_id)}
         self.client = Client(raise_request_exception=False)
 

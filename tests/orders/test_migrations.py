@@ -22,7 +22,7 @@ def test_a_service_whose_tables_are_not_of_its_version_does_not_start(issuer, tm
     service = Service(issuer, tmp_path, workers=1)
     service.manage("migrate", "orders", OWN[-2][1], "--verbosity", "0")
     try:
-        with pytest.raises(AssertionError, match=r"run `manage\.py migrate` first"), service:
+        with pytest.raises(AssertionError, match=r"Run `manage\.py migrate`"), service:
             pass
     finally:
         service.manage("migrate", "--verbosity", "0")

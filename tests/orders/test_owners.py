@@ -4,7 +4,6 @@ import ast
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 from django.test import Client
 from django.urls import URLPattern, get_resolver
 
@@ -55,7 +54,7 @@ def test_no_path_shows_or_changes_another_users_order(user, path, method, role):
 def test_no_path_answers_without_a_passport_or_to_the_gateway_itself(issuer, path, method):
     url = "/" + path.format(1)
     assert Client().generic(method, url).status_code == 401
-    passport = issuer.passport("gateway", audience=settings.SERVICE_NAME, role="service")
+    passport = issuer.passport("gateway", audience="orders", role="service")
     headers = {"authorization": f"Bearer {passport}", "request-user-id": "gateway"}
     assert Client().generic(method, url, headers=headers).status_code in {403, 405}
 

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from orders.inputs import MAX_NAMED
+from chassis.serializers import MAX_NAMED
 from orders.models import Order
 
 pytestmark = pytest.mark.django_db

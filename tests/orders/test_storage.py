@@ -4,7 +4,6 @@ import errno
 import fcntl
 import os
 import signal
-import socket
 import sqlite3
 import stat
 import subprocess
@@ -16,13 +15,11 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psycopg
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from tests.orders.serving import ON_SQLITE, PROJECT, Service, ask, write_lock
 
-from orders import storage
 from orders.management.commands import backup_orders
 from orders.models import Order
 from orders_project.environment import THREADS
@@ -119,69 +116,6 @@ def test_a_full_database_is_507_and_keeps_what_it_has(user):
     assert refused[0].json()["title"] == "Insufficient Storage"
     assert list(Order._base_manager.order_by("id").values_list("id", flat=True)) == acknowledged
     assert api.post("/api/orders", room).status_code == 201
-
-
-def raised(kind: type[Exception], cause: Exception | None) -> Exception:
-    exc = kind("what it says")
-    exc.__cause__ = cause
-    return exc
-
-
-def of_sqlite(code: int) -> sqlite3.Error:
-    error = sqlite3.OperationalError("what it says")
-    error.sqlite_errorcode = code
-    return error
-
-
-def never_made() -> psycopg.Error:
-    """Return what psycopg raises where nobody listens."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        with pytest.raises(psycopg.OperationalError) as raised_by:
-            psycopg.connect(f"host=127.0.0.1 port={bound.getsockname()[1]}")
-    return raised_by.value
-
-
-BUSY, UNKNOWN, FULL = storage.Busy, storage.Unknown, storage.Full
-CAUSES = [
-    (of_sqlite(sqlite3.SQLITE_BUSY), BUSY),
-    (of_sqlite(sqlite3.SQLITE_BUSY_SNAPSHOT), BUSY),
-    (of_sqlite(sqlite3.SQLITE_LOCKED_SHAREDCACHE), BUSY),
-    (of_sqlite(sqlite3.SQLITE_IOERR_FSYNC), UNKNOWN),
-    (of_sqlite(sqlite3.SQLITE_CANTOPEN), BUSY),
-    (of_sqlite(sqlite3.SQLITE_READONLY), BUSY),
-    (of_sqlite(sqlite3.SQLITE_FULL), FULL),
-    (of_sqlite(sqlite3.SQLITE_ERROR), None),
-    (sqlite3.OperationalError("no code"), None),
-    (psycopg.errors.DiskFull(), FULL),
-    (psycopg.errors.LockNotAvailable(), BUSY),
-    (psycopg.errors.QueryCanceled(), BUSY),
-    (psycopg.errors.DeadlockDetected(), BUSY),
-    (psycopg.errors.TooManyConnections(), BUSY),
-    (psycopg.errors.CannotConnectNow(), BUSY),
-    (psycopg.errors.ConnectionTimeout(), BUSY),
-    (never_made(), BUSY),
-    (psycopg.errors.AdminShutdown(), UNKNOWN),
-    (psycopg.errors.ConnectionFailure(), UNKNOWN),
-    (psycopg.OperationalError("server closed the connection unexpectedly"), UNKNOWN),
-    (psycopg.errors.UndefinedTable(), None),
-    (None, None),
-]
-
-
-@pytest.mark.parametrize(("cause", "expected"), CAUSES, ids=lambda value: repr(value)[:40])
-@pytest.mark.parametrize("kind", [OperationalError, InterfaceError])
-def test_what_a_database_raises_is_a_problem_unless_it_is_a_fault_of_ours(kind, cause, expected):
-    refused = storage.refusal(raised(kind, cause))
-    assert type(refused) is (expected or type(None))
-    assert refused is None or refused.wait > 0
-
-
-@pytest.mark.parametrize("kind", [BUSY, FULL])
-def test_only_what_is_known_is_said_of_what_was_stored(kind):
-    assert "Nothing was stored" in kind.default_detail
-    assert "Nothing was stored" not in UNKNOWN.default_detail
-    assert "Idempotency-Key" in UNKNOWN.default_detail
 
 
 @sqlite_only

@@ -13,9 +13,9 @@ import pytest
 from django.db import connection
 from tests.orders.serving import ON_SQLITE, PROJECT, Service
 
+from chassis.databases import DatabaseUnavailable
 from orders import turns
 from orders.locks import TURN, byte_lock, byte_unlock, open_locks
-from orders.storage import Busy
 from orders.turns import Turns
 
 BOOK = {"item": "book", "address": "Main street 1"}
@@ -36,7 +36,7 @@ def taken(queue: Turns, count: int = 1):
     done = threading.Event()
 
     def hold() -> None:
-        with suppress(Busy), queue.take():
+        with suppress(DatabaseUnavailable), queue.take():
             done.wait(30)
         connection.close()
 

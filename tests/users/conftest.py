@@ -21,11 +21,10 @@ from django.core.management import call_command
 from django.db import connection, connections
 from django.http import HttpResponse
 from django.test import Client
-from tests.issuer import Issuer
+from tests.issuer import Issuer, trust
 
 from users import journal, services
 from users.models import Deletion, Position, User, UserChange
-from users.passports import backend
 
 PROJECT = Path(__file__).resolve().parents[2] / "users_project"
 JSON = "application/json"
@@ -38,10 +37,8 @@ CHEAP_HASHES = {"ARGON2_MEMORY_KIB": "8", "ARGON2_TIME": "1"}
 @pytest.fixture(scope="session", autouse=True)
 def issuer() -> Iterator[Issuer]:
     with Issuer() as running:
-        django_settings.SIMPLE_JWT["JWK_URL"] = running.url
-        backend.cache_clear()
+        trust(running.url)
         yield running
-    backend.cache_clear()
 
 
 ON_POSTGRESQL = django_settings.RECORD is None

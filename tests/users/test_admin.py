@@ -8,13 +8,13 @@ from django.db.models import QuerySet
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from chassis.databases import StorageFull
+from chassis.passports import backend
+from chassis.problems import Conflict, Unavailable
 from users import admin as users_admin
 from users import journal, services
 from users.changes import Changes
 from users.models import Deletion, User
-from users.passports import backend
-from users.problems import Conflict, Unavailable
-from users.record import StorageFull
 
 from .conftest import PASSWORD, settle
 
@@ -184,7 +184,7 @@ def test_a_user_made_here_is_stored(browser, admin):
         ({"username": "ROOT"}, "A user of this name exists already."),
         ({"email": "Root@example.com"}, "A user with this email exists already."),
         ({"username": "a b"}, "Expected only ASCII letters"),
-        ({"full_name": "a\u202eb"}, "Expected printable characters only"),
+        ({"full_name": "a\u202eb"}, "Use printable characters only"),
         ({"password": "short"}, "This password is too short"),
         ({"password": "ada@example.com"}, "The password is too similar"),
         ({"password": "x1" * 65}, "at most 128 characters"),
@@ -248,7 +248,7 @@ def test_what_cannot_be_saved_is_the_form_again_with_why(browser, make, everythi
     monkeypatch.setattr(services, "user_update", refuse)
     monkeypatch.setattr(services, "user_create", refuse)
     for path in (f"{LIST}{user.pk}/change/", f"{LIST}add/"):
-        answer = browser.post(path, sent)
+        answer = browser.post(path, sent, headers=PAGE)
         assert answer.status_code == status
         text = answer.content.decode()
         assert "Taken a moment ago." in errors(text)
@@ -288,7 +288,7 @@ def test_who_was_changed_since_the_question_is_not_deleted_but_asked_for_again(
     answer = browser.post(path, sent or asked)
     assert (answer.status_code, answer.headers["Location"]) == (302, path)
     text = page(browser.get(path))
-    assert "This user was changed since you saw them." in text
+    assert "It has changed since you read it, and nothing was done." in text
     assert everything() == before
     assert not LogEntry.objects.exists()
 
@@ -303,7 +303,7 @@ def test_a_deletion_that_does_not_fit_on_the_disk_is_a_message(browser, make, ev
 
     monkeypatch.setattr(services, "user_delete", full)
     assert browser.post(path, sent).headers["Location"] == path
-    assert "There is no room left to store this. Nothing was changed." in page(browser.get(path))
+    assert "No storage space is left. Nothing was stored. Try again later." in page(browser.get(path))
     assert everything() == before
 
 
@@ -623,7 +623,7 @@ def test_an_action_that_does_not_fit_on_the_disk_changes_nobody_and_says_so(brow
     answer = browser.post(query, sent)
     assert (answer.status_code, answer.headers["Location"]) == (302, query)
     text = said(browser)
-    assert "There is no room left to store this. Nothing was changed." in text
+    assert "No storage space is left. Nothing was stored. Try again later." in text
     assert "users deactivated" not in text
     assert everything() == before
 

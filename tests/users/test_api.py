@@ -87,7 +87,7 @@ BAD = [
     ({"email": "é@example.com"}, {"email": ""}),
     ({"email": "x" * 250 + "@example.com"}, {"email": ""}),
     ({"full_name": "x" * 151}, {"full_name": "Ensure"}),
-    ({"full_name": "a\x1bb"}, {"full_name": "Expected printable"}),
+    ({"full_name": "a\x1bb"}, {"full_name": "Contains U+001B"}),
     ({"full_name": ["a"]}, {"full_name": "Expected a string, got an array"}),
     ({"user_type": "root"}, {"user_type": ""}),
     ({"user_type": "service"}, {"user_type": ""}),

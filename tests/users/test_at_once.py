@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from django.db import connection
 
+from chassis.problems import Conflict
 from users import journal, selectors, services
 from users.models import User
-from users.problems import Conflict
 
 THREADS = 6
 WAIT = 30

@@ -15,9 +15,9 @@ import requests
 from django.db import connection
 from tests.ports import free_port
 
+from chassis.problems import Unavailable
 from users import journal, verification
 from users.models import User
-from users.problems import Unavailable
 
 from .conftest import PASSWORD, stored, use
 from .test_processes import Service, listed, serving
@@ -72,7 +72,7 @@ def write_until_full(service: Service, session: requests.Session, prefix: str) -
         full_name = name
     assert answer.status_code == 507, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["detail"] == "There is no room left to store this. Nothing was changed."
+    assert answer.json()["detail"] == "No storage space is left. Nothing was stored. Try again later."
     return made, full_name
 
 
@@ -144,7 +144,7 @@ def test_many_at_once_on_a_full_disk_are_all_changed_or_none_and_that_is_said(ma
             if "61 of 61 users deactivated." in said[-1]:
                 assert active == set()
                 break
-            assert "Nothing was changed." in said[-1]
+            assert "Nothing was stored." in said[-1]
             assert active == set(ids)
         service.end(signal.SIGTERM)
     assert "61 of 61" not in said[0]

@@ -5,12 +5,12 @@ import pytest
 from django.db import DatabaseError, OperationalError, connection
 from django.test import Client, RequestFactory
 
+from chassis.databases import StorageFull
+from chassis.problems import Unavailable
 from users import index, journal, selectors
 from users.freshness import Freshness
 from users.models import User
 from users.passwords import Busy
-from users.problems import Unavailable
-from users.record import StorageFull
 
 from .conftest import PASSWORD
 from .test_api import assert_problem
@@ -65,7 +65,7 @@ def test_a_write_that_a_page_of_the_admin_could_not_make_is_a_problem(error, sta
     middleware = Freshness(lambda request: pytest.fail("not asked"))
     answer = middleware.process_exception(RequestFactory().post("/admin/"), error)
     assert (answer.status_code, answer["Content-Type"]) == (status, "application/problem+json")
-    assert answer.get("Retry-After") == ("1" if status == 503 else None)
+    assert answer.get("Retry-After") == ("1" if status == 503 else "60")
 
 
 @pytest.mark.parametrize("error", [DatabaseError("x"), ValueError("x")])

@@ -4,9 +4,9 @@ import time
 import pytest
 from django.contrib.auth.hashers import check_password
 
+from chassis.problems import Conflict
 from users import selectors, services
 from users.models import User
-from users.problems import Conflict
 
 from .conftest import PASSWORD, settle
 from .test_api import assert_problem
@@ -96,8 +96,8 @@ def test_a_login_hashes_again_with_new_parameters_and_ends_no_session(as_gateway
 
 
 def test_a_hash_that_cannot_be_made_again_refuses_no_login(as_gateway, make, settings, monkeypatch, caplog):
+    from chassis.databases import StorageFull
     from users import journal
-    from users.record import StorageFull
 
     make("eva")
     before = User.objects.get().password

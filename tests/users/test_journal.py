@@ -11,12 +11,13 @@ from django.core.management import call_command
 from django.db import OperationalError, connection, transaction
 from django.db.backends.sqlite3.base import DatabaseWrapper
 
+from chassis.databases import StorageFull
+from chassis.problems import Unavailable
 from users import changes, index, journal, services, verification
 from users import record as records
 from users.lines import LARGEST
 from users.models import Deletion, Position, User
-from users.problems import Unavailable
-from users.record import Extent, JournalError, StorageFull
+from users.record import Extent, JournalError
 
 from .conftest import settle, stored
 

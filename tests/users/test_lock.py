@@ -2,8 +2,8 @@ import threading
 
 import pytest
 
+from chassis.problems import Unavailable
 from users.lock import WriterLock
-from users.problems import Unavailable
 
 pytestmark = pytest.mark.record
 

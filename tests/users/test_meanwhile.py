@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from django.db import OperationalError, connection
 
+from chassis.databases import StorageFull
+from chassis.problems import Unavailable
 from users import index, journal, lines, services
 from users import record as records
 from users.models import User
-from users.problems import Unavailable
-from users.record import JournalError, StorageFull, UnsettledError
+from users.record import JournalError, UnsettledError
 
 from .conftest import settle, stored
 

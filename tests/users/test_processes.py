@@ -33,7 +33,7 @@ CREATE_AT_ONCE = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from django.db import connection
-from users.problems import Conflict
+from chassis.problems import Conflict
 
 process = int(sys.argv[1])
 own = [f"own-{process}-{number}" for number in range(95)]

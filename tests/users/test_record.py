@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from chassis.databases import StorageFull
+from chassis.problems import Unavailable
 from users import record as records
-from users.problems import Unavailable
-from users.record import Extent, JournalError, StorageFull, UnsettledError
+from users.record import Extent, JournalError, UnsettledError
 
 from .conftest import PROJECT, settle
 

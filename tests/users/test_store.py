@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from tests.shares import share
 
+from chassis.databases import StorageFull
 from users import journal, verification
 from users import record as records
 from users.changes import now
 from users.models import Deletion, User
-from users.record import JournalError, StorageFull
+from users.record import JournalError
 
 from .conftest import settle, use
 

@@ -7,11 +7,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, IntegrityError, close_old_connections, connection, transaction
 from django.db.models import QuerySet
 
+from chassis.databases import StorageFull
+from chassis.problems import Unavailable
 from users import journal, lock, services
 from users.apps import record_check
 from users.models import Position, User
-from users.problems import Unavailable
-from users.record import StorageFull
 
 from .test_api import NEW, assert_problem
 

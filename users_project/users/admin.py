@@ -17,14 +17,15 @@ from django.db.models.functions import Lower
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
+from chassis.databases import StorageFull
+from chassis.etags import PreconditionFailed
+from chassis.passports import USER_ID
+from chassis.problems import Conflict, Unavailable
+
 from . import index, selectors, services
 from .browsers import session_of
-from .etags import PreconditionFailed
 from .forms import ModelForm, NewUserForm, UserForm
 from .models import Deletion, User
-from .passports import USER_ID
-from .problems import Conflict, Unavailable
-from .record import StorageFull
 
 log = logging.getLogger(__name__)
 

@@ -13,14 +13,17 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework_simplejwt.tokens import Token
 
+from chassis.pagination import PARAMETERS, CursorPages
+from chassis.permissions import HasRole
+from chassis.problems import Errors
+from chassis.queries import query_parameters
+from chassis.serializers import StrictSerializer
+from chassis.validators import printable
+
 from . import selectors, services
 from .etags import conditional, precondition, tagged
-from .inputs import StrictSerializer, printable, query_of
 from .models import User, UserChange, ascii_only, username_characters
-from .pages import PARAMETERS, Pages
-from .passports import HasRole
 from .passwords import MAX_LENGTH
-from .problems import Errors
 
 
 class Password(serializers.CharField):
@@ -156,7 +159,7 @@ def described(user: User | None, values: dict[str, Any]) -> User:
 
 def caller(request: Request) -> int:
     """Return the id of the user who asks."""
-    return int(str(request.user.pk))
+    return cast("int", request.user.pk)
 
 
 def session(request: Request) -> str:
@@ -186,20 +189,19 @@ CHANGED = {200: UserOut, **UNSEEN}
 class AdminsView(APIView):
     """A view for admins."""
 
-    permission_classes = (HasRole,)
-    roles = frozenset({"admin"})
+    permission_classes = (HasRole("admin"),)
 
 
 @extend_schema(tags=["users"])
 class UsersView(AdminsView):
     """All users."""
 
-    pagination_class = Pages
+    pagination_class = CursorPages
 
     @extend_schema(operation_id="users_list", parameters=[UsersFilter], responses=UserOut(many=True))
     def get(self, request: Request) -> Response:
         """List the users, newest first."""
-        wanted = UsersFilter(data=query_of(request, LISTED_BY).dict())
+        wanted = UsersFilter(data=query_parameters(request, LISTED_BY).dict())
         wanted.is_valid(raise_exception=True)
         pages = self.pagination_class()
         page = pages.paginate_queryset(selectors.users(**wanted.validated_data), request, view=self)
@@ -264,12 +266,12 @@ class UserView(AdminsView):
 class HistoryView(AdminsView):
     """A user's history."""
 
-    pagination_class = Pages
+    pagination_class = CursorPages
 
     @extend_schema(operation_id="users_history", responses=ChangeOut(many=True))
     def get(self, request: Request, user_id: int) -> Response:
         """List what was changed, by whom and when, newest first; also of a user who was deleted."""
-        query_of(request, PARAMETERS)
+        query_parameters(request, PARAMETERS)
         pages = self.pagination_class()
         entries = selectors.user_history(user_id=user_id)
         if isinstance(entries, list):
@@ -283,8 +285,7 @@ class HistoryView(AdminsView):
 class OwnView(APIView):
     """A view of oneself."""
 
-    permission_classes = (HasRole,)
-    roles = frozenset({"admin", "default"})
+    permission_classes = (HasRole("admin", "default"),)
 
     def me(self) -> User:
         """Return the active user who asks; 401 where there is none any more."""

@@ -26,8 +26,9 @@ def record_check(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]: 
     """Open the record, so that every command finds its index, and `check` names the line that cannot be read."""
     from django.db import DatabaseError
 
+    from chassis.problems import Unavailable
+
     from . import index, journal
-    from .problems import Unavailable
 
     record = journal.current()
     if record is None:  # PostgreSQL's tables are not made here: `migrate` does that, which comes by here too

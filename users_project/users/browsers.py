@@ -8,10 +8,11 @@ from django.template.loader import render_to_string
 from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.request import Request
 
-from . import problems
-from .middleware import GetResponse
+from chassis import problems
+from chassis.middleware import GetResponse
+from chassis.passports import PassportAuthentication
+
 from .models import User
-from .passports import PassportAuthentication
 
 ADMIN = "/admin/"
 # Everything from here; no script in the page itself. The admin's own widgets style what they make.
@@ -39,7 +40,7 @@ def admin_of(request: HttpRequest) -> User | None:
     """
     accepted = PassportAuthentication().authenticate(Request(request))
     if accepted is None:
-        raise AuthenticationFailed("Expected a passport of the gateway's.")
+        raise AuthenticationFailed("No passport. Send the request through the gateway.", code="not_authenticated")
     if accepted[0].role != User.Type.ADMIN:
         return None
     return cast("User | None", User.objects.active_admins().filter(pk=accepted[0].pk).first())
@@ -72,18 +73,14 @@ class AdminByPassport:
         try:
             admin = admin_of(request)
         except APIException as exc:
-            headers = {"WWW-Authenticate": 'Bearer realm="api"'} if exc.status_code == 401 else None
-            return problems.problem(request, exc.status_code, said(exc), headers=headers)
+            response = problems.problem_of(request, exc)
+            if exc.status_code == 401:
+                response.headers["WWW-Authenticate"] = 'Bearer realm="api"'
+            return response
         if admin is None:
-            return problems.problem(request, 403, "Expected the role admin.")
+            return problems.problem(request, 403, "This page is for the role admin.", code="permission_denied")
         request.user = admin
         return self.get_response(request)
-
-
-def said(exc: APIException) -> str:
-    """Return what an error says, whether in one piece or, as Simple JWT does, with details."""
-    detail = exc.detail
-    return str(detail.get("detail", exc.default_detail)) if isinstance(detail, dict) else str(detail)
 
 
 def is_for_a_person(request: HttpRequest) -> bool:

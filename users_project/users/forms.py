@@ -9,9 +9,10 @@ from django.core.exceptions import ValidationError
 from django.http import QueryDict
 from django.utils.html import format_html_join
 
+from chassis.problems import Conflict
+
 from . import selectors, services
 from .models import User, UserChange
-from .problems import Conflict
 
 if TYPE_CHECKING:  # the stubs' class is generic, Django's is not
     ModelForm = forms.ModelForm[User]

@@ -1,16 +1,25 @@
 """The middleware that keeps the index as the record is, for every request."""
 
 import logging
+from typing import Any
 
 from django.db import DatabaseError, OperationalError
 from django.http import HttpRequest, HttpResponse
+from rest_framework.response import Response
 
-from . import index, journal, problems
-from .middleware import GetResponse
-from .problems import Unavailable
-from .record import StorageFull
+from chassis import problems
+from chassis.databases import StorageFull
+from chassis.middleware import GetResponse
+from chassis.problems import Unavailable
+
+from . import index, journal
 
 log = logging.getLogger(__name__)
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's handler. What the index raises is left to `Freshness`, which may have to open it again."""
+    return None if isinstance(exc, DatabaseError) else problems.exception_handler(exc, context)
 
 
 class Freshness:
@@ -26,7 +35,7 @@ class Freshness:
         except index.IndexDamagedError as exc:
             return damage_problem(request, exc)
         except Unavailable as exc:
-            return refusal(request, exc)
+            return problems.problem_of(request, exc)
         except (DatabaseError, OSError) as exc:  # the latter where the directory of both is away
             return store_problem(request, exc)
         return self.get_response(request)
@@ -41,7 +50,7 @@ class Freshness:
         ):
             return store_problem(request, exception)
         if isinstance(exception, (Unavailable, StorageFull)):
-            return refusal(request, exception)
+            return problems.problem_of(request, exception)
         return None
 
 
@@ -57,17 +66,10 @@ def store_problem(request: HttpRequest, error: DatabaseError | OSError) -> HttpR
             return damage_problem(request, damage)
         message = index.message_of(error)
     log.error("%s", message or error)
-    return refusal(request, Unavailable("The users cannot be read at the moment. Try again."))
+    return problems.problem_of(request, Unavailable("The users cannot be read at the moment. Try again."))
 
 
 def damage_problem(request: HttpRequest, damage: index.IndexDamagedError) -> HttpResponse:
     """Return the problem where the index is damaged; what to do is in the log."""
     log.error("%s", damage)
-    return refusal(request, damage)
-
-
-def refusal(request: HttpRequest, error: Unavailable | StorageFull) -> HttpResponse:
-    """Return the problem of an exception outside of DRF's views, with its `Retry-After`."""
-    wait = getattr(error, "wait", None)
-    headers = {"Retry-After": str(wait)} if wait else None
-    return problems.problem(request, error.status_code, str(error.detail), headers=headers)
+    return problems.problem_of(request, damage)

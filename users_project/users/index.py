@@ -27,11 +27,13 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Max, QuerySet
 from rest_framework.exceptions import APIException
 
+from chassis.databases import StorageFull
+from chassis.problems import Unavailable
+
 from .lines import LARGEST, Entry
 from .lock import WriterLock
 from .models import Deletion, Position, User, UserChange
-from .problems import Unavailable
-from .record import JournalError, StorageFull
+from .record import JournalError
 from .record import identity as identity_at
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,13 @@ DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 class IndexDamagedError(JournalError):
     """SQLite finds the index damaged. It is not made anew by itself, as it may know what the record does not say."""
+
+
+class NumbersExhausted(StorageFull):
+    """Every id up to the largest is used: waiting changes nothing."""
+
+    default_code = "ids_exhausted"
+    wait = None
 
 
 @dataclass
@@ -383,7 +392,7 @@ def next_sessions_ended_seq() -> int:
 def following(number: int) -> int:
     """Return the number after that one; raise `StorageFull` where no line can hold it."""
     if number >= LARGEST:
-        raise StorageFull(f"Nothing can be numbered after {LARGEST}, which is in use. Nothing was changed.")
+        raise NumbersExhausted(f"Nothing can be numbered after {LARGEST}, which is in use. Nothing was changed.")
     return number + 1
 
 

@@ -9,10 +9,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from chassis.permissions import HasRole
+from chassis.queries import query_parameters
+from chassis.serializers import StrictSerializer
+
 from . import selectors, services
-from .inputs import StrictSerializer, query_of
 from .models import Deletion, User
-from .passports import HasRole
 
 
 class CredentialsIn(StrictSerializer):
@@ -35,8 +37,7 @@ class AccountOut(serializers.ModelSerializer[User]):
 class GatewaysView(APIView):
     """A view for the gateway."""
 
-    permission_classes = (HasRole,)
-    roles = frozenset({"service"})
+    permission_classes = (HasRole("service"),)
 
 
 @extend_schema(exclude=True)
@@ -69,7 +70,7 @@ class SessionEndsView(GatewaysView):
     def get(self, request: Request) -> Response:
         """Return those after `?after=`, a cursor of an earlier answer, in the order they ended; `[]`: no more yet."""
         try:
-            found = selectors.session_ends(after=query_of(request, ("after",)).get("after", ""))
+            found = selectors.session_ends(after=query_parameters(request, ("after",)).get("after", ""))
         except ValueError as exc:
             raise ValidationError({"after": [str(exc)]}) from exc
         return Response({"ends": [described(entry) for entry in found.ends], "cursor": found.cursor})

@@ -21,11 +21,12 @@ from pathlib import Path
 from django.conf import settings
 from django.db import IntegrityError, OperationalError, connection, transaction
 
+from chassis.problems import Unavailable
+
 from . import index, lines, lock, record, tables
 from .changes import Changes
 from .latest import Latest, last_end, still_counting, told, unsaid
 from .models import Deletion, Position, User, UserChange
-from .problems import Unavailable
 from .record import Extent, JournalError, UnsettledError
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .problems import Unavailable
+from chassis.problems import Unavailable
+
 from .record import JournalError
 
 log = logging.getLogger(__name__)

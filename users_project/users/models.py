@@ -26,7 +26,7 @@ def printable_text(value: str) -> None:
     """Refuse what the API refuses, for those who come by other ways."""
     from rest_framework.exceptions import ValidationError as Refused
 
-    from .inputs import printable  # DRF's serializers need the user model
+    from chassis.validators import printable  # DRF's serializers need the user model
 
     try:
         printable(value)

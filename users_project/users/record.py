@@ -3,8 +3,6 @@
     Unavailable (503)
     └── JournalError        the record cannot be read, or is not what it should be; says the file and the line
         └── UnsettledError  somebody may be in the middle of saving it
-    APIException (DRF's)
-    └── StorageFull         what was asked does not fit on the disk: 507
 
 Nothing here knows what a line means.
 """
@@ -23,9 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from rest_framework.exceptions import APIException
-
-from .problems import Unavailable
+from chassis.databases import StorageFull
+from chassis.problems import Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +49,6 @@ class JournalError(Unavailable):
 
 class UnsettledError(JournalError):
     """The record was written by somebody else a moment ago. To look again later helps."""
-
-
-class StorageFull(APIException):
-    """What was asked does not fit on the disk (RFC 4918, section 11.5). Nothing of it is stored."""
-
-    status_code = 507
-    default_detail = "There is no room left to store this. Nothing was changed."
 
 
 @dataclass(frozen=True)

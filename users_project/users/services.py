@@ -10,10 +10,11 @@ from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ValidationError
 from rest_framework.exceptions import APIException
 
+from chassis.problems import Conflict, Errors
+
 from . import journal, passwords
 from .models import User
 from .passwords import MAX_LENGTH, UncheckableError
-from .problems import Conflict, Errors
 from .selectors import user_get
 
 log = logging.getLogger(__name__)

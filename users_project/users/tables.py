@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
-from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connection, transaction
-from django.db.migrations.executor import MigrationExecutor
+
+from chassis.databases import StorageFull, check_migrations
+from chassis.problems import Unavailable
 
 from . import index, lock
 from .changes import Changes
 from .models import Position
-from .problems import Unavailable
-from .record import Extent, StorageFull
+from .record import Extent
 
 # PostgreSQL's codes of errors, Appendix A of its manual.
 DISK_FULL = "53100"
@@ -25,11 +25,8 @@ LOCK_NOT_AVAILABLE = "55P03"
 
 
 def open_tables() -> None:
-    """Raise `ImproperlyConfigured` where the tables are not those of this program's migrations."""
-    executor = MigrationExecutor(connection)
-    # Other projects may have theirs in the same database: only what is missing counts.
-    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-        raise ImproperlyConfigured("The database is not of this version: run `manage.py migrate` first.")
+    """Raise `ImproperlyConfigured` if tables of this program's migrations are missing."""
+    check_migrations()
 
 
 @contextmanager

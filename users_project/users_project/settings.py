@@ -1,10 +1,17 @@
 """Django's settings of the users project. What an operator may change comes from `environment`."""
 
-from users import logs
+import chassis
+from chassis import databases, logs
 from users_project import environment, variables
 
 ENV = environment.read()
-SERVICE_NAME = "users"
+GATEHOUSE = {
+    "SERVICE": "users",
+    "JWKS_URL": ENV.jwks_url,
+    "ISSUER": ENV.token_issuer,
+    # Each worker of the gateway asks twice a second, day and night.
+    "POLLED_PATHS": ["/internal/session-ends"],
+}
 
 STATE = variables.state_directory(ENV.gatehouse_var, "users")
 DATABASE_URL = ENV.users_database_url or ENV.database_url
@@ -25,16 +32,19 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "chassis",
     "rest_framework",
     "drf_spectacular",
 ]
 MIDDLEWARE = [
-    "users.middleware.RequestLog",
-    "users.middleware.BodyLimit",
-    "users.middleware.PublicPath",
+    "chassis.middleware.RequestLogMiddleware",
+    "chassis.middleware.ProblemMiddleware",
+    "chassis.middleware.BodyLimitMiddleware",
+    "chassis.middleware.PublicPathMiddleware",
     "users.browsers.SecurityHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "users.freshness.Freshness",
+    "chassis.middleware.EndpointMiddleware",  # health is that of the index too
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -45,22 +55,10 @@ MIDDLEWARE = [
 ROOT_URLCONF = "users_project.urls"
 WSGI_APPLICATION = "users_project.wsgi.application"
 APPEND_SLASH = False
-MAX_BODY = 1024 * 1024
-# Each worker of the gateway asks twice a second, day and night.
-POLLED_PATHS = frozenset({"/internal/session-ends"})
 
-INDEX = {
-    # The record is what is durable; what a power cut takes from here is read from there again.
-    "ENGINE": "django.db.backends.sqlite3",
-    "NAME": STATE / "index.sqlite3",
-    "CONN_MAX_AGE": None,
-    "OPTIONS": {
-        "transaction_mode": "IMMEDIATE",
-        "timeout": 5,
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON",
-    },
-}
-DATABASES = {"default": variables.postgresql(DATABASE_URL) if DATABASE_URL else INDEX}
+# The record is what is durable; what a power cut takes from the index is read from there again.
+INDEX = databases.sqlite(STATE / "index.sqlite3", synchronous="NORMAL")
+DATABASES = {"default": databases.postgresql(DATABASE_URL) if DATABASE_URL else INDEX}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -109,37 +107,6 @@ STATIC_URL = "/admin/static/"
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 
-REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["users.passports.PassportAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["users.inputs.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_PAGINATION_CLASS": "users.pages.Pages",
-    "EXCEPTION_HANDLER": "users.problems.exception_handler",
-    "URL_FORMAT_OVERRIDE": None,
-}
-SIMPLE_JWT = {
-    "ALGORITHM": "ES256",
-    "AUDIENCE": SERVICE_NAME,
-    "ISSUER": ENV.token_issuer,
-    "JWK_URL": ENV.jwks_url,
-    # Seconds that the clocks of two machines may differ.
-    "LEEWAY": 2,
-    "USER_ID_CLAIM": "sub",
-    "AUTH_TOKEN_CLASSES": ["users.passports.Passport"],
-    "TOKEN_USER_CLASS": "users.passports.PassportUser",
-}
-SPECTACULAR_SETTINGS = {
-    "TITLE": "Users",
-    "VERSION": "1",
-    "SERVE_PERMISSIONS": [],
-    "SERVE_AUTHENTICATION": [],
-    "SERVE_INCLUDE_SCHEMA": False,
-    # Passports are between the gateway and this service; the gateway says in its document how a client signs in.
-    "AUTHENTICATION_WHITELIST": [],
-    "COMPONENT_SPLIT_REQUEST": True,
-    "PATH_CONVERTER_OVERRIDES": {"id": {"type": "integer", "minimum": 1}},
-    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "users.problems.describe"],
-}
+REST_FRAMEWORK = chassis.REST_FRAMEWORK | {"EXCEPTION_HANDLER": "users.freshness.exception_handler"}
+SPECTACULAR_SETTINGS = chassis.SPECTACULAR_SETTINGS | {"TITLE": "Users", "VERSION": "1"}
 LOGGING = logs.configuration(ENV.log_level)

@@ -3,12 +3,12 @@
 from django.contrib import admin
 from django.urls import path, register_converter
 from django.views.generic import RedirectView
-from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiJsonRenderer2
-from drf_spectacular.views import SpectacularAPIView
 
-from users import api, health, inputs, internal, problems
+from chassis import problems
+from chassis.converters import Id
+from users import api, internal
 
-register_converter(inputs.Id, "id")
+register_converter(Id, "id")
 
 urlpatterns = [
     path("api/users", api.UsersView.as_view()),
@@ -19,8 +19,6 @@ urlpatterns = [
     path("internal/credentials", internal.CredentialsView.as_view()),
     path("internal/users/<id:user_id>", internal.AccountView.as_view()),
     path("internal/session-ends", internal.SessionEndsView.as_view()),
-    path("openapi.json", SpectacularAPIView.as_view(renderer_classes=[OpenApiJsonRenderer2, OpenApiJsonRenderer])),
-    path("healthz", health.healthz),
     # Whoever gets to the admin is signed in, at the gateway.
     path("admin/login/", RedirectView.as_view(url="/admin/")),
     path("admin/logout/", RedirectView.as_view(url="/logout/")),

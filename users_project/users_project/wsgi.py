@@ -11,9 +11,9 @@ django.setup(set_prefix=False)
 # Only now are the models loaded.
 from django.db import DatabaseError  # noqa: E402
 
+from chassis.problems import Unavailable  # noqa: E402
+from chassis.wsgi import UTF8Handler  # noqa: E402
 from users import journal  # noqa: E402
-from users.handlers import UTF8Handler  # noqa: E402
-from users.problems import Unavailable  # noqa: E402
 
 application = UTF8Handler()
 try:

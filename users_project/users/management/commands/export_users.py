@@ -6,8 +6,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from chassis.problems import Unavailable
 from users import exports, index
-from users.problems import Unavailable
 
 
 class Command(BaseCommand):

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from chassis.problems import Unavailable
 from users import journal, verification
-from users.problems import Unavailable
 
 
 class Command(BaseCommand):

@@ -1,0 +1,54 @@
+"""The chassis of a Django service behind Gatehouse. docs/service.md shows its use in four lines of settings.
+
+    settings.py:  INSTALLED_APPS, MIDDLEWARE, REST_FRAMEWORK and GATEHOUSE
+        conf          the options in GATEHOUSE
+        checks        `manage.py check` names what is wrong with them
+    a request:
+        middleware    request id, access log, body limit, problems in place of HTML, /healthz, /openapi.json
+        passports     who is asking: `request.user`
+        permissions   `HasRole("admin")`
+        parsers, serializers, validators, queries, converters    strict input
+        pagination    cursor pages
+        etags         conditional requests
+        problems      every error as `application/problem+json`
+    a process:
+        logs, health, openapi, databases, environment, gunicorn, wsgi
+    tests:
+        testing       a client that acts as a user, without a gateway
+
+This module holds settings only, so that a settings file can import it.
+"""
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+MIDDLEWARE = [
+    "chassis.middleware.RequestLogMiddleware",
+    "chassis.middleware.ProblemMiddleware",
+    "chassis.middleware.BodyLimitMiddleware",
+    "chassis.middleware.PublicPathMiddleware",
+    "chassis.middleware.EndpointMiddleware",
+]
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["chassis.passports.PassportAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["chassis.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "chassis.problems.ProblemNegotiation",
+    "DEFAULT_PAGINATION_CLASS": "chassis.pagination.CursorPages",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "chassis.problems.exception_handler",
+    "URL_FORMAT_OVERRIDE": None,
+}
+
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "PATH_CONVERTER_OVERRIDES": {"id": {"type": "integer", "minimum": 1}},
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "chassis.openapi.describe_problems",
+    ],
+}

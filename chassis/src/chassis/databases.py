@@ -1,0 +1,173 @@
+"""Database settings, and what a database's error means for the request.
+
+    APIException (DRF's)
+    ├── problems.Unavailable
+    │   ├── DatabaseUnavailable     it is locked or away, and nothing was stored: 503
+    │   └── OutcomeUnknown          the connection broke during a commit: stored, or not: 503
+    └── StorageFull                 it has no room for more: 507
+
+A write that fails must tell the client whether to send it again. A database that is locked, or that
+never received the commit, has stored nothing. If the connection breaks after the commit was sent,
+nobody can tell, and only an idempotent request is safe to repeat.
+"""
+
+import logging
+import sqlite3
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db.migrations.executor import MigrationExecutor
+from rest_framework.exceptions import APIException
+
+from .problems import Unavailable
+
+# Seconds to wait for PostgreSQL: for a connection or a lock, for a statement, and for a network that is gone.
+LOCK_TIMEOUT = 5
+STATEMENT_TIMEOUT = 15
+NETWORK_TIMEOUT = 15
+
+# SQLite's primary result codes; the higher bytes of a code add detail that is not needed here.
+_SQLITE_AWAY = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PROTOCOL,
+}
+# PostgreSQL's error codes (appendix A): connections, rollbacks, resources, object states, interventions.
+_POSTGRESQL_AWAY = ("08", "40", "53", "55", "57")
+# Those after which a commit may have happened: the connection was lost, or ended by an administrator or a crash.
+_POSTGRESQL_UNKNOWN = {"08000", "08003", "08006", "08007", "40003", "57P01", "57P02"}
+_POSTGRESQL_FULL = "53100"
+_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+
+log = logging.getLogger("chassis.databases")
+
+
+class DatabaseUnavailable(Unavailable):
+    default_code = "database_unavailable"
+    default_detail = "The database did not respond in time. Nothing was stored. Try again."
+
+
+class OutcomeUnknown(Unavailable):
+    default_code = "outcome_unknown"
+    default_detail = (
+        "The database went away before it confirmed the write, which may or may not be stored. Try again; "
+        "a request with an Idempotency-Key is not done twice."
+    )
+
+
+class StorageFull(APIException):
+    """No room is left (RFC 4918, section 11.5)."""
+
+    status_code = 507
+    default_code = "storage_full"
+    default_detail = "No storage space is left. Nothing was stored. Try again later."
+    wait: int | None = 60
+
+
+class Meaning(Enum):
+    """What a database's error means; the value is the problem."""
+
+    AWAY = DatabaseUnavailable
+    UNKNOWN = OutcomeUnknown
+    FULL = StorageFull
+
+
+def meaning_of(exc: BaseException) -> Meaning | None:
+    """Return what a database's exception means; `None` for a fault of the program."""
+    if not isinstance(exc, DatabaseError | InterfaceError):
+        return None
+    cause = exc.__cause__
+    if isinstance(cause, sqlite3.Error):
+        return _meaning_of_sqlite(getattr(cause, "sqlite_errorcode", 0) & 0xFF)
+    if hasattr(cause, "sqlstate"):  # psycopg's, which a project on SQLite need not install
+        return _meaning_of_postgresql(cause)
+    return None
+
+
+def _meaning_of_sqlite(code: int) -> Meaning | None:
+    if code == sqlite3.SQLITE_FULL:
+        return Meaning.FULL
+    if code == sqlite3.SQLITE_IOERR:  # a commit whose fsync failed may still be in the log
+        return Meaning.UNKNOWN
+    return Meaning.AWAY if code in _SQLITE_AWAY else None
+
+
+def _meaning_of_postgresql(error: Any) -> Meaning | None:  # noqa: ANN401  # psycopg.Error, if it is installed
+    code = error.sqlstate
+    if code is None:  # an error of the connection
+        never_connected = error.pgconn is not None or type(error).__name__ == "ConnectionTimeout"
+        return Meaning.AWAY if never_connected else Meaning.UNKNOWN
+    if code == _POSTGRESQL_FULL:
+        return Meaning.FULL
+    if not code.startswith(_POSTGRESQL_AWAY):
+        return None
+    return Meaning.UNKNOWN if code in _POSTGRESQL_UNKNOWN else Meaning.AWAY
+
+
+def problem_of(exc: Exception, method: str | None) -> APIException | None:
+    """Return the problem that a database's exception is for a request of that method; log its cause."""
+    meaning = meaning_of(exc)
+    if meaning is None or not isinstance(exc, OperationalError | InterfaceError):
+        return None
+    problem: APIException = meaning.value()
+    log.error("%d: the database reports: %s", problem.status_code, exc)
+    if method in _SAFE_METHODS and meaning is not Meaning.FULL:
+        return DatabaseUnavailable("The database did not respond in time. Try again.")
+    return problem
+
+
+def sqlite(path: Path, *, busy_timeout: float = 5, synchronous: str = "FULL") -> dict[str, Any]:
+    """Return Django's settings of an SQLite database in WAL mode, with one writer at a time.
+
+    With FULL a commit is on disk before the response leaves, in WAL mode too.
+    """
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": path,
+        "CONN_MAX_AGE": None,
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": busy_timeout,
+            "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; PRAGMA foreign_keys=ON",
+        },
+    }
+
+
+def postgresql(url: str) -> dict[str, Any]:
+    """Return Django's settings of a PostgreSQL database, with a limit on every wait. `options` in the URL win."""
+    import dj_database_url  # of the extra `deploy`
+    from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+    settings: dict[str, Any] = {**dj_database_url.parse(url, conn_max_age=None, conn_health_checks=True)}
+    own = settings.setdefault("OPTIONS", {})
+    limits = f"-c lock_timeout={LOCK_TIMEOUT}s -c statement_timeout={STATEMENT_TIMEOUT}s"
+    own.update(
+        {
+            # The services' transactions are written for this level; a server's default can be another.
+            "isolation_level": IsolationLevel.READ_COMMITTED,
+            "connect_timeout": LOCK_TIMEOUT,
+            # The server's default may be off, which confirms a commit that a crash then loses.
+            "options": f"{limits} -c synchronous_commit=on {own.get('options', '')}".rstrip(),
+            # For data that is sent and not received, and for a connection that receives nothing.
+            "tcp_user_timeout": NETWORK_TIMEOUT * 1000,
+            "keepalives_idle": NETWORK_TIMEOUT // 3,
+            "keepalives_interval": NETWORK_TIMEOUT // 3,
+            "keepalives_count": 2,
+        }
+    )
+    return settings
+
+
+def check_migrations() -> None:
+    """Raise `ImproperlyConfigured` if the tables lack some of this program's migrations.
+
+    A later version may have added tables, and other projects may use the same database: only what is missing counts.
+    """
+    executor = MigrationExecutor(connection)
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        raise ImproperlyConfigured("The database lacks tables of this version. Run `manage.py migrate`.")

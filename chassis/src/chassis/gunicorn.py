@@ -1,0 +1,34 @@
+"""gunicorn's settings for a service: begin gunicorn.conf.py with `from chassis.gunicorn import *`, then add `bind`."""
+
+from gunicorn.glogging import Logger
+
+__all__ = [
+    "control_socket_disable",
+    "graceful_timeout",
+    "keepalive",
+    "limit_request_field_size",
+    "limit_request_fields",
+    "limit_request_line",
+    "logger_class",
+    "timeout",
+    "worker_class",
+]
+
+
+class NoAccessLog(Logger):  # type: ignore[misc]  # gunicorn is not typed
+    """gunicorn's log without its access log: `chassis.middleware` writes one, with the request's id and user."""
+
+    access_log_enabled = False
+
+
+worker_class = "gthread"
+# Seconds; longer than the gateway keeps an idle connection, so that the gateway is the one that closes it.
+keepalive = 75
+timeout = 30
+graceful_timeout = 10
+control_socket_disable = True
+# What the gateway passes on, and the headers it adds. Limits are the gateway's to enforce.
+limit_request_line = 8190
+limit_request_fields = 200
+limit_request_field_size = 16384
+logger_class = NoAccessLog

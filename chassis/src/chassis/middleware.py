@@ -1,0 +1,138 @@
+"""What happens to every request, whatever its view. Use them in this order: `[*chassis.MIDDLEWARE, ...]`."""
+
+import logging
+import time
+from collections.abc import Callable
+from urllib.parse import unquote
+
+from django.http import HttpRequest, HttpResponse
+
+from . import conf, logs, problems
+
+access_log = logging.getLogger("access")
+# Of a Content-Length; `int` refuses thousands.
+_MAX_DIGITS = 18
+# Of an HTML error that becomes a problem.
+_KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate", "Vary")
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+class RequestLogMiddleware:
+    """Gives the request its id, puts the id into `X-Request-ID` and every log line, and writes one access log line.
+
+    The lines of successful requests for GATEHOUSE's POLLED_PATHS, which programs send all the time, are at DEBUG.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        started = time.perf_counter()
+        path = request.path
+        request_id = logs.request_id_from(request.headers.get("X-Request-ID"))
+        token = logs.request_id.set(request_id)
+        try:
+            response = self.get_response(request)
+            response.headers["X-Request-ID"] = request_id
+            if not response.streaming and response.status_code not in {204, 304}:  # RFC 9110, section 8.6
+                response.headers.setdefault("Content-Length", str(len(response.content)))
+            polled = path in conf.options().polled_paths and response.status_code < 400
+            access_log.log(
+                logging.DEBUG if polled else logging.INFO,
+                "%s %s %d",
+                request.method,
+                path,
+                response.status_code,
+                extra={
+                    "method": request.method,
+                    "path": path,
+                    "status": response.status_code,
+                    "duration_ms": round((time.perf_counter() - started) * 1000, 2),
+                    "user_id": request.META.get("HTTP_REQUEST_USER_ID"),
+                },
+            )
+            return response
+        finally:
+            logs.request_id.reset(token)
+
+
+class ProblemMiddleware:
+    """Replaces Django's own HTML errors by problems, unless the client is a browser.
+
+    Django makes those outside of DRF's views: for an unknown URL, a failed CSRF check, an unexpected exception.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        is_html_error = response.status_code >= 400 and response.headers.get("Content-Type", "").startswith("text/html")
+        if not is_html_error or "text/html" in request.headers.get("Accept", ""):
+            return response
+        status = response.status_code
+        kept = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+        code = "permission_denied" if status == 403 else None
+        return problems.problem(request, status, problems.detail_of_status(status), code=code, headers=kept)
+
+
+class BodyLimitMiddleware:
+    """Rejects a body that is too large (413), of unknown length (411) or type (415) before anything reads it.
+
+    Other bodies are read as UTF-8 (RFC 8259, section 8.1), and so is the query: Python's codecs, which a `charset`
+    could choose, include decompression.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        limit = conf.options().max_body
+        if "Transfer-Encoding" in request.headers:
+            return problems.problem(request, 411, "The body has no Content-Length. Send it with one.")
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if not (length.isascii() and length.isdigit()):  # `int` takes more: signs, underscores, other scripts
+            detail = "Invalid Content-Length. Send the body's number of bytes."
+            return problems.problem(request, 400, detail, code="invalid_content_length")
+        if len(length) > _MAX_DIGITS or int(length) > limit:
+            return problems.problem(request, 413, f"The body is too large. Send at most {limit} bytes.")
+        if not request.content_type and request.META.get("CONTENT_TYPE", "").strip():
+            detail = "Invalid Content-Type. Send one such as application/json (RFC 9110, section 8.3)."
+            return problems.problem(request, 415, detail)
+        request.encoding = "utf-8"
+        return self.get_response(request)
+
+
+class PublicPathMiddleware:
+    """Takes the path that the client sent to the gateway, `X-Forwarded-Path`, for links and problems.
+
+    The path that the gateway sent, `path_info`, still decides which view responds.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if path := request.headers.get("X-Forwarded-Path"):
+            request.path = unquote(path)
+        return self.get_response(request)
+
+
+class EndpointMiddleware:
+    """Serves `/healthz` and `/openapi.json`, or what GATEHOUSE names in their place."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        from . import health, openapi  # drf-spectacular needs the models loaded
+
+        options = conf.options()
+        views = {options.health_path: health.healthz, options.openapi_path: openapi.openapi}
+        view = views.get(request.path_info) if request.path_info else None
+        if view is None:
+            return self.get_response(request)
+        if request.method not in {"GET", "HEAD"}:
+            detail = f"Method {request.method} is not allowed. Use GET or HEAD."
+            return problems.problem(request, 405, detail, headers={"Allow": "GET, HEAD"})
+        return view(request)

@@ -1,0 +1,220 @@
+"""The one renderer of errors: `application/problem+json` (RFC 9457), whatever went wrong.
+
+    APIException (DRF's)
+    ├── Conflict            the request does not fit what is stored: 409
+    └── Unavailable         something that this service needs is away: 503
+
+A problem's `code` is stable; its prose is not. An exception's `default_code`, or the code that it is
+raised with, becomes the problem's. docs/problems.md lists the codes.
+"""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from rest_framework import exceptions
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from . import conf, logs
+from .statuses import reason_phrase
+
+MEDIA_TYPE = "application/problem+json"
+# RFC 3986, section 3.3: what stands in a path as it is.
+_SAFE_IN_PATH = "/!$&'()*+,;=:@~"
+Errors = dict[str, list[str]]
+
+
+class Conflict(exceptions.APIException):
+    """The request does not fit what is stored (RFC 9110, section 15.5.10)."""
+
+    status_code = 409
+    default_code = "conflict"
+    default_detail = "The request conflicts with what is stored."
+
+    def __init__(self, detail: str, errors: Errors | None = None, code: str | None = None) -> None:
+        super().__init__(detail, code)
+        self.errors = errors
+
+
+class Unavailable(exceptions.APIException):
+    """Something that this service needs is away; the same request may succeed later (RFC 9110, section 15.6.4)."""
+
+    status_code = 503
+    default_code = "unavailable"
+    default_detail = "Something that this service needs is away. Try again."
+    wait = 1
+
+
+class ProblemNegotiation(DefaultContentNegotiation):
+    """DRF's, for which a client that accepts problems accepts JSON: it cannot know which of the two comes."""
+
+    def get_accept_list(self, request: Request) -> list[str]:
+        accepted: list[str] = super().get_accept_list(request)
+        problems = any(each.partition(";")[0].strip().lower() == MEDIA_TYPE for each in accepted)
+        return [*accepted, "application/json"] if problems else accepted
+
+
+def members(
+    path: str,
+    status: int,
+    detail: str,
+    errors: Errors | None = None,
+    *,
+    code: str | None = None,
+    **extensions: object,
+) -> dict[str, object]:
+    """Return the problem's members (RFC 9457, section 3.1).
+
+    The type is `about:blank`: the status says what kind of problem it is (section 4.2.1).
+    """
+    found: dict[str, object] = {
+        "type": "about:blank",
+        "title": reason_phrase(status),
+        "status": status,
+        "code": code or code_of_status(status),
+        "detail": detail,
+        "instance": quote(path, safe=_SAFE_IN_PATH, errors="replace"),
+        "request_id": logs.request_id.get(),
+        "origin": conf.options().service,
+    }
+    if errors:
+        found["errors"] = errors
+    return found | extensions
+
+
+def code_of_status(status: int) -> str:
+    """Return the code of a problem that has no better one: `not_found` for 404."""
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return "internal_error"
+    return reason_phrase(status).lower().replace(" ", "_").replace("-", "_").replace("'", "")
+
+
+def problem(
+    request: HttpRequest,
+    status: int,
+    detail: str,
+    *,
+    code: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    errors: Errors | None = None,
+    **extensions: object,
+) -> HttpResponse:
+    """Return the problem as a response, for code outside of DRF's views."""
+    return JsonResponse(
+        members(request.path, status, detail, errors, code=code, **extensions),
+        status=status,
+        reason=reason_phrase(status),
+        headers=headers,
+        content_type=MEDIA_TYPE,
+        json_dumps_params={"ensure_ascii": False},
+    )
+
+
+def problem_of(request: HttpRequest, exc: exceptions.APIException) -> HttpResponse:
+    """Return the problem that a DRF exception is, for code outside of DRF's views."""
+    detail, code, errors = _describe(exc)
+    return problem(request, exc.status_code, detail, code=code, errors=errors, headers=_headers(exc))
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """Return the problem for an exception that a DRF view raised; `None`, which means 500, for an unexpected one."""
+    from rest_framework.views import exception_handler as drf_exception_handler  # it imports us, by the settings
+
+    from . import databases  # its problems are ours
+
+    request = context["request"]
+    exc = databases.problem_of(exc, request.method) or exc
+    if isinstance(exc, Http404):
+        exc = exceptions.NotFound()
+    elif isinstance(exc, PermissionDenied):
+        exc = exceptions.PermissionDenied()
+    response = drf_exception_handler(exc, context)
+    if response is None or not isinstance(exc, exceptions.APIException):
+        return None
+    detail, code, errors = _describe(exc)
+    response.data = members(request.path, response.status_code, detail, errors, code=code)
+    response.reason_phrase = response.data["title"]
+    for name, value in _headers(exc).items():
+        response.headers[name] = value
+    if getattr(getattr(request, "accepted_renderer", None), "format", "json") == "json":
+        response.content_type = MEDIA_TYPE
+    return response
+
+
+def _describe(exc: exceptions.APIException) -> tuple[str, str | None, Errors | None]:
+    """Return the detail, code and errors of a DRF exception."""
+    detail = exc.detail
+    if isinstance(exc, exceptions.ValidationError):
+        found = flatten(detail)
+        prose = "; ".join(f"{field}: {' '.join(messages)}" for field, messages in found.items())
+        return prose, "validation_failed", found
+    errors: Errors | None = getattr(exc, "errors", None)
+    if isinstance(detail, dict):  # Simple JWT's
+        return str(detail.get("detail", exc.default_detail)), str(detail.get("code", exc.default_code)), errors
+    code = getattr(detail, "code", exc.default_code)
+    return str(detail), _CODES.get(code, code), errors
+
+
+# DRF's own codes that are not the field's words.
+_CODES = {"parse_error": "malformed_body", "throttled": "rate_limited", "error": None, "invalid": "validation_failed"}
+
+
+def _headers(exc: exceptions.APIException) -> dict[str, str]:
+    headers: dict[str, str] = dict(getattr(exc, "headers", {}))
+    if wait := getattr(exc, "wait", None):
+        headers["Retry-After"] = str(int(wait))
+    return headers
+
+
+def flatten(detail: Any, field: str = "") -> Errors:  # noqa: ANN401  # DRF's detail: a string, or lists and dicts of it
+    """Return DRF's nested validation detail as one list of messages a field; `items.0.name` is a nested field."""
+    errors: Errors = {}
+    if isinstance(detail, Mapping):
+        nested = [(f"{field}.{key}" if field else str(key), value) for key, value in detail.items()]
+    elif isinstance(detail, Sequence) and not isinstance(detail, str):
+        nested = [
+            (f"{field}.{index}" if isinstance(value, Mapping) else field, value) for index, value in enumerate(detail)
+        ]
+    else:
+        return {field or "non_field_errors": [str(detail)]}
+    for name, value in nested:
+        for key, messages in flatten(value, name).items():
+            errors.setdefault(key, []).extend(messages)
+    return errors
+
+
+_DETAILS = {
+    400: "The request is malformed.",
+    403: "You do not have permission to perform this action.",
+    404: "Nothing is found at this path.",
+    500: "An unexpected error occurred. The service's log has it under this request_id.",
+}
+
+
+def detail_of_status(status: int) -> str:
+    return _DETAILS.get(status, f"{reason_phrase(status)}.")
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler400."""
+    return problem(request, 400, detail_of_status(400))
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler403."""
+    return problem(request, 403, detail_of_status(403), code="permission_denied")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler404."""
+    return problem(request, 404, detail_of_status(404))
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's handler500. The cause is in the log, under the request's id, and nowhere else."""
+    return problem(request, 500, detail_of_status(500))

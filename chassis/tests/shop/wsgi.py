@@ -1,0 +1,3 @@
+from chassis.wsgi import UTF8Handler
+
+application = UTF8Handler()

@@ -1,0 +1,74 @@
+"""Request ids, log lines, the bound on bodies, health."""
+
+import logging
+from unittest.mock import Mock
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize("said", ["0123abcd", "a" * 64, "A-b_c.d-9"])
+def test_a_request_id_is_taken_over(said, caplog):
+    with caplog.at_level(logging.INFO, "access"):
+        reply = Client().get("/healthz", headers={"x-request-id": said})
+    assert reply["X-Request-ID"] == said
+    (line,) = [record for record in caplog.records if record.name == "access"]
+    assert (line.method, line.path, line.status) == ("GET", "/healthz", 200)
+
+
+def test_the_log_has_the_path_that_was_sent_here_whatever_the_client_asked_for(caplog):
+    with caplog.at_level(logging.INFO, "access"):
+        Client().get("/healthz", headers={"x-forwarded-path": "/internal/session-ends"})
+    (line,) = [record for record in caplog.records if record.name == "access"]
+    assert (line.path, line.levelno) == ("/healthz", logging.INFO)
+
+
+@pytest.mark.parametrize("said", ["", "short", "a" * 65, "with space", "new\nline-1", "ünïcödé-"])
+def test_a_malformed_request_id_is_replaced(said):
+    given = Client().get("/healthz", headers={"x-request-id": said})["X-Request-ID"]
+    assert given != said
+    assert len(given) == 32
+
+
+def test_an_answer_is_in_the_log_once_and_an_exception_with_the_id_of_its_request(monkeypatch, caplog):
+    monkeypatch.setattr(connection, "cursor", Mock(side_effect=OperationalError("away")))
+    assert Client().get("/healthz").status_code == 503
+    assert [record.name for record in caplog.records] == ["chassis.health", "access"]
+    caplog.clear()
+    connection.cursor.side_effect = ZeroDivisionError
+    reply = Client(raise_request_exception=False).get("/healthz")
+    assert reply.status_code == 500
+    fault, access = caplog.records
+    assert (fault.name, fault.exc_info[0], access.name) == ("django.request", ZeroDivisionError, "access")
+    assert fault.request_id == access.request_id == reply["X-Request-ID"]
+
+
+def test_a_problem_says_the_id_of_its_request():
+    reply = Client().get("/nothing")
+    assert reply.status_code == 404
+    assert reply.json()["request_id"] == reply["X-Request-ID"]
+    assert reply["Content-Length"] == str(len(reply.content))
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"CONTENT_LENGTH": "1048577"}, 413),
+        ({"CONTENT_LENGTH": "9" * 5000}, 413),
+        ({"CONTENT_LENGTH": "-1"}, 400),
+        ({"CONTENT_LENGTH": "1_0"}, 400),
+        ({"CONTENT_LENGTH": "٣"}, 400),
+        ({"HTTP_TRANSFER_ENCODING": "chunked"}, 411),
+    ],
+)
+def test_a_body_beyond_its_bound_is_refused_before_it_is_read(user, headers, status):
+    reply = user().post("/sales", b"{}", **headers)
+    assert reply.status_code == status, reply.content
+    assert reply["Content-Type"] == "application/problem+json"
+
+
+def test_it_is_healthy():
+    assert Client().get("/healthz").json() == {"status": "ok", "service": "shop"}

@@ -1,0 +1,112 @@
+"""`manage.py suggest`: entries of gateway.yaml from a real server's OpenAPI document."""
+
+import json
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import yaml
+from django.core.management import CommandError, call_command
+
+from gateway.config import ConfigError, load
+
+DOCUMENT = {
+    "openapi": "3.0.3",
+    "info": {"title": "The Library", "version": "1"},
+    "paths": {
+        "/books/{id}": {"get": {}, "delete": {}, "parameters": []},
+        "/books": {"post": {}, "get": {}, "options": {}},
+        "/loans/": {"get": {}},
+        "/files/{name}.pdf": {"get": {}},
+        "/internal": {},
+    },
+}
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    """Serve these bodies by path, and 404 elsewhere; return the server's address."""
+    servers = []
+
+    def serve(**bodies: bytes) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = bodies.get(self.path[1:].partition(".")[0])
+                self.send_response(404 if body is None else 200)
+                self.send_header("Content-Length", str(len(body or b"")))
+                self.end_headers()
+                self.wfile.write(body or b"")
+
+            def log_message(self, *args: object) -> None:
+                """Print nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def suggest(url: str, **options: Any) -> tuple[str, str]:
+    out, err = StringIO(), StringIO()
+    call_command("suggest", url, stdout=out, stderr=err, **options)
+    return out.getvalue(), err.getvalue()
+
+
+def test_the_entries_can_be_pasted_once_allow_is_said(serve: Callable[..., str], tmp_path: Path) -> None:
+    address = serve(openapi=json.dumps(DOCUMENT).encode(), healthz=b"{}")
+    text, advice = suggest(f"{address}/openapi.json")
+    assert "allow" in advice
+    path = tmp_path / "gateway.yaml"
+    path.write_text(f"version: 1\n{text}")
+    with pytest.raises(ConfigError) as refused:
+        load(path, {})
+    assert len(refused.value.faults) == 3  # an `allow` each
+    path.write_text(f"version: 1\n{text}".replace("allow:", "allow: authenticated"))
+    config = load(path, {})
+    service = config.services["the-library"]
+    assert (service.openapi, service.health) == ("/openapi.json", "/healthz")
+    methods = {route.path: set(route.methods) for route in config.routes}
+    assert set(methods) == {"/books", "/books/{id}", "/loans/"}
+    assert methods["/books"] >= {"GET", "POST"}
+    assert methods["/books/{id}"] >= {"GET", "DELETE"}
+    assert "# /files/{name}.pdf is left out" in text
+
+
+def test_a_name_a_base_path_and_yaml_are_taken(serve: Callable[..., str]) -> None:
+    document = DOCUMENT | {"servers": [{"url": "https://example.org/v2/"}]}
+    address = serve(schema=yaml.safe_dump(document).encode())
+    text, _ = suggest(f"{address}/schema.yaml", name="books")
+    entries = yaml.safe_load(text)
+    assert entries["services"] == {"books": {"url": address, "openapi": "/schema.yaml"}}
+    assert [route["path"] for route in entries["routes"]] == ["/v2/books", "/v2/books/{id}", "/v2/loans/"]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"{", "neither JSON nor YAML"),
+        (b"\xff\xfe\xff", "neither JSON nor YAML"),
+        (b"[]", "has no paths"),
+        (b'{"paths": []}', "has no paths"),
+        (None, "responds with 404"),
+    ],
+)
+def test_what_is_not_a_document_is_an_error(serve: Callable[..., str], body: bytes | None, message: str) -> None:
+    address = serve(**({} if body is None else {"openapi": body}))
+    with pytest.raises(CommandError, match=message):
+        suggest(f"{address}/openapi.json")
+
+
+@pytest.mark.parametrize(("url", "message"), [("openapi.json", "is not an http"), ("http://127.0.0.1:9/x", "reached")])
+def test_a_url_that_leads_nowhere_is_an_error(url: str, message: str) -> None:
+    with pytest.raises(CommandError, match=message):
+        suggest(url)
