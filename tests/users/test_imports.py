@@ -49,9 +49,9 @@ OLD = [
 
 @pytest.fixture(autouse=True)
 def no_bcrypt_remembered():
-    services.imported_hash.cache_clear()
+    services.imported_hashes.cache_clear()
     yield
-    services.imported_hash.cache_clear()
+    services.imported_hashes.cache_clear()
 
 
 @pytest.fixture

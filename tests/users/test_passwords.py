@@ -2,6 +2,7 @@ import threading
 
 import bcrypt
 import pytest
+from django.contrib.auth import hashers
 from django.contrib.auth.hashers import check_password, get_hasher, make_password
 from django.core.exceptions import ValidationError
 
@@ -16,6 +17,79 @@ BCRYPT = "$2b$12$EixZaYVK1fsbw1ZfbX3OXePaWxn96p36WQoeG6Lruj3vjPGga31lW"
 # The same with bits that nothing reads in the last digits of salt and digest: h 100011, e 100000, X 011001, W 011000.
 STRAY = BCRYPT[:28] + "h" + BCRYPT[29:-1] + "X"
 ARGON2ID = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAA"
+# What Django 5.2's own hashers store for "secret", of little work.
+PBKDF2 = "pbkdf2_sha256$1000$PZ2gpgLH2KEzZ4vQeBzKsQ$" + "A" * 43 + "="
+SCRYPT = "scrypt$16384$PZ2gpgLH2KEzZ4vQeBzKsQ$8$1$" + "A" * 86 + "=="
+
+
+class DjangosArgon2(hashers.Argon2PasswordHasher):
+    memory_cost = 64
+    time_cost = 1
+    parallelism = 1
+
+
+def of_django(password: str) -> dict[str, str]:
+    """Return what the hashers of Django's PASSWORD_HASHERS store for the password, with little work."""
+    salt = "PZ2gpgLH2KEzZ4vQeBzKsQ"
+    sha256 = hashers.BCryptSHA256PasswordHasher()
+    return {
+        "pbkdf2_sha256": hashers.PBKDF2PasswordHasher().encode(password, salt, 1000),
+        "scrypt": hashers.ScryptPasswordHasher().encode(password, salt, 2**10, 8, 1),
+        "argon2": DjangosArgon2().encode(password, salt),
+        "bcrypt_sha256": sha256.encode(password, bcrypt.gensalt(4)),
+    }
+
+
+@pytest.mark.parametrize("kind", ["pbkdf2_sha256", "scrypt", "argon2", "bcrypt_sha256"])
+def test_djangos_own_hashes_are_argon2id_of_the_settings_from_the_first_login_on(state, as_gateway, kind):
+    services.imported_hashes.cache_clear()
+    old = of_django("old password " + "x" * 80)[kind]
+    User.objects.create(username="eva", email="eva@example.com", password=passwords.imported(old))
+    assert User.objects.get().password == old
+    for password, status in (("old password x", 401), ("old password " + "x" * 80, 200)) * 2:
+        answer = as_gateway("POST", "/internal/credentials", {"username": "eva", "password": password})
+        assert answer.status_code == status
+    assert User.objects.get().password != old
+    assert User.objects.get().password.startswith(make_password("x")[:30])
+    services.imported_hashes.cache_clear()
+
+
+def test_what_djangos_hashers_store_today_is_taken_over():
+    """With the iterations and factors that this Django's own hashers have."""
+    for hasher in (hashers.PBKDF2PasswordHasher(), hashers.ScryptPasswordHasher()):
+        encoded = hasher.encode("secret", "PZ2gpgLH2KEzZ4vQeBzKsQ")
+        assert passwords.imported(encoded) == encoded
+        assert check_password("secret", encoded)
+
+
+def test_a_failed_login_makes_a_hash_of_each_kind_that_is_stored(state, monkeypatch):
+    """Users of one shop have hashes of several kinds, and PBKDF2's of several Django versions."""
+    services.imported_hashes.cache_clear()
+    stored = of_django("secret")
+    stored["more"] = hashers.PBKDF2PasswordHasher().encode("secret", "salt", 1500)
+    for name, encoded in stored.items():
+        User.objects.create(username=name, email=f"{name}@example.com", password=encoded)
+    spent: dict[str, int] = {}
+    for hasher in (
+        passwords.ImportedPBKDF2Hasher,
+        passwords.ImportedScryptHasher,
+        passwords.ImportedBcryptSHA256Hasher,
+        passwords.Argon2idHasher,
+    ):
+        for method in ("encode", "verify") if hasher is passwords.Argon2idHasher else ("encode",):
+            made = getattr(hasher, method)
+
+            def counted(self, *args, made=made):
+                count = args[2] if self.algorithm == "pbkdf2_sha256" else 1
+                spent[self.algorithm] = spent.get(self.algorithm, 0) + count
+                return made(self, *args)
+
+            monkeypatch.setattr(hasher, method, counted)
+    for username in (*stored, "nobody"):
+        spent.clear()
+        assert services.credentials_check(username=username, password="wrong") is None
+        assert spent == {"pbkdf2_sha256": 1500, "scrypt": 1, "bcrypt_sha256": 1, "argon2": 1}, username
+    services.imported_hashes.cache_clear()
 
 
 def test_the_default_is_argon2id_with_owasps_parameters(settings):
@@ -62,10 +136,10 @@ def test_a_password_has_a_bound():
 @pytest.fixture
 def imported_user(state) -> User:
     """A user with a hash of bcrypt, of the least cost."""
-    services.imported_hash.cache_clear()
+    services.imported_hashes.cache_clear()
     hashed = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()
     yield User.objects.create(username="eva", email="eva@example.com", password=passwords.imported(hashed))
-    services.imported_hash.cache_clear()
+    services.imported_hashes.cache_clear()
 
 
 def test_an_imported_hash_is_argon2id_from_the_first_login_on(imported_user, as_gateway, record):
@@ -118,6 +192,10 @@ def test_a_failed_login_takes_both_kinds_of_hashes_while_some_are_imported(impor
         (STRAY, f"bcrypt${BCRYPT}"),
         (ARGON2ID, f"argon2{ARGON2ID}"),
         (f"argon2{ARGON2ID}", f"argon2{ARGON2ID}"),
+        (PBKDF2, PBKDF2),
+        (PBKDF2.replace("$1000$", "$5000000$"), PBKDF2.replace("$1000$", "$5000000$")),
+        (SCRYPT, SCRYPT),
+        (f"bcrypt_sha256${STRAY}", f"bcrypt_sha256${BCRYPT}"),
         ("!", "!"),
         ("!nothing", "!"),
     ],
@@ -134,6 +212,22 @@ def test_hashes_that_are_taken_over(hashed, kept):
         ("$1$salt$qJH7.N4xYta3aEG/dfqo/0", "of the kind 1"),
         ("pbkdf2_sha256$600000$salt$hash", "of the kind pbkdf2_sha256"),
         ("$pbkdf2-sha256$29000$N2YMIWQsBWBMae09x1jrPQ$1t8iyB2A", "of the kind pbkdf2-sha256"),
+        (PBKDF2.replace("$1000$", "$5000001$"), "PBKDF2 of at most 5000000 iterations, got 5000001"),
+        (PBKDF2.replace("$1000$", f"${'9' * 5000}$"), "of the kind pbkdf2_sha256"),
+        (PBKDF2.replace("$1000$", "$0$"), "of the kind pbkdf2_sha256"),
+        (PBKDF2.replace("=", "A"), "of the kind pbkdf2_sha256"),
+        (PBKDF2.replace("A=", "B="), "without stray bits"),
+        (PBKDF2.replace("PZ2gpgLH2KEzZ4vQeBzKsQ", ""), "of the kind pbkdf2_sha256"),
+        (PBKDF2.replace("1000$PZ2gpgLH2KEzZ4vQeBzKsQ", f"10000${'x' * 64}"), "at most 128 characters"),
+        (PBKDF2.replace("sha256", "sha1"), "of the kind pbkdf2_sha1"),
+        (SCRYPT.replace("$16384$", "$524288$"), "n * r * p up to 2097152"),
+        (SCRYPT.replace("$8$1$", "$8$17$"), "p up to 16"),
+        (SCRYPT.replace("$8$1$", "$200$1$"), "n * r * p up to 2097152"),
+        (SCRYPT.replace("$16384$", "$16383$"), "a power of 2"),
+        (SCRYPT.replace("$16384$", "$65536$").replace("$8$", "$1$"), "below 2^(16 * r)"),
+        (SCRYPT.replace("A==", "B=="), "without stray bits"),
+        (f"bcrypt_sha256${BCRYPT.replace('$12$', '$31$')}", "a bcrypt cost from 4 to 15, got 31"),
+        (f"bcrypt_sha256${ARGON2ID}", "of the kind bcrypt_sha256"),
         (BCRYPT[:-1], "of the kind 2b"),
         (BCRYPT + "\n", "of the kind 2b"),
         (BCRYPT.replace("$12$", "$31$"), "a bcrypt cost from 4 to 15, got 31"),
@@ -183,6 +277,10 @@ UNCHECKABLE = [
     "bcrypt$$2b$04$short",
     f"bcrypt$$2b$99${'.' * 53}",
     "bcrypt$é",
+    "pbkdf2_sha256$",
+    "pbkdf2_sha256$x$salt$hash",
+    "scrypt$16383$salt$8$1$" + "A" * 86 + "==",
+    "bcrypt_sha256$$2b$99$short",
 ]
 
 
@@ -190,7 +288,7 @@ UNCHECKABLE = [
 def test_a_hash_that_cannot_be_checked_is_a_wrong_password_and_hinders_nobody_else(
     state, make, as_gateway, as_user, caplog, encoded
 ):
-    services.imported_hash.cache_clear()
+    services.imported_hashes.cache_clear()
     broken = User.objects.create(username="eva", email="eva@example.com", password=encoded)
     make("ada")
     for username in ("eva", "ada", "nobody"):
@@ -202,15 +300,15 @@ def test_a_hash_that_cannot_be_checked_is_a_wrong_password_and_hinders_nobody_el
     assert_problem(as_user(broken.pk)("POST", "/api/users/me/password", body), 400, old_password="")
     right = as_gateway("POST", "/internal/credentials", {"username": "ada", "password": "correct horse 1"})
     assert right.status_code == 200
-    services.imported_hash.cache_clear()
+    services.imported_hashes.cache_clear()
 
 
 def test_a_hash_with_stray_bits_in_its_salt_is_checked_as_it_is_stored(state, as_gateway):
     """What was imported before imports took those bits away, for "secret"."""
-    services.imported_hash.cache_clear()
+    services.imported_hashes.cache_clear()
     User.objects.create(username="eva", email="eva@example.com", password=f"bcrypt${STRAY}")
     for password, status in (("Secret", 401), ("secret", 200), ("secret", 200), ("Secret", 401)):
         answer = as_gateway("POST", "/internal/credentials", {"username": "eva", "password": password})
         assert answer.status_code == status
     assert User.objects.get().password.startswith("argon2$argon2id$")
-    services.imported_hash.cache_clear()
+    services.imported_hashes.cache_clear()

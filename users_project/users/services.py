@@ -23,8 +23,8 @@ OWN = "One cannot delete, demote or deactivate oneself."
 LAST_ADMIN = "This is the last active admin; make another one first."
 
 
-# Seconds until it is asked again whether a hash of bcrypt is left: that looks at every user.
-IMPORTED_HASH_FOR = 10
+# Seconds until it is asked again which kinds of imported hashes are left: that looks at every user.
+IMPORTED_HASHES_FOR = 10
 
 
 class UserChanges(TypedDict, total=False):
@@ -186,22 +186,36 @@ def password_check(user: User | None, password: str) -> tuple[bool, bool]:
 
 
 def spend_like_others(encoded: str) -> None:
-    """Make the hash of the other kind, after a login with that one failed, while there are imported hashes of bcrypt.
+    """Make a hash of each kind that is stored, after a login with that one failed, while there are imported hashes.
 
     Those take another time than Argon2id, and the time must not tell who was imported.
     """
-    imported = imported_hash(int(time.monotonic() / IMPORTED_HASH_FOR))
-    if imported and passwords.is_bcrypt(encoded):
+    own = passwords.kind(encoded)
+    for other in imported_hashes(int(time.monotonic() / IMPORTED_HASHES_FOR)):
+        if passwords.kind(other) != own:
+            passwords.verified("", other)
+        elif passwords.iterations(encoded) < passwords.iterations(other):
+            # Django raises its iterations with each version: of one shop's users each may have another number.
+            passwords.spend_iterations(passwords.iterations(other) - passwords.iterations(encoded))
+    if passwords.is_checkable(encoded):
         make_password("")
-    elif imported:
-        passwords.verified("", imported)
 
 
 @lru_cache(maxsize=1)
-def imported_hash(period: int) -> str:
-    """Return one of bcrypt that is stored and can be checked, `""` where none is; looked for once in each period."""
-    stored = User.objects.filter(password__startswith="bcrypt$").values_list("password", flat=True)
-    return next((encoded for encoded in stored.iterator() if passwords.is_bcrypt(encoded)), "")
+def imported_hashes(period: int) -> list[str]:
+    """Return one of each kind that is stored, can be checked and is not Argon2id; looked for once in each period.
+
+    Of PBKDF2 that of the most iterations.
+    """
+    others = User.objects.exclude(password__startswith="argon2$").exclude(password__startswith="!")
+    found: dict[str, str] = {}
+    for encoded in others.values_list("password", flat=True).iterator():
+        known = found.get(passwords.kind(encoded))
+        if (known is None or passwords.iterations(encoded) > passwords.iterations(known)) and passwords.is_checkable(
+            encoded
+        ):
+            found[passwords.kind(encoded)] = encoded
+    return list(found.values())
 
 
 def rehash(user: User, password: str) -> None:

@@ -66,7 +66,13 @@ TIME_ZONE = "UTC"
 AUTH_USER_MODEL = "users.User"
 # The username is unique, in any case: by a constraint on an expression, which that check does not know.
 SILENCED_SYSTEM_CHECKS = ["auth.E003"]
-PASSWORD_HASHERS = ["users.passwords.Argon2idHasher", "users.passwords.ImportedBcryptHasher"]
+PASSWORD_HASHERS = [
+    "users.passwords.Argon2idHasher",
+    "users.passwords.ImportedBcryptHasher",
+    "users.passwords.ImportedBcryptSHA256Hasher",
+    "users.passwords.ImportedPBKDF2Hasher",
+    "users.passwords.ImportedScryptHasher",
+]
 ARGON2 = {"memory_kib": ENV.argon2_memory_kib, "time": ENV.argon2_time, "parallelism": ENV.argon2_parallelism}
 AUTH_PASSWORD_VALIDATORS = [
     {
