@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
 from tests.browser.conftest import Complaints
+from tests.conformance.gateways import Gateway
 from tests.system.stack import Stack, until
 
 
@@ -218,12 +219,101 @@ def test_another_origin_cannot_act_for_a_person(page: Page, other_site: str) -> 
     expect(page.locator("body")).to_contain_text(re.compile("Expected a (page of this origin|sign-in)"))
 
 
+def test_the_browsable_api_sends_what_a_person_writes_and_shows_the_answer(page: Page, pictures: Path) -> None:
+    page.goto("/login/?next=/api/orders")
+    sign_in(page, "user", "u")
+    page.get_by_label("Content").fill('{"item": "book", "address": "Main street 1"}')
+    with page.expect_response(re.compile("/api/orders$")) as made:
+        page.get_by_role("button", name="POST").click()
+    assert (made.value.status, made.value.headers["cache-control"]) == (201, "no-store")
+    expect(page.locator(".response-info")).to_contain_text('"item": "book"')
+    expect(page.locator(".response-info")).to_contain_text("HTTP 201 Created")
+    page.goto("/api/users")
+    expect(page.locator(".response-info")).to_contain_text("HTTP 403 Forbidden")
+    expect(page.locator(".who")).to_contain_text("user")
+    page.goto("/api/nothing")
+    expect(page.locator(".who")).to_contain_text("user")
+    page.screenshot(path=pictures / "not-found.png")
+
+
+def test_an_admin_deletes_a_user_in_the_browsable_api(page: Page) -> None:
+    page.goto("/login/?next=/")
+    made = {"username": "sam", "email": "sam@example.com", "password": "correct horse battery"}
+    sam = as_admin(page)("POST", "/api/users", **made)["id"]
+    sign_in(page)
+    page.goto(f"/api/users/{sam}")
+    questions: list[str] = []
+
+    def answer(dialog: Dialog) -> None:
+        questions.append(dialog.message)
+        dialog.accept()
+
+    page.on("dialog", answer)
+    with page.expect_response(re.compile(f"/api/users/{sam}$")) as deleted:
+        page.get_by_role("button", name="DELETE").click()
+    assert (deleted.value.status, questions) == (204, [f"Delete /api/users/{sam}?"])
+    expect(page.locator(".response-info")).to_contain_text("HTTP 404 Not Found")
+
+
+@pytest.fixture
+def things(tmp_path: Path) -> Iterator[Gateway]:
+    """A gateway in front of a service that answers PUT with HTML and PATCH with what it was sent."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            is_html = self.command == "PUT"
+            content = b"<h1 id=own>Own</h1>" if is_html else sent or b"[1.10]"
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html" if is_html else "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_PUT = do_PATCH = answer  # noqa: N815
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        config = {
+            "services": {"things": {"url": f"http://127.0.0.1:{server.server_port}"}},
+            "routes": [{"path": "/things", "service": "things", "allow": "public", "methods": ["GET", "PUT", "PATCH"]}],
+        }
+        with Gateway("fast", tmp_path / "var", config) as gateway:
+            yield gateway
+        server.shutdown()
+
+
+def test_a_service_s_html_becomes_no_part_of_a_page(page: Page, things: Gateway) -> None:
+    page.goto(f"http://localhost:{things.port}/things")
+    shown = page.locator(".response-info")
+    expect(shown).to_contain_text("1.10")
+    page.get_by_label("Content").fill("[2.50]")
+    page.get_by_role("button", name="PATCH").click()
+    expect(shown).to_contain_text("2.50")
+    page.get_by_label("Content").fill("[]")
+    with page.expect_response(lambda response: response.request.method == "PUT") as html:
+        page.get_by_role("button", name="PUT").click()
+    assert html.value.headers["content-security-policy"].startswith("sandbox;")
+    # The page that was left, asked for anew.
+    expect(shown).to_contain_text("1.10")
+    expect(page.locator("#own")).to_have_count(0)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_pages_fit_a_phone(chromium: Browser, stack: Stack, pictures: Path, scheme: str) -> None:
     base = f"http://localhost:{stack.ports['gateway']}"
     phone = chromium.new_context(base_url=base, viewport={"width": 390, "height": 844}, color_scheme=scheme)
     page = phone.new_page()
-    for path, name in (("/login/?next=/api/orders", "login"), ("/logout/", "logout"), ("/api/orders", "orders")):
+    for path, name in (
+        ("/login/?next=/api/orders", "login"),
+        ("/logout/", "logout"),
+        ("/api/orders", "orders"),
+        ("/api/nothing", "not-found"),
+        ("/", "root"),
+    ):
         page.goto(path)
         expect(page.locator("body")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
