@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.core.management.base import SystemCheckError
+from tests.ports import free_port
 
 from gateway import configuration
 
@@ -98,8 +98,7 @@ def test_routes_of_a_faulty_gateway_yaml_says_what_is_wrong(faulty: Path) -> Non
 
 
 def test_runserver_judges_the_path_as_it_was_sent(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
+    port = free_port()
     environ = os.environ | {"GATEHOUSE_VAR": str(tmp_path), "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "manage.py", "runserver", "--noreload", str(port)]
     subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=PROJECT, env=environ, check=True)
@@ -107,10 +106,10 @@ def test_runserver_judges_the_path_as_it_was_sent(tmp_path: Path) -> None:
         command, cwd=PROJECT, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as run:
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while True:
                 try:
-                    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+                    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
                     connection.request("GET", "/api/orders%2F1")
                     reply = connection.getresponse()
                     break

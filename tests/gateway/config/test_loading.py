@@ -203,10 +203,10 @@ def test_a_file_of_aliases_is_refused_at_once(tmp_path: Path) -> None:
         f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
         for before, name in zip("abcdefgh", "bcdefghi", strict=True)
     )
-    started = time.monotonic()
+    started = time.process_time()
     found = faults(tmp_path, laughs)
     assert sum("got the alias" in each for each in found) == 72
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 4
 
 
 def test_a_merge_key_is_no_key(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_thousand_routes_load_within_a_second_or_so(tmp_path: Path) -> None:
     )
     started = time.process_time()
     assert len(read(tmp_path, text).routes) == 1000
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 4
 
 
 def test_a_thousand_routes_that_all_conflict_are_a_thousand_faults(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from django.db import connection
 from tests.gateway.login import LoginService
 from tests.gateway.service import Reply
+from tests.waiting import wait_until
 
 from gateway.identity import revocations, sessions
 from gateway.identity.credentials import Account
@@ -175,10 +175,7 @@ def test_what_ended_longer_ago_than_a_token_lives_is_forgotten(login: LoginServi
 
 def until(condition: Callable[[], object]) -> None:
     """Wait until it holds."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(condition, "what the test waits for")
 
 
 @pytest.fixture

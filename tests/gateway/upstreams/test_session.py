@@ -21,7 +21,7 @@ Configure = Callable[..., None]
 Serve = Callable[..., Service]
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-PATIENCE = 5
+PATIENCE = 60
 
 
 @pytest.fixture
