@@ -11,8 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +47,7 @@ class Suite:
         settings = "shop.settings" if self.project == "chassis" else f"{self.project}_project.settings"
         django = [f"--ds={settings}"] if self.project else ["-p", "no:django"]
         server = [PYTHON, "-m", "tests.postgres", f"{self.project.upper()}_DATABASE_URL"] if self.on_postgres else []
-        return [*server, PYTHON, "-m", "pytest", *django, *self.folders]
+        return [*server, PYTHON, "-m", "pytest", f"--config-file={ROOT}/pyproject.toml", *django, *self.folders]
 
     def coverage(self) -> list[str]:
         """Return the arguments with which its project is measured."""
@@ -88,7 +87,6 @@ class Run:
 
     suite: Suite
     status: int
-    seconds: float
     log: Path
 
     @property
@@ -106,67 +104,71 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in settings - kept}
 
 
-def run(suite: Suite, arguments: list[str], measured: bool) -> Run:
+def run(suite: Suite, arguments: list[str], measured: bool, logs: Path) -> Run:
     """Run one suite."""
     name = suite.name.replace(" ", "-").lower()
-    log = LOGS / f"{name}.log"
-    environ = environment() | {"COVERAGE_FILE": str(LOGS / f"coverage.{suite.project}.{name}")}
-    began = time.monotonic()
+    log = logs / f"{name}.log"
+    environ = environment() | {"COVERAGE_FILE": str(logs / f"coverage.{suite.project}.{name}")}
     with log.open("wb") as output:
         done = subprocess.run(
             [*suite.command, *(suite.coverage() if measured else []), *arguments],
             cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False,
         )  # fmt: skip
-    return Run(suite, done.returncode, time.monotonic() - began, log)
+    return Run(suite, done.returncode, log)
 
 
-def run_all(suites: list[Suite], arguments: list[str], measured: bool) -> Iterator[Run]:
+def run_all(suites: list[Suite], arguments: list[str], measured: bool, logs: Path) -> Iterator[Run]:
     """Run them, several at a time, and yield each as it ends."""
     threads = ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), MOST_AT_ONCE))
     try:
-        started = [threads.submit(run, suite, arguments, measured) for suite in suites]
+        started = [threads.submit(run, suite, arguments, measured, logs) for suite in suites]
         yield from (done.result() for done in as_completed(started))
     finally:
         # At Ctrl-C each pytest ends what it has started, and no other begins.
         threads.shutdown(cancel_futures=True)
 
 
-def is_covered(project: str) -> bool:
+def is_covered(project: str, logs: Path) -> bool:
     """Print what of the project no test reaches; return whether that is little enough."""
-    environ = environment() | {"COVERAGE_FILE": str(LOGS / f"coverage.{project}")}
-    files = [str(path) for path in LOGS.glob(f"coverage.{project}.*")]
+    environ = environment() | {"COVERAGE_FILE": str(logs / f"coverage.{project}")}
+    files = [str(path) for path in logs.glob(f"coverage.{project}.*")]
     coverage = [PYTHON, "-m", "coverage"]
     subprocess.run([*coverage, "combine", "--quiet", *files], cwd=ROOT, env=environ, check=True)
     report = [*coverage, "report", f"--fail-under={LEAST_COVERAGE}"]
     return subprocess.run(report, cwd=ROOT, env=environ, check=False).returncode == 0
 
 
-def main(*arguments: str) -> int:
-    shutil.rmtree(LOGS, ignore_errors=True)
-    LOGS.mkdir(parents=True)
+def say(text: str) -> None:
+    """Print it at once: a suite takes minutes."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def main(arguments: list[str], chosen: Sequence[Suite] = SUITES, logs: Path = LOGS) -> int:
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir(parents=True)
     measured = os.environ.get("COVERAGE") == "required"
-    suites = [suite for suite in SUITES if not suite.missing()]
+    suites = [suite for suite in chosen if not suite.missing()]
+    say(f"{len(suites)} suites; what each prints is in {logs}")
     failed = []
-    sys.stdout.write(f"{len(suites)} suites; what each prints is in {LOGS}\n")
-    for done in run_all(suites, list(arguments), measured):
-        passed = done.status == 0 or (done.status == NOTHING_CHOSEN and arguments)
-        if not passed:
+    for done in run_all(suites, arguments, measured, logs):
+        if done.status != 0 and not (done.status == NOTHING_CHOSEN and arguments):
             failed.append(done.suite.name)
-            sys.stdout.write(f"\n== {done.suite.name}\n{done.log.read_text(errors='replace')}\n")
-        sys.stdout.write(f"{done.suite.name}: {done.summary}\n")
-        sys.stdout.flush()
+            say(f"\n== {done.suite.name}\n{done.log.read_text(errors='replace')}")
+        say(f"{done.suite.name}: {done.summary}")
     if measured:
-        failed += [f"coverage of {name}" for name in ("chassis", "gateway", "users", "orders") if not is_covered(name)]
-    for suite in SUITES:
+        projects = sorted({suite.project for suite in suites if suite.project})
+        failed += [f"coverage of {project}" for project in projects if not is_covered(project, logs)]
+    for suite in chosen:
         if missing := suite.missing():
-            sys.stdout.write(f"left out: {suite.name}, as {missing} is not installed\n")
+            say(f"left out: {suite.name}, as {missing} is not installed")
     if failed:
-        sys.stdout.write(f"failed: {', '.join(failed)}\n")
+        say(f"failed: {', '.join(failed)}")
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(*sys.argv[1:]))
+        sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
         sys.exit(130)
