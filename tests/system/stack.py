@@ -87,6 +87,17 @@ class Stack:
         listed = subprocess.run(["ps", "-ww", "-eo", "args="], capture_output=True, text=True, check=True).stdout
         return [line for line in listed.splitlines() if str(self.var) in line]
 
+    def is_ready(self, name: str) -> bool:
+        """Return whether one of the three answers as one that is ready."""
+        try:
+            return self.ask("GET", "/readyz" if name == "gateway" else "/healthz", to=name).status == 200
+        except OSError:
+            return False
+
+    def master(self, name: str) -> int:
+        """Return the process id of a project's gunicorn."""
+        return int((self.var / "run" / f"{name}.pid").read_text())
+
     def logs(self, name: str) -> list[dict[str, Any]]:
         """Return a project's log lines."""
         lines = whole_lines(self.var / "logs" / f"{name}.log")

@@ -5,9 +5,8 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-from tests.system.stack import Stack, until
+from tests.system.stack import Stack, children, until
 
 
 def guess(stack: Stack, username: str) -> int:
@@ -23,9 +22,8 @@ def test_workers_count_failures_together_and_a_new_worker_goes_on_counting(stack
     # Five tries are free; waits of 1, 2, 4, … seconds may have gone by meanwhile.
     assert 5 <= answers.count(401) <= 5 + math.log2(1 + seconds)
     until(lambda: guess(stack, "anybody") == 401, 10, "the wait is over")
-    master = int((stack.var / "run" / "gateway.pid").read_text())
-    for worker in Path(f"/proc/{master}/task/{master}/children").read_text().split():
-        os.kill(int(worker), signal.SIGKILL)
+    for worker in children(stack.master("gateway")):
+        os.kill(worker, signal.SIGKILL)
 
     def status() -> int:
         try:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.system.stack import ROOT, Stack, until
+from tests.system.stack import ROOT, Stack, children, until
 
 
 def test_down_leaves_no_process_and_a_second_up_installs_nothing_and_finds_all(tmp_path: Path) -> None:
@@ -86,12 +86,10 @@ def test_production_refuses_a_default_secret(tmp_path: Path, project: str) -> No
     assert f"{project.upper()}_SECRET_KEY" in done.stdout + done.stderr
 
 
-def test_a_service_that_is_away_is_a_502_that_names_it_and_the_rest_goes_on(tmp_path: Path) -> None:
-    stack = Stack(tmp_path / "var")
+def test_a_service_that_is_away_is_a_502_that_names_it_and_the_rest_goes_on(stack: Stack) -> None:
+    token = stack.login("user", "u")
+    stack.manage("down", "orders")
     try:
-        stack.up()
-        token = stack.login("user", "u")
-        stack.manage("down", "orders")
         reply = stack.ask("GET", "/api/orders", token=token)
         assert reply.status == 502
         assert reply.json["service"] == "orders"
@@ -107,10 +105,9 @@ def test_a_service_that_is_away_is_a_502_that_names_it_and_the_rest_goes_on(tmp_
             ["gateway", "ready"],
         ]
         assert "orders: cannot be reached" in status[-1]
-        stack.manage("up", "-d", "orders")
-        assert stack.ask("GET", "/api/orders", token=token).status == 200
     finally:
-        stack.down()
+        stack.manage("up", "-d", "orders")
+    assert stack.ask("GET", "/api/orders", token=token).status == 200
 
 
 def with_a_hanging_service(directory: Path, port: int, *, login: str = "users") -> Path:
@@ -159,9 +156,7 @@ def test_a_gateway_that_is_not_ready_is_not_ended(tmp_path: Path) -> None:
 def test_a_killed_worker_is_replaced_and_its_ended_sessions_stay_ended(stack: Stack) -> None:
     token = stack.login("user", "u")
     assert stack.ask("POST", "/api/logout", token=token).status == 204
-    master = int((stack.var / "run" / "gateway.pid").read_text())
-    workers = [int(child) for child in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
-    for worker in workers:
+    for worker in children(stack.master("gateway")):
         os.kill(worker, signal.SIGKILL)
 
     def status() -> int:
@@ -200,14 +195,7 @@ def test_ctrl_c_stops_what_runs_in_the_foreground(tmp_path: Path) -> None:
     command = [sys.executable, "-c", INTERRUPTIBLE, ROOT / "manage_all.sh", "up"]
     with subprocess.Popen(command, env=stack.environ, start_new_session=True, stdout=subprocess.DEVNULL) as up:
         try:
-
-            def ready() -> bool:
-                try:
-                    return stack.ask("GET", "/readyz").status == 200
-                except OSError:
-                    return False
-
-            until(ready, 120, "ready")
+            until(lambda: stack.is_ready("gateway"), 120, "ready")
             os.killpg(up.pid, signal.SIGINT)
             assert up.wait(60) == 130
         finally:
