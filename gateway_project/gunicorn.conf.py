@@ -47,7 +47,7 @@ workers = env.gateway_workers
 worker_class = "gateway.proxy.worker.Worker"
 asgi_lifespan = "on"
 keepalive = 75
-# Seconds: for a piece of a client's body, and for a worker to show that it lives.
+# Seconds for a worker to show that it lives.
 timeout = 60
 graceful_timeout = 15
 control_socket_disable = True

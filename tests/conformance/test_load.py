@@ -532,7 +532,8 @@ async def test_a_client_that_leaves_in_the_middle_of_its_upload_ends_it(gateway:
     async with Service(SERVICE, takes):
         async with await Wire.to(gateway.port) as wire:
             await wire.send(ask("POST /large/left", f"Content-Length: {64 * MIB}"))
-            await wire.send(next(content(256 * KIB)))
+            for piece in content(2 * MIB):
+                await wire.send(piece)
             await reached.wait()
         await broken.wait()
 

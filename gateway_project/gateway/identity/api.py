@@ -278,4 +278,4 @@ class JWKSView(OwnView):
 
     def get(self, request: Request) -> Response:
         """Return the keys that verify tokens and passports."""
-        return Response(keys.ring().jwks(), headers={"Cache-Control": f"public, max-age={keys.MAX_AGE}"})
+        return Response(keys.ring().jwks(), headers=keys.PUBLIC_HEADERS)

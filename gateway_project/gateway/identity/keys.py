@@ -28,6 +28,7 @@ from django.conf import settings
 INTERVAL = 1.0
 # Seconds for which whoever fetches the public keys may keep them (RFC 9111, section 5.2.2.1).
 MAX_AGE = 60
+PUBLIC_HEADERS = {"Cache-Control": f"public, max-age={MAX_AGE}"}
 # Seconds that an earlier key verifies for longer than what it signed lives: clocks differ.
 MARGIN = 60
 # A service takes 64 KiB of public keys at the most.

@@ -15,6 +15,7 @@ Exception
     ├── ExpectationFailed   417  the client expects what nobody knows
     ├── TooMany             429  the rate limit is used up
     ├── MethodUnknown       501  HTTP has no such method
+    ├── MemoryFull          503  the worker holds as much for its clients as it may
     ├── BadUpstream         502  the service's answer is malformed
     └── UpstreamFailed      `service` says which
         ├── UpstreamDown        502  it cannot be reached
@@ -156,6 +157,15 @@ class TooMany(Refused):
     def __init__(self, retry_after: float) -> None:
         seconds = max(1, math.ceil(retry_after))
         super().__init__(f"Expected fewer requests. Try again in {seconds} s.", {"Retry-After": str(seconds)})
+
+
+class MemoryFull(Refused):
+    """The worker holds as much of its clients' requests and responses as it may (RFC 9110, section 15.6.4)."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("Too many request bodies at once. Try again in 1 s.", {"Retry-After": "1"})
 
 
 class BadUpstream(Refused):

@@ -27,12 +27,13 @@ from .middleware import DATA_HEADERS
 LIMIT: Final = 1.0
 TIMEOUTS: Final = Timeouts().model_copy(update={"connect": LIMIT, "total": LIMIT})
 FRESH: Final = 1.0
+LIVE: Final = {"status": "ok", "service": "gateway"}
 GOOD: Final = frozenset({"ok", "stale", "unknown"})
 
 
 def healthz(request: HttpRequest) -> HttpResponse:
     """Answer 200: the process serves. It asks nobody: a service that is away is no reason to restart the gateway."""
-    return JsonResponse({"status": "ok", "service": "gateway"})
+    return JsonResponse(LIVE)
 
 
 async def service_state(name: str, service: Service) -> str:

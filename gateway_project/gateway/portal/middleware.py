@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse
 
 from gateway import configuration, gate, problems
 from gateway.middleware import GetResponse
+from gateway.policy import headers
 from gateway.policy.refusals import Refused
 
 from . import clients, metrics
@@ -36,8 +37,6 @@ OF_PAGES = {
     "strict-transport-security",
     *map(str.lower, HEADERS),
 }
-# Seconds; a year.
-HSTS = "max-age=31536000"
 
 
 class OwnWord:
@@ -108,5 +107,5 @@ class SecurityHeaders:
         except Refused:
             return response
         if scheme == "https":
-            response.headers["Strict-Transport-Security"] = HSTS
+            response.headers["Strict-Transport-Security"] = headers.HSTS
         return response

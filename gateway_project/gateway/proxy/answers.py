@@ -8,6 +8,7 @@ from typing import Final
 from gateway.titles import title
 
 from .incoming import Incoming
+from .patience import Patience
 
 STATUS_LINES: Final[dict[int, bytes]] = {
     status: f"HTTP/1.1 {status:d} {title(status)}\r\n".encode() for status in HTTPStatus
@@ -39,7 +40,7 @@ CLOCK: Final = Clock()
 class Answer:
     """One answer: its head goes out with the first piece of its body."""
 
-    __slots__ = ("chunked", "finished", "head", "left", "silent", "started")
+    __slots__ = ("chunked", "finished", "head", "left", "patience", "sent", "silent", "started")
 
     def __init__(self) -> None:
         self.started = self.finished = False
@@ -47,6 +48,10 @@ class Answer:
         # Bytes of the body that are still to come, where its length is known.
         self.left: int | None = None
         self.chunked = self.silent = False
+        # Bytes of the body that were written.
+        self.sent = 0
+        # The clock, once the client is waited for.
+        self.patience: Patience | None = None
 
     @property
     def is_half(self) -> bool:
@@ -102,6 +107,7 @@ class Answer:
         elif self.left is not None:
             piece = piece[: self.left]
             self.left -= len(piece)
+        self.sent += len(piece)
         before, after = self.take_head(), b""
         if self.chunked:
             if piece:

@@ -10,6 +10,7 @@ from asgiref.sync import sync_to_async
 from gateway import gate
 from gateway.counters import counters
 from gateway.identity.revocations import revocations
+from gateway.memory import Memory
 from gateway.upstreams import Receive, upstreams
 
 from .door import Door, Endpoint
@@ -24,14 +25,15 @@ class Gateway:
 
     def __init__(self, django: WSGIApplication, own: Mapping[str, Endpoint] | None = None) -> None:
         self.own = own or {}
-        self.django = ThreadedWSGI(django, THREADS)
+        self.memory = Memory()
+        self.django = ThreadedWSGI(django, THREADS, self.memory)
         # Threads of their own: pages of a service that is slow must not keep anyone from a sign-in or from /readyz.
-        self.pages = ThreadedWSGI(django, PAGE_THREADS)
+        self.pages = ThreadedWSGI(django, PAGE_THREADS, self.memory)
 
     @cached_property
     def door(self) -> Door:
         """The fast door."""
-        return Door(gate.current(), upstreams().pools, self.django, self.pages, self.own)
+        return Door(gate.current(), upstreams().pools, self.django, self.pages, self.own, memory=self.memory)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request, or the process's start and stop."""

@@ -8,17 +8,21 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final, Protocol, cast
 from urllib.parse import unquote
 
+from django.conf import settings
+
 from gateway import logs, metrics, problems
 from gateway.gate import Admitted, Gate, Heard, Request
+from gateway.memory import Holding, Memory
 from gateway.policy import headers as header_policy
 from gateway.policy.access import Identity
 from gateway.policy.headers import Headers
 from gateway.policy.paths import origin_form
-from gateway.policy.refusals import BadRequest, NoRoute, Refused, UpstreamFailed
+from gateway.policy.refusals import BadRequest, NoRoute, Refused, TooLarge, UpstreamFailed
 from gateway.policy.routes import Match
 from gateway.upstreams import Body, Connection, Outgoing, Pool, Pools, Receive, forward
 
@@ -47,6 +51,9 @@ class Client(Protocol):
 
     heard: "HeardFields | None"
 
+    def give_up_body(self) -> None:
+        """Wait no more for the request's body."""
+
     def flush(self) -> None:
         """Send the answer's head before there is any of its body."""
 
@@ -64,8 +71,11 @@ class Door:
         django: Application,
         pages: Application,
         own: Mapping[str, Endpoint] | None = None,
+        *,
+        memory: Memory | None = None,
     ) -> None:
         self.own = own or {}
+        self.memory = memory or Memory()
         self.gate = gate
         self.pools = pools
         self.django = django
@@ -90,6 +100,8 @@ class Door:
             if exchange.answered:
                 raise
             await exchange.respond(500, *problem(exchange.instance, 500, FAILED))
+        finally:
+            exchange.body.release()
 
 
 NO_BODY: Final = Body.of(b"")
@@ -100,19 +112,9 @@ class Exchange:
     """One request, and its answer."""
 
     __slots__ = (
-        "address",
-        "answered",
-        "client",
-        "door",
-        "identity",
-        "label",
-        "match",
-        "receive",
-        "request",
-        "scope",
-        "send",
-        "started",
-    )
+        "address", "answered", "body", "client", "door", "identity", "label", "match", "receive", "request", "scope",
+        "send", "started",
+    )  # fmt: skip
 
     def __init__(self, door: Door, scope: Message, receive: Receive, send: Send) -> None:
         self.started = time.perf_counter()
@@ -129,6 +131,7 @@ class Exchange:
         # Of the service, once it was asked.
         self.address: str | None = None
         self.answered = False
+        self.body = NO_BODY
         self.request = taken_apart(scope, self.client, door.gate)
 
     @property
@@ -143,7 +146,7 @@ class Exchange:
         try:
             self.match = match = gate.route(request.method, request.path, request.query)
             if (page and match.route.browser == "api") or gate.can_go_on(request):
-                await self.fall_through(self.door.pages)
+                await self.fall_through(self.door.pages, match.route.max_body)
                 return
             if match.answer_options:
                 await self.respond(204, [("allow", match.allow)])
@@ -152,8 +155,10 @@ class Exchange:
             self.identity = admitted.identity
         except Refused as refused:
             # No route's request, or a person's: Django comes to the same decision, and has the page for it.
-            if page or isinstance(refused, NoRoute):
+            if isinstance(refused, NoRoute):
                 await self.answer_own()
+            elif page:
+                await self.hand_on(self.door.django)
             else:
                 await self.refuse(refused)
             return
@@ -165,6 +170,7 @@ class Exchange:
             self.note(CLIENT_LEFT)
             raise
         else:
+            self.body.release()
             self.note(connection.status)
             try:
                 await (self.join if connection.upgraded else self.pass_on)(connection, admitted)
@@ -185,22 +191,61 @@ class Exchange:
             if answer is not None:
                 self.label = path
                 status, pairs, content = answer
+                if self.is_https:
+                    pairs = [*pairs, ("Strict-Transport-Security", header_policy.HSTS)]
                 await self.respond(status, pairs, content)
                 return
-        await self.fall_through(self.door.django)
+        await self.fall_through(self.door.django, settings.MAX_BODY)
 
-    async def fall_through(self, django: Application) -> None:
-        """Let Django answer."""
+    @property
+    def is_https(self) -> bool:
+        """Whether the client is connected by TLS, here or at a proxy in front."""
+        request = self.request
+        with suppress(Refused):
+            return self.door.gate.origin(request.scheme, request.host, request.heard)[0] == "https"
+        return False
+
+    async def fall_through(self, django: Application, most: int) -> None:
+        """Let Django answer, whose thread hears of the request once its body is here: `most` bytes are looked at."""
+        try:
+            await self.wait_for_body(most)
+        except TooLarge:
+            # Django says so, or what comes before that.
+            pass
+        except Refused as refused:
+            await self.refuse(refused)
+            return
+        await self.hand_on(django)
+
+    async def hand_on(self, django: Application) -> None:
+        """Let Django answer, with as much of the body as has been waited for; it seldom reads the rest."""
         self.answered = True
-        await django(self.scope, self.receive, self.send)
+        if self.body is NO_BODY:
+            most = self.match.route.max_body if self.match else settings.MAX_BODY
+            self.body = Body(self.receive, None, most) if self.has_body else Body.of(b"")
+        await django(self.scope, self.body.replay, self.send)
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the request has a body, or an unclear one."""
+        try:
+            return cast("HeardFields", self.request.heard).length != 0
+        except Refused:
+            return True
+
+    async def wait_for_body(self, most: int) -> None:
+        """Return once the body is here, or of a larger one the first of it; raise `Refused`."""
+        length = cast("HeardFields", self.request.heard).length
+        if length != 0:
+            holding = Holding(self.door.memory, self.client.give_up_body if self.client else None)
+            self.body = Body(self.receive, length, most, holding)
+            await self.body.begin()
 
     async def forward(self, admitted: Admitted) -> tuple[Pool, Connection]:
         """Send the request to its service; return the connection that the answer's head has come on, and its pool."""
         request, route = self.request, admitted.match.route
         heard = cast("HeardFields", request.heard)
-        body = NO_BODY if heard.length == 0 else Body(self.receive, heard.length, route.max_body)
-        if not body.is_whole:
-            await body.begin()
+        await self.wait_for_body(route.max_body)
         handshake = (
             route.websocket
             and self.client is not None
@@ -213,7 +258,7 @@ class Exchange:
             request.method,
             admitted.target,
             admitted.headers,
-            body,
+            self.body,
             route.timeouts,
             handshake,
             admitted.host,

@@ -1,9 +1,12 @@
 """Requests as they come from a client: `httptools` parses them, and what it lets through is bounded here."""
 
 import re
+from collections import deque
 from typing import Final, Protocol
 
 import httptools
+
+from .patience import Patience
 
 # Bytes of a request line, of a header field, and of a whole head; how many fields.
 LONGEST_TARGET: Final = 8190
@@ -12,6 +15,10 @@ LARGEST_HEAD: Final = 64 * 1024
 MOST_FIELDS: Final = 100
 # Bytes of a body, or of further requests, that wait here before the client is read from no more.
 HIGH_WATER: Final = 256 * 1024
+# Bytes that are parsed at once: of many requests at once the rest stays as it came, at a tenth of the memory.
+SLICE: Final = 8 * 1024
+# Bytes: smaller pieces of a body are joined, as an object costs more than what it holds.
+SMALL: Final = 4 * 1024
 
 # One that is well formed, whatever its method.
 REQUEST_LINE = re.compile(rb"(?:\r\n)*[!#$%&'*+.^_`|~0-9A-Za-z-]+ (?P<path>[!-~]+?)(?:\?[!-~]*)? HTTP/1\.[0-9]\r\n")
@@ -19,6 +26,8 @@ REQUEST_LINE = re.compile(rb"(?:\r\n)*[!#$%&'*+.^_`|~0-9A-Za-z-]+ (?P<path>[!-~]
 OTHER_PROTOCOLS = re.compile(rb"^(?P<method>\S+) (?P<target>\S+) (?:RTSP|ICE)/", re.MULTILINE)
 # A transfer coding's name (RFC 9112, section 7); what follows it are parameters.
 CODING = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
+# Of a Content-Length; `int` refuses thousands.
+MAX_DIGITS: Final = 18
 BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 
 
@@ -27,7 +36,7 @@ class Incoming:
 
     __slots__ = (
         "buffered", "chunks", "complete", "ended", "expects", "fields", "framing", "keeps", "late", "method", "modern",
-        "size", "target",
+        "patience", "received", "size", "target", "to_come",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -39,14 +48,34 @@ class Incoming:
         # The field that frames the body, as a line of its own.
         self.framing = b""
         self.modern = self.keeps = self.expects = False
-        self.chunks: list[bytes] = []
-        self.buffered = 0
+        self.chunks: list[bytes | bytearray] = []
+        self.buffered = self.received = 0
+        # Bytes of the body that are still to come, where its length is known.
+        self.to_come = 0
+        # The clock, once the body is waited for.
+        self.patience: Patience | None = None
         # The body is all here; it has been taken; the rest of it will not come.
         self.complete = self.ended = self.late = False
 
+    def add(self, piece: bytes) -> None:
+        """Keep a piece of the body."""
+        size = len(piece)
+        self.buffered += size
+        self.received += size
+        self.to_come -= size
+        if self.chunks and size < SMALL:
+            last = self.chunks[-1]
+            if isinstance(last, bytearray):
+                last += piece
+                return
+            self.chunks.append(bytearray(piece))
+        else:
+            self.chunks.append(piece)
+
     def take(self) -> bytes:
         """Return what there is of the body, which is then no longer kept."""
-        piece = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+        first = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+        piece = first if isinstance(first, bytes) else bytes(first)
         self.chunks = []
         self.buffered = 0
         self.ended = self.complete
@@ -64,6 +93,8 @@ class Unacceptable(Exception):  # noqa: N818  # an outcome, which the parser car
 
 class Reader(Protocol):
     """Whom the requests are for."""
+
+    waiting: deque[Incoming]
 
     def request_begins(self, incoming: Incoming) -> None:
         """Take a request whose head is whole."""
@@ -94,10 +125,25 @@ class Requests:
 
     def feed(self, data: bytes) -> None:
         """Take what the client sends; raise `Unacceptable`."""
-        if self.upgrades:
-            # Whether this is the other protocol's, or further requests, is known when the one before is answered.
+        if self.upgrades or self.pending:
+            # Whether it is the other protocol's, or further requests, is known when the one before is answered.
             self.pending += data
             return
+        at = 0
+        while len(data) - at > SLICE and not self.is_body(len(data) - at):
+            self.parse(data[at : at + SLICE])
+            at += SLICE
+            if self.reader.waiting or self.upgrades:
+                self.pending += data[at:]
+                return
+        self.parse(data[at:] if at else data)
+
+    def is_body(self, size: int) -> bool:
+        """Return whether that many bytes are all of one body, whose length is known."""
+        return self.coming is not None and bool(self.coming.method) and self.coming.to_come >= size
+
+    def parse(self, data: bytes) -> None:
+        """Parse what the client sends; raise `Unacceptable`."""
         if self.parser is None:
             self.parser = httptools.HttpRequestParser(self)
             # Each HTTP/1 is read as HTTP/1.1 (RFC 9110, section 2.5); the parser would take no other than 1.0 and 1.1.
@@ -135,9 +181,12 @@ class Requests:
         if self.upgrades:
             self.upgrades = False
             self.parser = None
+
+    def go_on(self) -> None:
+        """Parse more of what has come, unless it may be the other protocol's."""
+        if self.pending and not self.upgrades:
             pending, self.pending = self.pending, b""
-            if pending:
-                self.feed(pending)
+            self.feed(pending)
 
     def stop(self) -> None:
         """Take no more. The parser and this refer to each other: nothing waits for the collector to find that out."""
@@ -183,6 +232,8 @@ class Requests:
             if name == b"expect":
                 coming.expects = True
             elif value != b"0":
+                if name == b"content-length" and value.isdigit() and len(value) < MAX_DIGITS:
+                    coming.to_come = int(value)
                 coming.framing = b"%b: %b\r\n" % (name, value)
 
     def on_headers_complete(self) -> None:
@@ -215,8 +266,7 @@ class Requests:
         if coming is None:
             return
         coming.expects = False
-        coming.chunks.append(piece)
-        coming.buffered += len(piece)
+        coming.add(piece)
         self.reader.request_goes_on(coming)
 
     def on_message_complete(self) -> None:

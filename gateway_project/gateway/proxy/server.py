@@ -18,6 +18,7 @@ from gateway.titles import title
 
 from .answers import Answer
 from .incoming import HIGH_WATER, Incoming, Requests, Unacceptable
+from .patience import LONGEST, Patience
 
 if TYPE_CHECKING:
     # gunicorn's master imports this module, before Django is set up.
@@ -133,7 +134,7 @@ class ClientConnection(asyncio.Protocol):
         except Unacceptable as exc:
             self.refuse_next(exc.status, exc.path)
             return
-        if len(requests.pending) > HIGH_WATER:
+        if requests.pending and (self.waiting or len(requests.pending) > HIGH_WATER):
             self.read(False)
         if self.current is not None or self.lingers:
             return
@@ -228,22 +229,29 @@ class ClientConnection(asyncio.Protocol):
             self.close()
         elif self.waiting:
             following = self.waiting.popleft()
-            self.read(not self.waiting and following.buffered <= HIGH_WATER)
             self.serve(following)
+            if not self.waiting:
+                self.go_on()
+            self.read(not self.waiting and following.buffered <= HIGH_WATER)
         else:
             self.idle()
 
     def idle(self) -> None:
         """Wait for the next request, or for the rest of its head."""
         self.read(True)
-        try:
-            self.requests.stay()
-        except Unacceptable as exc:
-            self.refuse_next(exc.status, exc.path)
+        self.requests.stay()
+        self.go_on()
         if self.current is not None or self.lingers:
             return
         patience = self.worker.keepalive if self.worker.alive else IDLE_AT_STOP
         self.deadline.set(self.loop.time() + (patience if self.requests.coming is None else HEAD_WITHIN))
+
+    def go_on(self) -> None:
+        """Parse what has come since the next request in turn was whole."""
+        try:
+            self.requests.go_on()
+        except Unacceptable as exc:
+            self.refuse_next(exc.status, exc.path)
 
     async def receive(self) -> dict[str, Any]:
         """Return a piece of the body, or that there is nothing more to come (ASGI)."""
@@ -265,13 +273,16 @@ class ClientConnection(asyncio.Protocol):
 
     async def wait_for_body(self) -> None:
         """Return once there is more of the body, or the client has let too long pass."""
-        self.deadline.set(self.loop.time() + self.worker.patience)
+        current = cast("Incoming", self.current)
+        patience = current.patience = current.patience or Patience()
+        self.deadline.set(patience.start(self.loop.time(), current.received))
         self.waiter = self.loop.create_future()
         try:
             await self.waiter
         finally:
             self.waiter = None
             self.deadline.clear()
+            patience.stop(self.loop.time())
 
     def give_up_body(self) -> None:
         """Let nobody wait for more of the body: not even a thread of Django's, which cannot be cancelled."""
@@ -300,10 +311,22 @@ class ClientConnection(asyncio.Protocol):
             self.begin(message["status"], message["headers"])
             return
         self.write(message.get("body", b""), more=message.get("more_body", False))
+        if self.writable:
+            await self.wait_for_client()
+
+    async def wait_for_client(self) -> None:
+        """Return once the client has taken enough of the answer, or has left."""
+        answer = self.answer
+        patience = answer.patience = answer.patience or Patience()
         while self.writable and not self.closed:
-            self.deadline.set(self.loop.time() + self.worker.patience)
+            self.deadline.set(patience.start(self.loop.time(), self.taken()))
             await asyncio.shield(self.writable)
             self.deadline.clear()
+            patience.stop(self.loop.time())
+
+    def taken(self) -> int:
+        """Return how many bytes of the answer the client has taken."""
+        return self.answer.sent - self.transport.get_write_buffer_size()
 
     def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Make the head, which goes out with the first piece of the body."""
@@ -316,6 +339,10 @@ class ClientConnection(asyncio.Protocol):
             self.transport.writelines([part for part in (before, piece, after) if part])
         elif out := before + piece + after:
             self.transport.write(out)
+
+    def abort(self) -> None:
+        """Close the connection at once, in the middle of an answer."""
+        self.transport.abort()
 
     def flush(self) -> None:
         """Send the answer's head before there is any of its body."""
@@ -378,14 +405,18 @@ class ClientConnection(asyncio.Protocol):
             return
         self.read(True)
         self.transport.write_eof()
-        patience = self.worker.patience if self.transport.get_write_buffer_size() else LINGER
+        patience = LONGEST if self.transport.get_write_buffer_size() else LINGER
         self.deadline.set(self.loop.time() + patience)
 
     def on_timeout(self) -> None:
         """End what has taken too long."""
-        if self.lingers or self.writable:
+        if self.lingers:
             # The client has taken nothing for that long.
             self.transport.abort()
+        elif self.writable:
+            patience = self.answer.patience
+            until = patience and patience.renew(self.loop.time(), self.taken())
+            self.deadline.set(until) if until else self.transport.abort()
         elif self.waiter:
             self.give_up_body()
         elif self.task is None and self.requests.coming is not None:

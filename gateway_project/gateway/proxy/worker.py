@@ -1,12 +1,17 @@
 """gunicorn's ASGI worker, serving clients with connections of our own."""
 
 import asyncio
-from typing import Any, cast
+import socket
+from typing import Any, Final, cast
 
 import uvloop
 from gunicorn.workers import gasgi
 
 from .server import ClientConnection
+
+# Bytes of a response that the system takes from us and cannot send yet: what a client does not read costs no more. Its
+# own default is megabytes for each connection.
+NOT_SENT: Final = 128 * 1024
 
 
 class Loop(uvloop.Loop):
@@ -26,11 +31,13 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn is not typed
         """Serve with `ClientConnection`: gunicorn's worker has its own in the module and offers no other way."""
         gasgi.ASGIProtocol = ClientConnection
         self.connections: set[ClientConnection] = set()
-        # Seconds for the next request, and for a piece of a body or of an answer. Read here once: each look into
-        # gunicorn's settings costs as much as a header field.
+        # Seconds for the next request. Read here once: each look into gunicorn's settings costs as much as a header
+        # field.
         self.keepalive: float = self.cfg.keepalive
-        self.patience: float = self.cfg.timeout
         self.scheme = "https" if self.cfg.is_ssl else "http"
+        for listener in self.sockets:
+            # Clients' connections inherit it.
+            listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT)
         super().init_process()
 
     def _setup_event_loop(self) -> None:

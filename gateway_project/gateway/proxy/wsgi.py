@@ -16,6 +16,7 @@ from io import BufferedReader, RawIOBase
 from typing import Any, Final, NamedTuple, Protocol, cast
 from urllib.parse import unquote_to_bytes
 
+from gateway.memory import Holding, Memory
 from gateway.policy.paths import origin_form
 from gateway.policy.refusals import BodyLate
 from gateway.upstreams import Receive
@@ -92,8 +93,8 @@ class Response(NamedTuple):
     start: Message
     content: bytes | FileWrapper | LoopStream | None
 
-    async def send(self, send: Send) -> None:
-        """Send it, no faster than the client takes it."""
+    async def send(self, send: Send, holding: Holding) -> None:
+        """Send it, no faster than the client takes it. What is whole counts in `holding` until it is taken."""
         if self.content is None:
             return
         await send(self.start)
@@ -103,6 +104,8 @@ class Response(NamedTuple):
             view = memoryview(self.content)
             for at in range(0, size or 1, PIECE):
                 end = at + PIECE
+                if size > PIECE:
+                    holding.replace(size - at)
                 await send({"type": "http.response.body", "body": view[at:end], "more_body": end < size})
             return
         if isinstance(self.content, FileWrapper):
@@ -122,8 +125,9 @@ class Response(NamedTuple):
 class ThreadedWSGI:
     """An ASGI application that runs a WSGI one in threads."""
 
-    def __init__(self, application: WSGIApplication, threads: int) -> None:
+    def __init__(self, application: WSGIApplication, threads: int, memory: Memory | None = None) -> None:
         self.application = application
+        self.memory = memory or Memory()
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="django")
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -139,12 +143,15 @@ class ThreadedWSGI:
             client.disconnect()
             running.add_done_callback(close_response)
             raise
+        connection = scope.get("gatehouse.client")
+        holding = Holding(self.memory, connection.abort if connection else None)
         try:
-            await response.send(send)
+            await response.send(send, holding)
         except asyncio.CancelledError:
             client.disconnect()
             raise
         finally:
+            holding.release()
             response.close()
 
     def close(self) -> None:

@@ -326,14 +326,23 @@ class Connection(asyncio.Protocol):
             self.poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
         return not self.poll.poll(0)
 
-    def begin(self, method: str, message: bytes, *, head_by: float, whole_by: float, may_upgrade: bool = False) -> None:
+    def begin(
+        self,
+        method: str,
+        message: bytes,
+        apart: bytes | bytearray = b"",
+        *,
+        head_by: float,
+        whole_by: float,
+        may_upgrade: bool = False,
+    ) -> None:
         """Send a request's head, with what there is of its body. The answer has to be there by then (loop's time)."""
         self.prepare(method)
         self.may_upgrade = may_upgrade
         self.in_use = True
         self.whole_by = whole_by
         self.deadline.set(head_by)
-        self.transport.write(message)
+        self.transport.writelines((message, apart)) if apart else self.transport.write(message)
 
     def extend(self, whole_by: float, *, first_byte: float | None = None) -> None:
         """Give the service until then, and where its answer has not begun, so many seconds from now for that."""

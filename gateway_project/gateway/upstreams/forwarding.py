@@ -5,9 +5,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, NamedTuple
 
 from gateway.config import Timeouts
+from gateway.memory import Holding
 from gateway.policy.headers import Headers
 from gateway.policy.refusals import (
     BodyLate,
+    MemoryFull,
     Refused,
     TooLarge,
     UpstreamBroke,
@@ -28,19 +30,24 @@ WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 LAST_CHUNK: Final = b"0\r\n\r\n"
 # Seconds: more than the server waits for a piece of a client's body, so that it is the client who is found late.
 PATIENCE: Final = 300.0
+# Bytes of a body that are here before a service or a thread hears of the request.
+HELD: Final = 1024 * 1024
 
 
 class Body:
     """A request's body: its beginning is held, and of a small one all; the rest comes when it is asked for.
 
     `length` is what the client said, `None` where the body is chunked; `most` bytes is all that the route takes.
+    What is held counts in `holding`.
     """
 
-    def __init__(self, receive: Receive, length: int | None, most: int) -> None:
+    def __init__(self, receive: Receive, length: int | None, most: int, holding: Holding | None = None) -> None:
         self.receive = receive
         self.length = length
         self.most = most
-        self.beginning = b""
+        self.holding = holding
+        self.beginning: bytes | bytearray = b""
+        self.is_replayed = False
         self.size = 0
         self.is_whole = length == 0
 
@@ -53,20 +60,50 @@ class Body:
         return body
 
     async def begin(self) -> None:
-        """Take up to `WHOLE` bytes of it: a small body is waited for before the service hears of the request."""
+        """Wait for all of it, or of a larger one for the first `HELD` bytes, before the service hears of the request.
+
+        Raises `TooLarge`, `BodyLate` or `MemoryFull`.
+        """
         if self.length is not None and self.length > self.most:
             raise TooLarge(self.most)
-        pieces = []
-        while not self.is_whole and self.size <= WHOLE:
-            pieces.append(await self.piece())
-        self.beginning = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        while not self.is_whole and self.size <= HELD:
+            self.hold(await self.piece())
+        if self.holding:
+            self.holding.settle()
+
+    def hold(self, piece: bytes) -> None:
+        """Keep a piece; many small ones are joined, as each costs more than it holds."""
+        if self.holding:
+            self.holding.add(len(piece))
+        if not self.beginning:
+            self.beginning = piece
+            return
+        if isinstance(self.beginning, bytes):
+            self.beginning = bytearray(self.beginning)
+        self.beginning += piece
+
+    def release(self) -> None:
+        """Forget what is held: the service has it, or the request has ended."""
+        self.beginning = b""
+        if self.holding:
+            self.holding.release()
+            self.holding = None
+
+    async def replay(self) -> MutableMapping[str, Any]:
+        """Return what is held, and then the rest as it comes, as ASGI's `receive` does; raise as `piece` does."""
+        if self.is_replayed:
+            return {"type": "http.request", "body": await self.piece(), "more_body": not self.is_whole}
+        self.is_replayed = True
+        return {"type": "http.request", "body": self.beginning, "more_body": not self.is_whole}
 
     async def piece(self) -> bytes:
-        """Return more of it; raise `TooLarge` or `BodyLate`."""
+        """Return more of it; raise `TooLarge`, `BodyLate` or `MemoryFull`."""
+        if self.size > self.most:
+            raise TooLarge(self.most)
         message = await self.receive()
         if message["type"] == "http.disconnect":
             # The server has waited for long enough. Had the client left, this task would be cancelled.
-            raise BodyLate
+            raise MemoryFull if self.holding and self.holding.gave_way else BodyLate
         piece: bytes = message.get("body", b"")
         self.size += len(piece)
         if self.size > self.most:
@@ -95,7 +132,7 @@ class Outgoing(NamedTuple):
     host: str | None = None
 
     def message(self, pool: Pool) -> bytes:
-        """Return the head, and what there is of the body."""
+        """Return the head, and what there is of the body unless that is `apart`."""
         body = self.body
         host = self.host or pool.address.authority
         lines = [f"{self.method} {pool.address.base}{self.target} HTTP/1.1\r\nhost: {host}\r\n"]
@@ -109,7 +146,15 @@ class Outgoing(NamedTuple):
         if length or self.method in WITH_BODY:
             lines.append(f"content-length: {length}\r\n")
         lines.append("\r\n")
-        return "".join(lines).encode("latin-1") + body.beginning
+        head = "".join(lines).encode("latin-1")
+        return head if self.apart else head + body.beginning
+
+    @property
+    def apart(self) -> bytes | bytearray:
+        """What there is of the body where it is too large to be copied to stand behind the head, else nothing."""
+        body = self.body
+        is_large = len(body.beginning) > WHOLE and (body.is_whole or body.length is not None)
+        return body.beginning if is_large else b""
 
     @property
     def is_repeatable(self) -> bool:
@@ -117,9 +162,9 @@ class Outgoing(NamedTuple):
         return self.method in IDEMPOTENT and self.body.is_whole
 
 
-def chunk(piece: bytes) -> bytes:
+def chunk(piece: bytes | bytearray) -> bytes:
     """Return the piece as a chunk (RFC 9112, section 7.1); nothing for nothing, which would be the last one."""
-    return b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
+    return b"%x\r\n%b\r\n" % (len(piece), bytes(piece)) if piece else b""
 
 
 async def forward(pools: Pools, outgoing: Outgoing) -> tuple[Pool, Connection]:
@@ -177,6 +222,7 @@ async def exchanged(pool: Pool, connection: Connection, outgoing: Outgoing, dead
     connection.begin(
         outgoing.method,
         outgoing.message(pool),
+        outgoing.apart,
         head_by=head_by,
         whole_by=deadline,
         may_upgrade=outgoing.is_handshake,
@@ -205,6 +251,7 @@ async def send_rest(connection: Connection, outgoing: Outgoing) -> None:
             piece = await body.piece()
             connection.extend(loop.time() + timeouts.total)
             await connection.send(chunk(piece) if body.length is None else piece)
+            body.release()
         if body.length is None:
             await connection.send(LAST_CHUNK)
     except (Refused, ClosedBeforeAnswer) as exc:

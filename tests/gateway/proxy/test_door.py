@@ -71,6 +71,9 @@ class Client:
         """Note it."""
         self.flushed += 1
 
+    def give_up_body(self) -> None:
+        """Wait no more."""
+
 
 @on_a_loop
 async def test_a_request_goes_through_and_its_answer_comes_back(put: Put) -> None:

@@ -24,10 +24,19 @@ from tests.gateway.upstreams.origin import (
 )
 
 from gateway.config import Timeouts
-from gateway.policy.refusals import BodyLate, TooLarge, UpstreamBroke, UpstreamDown, UpstreamLate, UpstreamMalformed
+from gateway.memory import Holding, Memory
+from gateway.policy.refusals import (
+    BodyLate,
+    MemoryFull,
+    TooLarge,
+    UpstreamBroke,
+    UpstreamDown,
+    UpstreamLate,
+    UpstreamMalformed,
+)
 from gateway.upstreams import Body, Outgoing, Pools, Receive, forward, forwarding
 from gateway.upstreams.connections import HIGH_WATER, WHOLE
-from gateway.upstreams.forwarding import LAST_CHUNK, chunk
+from gateway.upstreams.forwarding import HELD, LAST_CHUNK, chunk
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 MIB = 2**20
@@ -79,23 +88,85 @@ async def answered(pools: Pools, request: Outgoing) -> tuple[int, bytes]:
         (3, [b"a", b"", b"bc"], b"abc", True),
         (None, [b"a", b"bc"], b"abc", True),
         (None, [b""], b"", True),
-        (WHOLE, [b"x" * WHOLE], b"x" * WHOLE, True),
-        (2 * WHOLE, [b"x" * WHOLE, b"y", b"z" * (WHOLE - 1)], b"x" * WHOLE + b"y", False),
-        (None, [b"x" * (WHOLE + 1), b"y"], b"x" * (WHOLE + 1), False),
+        (HELD, [b"x" * HELD], b"x" * HELD, True),
+        (HELD, [b"x" * (HELD - 1), b"x"], b"x" * HELD, True),
+        (2 * HELD, [b"x" * HELD, b"y", b"z" * (HELD - 1)], b"x" * HELD + b"y", False),
+        (None, [b"x" * (HELD + 1), b"y"], b"x" * (HELD + 1), False),
     ],
 )
 @on_a_loop
 async def test_a_small_body_is_waited_for(
     length: int | None, pieces: list[bytes], beginning: bytes, whole: bool
 ) -> None:
-    body = Body(coming(*pieces), length, MIB)
+    body = Body(coming(*pieces), length, 2 * MIB)
     await body.begin()
     assert (body.beginning, body.is_whole) == (beginning, whole)
 
 
 @on_a_loop
+async def test_a_body_counts_while_it_is_held() -> None:
+    memory = Memory(limit=100)
+    body = Body(coming(b"x" * 60, b"y" * 30), 90, MIB, Holding(memory, None))
+    await body.begin()
+    assert memory.held == 90
+    body.release()
+    assert (memory.held, body.beginning) == (0, b"")
+
+
+@on_a_loop
+async def test_a_body_for_which_there_is_no_room_is_refused() -> None:
+    memory = Memory(limit=100)
+    Holding(memory, None).add(50)
+    with pytest.raises(MemoryFull):
+        await Body(coming(b"x" * 60), 60, MIB, Holding(memory, None)).begin()
+    assert memory.held == 50
+
+
+@on_a_loop
+async def test_a_body_that_stalls_gives_way_to_one_that_comes() -> None:
+    memory = Memory(limit=100)
+    given_up = asyncio.Event()
+    pieces = iter([{"type": "http.request", "body": b"x" * 60, "more_body": True}])
+
+    async def stalls() -> MutableMapping[str, Any]:
+        if piece := next(pieces, None):
+            return piece
+        await given_up.wait()
+        return LEFT
+
+    stalled = asyncio.create_task(Body(stalls, 90, MIB, Holding(memory, given_up.set)).begin())
+    await until(lambda: memory.held == 60)
+    await Body(coming(b"y" * 90), 90, MIB, Holding(memory, given_up.set)).begin()
+    with pytest.raises(MemoryFull):
+        await stalled
+    assert memory.held == 90
+
+
+@pytest.mark.parametrize("most", [MIB, 4])
+@on_a_loop
+async def test_a_body_is_replayed_to_its_end_or_to_where_it_is_too_large(most: int) -> None:
+    body = Body(coming(b"abc", b"de", b"f"), None, most)
+    if most == 4:
+        with pytest.raises(TooLarge):
+            await body.begin()
+        assert (await body.replay())["body"] == b"abc"
+        with pytest.raises(TooLarge):
+            await body.replay()
+    else:
+        await body.begin()
+        assert await body.replay() == {"type": "http.request", "body": b"abcdef", "more_body": False}
+
+
+@on_a_loop
+async def test_a_body_of_which_nothing_was_waited_for_is_replayed_as_it_comes() -> None:
+    body = Body(coming(b"abc", b"de"), 5, MIB)
+    got = [await body.replay() for _ in range(3)]
+    assert [(piece["body"], piece["more_body"]) for piece in got] == [(b"", True), (b"abc", True), (b"de", False)]
+
+
+@on_a_loop
 async def test_a_body_of_no_bytes_is_not_asked_for() -> None:
-    body = Body(coming(), 0, MIB)
+    body = Body(coming(), 0, 2 * MIB)
     await body.begin()
     assert (body.beginning, body.is_whole) == (b"", True)
 
@@ -147,7 +218,7 @@ async def test_a_body_that_is_here_is_sent_with_its_length(method: str, body: by
 
 @on_a_loop
 async def test_a_chunked_body_that_is_small_is_sent_with_its_length() -> None:
-    body = Body(coming(b"a", b"bc"), None, MIB)
+    body = Body(coming(b"a", b"bc"), None, 2 * MIB)
     await body.begin()
     async with Ours(("http://things",)) as pools:
         seen = parsed(outgoing("POST", body).message(only(pools)))
@@ -176,10 +247,10 @@ def test_chunks_are_what_they_were_made_of(pieces: list[bytes]) -> None:
 @pytest.mark.parametrize("chunked", [False, True])
 @on_a_loop
 async def test_a_large_body_goes_on_as_it_comes(chunked: bool) -> None:
-    pieces = [b"a" * (WHOLE + 1), b"b" * 1000, b"", b"c" * MIB]
+    pieces = [b"a" * (HELD + 1), b"b" * 1000, b"", b"c" * MIB]
     whole = b"".join(pieces)
     async with Origin(answering(OK)) as origin, Ours((origin.url,)) as pools:
-        body = Body(coming(*pieces), None if chunked else len(whole), 2 * MIB)
+        body = Body(coming(*pieces), None if chunked else len(whole), 4 * MIB)
         await body.begin()
         assert await answered(pools, outgoing("POST", body)) == (200, b"ok")
         (seen,) = origin.seen
@@ -193,7 +264,7 @@ async def test_a_large_body_goes_on_as_it_comes(chunked: bool) -> None:
 @on_a_loop
 async def test_a_body_that_becomes_too_large_on_its_way_is_refused_and_ends_the_request() -> None:
     async with Origin(silent) as origin, Ours((origin.url,)) as pools:
-        body = Body(coming(b"a" * (WHOLE + 1), b"b" * WHOLE), None, WHOLE + 10)
+        body = Body(coming(b"a" * (HELD + 1), b"b" * WHOLE), None, HELD + 10)
         await body.begin()
         with pytest.raises(TooLarge):
             await forward(pools, outgoing("POST", body))
@@ -203,7 +274,7 @@ async def test_a_body_that_becomes_too_large_on_its_way_is_refused_and_ends_the_
 @on_a_loop
 async def test_a_body_that_stops_on_its_way_is_the_client_s_fault() -> None:
     async with Origin(silent) as origin, Ours((origin.url,)) as pools:
-        body = Body(coming(b"a" * (WHOLE + 1), then=LEFT), None, MIB)
+        body = Body(coming(b"a" * (HELD + 1), then=LEFT), None, 2 * MIB)
         await body.begin()
         with pytest.raises(BodyLate):
             await forward(pools, outgoing("POST", body, total=0.1))
@@ -223,7 +294,7 @@ async def test_the_service_s_time_begins_at_the_body_s_end() -> None:
         ]
     )
     async with Origin(answering(OK)) as origin, Ours((origin.url,)) as pools:
-        body = Body(coming(b"a" * (WHOLE + 1), b"x"), None, MIB)
+        body = Body(coming(b"a" * (HELD + 1), b"x"), None, 2 * MIB)
         await body.begin()
         body.receive = slow
         # The client takes longer than the service may.
@@ -238,7 +309,7 @@ async def test_a_service_that_does_not_answer_a_body_in_time_is_late(timeouts: d
         await wire.ended()
 
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
-        body = Body(coming(b"a" * (WHOLE + 1), b"b"), None, MIB)
+        body = Body(coming(b"a" * (HELD + 1), b"b"), None, 2 * MIB)
         await body.begin()
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -261,7 +332,7 @@ async def test_an_answer_before_the_body_s_end_is_the_answer_and_the_connection_
             await never.wait()
             raise AssertionError
 
-        body = Body(coming(b"a" * (WHOLE + 1), b"b"), None, MIB)
+        body = Body(coming(b"a" * (HELD + 1), b"b"), None, 2 * MIB)
         await body.begin()
         body.receive = receive
         assert await answered(pools, outgoing("POST", body)) == (200, b"ok")
@@ -411,7 +482,7 @@ async def test_a_body_that_came_piece_by_piece_is_not_sent_again() -> None:
 
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
         await answered(pools, outgoing())
-        body = Body(coming(b"a" * (WHOLE + 1), b"b"), None, MIB)
+        body = Body(coming(b"a" * (HELD + 1), b"b"), None, 2 * MIB)
         await body.begin()
         with pytest.raises(UpstreamBroke):
             await forward(pools, outgoing("PUT", body))
@@ -468,7 +539,7 @@ async def test_a_client_that_leaves_amid_its_body_ends_the_connection() -> None:
         raise AssertionError
 
     async with Origin(silent) as origin, Ours((origin.url,)) as pools:
-        body = Body(coming(b"a" * (WHOLE + 1), b"b"), None, MIB)
+        body = Body(coming(b"a" * (HELD + 1), b"b"), None, 2 * MIB)
         await body.begin()
         body.receive = never
         before = asyncio.all_tasks() - origin.tasks

@@ -1,0 +1,361 @@
+"""A slow client costs nobody else anything: nothing hears of a body that is not here, and what is held has a bound."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.attacks import STATIC
+from tests.conformance.client import ConnectionBroken, Reply
+from tests.conformance.gateways import DOORS, Door, Gateway, free_port
+from tests.conformance.wire import (
+    KIB,
+    MIB,
+    PATIENCE,
+    Call,
+    Service,
+    Wire,
+    answer,
+    ask,
+    content,
+    forget_peak,
+    memory,
+    on_a_loop,
+    once,
+    until,
+    until_steady,
+)
+
+SERVICE = free_port()
+# Seconds of a body's clock before any of it has come, and what a busy machine adds.
+FIRST, LATER = 20, 5
+# Bytes that a worker holds for its clients, and that are held of a body before a service hears of it.
+LIMIT, HELD = 64 * MIB, MIB
+# More than Django has threads.
+MANY = 60
+ENVIRON = {"LOGIN_FREE_TRIES_PER_ADDRESS": "1000"}
+KINDS = ["application/json", "text/html"]
+
+
+@pytest.fixture(scope="module")
+def silent() -> Iterator[int]:
+    """The port of a service that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
+        yield listening.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def gateways(silent: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Door, Gateway]]:
+    """Both doors, in front of a service, and of a login service that never answers."""
+    config: dict[str, Any] = {
+        "services": {
+            "one": {"url": f"http://127.0.0.1:{SERVICE}"},
+            "silent": {"url": f"http://127.0.0.1:{silent}", "timeouts": {"total": "60s"}},
+        },
+        "login": {"service": "silent"},
+        "routes": [
+            {"path": "/api/small", "service": "one", "allow": "public"},
+            {"path": "/api/tiny", "service": "one", "allow": "public", "max_body": "1KiB"},
+            {"path": "/api/large", "service": "one", "allow": "public", "max_body": "64MiB"},
+        ],
+    }
+    with contextlib.ExitStack() as running:
+        yield {
+            door: running.enter_context(
+                Gateway(door, tmp_path_factory.mktemp(door) / "var", config, environ=ENVIRON, measured=False)
+            )
+            for door in DOORS
+        }
+
+
+@pytest.fixture
+def gateway(gateways: dict[Door, Gateway]) -> Gateway:
+    """The gateway as it is served: its fast door, and Django behind it."""
+    return gateways["fast"]
+
+
+@pytest.fixture
+def worker(gateway: Gateway) -> int:
+    """The process id of its worker."""
+    (pid,) = gateway.worker_pids()
+    return pid
+
+
+async def ok(call: Call) -> None:
+    """Answer at once, with how much came."""
+    got = await call.sum()
+    await call.wire.send(answer(json.dumps({"size": got.size}).encode(), "200 OK", "Content-Type: application/json"))
+
+
+async def is_answered(port: int) -> bool:
+    """Return whether a program's request, a page and a page of the gateway's own are answered."""
+    replies = [
+        await once(port, ask("GET /api/small", "Accept: application/json")),
+        await once(port, ask("GET /api/small", "Accept: text/html")),
+        await once(port, ask("GET /login/", "Accept: text/html")),
+    ]
+    return [reply.status for reply in replies] == [200, 200, 200]
+
+
+# Bodies.
+
+
+@pytest.mark.parametrize("accept", KINDS)
+@pytest.mark.parametrize("chunked", [False, True])
+@on_a_loop(within=60)
+async def test_a_service_hears_of_a_request_once_its_body_is_here(gateway: Gateway, accept: str, chunked: bool) -> None:
+    framing = "Transfer-Encoding: chunked" if chunked else "Content-Length: 200000"
+    size = 200_000
+
+    def piece(length: int) -> bytes:
+        return b"%x\r\n%b\r\n" % (length, b"x" * length) if chunked else b"x" * length
+
+    async with Service(SERVICE, ok) as service, contextlib.AsyncExitStack() as stack:
+        wires = [await stack.enter_async_context(await Wire.to(gateway.port)) for _ in range(MANY)]
+        for wire in wires:
+            await wire.send(ask("POST /api/small", f"Accept: {accept}", framing) + piece(90_000))
+        assert await is_answered(gateway.port)
+        # One for the program's request, which the page's may have used again.
+        assert service.connections <= 2
+        await wires[0].send(piece(size - 90_000) + (b"0\r\n\r\n" if chunked else b""))
+        assert (await wires[0].reply("POST")).status == 200
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        ask("POST /api/login", "Content-Type: application/json", "Content-Length: 1000"),
+        ask("POST /api/login", "Content-Type: application/json", "Content-Length: 1000", "Expect: 100-continue"),
+        ask("POST /api/token/refresh", "Content-Type: application/json", "Content-Length: 1000"),
+        ask("POST /login/", "Content-Type: application/x-www-form-urlencoded", "Content-Length: 1000"),
+        ask("POST /nothing/here", "Content-Length: 1000"),
+        ask("POST /api/small", "Accept: text/html", "Content-Length: 1000", "Expect: 100-continue"),
+    ],
+    ids=["login", "login that expects", "refresh", "form", "nothing", "page that expects"],
+)
+@on_a_loop(within=60)
+async def test_no_thread_hears_of_a_request_whose_body_does_not_come(gateway: Gateway, request_head: bytes) -> None:
+    async with Service(SERVICE, ok), contextlib.AsyncExitStack() as stack:
+        for _ in range(MANY):
+            wire = await stack.enter_async_context(await Wire.to(gateway.port))
+            await wire.send(request_head + (b"" if b"Expect" in request_head else b"{"))
+        assert await is_answered(gateway.port)
+
+
+DRIPS = [
+    ("/api/small", "application/json"),
+    ("/api/small", "text/html"),
+    ("/api/large", "application/json"),
+    ("/api/large", "text/html"),
+    ("/api/login", "application/json"),
+    ("/login/", "text/html"),
+]
+
+
+@on_a_loop(within=FIRST + LATER + 30)
+async def test_a_body_that_drips_is_a_408_at_both_doors_and_one_that_goes_on_is_not(
+    gateway: Gateway,
+) -> None:
+    async def drips(path: str, accept: str) -> tuple[Reply, float]:
+        async with await Wire.to(gateway.port) as wire:
+            began = time.monotonic()
+            await wire.send(ask(f"POST {path}", f"Accept: {accept}", "Content-Length: 1000"))
+
+            async def drip() -> None:
+                with contextlib.suppress(ConnectionBroken):
+                    while True:
+                        await wire.send(b" ")
+                        await asyncio.sleep(5)
+
+            dripping = asyncio.create_task(drip())
+            try:
+                reply = await wire.reply("POST")
+                took = time.monotonic() - began
+                assert await wire.ends()
+                return reply, took
+            finally:
+                dripping.cancel()
+
+    async def goes_on(size: int) -> None:
+        async with await Wire.to(gateway.port) as wire:
+            await wire.send(ask("POST /api/small", f"Content-Length: {size}"))
+            for _ in range(0, size - 500, 500):
+                await wire.send(b"x" * 500)
+                await asyncio.sleep(0.95)
+            assert service.connections == 0
+            await wire.send(b"x" * 500)
+            assert (await wire.reply("POST")).status == 200
+
+    async with Service(SERVICE, ok) as service, asyncio.TaskGroup() as tasks:
+        # It takes longer than the drips may.
+        tasks.create_task(goes_on(500 * (FIRST + 4)))
+        for reply, took in await asyncio.gather(*(drips(path, accept) for path, accept in DRIPS)):
+            assert (reply.status, reply.closes) == (408, True)
+            assert reply.get("Content-Type") == "application/problem+json"
+            assert FIRST - 1 < took < FIRST + LATER
+
+
+@pytest.mark.parametrize("accept", KINDS)
+@on_a_loop(within=60)
+async def test_a_larger_body_is_passed_on_once_the_first_of_it_is_here(gateway: Gateway, accept: str) -> None:
+    size = 3 * MIB
+    begun, got = asyncio.Event(), 0
+
+    async def takes(call: Call) -> None:
+        nonlocal got
+        begun.set()
+        async for piece in call.pieces():
+            got += len(piece)
+        await call.wire.send(answer(b"{}", "200 OK", "Content-Type: application/json"))
+
+    async with Service(SERVICE, takes), await Wire.to(gateway.port) as wire:
+        await wire.send(ask("POST /api/large", f"Accept: {accept}", f"Content-Length: {size}"))
+        await wire.send(b"x" * (HELD - 1))
+        assert (await once(gateway.port, ask("GET /healthz"))).status == 200
+        assert not begun.is_set()
+        await wire.send(b"x" * (MIB + 1))
+        if accept != "text/html":
+            await until(lambda: got == 2 * MIB, "the service has what has come")
+        await wire.send(b"x" * (size - 2 * MIB))
+        assert (await wire.reply("POST")).status == 200
+        assert got == size
+
+
+@pytest.mark.parametrize("accept", KINDS)
+@on_a_loop(within=60)
+async def test_a_body_larger_than_its_route_takes_is_refused_before_it_is_here(gateway: Gateway, accept: str) -> None:
+    async with Service(SERVICE, ok) as service, await Wire.to(gateway.port) as wire:
+        await wire.send(ask("POST /api/tiny", f"Accept: {accept}", "Content-Length: 1025"))
+        assert (await wire.reply("POST")).status == 413
+        assert service.connections == 0
+
+
+# Memory.
+
+
+@on_a_loop(within=120)
+async def test_bodies_that_stall_give_way_and_memory_is_bounded(gateway: Gateway, worker: int) -> None:
+    piece = next(content(900 * KIB, 900 * KIB))
+
+    async def stalls(wire: Wire) -> None:
+        await wire.send(ask("POST /api/small", f"Content-Length: {MIB}"))
+        await wire.send(piece)
+
+    async with Service(SERVICE, ok) as service, contextlib.AsyncExitStack() as stack:
+        before = forget_peak(worker)
+        wires = [await stack.enter_async_context(await Wire.to(gateway.port)) for _ in range(100)]
+        await asyncio.gather(*(stalls(wire) for wire in wires))
+        # There is room for 72 of them.
+        refused = [asyncio.create_task(wire.reply("POST")) for wire in wires]
+        await until(lambda: sum(task.done() for task in refused) >= 100 - LIMIT // len(piece), "the others give way")
+        gone = [task.result() for task in refused if task.done()]
+        assert {reply.status for reply in gone} == {503}
+        assert {reply.get("Retry-After") for reply in gone} == {"1"}
+        assert sum(not task.done() for task in refused) > 50
+        reply = await once(gateway.port, ask("POST /api/small", body=b"x" * MIB))
+        assert (reply.status, json.loads(reply.body)) == (200, {"size": MIB})
+        assert service.connections == 1
+        assert memory(worker, "VmHWM") - before < LIMIT + 32 * MIB
+        for task in refused:
+            task.cancel()
+
+
+@on_a_loop(within=120)
+async def test_responses_that_are_not_read_hold_no_thread_and_little_memory(gateway: Gateway, worker: int) -> None:
+    async with Service(SERVICE, ok), contextlib.AsyncExitStack() as stack:
+        assert await is_answered(gateway.port)
+        before = forget_peak(worker)
+        for _ in range(200):
+            wire = await stack.enter_async_context(await Wire.to(gateway.port, receive_buffer=4 * KIB))
+            await wire.send(ask(f"GET {STATIC}") * 100)
+        assert await is_answered(gateway.port)
+        assert memory(worker, "VmHWM") - before < 100 * MIB
+
+
+@on_a_loop(within=60)
+async def test_many_small_requests_at_once_are_answered_in_their_order_and_cost_little(
+    gateway: Gateway, worker: int
+) -> None:
+    async with Service(SERVICE, ok), await Wire.to(gateway.port) as wire:
+        many = b"".join(
+            ask("GET /api/small") + ask("POST /api/small", body=b"x" * size) for size in range(0, 20_000, 100)
+        )
+        sending = asyncio.create_task(wire.send(many))
+        for size in range(0, 20_000, 100):
+            assert json.loads((await wire.reply()).body) == {"size": 0}
+            assert json.loads((await wire.reply("POST")).body) == {"size": size}
+        await sending
+
+
+@on_a_loop(within=60)
+async def test_requests_that_wait_behind_one_that_is_answered_cost_what_they_are_long(
+    gateway: Gateway, worker: int
+) -> None:
+    go_on = asyncio.Event()
+
+    async def waits(call: Call) -> None:
+        await go_on.wait()
+        await ok(call)
+
+    request = b"GET /api/small HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with Service(SERVICE, waits), contextlib.AsyncExitStack() as stack:
+        before = forget_peak(worker)
+        for _ in range(50):
+            wire = await stack.enter_async_context(await Wire.to(gateway.port))
+            wire.writer.write(request * 20_000)
+        await until_steady(lambda: memory(worker))
+        assert (await once(gateway.port, ask("GET /healthz"))).status == 200
+        assert memory(worker, "VmHWM") - before < 50 * MIB
+        go_on.set()
+
+
+# What waits for no thread.
+
+PROBES = ["/healthz", "/.well-known/jwks.json", "/readyz"]
+
+
+@on_a_loop(within=60)
+async def test_probes_and_keys_are_answered_while_every_thread_waits(gateway: Gateway) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        for number in range(MANY):
+            wire = await stack.enter_async_context(await Wire.to(gateway.port))
+            body = b'{"username": "user%d", "password": "p"}' % number
+            await wire.send(ask("POST /api/login", "Content-Type: application/json", body=body))
+        for path in PROBES:
+            async with asyncio.timeout(PATIENCE):
+                assert (await once(gateway.port, ask(f"GET {path}"))).status in {200, 503}
+        async with await Wire.to(gateway.port) as wire:
+            await wire.send(ask("GET /login/"))
+            with pytest.raises(TimeoutError):
+                # Else there would have been a thread for the others too.
+                async with asyncio.timeout(1):
+                    await wire.reply()
+
+
+UNALIKE = {"date", "x-request-id", "connection", "server", "allow", "vary"}
+
+
+@pytest.mark.parametrize("path", PROBES[:2])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@on_a_loop(within=30)
+async def test_what_the_loop_answers_is_what_django_answers(
+    gateways: dict[Door, Gateway], path: str, method: str
+) -> None:
+    replies = [await once(gateways[door].port, ask(f"{method} {path}")) for door in DOORS]
+    seen = [
+        (reply.status, sorted((name.lower(), value) for name, value in reply.headers if name.lower() not in UNALIKE))
+        for reply in replies
+    ]
+    assert seen[0] == seen[1]
+    if method == "GET" and path == "/healthz":
+        assert replies[0].body == replies[1].body
+    if method == "GET" and path != "/healthz":
+        assert {key for reply in replies for key in json.loads(reply.body)} == {"keys"}
+
+
+def test_the_log_has_no_fault_of_the_gateways_own(gateway: Gateway) -> None:
+    assert [line for line in gateway.log_lines() if line["level"] in {"ERROR", "CRITICAL"}] == []
