@@ -9,9 +9,10 @@ import sys
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
+from chassis.environment import listening, or_exit, state_directory
 from gateway import configuration, logs
 from gateway.config import ConfigError, load
-from gateway_project import environment, variables
+from gateway_project import environment
 
 
 class OneAccessLog(Logger):
@@ -23,8 +24,8 @@ class OneAccessLog(Logger):
 # How many files and connections a worker may have open, where the system allows it.
 DESCRIPTORS = 65_536
 
-env = variables.or_exit(environment.read)
-variables.or_exit(lambda: variables.state_directory(env.gatehouse_var, "gateway"))
+env = or_exit(environment.read)
+or_exit(lambda: state_directory(env.gatehouse_var, "gateway"))
 try:
     configuration.by_master = load(env.gateway_config, os.environ)
 except ConfigError as exc:
@@ -42,7 +43,7 @@ resource.setrlimit(
     resource.RLIMIT_NOFILE, (DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard), hard)
 )
 
-bind = variables.or_exit(lambda: variables.listening("GATEWAY_BIND", env.gateway_bind, env.gateway_port))
+bind = or_exit(lambda: listening("GATEWAY_BIND", env.gateway_bind, env.gateway_port))
 workers = env.gateway_workers
 worker_class = "gateway.proxy.worker.Worker"
 asgi_lifespan = "on"

@@ -3,13 +3,14 @@
 import gc
 
 from chassis import logs
+from chassis.environment import listening, or_exit, state_directory
 from chassis.gunicorn import *  # noqa: F403  # gunicorn reads this module's names
-from orders_project import environment, variables
+from orders_project import environment
 from orders_project.worker import Worker
 
-env = variables.or_exit(environment.read)
-variables.or_exit(lambda: variables.state_directory(env.gatehouse_var, "orders"))
-bind = variables.or_exit(lambda: variables.listening("ORDERS_BIND", env.orders_bind, env.orders_port))
+env = or_exit(environment.read)
+or_exit(lambda: state_directory(env.gatehouse_var, "orders"))
+bind = or_exit(lambda: listening("ORDERS_BIND", env.orders_bind, env.orders_port))
 workers = env.orders_workers
 worker_class = Worker
 threads = environment.THREADS

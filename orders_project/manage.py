@@ -6,8 +6,8 @@ import sys
 
 from django.core.management import execute_from_command_line
 
-from orders_project import variables
+from chassis.environment import or_exit
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orders_project.settings")
-    variables.or_exit(lambda: execute_from_command_line(sys.argv))
+    or_exit(lambda: execute_from_command_line(sys.argv))

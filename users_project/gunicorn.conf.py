@@ -8,12 +8,13 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from chassis import logs
+from chassis.environment import listening, or_exit, state_directory
 from chassis.gunicorn import *  # noqa: F403  # gunicorn reads this module's names
-from users_project import environment, variables
+from users_project import environment
 
-env = variables.or_exit(environment.read)
-variables.or_exit(lambda: variables.state_directory(env.gatehouse_var, "users"))
-bind = variables.or_exit(lambda: variables.listening("USERS_BIND", env.users_bind, env.users_port))
+env = or_exit(environment.read)
+or_exit(lambda: state_directory(env.gatehouse_var, "users"))
+bind = or_exit(lambda: listening("USERS_BIND", env.users_bind, env.users_port))
 workers = env.users_workers
 threads = 8
 logconfig_dict = logs.configuration(env.log_level)

@@ -8,7 +8,7 @@ from django.core.management import execute_from_command_line
 from django.db import DatabaseError
 from rest_framework.exceptions import APIException
 
-from users_project import variables
+from chassis.environment import or_exit
 
 
 def run() -> None:
@@ -29,4 +29,4 @@ def run() -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "users_project.settings")
-    variables.or_exit(run)
+    or_exit(run)

@@ -3,18 +3,16 @@
 import os
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
 
-from gateway_project import variables
-from gateway_project.variables import AbsolutePath, BindAddress, DatabaseURL
+from chassis import environment
+from chassis.environment import INSECURE_SECRET_KEY, AbsolutePath, BindAddress, DatabaseURL
 
 # They listen on every address, and are none that a client can ask for.
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104
-INSECURE_SECRET_KEY = "for-development-only-and-refused-in-production"
-
 
 Network = IPv4Network | IPv6Network
 
@@ -52,21 +50,13 @@ Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(networks)]
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(hosts)]
 
 
-class Environment(BaseSettings):
-    """The variables of the same names in capitals. A bad value raises `ImproperlyConfigured` in `read`."""
+class Environment(environment.Environment):
+    """The variables are the fields' names in capitals. A bad value raises `ImproperlyConfigured` in `read`."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
-
-    gatehouse_env: Literal["development", "production"] = Field(
-        "development", description="In production, nothing starts with a default secret and no demo users are made."
-    )
     gatehouse_var: AbsolutePath = Field(
         Path(__file__).resolve().parents[2] / "var", description="Directory of all state: databases, keys, logs."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least level logged.")
-    token_issuer: str = Field("gatehouse", min_length=1, description="`iss` of every token and passport.")
     gateway_bind: BindAddress = Field("127.0.0.1", description="Address the gateway listens on.")
-    gateway_port: int = Field(8001, ge=1, le=65535, description="TCP port of the gateway.")
     gateway_workers: int = Field(
         os.cpu_count() or 1, ge=1, le=256, description="Processes of the gateway; by default one a core."
     )
@@ -112,28 +102,16 @@ class Environment(BaseSettings):
         900, ge=1, le=86400, description="Seconds of the longest wait; each time it goes by, one failure is forgiven."
     )
 
-    database_url: DatabaseURL | None = Field(
-        None,
-        repr=False,
-        description="PostgreSQL to store in, in place of files: `postgres://user:password@host:5432/name`.",
-    )
     gateway_database_url: DatabaseURL | None = Field(
         None, repr=False, description="The same for the gateway project alone."
     )
 
-    @model_validator(mode="after")
-    def production_needs_a_secret(self) -> Self:
-        """Refuse the secret that everyone can read in this file, and another project's."""
-        if self.gatehouse_env == "production":
-            variables.secret_is_own("GATEWAY_SECRET_KEY", self.gateway_secret_key, default=INSECURE_SECRET_KEY)
-        return self
-
 
 def read() -> Environment:
     """Return the checked environment; raise `ImproperlyConfigured` that names every variable with a bad value."""
-    environment = variables.read(Environment)
-    if "gateway_allowed_hosts" in environment.model_fields_set or environment.gateway_bind in WILDCARDS:
-        return environment
-    own = f"[{environment.gateway_bind}]" if ":" in environment.gateway_bind else environment.gateway_bind
-    names = dict.fromkeys((*environment.gateway_allowed_hosts, own))
-    return environment.model_copy(update={"gateway_allowed_hosts": tuple(names)})
+    env = environment.read_environment(Environment)
+    if "gateway_allowed_hosts" in env.model_fields_set or env.gateway_bind in WILDCARDS:
+        return env
+    own = f"[{env.gateway_bind}]" if ":" in env.gateway_bind else env.gateway_bind
+    names = dict.fromkeys((*env.gateway_allowed_hosts, own))
+    return env.model_copy(update={"gateway_allowed_hosts": tuple(names)})

@@ -3,13 +3,15 @@
 import os
 from datetime import timedelta
 
+from chassis import databases
+from chassis.environment import state_directory
 from gateway import logs
-from gateway_project import environment, variables
+from gateway_project import environment
 
 ENV = environment.read()
 SERVICE_NAME = "gateway"
 
-STATE = variables.state_directory(ENV.gatehouse_var, "gateway")
+STATE = state_directory(ENV.gatehouse_var, "gateway")
 KEYS = STATE / "keys"
 KEY_LEAD_TIME = ENV.key_lead_time
 REFRESH_GRACE = ENV.refresh_grace
@@ -79,7 +81,7 @@ SQLITE = {
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
     },
 }
-DATABASES = {"default": variables.postgresql(DATABASE_URL) if DATABASE_URL else SQLITE}
+DATABASES = {"default": databases.postgresql(DATABASE_URL) if DATABASE_URL else SQLITE}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"

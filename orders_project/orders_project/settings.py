@@ -2,12 +2,13 @@
 
 import chassis
 from chassis import databases, logs
-from orders_project import environment, variables
+from chassis.environment import state_directory
+from orders_project import environment
 
 ENV = environment.read()
 GATEHOUSE = {"SERVICE": "orders", "JWKS_URL": ENV.jwks_url, "ISSUER": ENV.token_issuer}
 
-STATE = variables.state_directory(ENV.gatehouse_var, "orders")
+STATE = state_directory(ENV.gatehouse_var, "orders")
 
 DEBUG = False
 SECRET_KEY = ENV.orders_secret_key

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_project import environment, variables
+from gateway_project import environment
 
 SECRET = "a-secret-of-one's-own-that-nobody-else-knows"
 
@@ -89,21 +89,6 @@ def test_a_database_of_postgresql_is_taken(monkeypatch: pytest.MonkeyPatch, url:
     assert environment.read().database_url == url
 
 
-def test_a_directory_of_state_is_its_owners_alone_or_names_its_variable(tmp_path: Path) -> None:
-    made = variables.state_directory(tmp_path / "var", "gateway")
-    assert (made, made.stat().st_mode & 0o777) == (tmp_path / "var" / "gateway", 0o700)
-    (tmp_path / "file").touch()
-    with pytest.raises(ImproperlyConfigured, match="GATEHOUSE_VAR: expected a directory"):
-        variables.state_directory(tmp_path / "file", "gateway")
-
-
-def test_a_bad_setting_ends_a_program_with_its_message_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert variables.or_exit(lambda: 5) == 5
-    monkeypatch.setenv("LOG_LEVEL", "loud")
-    with pytest.raises(SystemExit, match=r"^LOG_LEVEL: .* got 'loud'$"):
-        variables.or_exit(environment.read)
-
-
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
@@ -146,21 +131,20 @@ def test_a_bad_value_is_told_in_plain_words(monkeypatch: pytest.MonkeyPatch, nam
 
 
 @pytest.mark.parametrize(
-    ("value", "address", "bound"),
+    ("value", "address"),
     [
-        ("127.0.0.2", "127.0.0.2", "127.0.0.2:8001"),
-        ("::1", "::1", "[::1]:8001"),
-        ("[::1]", "::1", "[::1]:8001"),
-        ("0:0:0:0:0:0:0:0", "::", "[::]:8001"),
-        ("localhost", "localhost", "localhost:8001"),
+        ("127.0.0.2", "127.0.0.2"),
+        ("::1", "::1"),
+        ("[::1]", "::1"),
+        ("0:0:0:0:0:0:0:0", "::"),
+        ("localhost", "localhost"),
     ],
 )
 def test_an_address_is_bound_as_it_is_written_with_or_without_brackets(
-    monkeypatch: pytest.MonkeyPatch, value: str, address: str, bound: str
+    monkeypatch: pytest.MonkeyPatch, value: str, address: str
 ) -> None:
     monkeypatch.setenv("GATEWAY_BIND", value)
     assert environment.read().gateway_bind == address
-    assert variables.listening("GATEWAY_BIND", address, 8001) == bound
 
 
 @pytest.mark.parametrize(

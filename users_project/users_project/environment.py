@@ -1,35 +1,26 @@
 """Every setting of the users project: an environment variable, read and checked here and nowhere else."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from users_project import variables
-from users_project.variables import AbsolutePath, BindAddress, DatabaseURL, WebURL
+from chassis.environment import (
+    INSECURE_SECRET_KEY,
+    AbsolutePath,
+    BindAddress,
+    DatabaseURL,
+    ServiceEnvironment,
+    read_environment,
+)
 
-INSECURE_SECRET_KEY = "for-development-only-and-refused-in-production"
 
+class Environment(ServiceEnvironment):
+    """The variables are the fields' names in capitals. A bad value raises `ImproperlyConfigured` in `read`."""
 
-class Environment(BaseSettings):
-    """The variables of the same names in capitals. A bad value raises `ImproperlyConfigured` in `read`."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
-
-    gatehouse_env: Literal["development", "production"] = Field(
-        "development", description="In production, nothing starts with a default secret and no demo users are made."
-    )
     gatehouse_var: AbsolutePath = Field(
         Path(__file__).resolve().parents[2] / "var", description="Directory of all state: databases, keys, logs."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least level logged.")
-    gateway_port: int = Field(8001, ge=1, le=65535, description="TCP port of the gateway.")
-    jwks_url: WebURL = Field(
-        "http://127.0.0.1:{gateway_port}/.well-known/jwks.json",
-        description="Where a service fetches the gateway's public keys.",
-    )
-    token_issuer: str = Field("gatehouse", min_length=1, description="`iss` of every token and passport.")
     users_bind: BindAddress = Field("127.0.0.1", description="Address the users service listens on.")
     users_port: int = Field(8002, ge=1, le=65535, description="TCP port of the users service.")
     users_workers: int = Field(2, ge=1, le=64, description="Processes of the users service.")
@@ -38,11 +29,6 @@ class Environment(BaseSettings):
         min_length=32,
         description="Django's SECRET_KEY of the users project; it signs its admin's messages from page to page.",
     )
-    database_url: DatabaseURL | None = Field(
-        None,
-        repr=False,
-        description="PostgreSQL to store in, in place of files: `postgres://user:password@host:5432/name`.",
-    )
     users_database_url: DatabaseURL | None = Field(
         None, repr=False, description="The same for the users project alone."
     )
@@ -50,13 +36,6 @@ class Environment(BaseSettings):
     argon2_memory_kib: int = Field(19456, ge=8, le=4_194_304, description="Memory of one password hash, in KiB.")
     argon2_time: int = Field(2, ge=1, le=100, description="Passes over that memory.")
     argon2_parallelism: int = Field(1, ge=1, le=64, description="Lanes, each of at least 8 KiB of that memory.")
-
-    @model_validator(mode="after")
-    def production_needs_a_secret(self) -> Self:
-        """Refuse the secret that everyone can read in this file, and another project's."""
-        if self.gatehouse_env == "production":
-            variables.secret_is_own("USERS_SECRET_KEY", self.users_secret_key, default=INSECURE_SECRET_KEY)
-        return self
 
     @model_validator(mode="after")
     def lanes_need_memory(self) -> Self:
@@ -68,7 +47,4 @@ class Environment(BaseSettings):
 
 def read() -> Environment:
     """Return the checked environment; raise `ImproperlyConfigured` that names every variable with a bad value."""
-    environment = variables.read(Environment)
-    return environment.model_copy(
-        update={"jwks_url": environment.jwks_url.format(gateway_port=environment.gateway_port)}
-    )
+    return read_environment(Environment)

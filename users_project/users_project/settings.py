@@ -2,7 +2,8 @@
 
 import chassis
 from chassis import databases, logs
-from users_project import environment, variables
+from chassis.environment import state_directory
+from users_project import environment
 
 ENV = environment.read()
 GATEHOUSE = {
@@ -13,7 +14,7 @@ GATEHOUSE = {
     "POLLED_PATHS": ["/internal/session-ends"],
 }
 
-STATE = variables.state_directory(ENV.gatehouse_var, "users")
+STATE = state_directory(ENV.gatehouse_var, "users")
 DATABASE_URL = ENV.users_database_url or ENV.database_url
 RECORD = None if DATABASE_URL else STATE / "users.jsonl"
 
