@@ -132,7 +132,9 @@ def test_a_service_whose_health_hangs_keeps_nothing_from_starting_and_is_named(t
             assert "Gatehouse is ready." in done.stdout
             assert "reports: did not answer in time" in done.stderr
             assert "reports: did not answer in time" in stack.manage("status").stdout
-            assert stack.ask("GET", "/openapi.json").json["paths"]["/api/orders"]["get"]["responses"]
+            merged = stack.ask("GET", "/openapi.json").json
+            assert merged["paths"]["/api/orders"]["get"]["responses"]["200"]
+            assert merged["info"]["x-incomplete"] == {"reports": "it has not answered yet"}
         finally:
             stack.down()
 

@@ -18,7 +18,7 @@ from gateway.policy.refusals import Refused
 from gateway.upstreams import SingleFlight, fetch, upstreams
 
 from . import openapi
-from .openapi import Document
+from .specification import Document
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ LIMIT: Final = 1.0
 SHARED: Final = 1.0
 # Seconds for which a service's document is not asked for again.
 FRESH: Final = 15.0
+# Of a document: what reads it needs a few calls a level.
+DEEPEST: Final = 100
 
 
 class Unusable(Exception):  # noqa: N818  # an outcome
@@ -42,6 +44,8 @@ class Documents:
         self.known: dict[str, Document] = {}
         # What was wrong with a service's document when it was last asked for.
         self.faults: dict[str, str] = {}
+        # What was wrong in those that are known.
+        self.malformed: dict[str, str] = {}
         self.due: dict[str, float] = {}
         self.fetching: dict[str, asyncio.Task[None]] = {}
         self.merged = b""
@@ -59,13 +63,28 @@ class Documents:
         if started:
             await asyncio.wait(started, timeout=LIMIT)
         if not self.is_current:
+            # First: what is fetched meanwhile is for the next time.
             self.is_current = True
-            # In a thread: a large document takes longer than other requests should wait.
-            self.merged = await asyncio.to_thread(self.merge)
+            try:
+                # In a thread: a large document takes longer than other requests should wait.
+                self.merged = await asyncio.to_thread(self.merge, dict(self.known), self.missing())
+            except BaseException:
+                self.is_current = False
+                raise
 
-    def merge(self) -> bytes:
+    def missing(self) -> dict[str, str]:
+        """Return why there is no document of a service that should have one."""
+        late = dict.fromkeys(self.fetching, "it has not answered yet")
+        return {name: why for name, why in (late | self.faults).items() if name not in self.known}
+
+    def merge(self, known: dict[str, Document], missing: dict[str, str]) -> bytes:
         """Return the merged document."""
-        return json.dumps(openapi.merge(self.config, openapi.own_document(), dict(self.known))).encode()
+        merged, faults = openapi.merge(self.config, openapi.own_document(), known, missing)
+        for name, found in faults.items():
+            if name not in missing and self.malformed.get(name) != found:
+                log.warning("What is malformed in the OpenAPI document of the %s service is left out: %s", name, found)
+        self.malformed = faults
+        return json.dumps(merged).encode()
 
     async def update(self, name: str, service: Service, path: str) -> None:
         """Fetch a service's document; log once what is wrong with it. The one before stays, if there is none now."""
@@ -105,7 +124,22 @@ def parsed(content: bytes) -> Document:
         raise Unusable(f"it is no JSON ({exc})") from exc
     if not isinstance(document, dict):
         raise Unusable("it is no JSON object")
+    if is_deeper(document, DEEPEST):
+        raise Unusable(f"it has more than {DEEPEST} levels")
     return document
+
+
+def is_deeper(value: object, levels: int) -> bool:
+    """Return whether the JSON has more than so many levels."""
+    level = [value]
+    for _ in range(levels):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return any(isinstance(each, dict | list) for each in level)
 
 
 @cache

@@ -4,19 +4,31 @@ import json
 import re
 from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any, cast
 
 from drf_spectacular.generators import SchemaGenerator
 
 from gateway.config import Config, Route
 
-Document = dict[str, Any]
+from . import specification
+from .specification import COMPONENTS, Document, Malformed, Reading, an_object
+
 # The gateway's own operations that begin or go on with a session, rather than need one.
 PUBLIC = frozenset({"login", "token_refresh"})
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 SCHEME = "gatehouse"
 PARAMETER = re.compile(r"\{[^}]*\}")
-NAME = re.compile(r"\{(\w+)")
+COMPONENT_NAME = specification.NAME
+OPERATION = specification.operation
+PARAMETERS = specification.OPERATION["parameters"]
+# Of a service's document: how often what refers to malformed components is looked for; how many faults are said.
+ROUNDS = 10
+SHOWN = 5
+LONGEST_FAULT = 200
+NOTHING: Mapping[str, str] = MappingProxyType({})
+Names = dict[tuple[str, str], str]
+References = dict[tuple[str, str], set[tuple[str, str]]]
 
 
 def shape(path: str) -> str:
@@ -24,74 +36,186 @@ def shape(path: str) -> str:
     return PARAMETER.sub("{}", path)
 
 
-def renamed(node: Any, names: Mapping[str, str]) -> Any:  # noqa: ANN401  # JSON
-    """Return the JSON with its references to components following the new names."""
-    if isinstance(node, dict):
+class ServiceDocument:
+    """A service's document as it is merged: without what is malformed in it, and without clashes of names."""
+
+    def __init__(self, service: str, document: Document, taken: Mapping[str, Document]) -> None:
+        self.service = service
+        self.is_3_1 = str(document.get("openapi")).startswith("3.1")
+        # In the order found, and once each.
+        self.faults: dict[str, None] = {}
+        self.raw = self.find_components(document)
+        names, references = self.check_references()
+        self.names = names | self.new_names(names, references, taken)
+        self.reading = Reading(self.is_3_1, self.names)
+        self.components = self.read_components(self.reading)[0]
+        self.paths = {shape(path): (path, item) for path, item in self.mapping(document, "paths").items()}
+
+    def mapping(self, value: Document, name: str, at: str = "") -> Document:
+        """Return the object under the name, empty where there is none; note a fault where it is something else."""
+        found = value.get(name, {})
+        if not isinstance(found, dict):
+            self.faults[f"{at}{name}: expected an object"] = None
+            return {}
+        return found
+
+    def find_components(self, document: Document) -> dict[tuple[str, str], Any]:
+        """Return the components that can be shown, by kind and name."""
+        declared = self.mapping(document, "components")
         return {
-            key: names.get(value, value) if key == "$ref" and isinstance(value, str) else renamed(value, names)
-            for key, value in node.items()
+            (kind, name): value
+            for kind in COMPONENTS
+            for name, value in self.mapping(declared, kind, "components.").items()
+            if COMPONENT_NAME.fullmatch(name)
         }
-    return [renamed(item, names) for item in node] if isinstance(node, list) else node
+
+    def read_components(self, reading: Reading) -> tuple[dict[tuple[str, str], Any], References]:
+        """Return the components that are well formed, and what each refers to."""
+        components: dict[tuple[str, str], Any] = {}
+        references: References = {}
+        for (kind, name), value in self.raw.items():
+            if (kind, name) in reading.components:
+                reading.references = references[kind, name] = set()
+                try:
+                    components[kind, name] = COMPONENTS[kind](value, f"components.{kind}.{name}", reading)
+                except Malformed as malformed:
+                    reading.faults.append(str(malformed))
+        self.faults |= dict.fromkeys(reading.faults)
+        return components, references
+
+    def check_references(self) -> tuple[Names, References]:
+        """Return the components that are well formed, once those that refer to malformed ones are left out too."""
+        names = {key: key[1] for key in self.raw}
+        for _ in range(ROUNDS):
+            self.first, references = self.read_components(Reading(self.is_3_1, names))
+            if self.first.keys() == names.keys():
+                break
+            names = {key: key[1] for key in self.first}
+        return names, references
+
+    def new_names(self, names: Names, references: References, taken: Mapping[str, Document]) -> Names:
+        """Return new names for components that are other than those of the same name from another service.
+
+        One that is the same in both documents is another too, if it refers to one that is.
+        """
+        shared = {key for key in names if key[1] in taken.get(key[0], {})}
+        clashing = {key for key in shared if self.first.get(key) != taken[key[0]][key[1]]}
+        while more := {key for key in shared - clashing if references.get(key, set()) & clashing}:
+            clashing |= more
+        found = {}
+        for kind, name in sorted(clashing):
+            new = self.service.title().replace("-", "") + name
+            while new in taken[kind] or (kind, new) in names:
+                new += "_"
+            found[kind, name] = new
+        return found
+
+    def operation(self, route: Route, upstream_path: str, method: str) -> Document | None:
+        """Return what the document has of the method at the route's path, `None` where that is nothing."""
+        written, item = self.paths.get(shape(upstream_path), (upstream_path, {}))
+        at = f"paths.{written}"
+        self.reading.faults = []
+        try:
+            found = an_object(item, at, self.reading)
+            if method not in found:
+                return None
+            read = OPERATION(found[method], f"{at}.{method}", self.reading)
+            shared = PARAMETERS(found.get("parameters", []), f"{at}.parameters", self.reading)
+        except Malformed as malformed:
+            self.reading.faults.append(str(malformed))
+            return None
+        finally:
+            self.faults |= dict.fromkeys(self.reading.faults)
+        parameters = self.parameters(route, written, [*shared, *read.get("parameters", [])])
+        return cast("Document", read | {"parameters": parameters})
+
+    def parameters(self, route: Route, written: str, found: list[Document]) -> list[Document]:
+        """Return an operation's parameters, those in the path under the route's names."""
+        renamed = dict(zip(PARAMETER.findall(written), PARAMETER.findall(route.path), strict=False))
+        by_place = {}
+        for each in map(self.resolved, found):
+            if each is None:
+                continue
+            name = each["name"]
+            if each["in"] == "path":
+                if f"{{{name}}}" not in renamed:
+                    continue
+                name = renamed[f"{{{name}}}"].strip("{}")
+            # An operation's own wins over one that is the whole path's.
+            by_place[each["in"], name] = each | {"name": name}
+        return list(by_place.values())
+
+    def resolved(self, parameter: Document) -> Document | None:
+        """Return the parameter that a reference, or one to a reference, leads to."""
+        by_name = {(kind, new): (kind, name) for (kind, name), new in self.names.items()}
+        for _ in range(ROUNDS):
+            if "$ref" not in parameter:
+                return parameter
+            _, _, kind, name = str(parameter["$ref"]).split("/")[:4]
+            parameter = self.components.get(by_name.get((kind, name), ("", "")), {})
+            if kind != "parameters" or not parameter:
+                return None
+        return None
 
 
-def add_components(merged: Document, service: str, document: Document) -> Document:
-    """Add the document's components to the merged ones; return the document, referring to them under their names there.
-
-    Of two different components of one name the later one is given its service's name in front.
-    """
-    names = {}
-    for kind, components in document.get("components", {}).items():
-        if kind == "securitySchemes":
-            continue
-        for name, component in components.items():
-            known = merged["components"].setdefault(kind, {}).get(name)
-            if known is not None and known != component:
-                names[f"#/components/{kind}/{name}"] = f"#/components/{kind}/{service.title().replace('-', '')}{name}"
-    document = cast("Document", renamed(document, names))
-    for kind, components in document.get("components", {}).items():
-        if kind != "securitySchemes":
-            for name, component in components.items():
-                reference = names.get(f"#/components/{kind}/{name}", f"/{name}")
-                merged["components"].setdefault(kind, {})[reference.rpartition("/")[2]] = component
-    return document
-
-
-def operation_of(route: Route, written: str, operation: Document) -> Document:
-    """Return the operation with the route's names for its parameters, and with what the gateway asks for."""
-    names = dict(zip(NAME.findall(written), NAME.findall(route.path), strict=True))
+def with_access(route: Route, service: str, operation: Document) -> Document:
+    """Return the operation with what the gateway asks for, and with all that OpenAPI requires of one."""
+    named = {each["name"] for each in operation.get("parameters", []) if each["in"] == "path"}
+    missing = [name.strip("{}") for name in PARAMETER.findall(route.path)]
     parameters = [
-        each | {"name": names.get(each["name"], each["name"])} if each.get("in") == "path" else each
-        for each in operation.get("parameters", [])
-    ]
-    operation = operation | ({"parameters": parameters} if parameters else {})
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in missing
+        if name not in named
+    ] + operation.get("parameters", [])
+    completed = {
+        **operation,
+        "tags": operation.get("tags") or [service],
+        "responses": operation.get("responses") or {"default": {"description": f"What the {service} service answers."}},
+    }
+    completed.pop("parameters", None)
+    if parameters:
+        completed["parameters"] = parameters
     if route.allow == "public":
-        return operation | {"security": []}
+        return completed | {"security": []}
     roles = "any signed-in user" if route.allow == "authenticated" else ", ".join(sorted(route.allow))
     description = f"{operation.get('description', '')}\n\nFor: {roles}.".strip()
-    return operation | {"security": [{SCHEME: []}], "description": description}
+    return completed | {"security": [{SCHEME: []}], "description": description}
 
 
-def add_routes(merged: Document, config: Config, service: str, document: Document) -> None:
-    """Add the operations of the service's document that its routes expose, under the routes' own paths."""
-    by_shape = {shape(path): (path, operations) for path, operations in document.get("paths", {}).items()}
+def add_routes(merged: Document, config: Config, service: str, document: ServiceDocument | None) -> None:
+    """Add the operations of the service's routes, with what its document has of them; pages only if it has some."""
+    taken = {
+        each.get("operationId") for item in merged["paths"].values() for each in item.values() if isinstance(each, dict)
+    }
     for route in [route for route in config.routes if route.service == service]:
-        written, operations = by_shape.get(shape(config.upstream_path(route)), (route.path, {}))
-        exposed = merged["paths"].setdefault(route.path, {})
         for method in METHODS:
-            if method.upper() in route.methods and method in operations:
-                exposed[method] = operation_of(route, written, operations[method])
-        if not exposed:
-            del merged["paths"][route.path]
+            if method.upper() not in route.methods:
+                continue
+            found = document.operation(route, config.upstream_path(route), method) if document else None
+            if found is None and (route.browser == "passthrough" or (method == "head" and "GET" in route.methods)):
+                continue
+            operation = with_access(route, service, found or {})
+            if (name := operation.get("operationId")) in taken and name is not None:
+                operation["operationId"] = f"{service}_{name}"
+                if operation["operationId"] in taken:
+                    del operation["operationId"]
+            taken.add(operation.get("operationId"))
+            merged["paths"].setdefault(route.path, {})[method] = operation
 
 
-def merge(config: Config, own: Document, documents: Mapping[str, Document]) -> Document:
-    """Return the gateway's own document with those of the services, each cut to what the routes expose."""
+def merge(
+    config: Config, own: Document, documents: Mapping[str, Document], missing: Mapping[str, str] = NOTHING
+) -> tuple[Document, dict[str, str]]:
+    """Return the gateway's own document with every service's routes, as far as their documents have them; and faults.
+
+    `missing` says why a service's document cannot be had. The faults are by service; the document names the services.
+    """
     merged: Document = {
         "openapi": own["openapi"],
         "info": own["info"],
         "paths": dict(own["paths"]),
         "components": {
-            "schemas": dict(own.get("components", {}).get("schemas", {})),
+            **{kind: dict(components) for kind, components in own.get("components", {}).items()},
             "securitySchemes": {
                 SCHEME: {
                     "type": "oauth2",
@@ -101,9 +225,31 @@ def merge(config: Config, own: Document, documents: Mapping[str, Document]) -> D
             },
         },
     }
-    for name, document in documents.items():
-        add_routes(merged, config, name, add_components(merged, name, document))
-    return merged
+    faults: dict[str, list[str]] = {name: [why] for name, why in missing.items()}
+    for name in config.services:
+        if name not in documents:
+            add_routes(merged, config, name, None)
+            continue
+        document = ServiceDocument(name, documents[name], merged["components"])
+        add_routes(merged, config, name, document)
+        for (kind, component), value in document.components.items():
+            merged["components"].setdefault(kind, {})[document.names[kind, component]] = value
+        if document.is_3_1:
+            merged["openapi"] = "3.1.0"
+        if document.faults:
+            faults[name] = list(document.faults)
+    if faults:
+        merged["info"] = own["info"] | {
+            "description": f"Not complete: the OpenAPI documents of {', '.join(sorted(faults))} are away or malformed.",
+            "x-incomplete": {name: shortened(found) for name, found in sorted(faults.items())},
+        }
+    return merged, {name: shortened(found) for name, found in faults.items()}
+
+
+def shortened(faults: list[str]) -> str:
+    """Return the first faults in a line."""
+    more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+    return "; ".join(fault[:LONGEST_FAULT] for fault in faults[:SHOWN]) + more
 
 
 @cache
