@@ -285,7 +285,7 @@ class Exchange:
             await self.send({"type": "http.response.body", "body": connection.take()})
         except UpstreamFailed as failed:
             # The head is out. An answer without its end closes the client's connection, so that it can tell.
-            log.warning("An answer was broken off: %s", failed.detail)
+            log.warning("An answer was broken off: %s (%s)", failed.detail, self.address)
 
     async def join(self, connection: Connection, admitted: Admitted) -> None:
         """Let the WebSocket's bytes through until it ends."""
