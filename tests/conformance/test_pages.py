@@ -233,8 +233,6 @@ async def test_an_event_reaches_a_browser_before_the_next_is_sent(gateways: dict
 @pytest.mark.parametrize("door", DOORS)
 @on_a_loop(within=30)
 async def test_a_service_may_answer_while_it_still_reads(gateways: dict[Door, Gateway], door: Door) -> None:
-    """What comes goes back at once, beyond what is held of either."""
-
     async def echo(call: Call) -> None:
         await call.wire.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n")
         async for piece in call.pieces():
@@ -279,6 +277,10 @@ async def test_a_browser_that_leaves_ends_its_request_to_the_service(gateways: d
             if after == "events":
                 assert (await wire.head()).status == 200
         await asyncio.wait_for(left.wait(), PATIENCE)
+    if after != "events":
+        # Nothing was answered, and the log has nginx's number for that.
+        log_of = gateways["fast"].log_lines
+        await until(lambda: any(line.get("status") == 499 for line in log_of()), "the log says so")
 
 
 @on_a_loop(within=60)

@@ -125,7 +125,7 @@ def test_a_page_says_who_is_signed_in(
         assert "Sign in" not in page
 
 
-@pytest.mark.parametrize("path", ["/", "/api/open", "/api/nothing"])
+@pytest.mark.parametrize("path", ["/", "/api/open", "/api/nothing", "/login/", "/docs", "/redoc"])
 def test_a_page_says_its_language_and_fits_the_screen(service: Service, client: Client, path: str) -> None:
     page = client.get(path, headers=BROWSER).content.decode()
     assert '<html lang="en">' in page

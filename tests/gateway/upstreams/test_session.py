@@ -1,8 +1,10 @@
 """Requests to services from threads, over an event loop's connections."""
 
 import asyncio
+import io
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from tests.gateway.upstreams.origin import Origin, Wire, answering, on_a_loop, u
 
 from gateway import upstreams
 from gateway.config import Timeouts
-from gateway.policy.refusals import UpstreamBusy, UpstreamDown, UpstreamLate, UpstreamMalformed
+from gateway.policy.refusals import BadRequest, TooLarge, UpstreamBusy, UpstreamDown, UpstreamLate, UpstreamMalformed
 from gateway.upstreams import pools
 
 Configure = Callable[..., None]
@@ -170,6 +172,123 @@ def test_an_answer_that_breaks_off_says_so_where_it_does(configure: Configure) -
         with pytest.raises(UpstreamLate):
             next(body)
         assert end() == b""
+
+
+# Uploads.
+
+SIZE = 5_000_000
+
+
+def upload(read: Callable[[int], bytes], length: int | None = SIZE, most: int = 2 * SIZE) -> upstreams.Upload:
+    return upstreams.Upload(read, length, most)
+
+
+@contextmanager
+def taking(configure: Configure) -> Iterator[Callable[[], int]]:
+    """Serve one connection, and answer once the whole request is here; yield what tells how much of it is."""
+    got = bytearray()
+
+    def serve() -> None:
+        with listener.accept()[0] as connection:
+            connection.settimeout(PATIENCE)
+            while not got.endswith(b"END"):
+                piece = connection.recv(65536)
+                if not piece:
+                    return
+                got.extend(piece)
+            connection.sendall(OK)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        configure(services={"things": {"url": f"http://127.0.0.1:{listener.getsockname()[1]}"}})
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield lambda: len(got)
+        upstreams.upstreams().close()
+        upstreams.upstreams.cache_clear()
+        thread.join(PATIENCE)
+
+
+def test_a_body_is_read_piece_by_piece_in_the_thread_that_sends_it(configure: Configure) -> None:
+    source = io.BytesIO(b"x" * (SIZE - 3) + b"END")
+    threads = set()
+    sizes = set()
+
+    def read(size: int) -> bytes:
+        threads.add(threading.current_thread())
+        sizes.add(size)
+        return source.read(size)
+
+    with taking(configure) as got:
+        answer = upstreams.upstreams().send("things", "PUT", "/", body=upload(read))
+        assert (answer.status, answer.read()) == (200, b"ok")
+        assert got() > SIZE
+    assert threads == {threading.current_thread()}
+    assert max(sizes) < SIZE // 10
+
+
+def test_a_chunked_body_ends_with_an_empty_piece(configure: Configure) -> None:
+    source = io.BytesIO(b"x" * SIZE)
+    with taking(configure) as got:
+        # Its last chunk is no `END`: the service waits, and is late.
+        body = upload(source.read, None)
+        with pytest.raises(UpstreamLate):
+            upstreams.upstreams().send("things", "PUT", "/", body=body, timeouts=Timeouts.model_construct(total=0.5))
+        assert got() > SIZE
+
+
+@pytest.mark.parametrize("at", [0, 4_000_000])
+def test_what_reading_the_body_raises_ends_the_exchange(configure: Configure, at: int) -> None:
+    source = io.BytesIO(b"x" * at)
+
+    def read(size: int) -> bytes:
+        if piece := source.read(size):
+            return piece
+        raise BadRequest("Expected more.")
+
+    with taking(configure), pytest.raises(BadRequest):
+        upstreams.upstreams().send("things", "PUT", "/", body=upload(read))
+
+
+def test_more_than_a_route_takes_is_refused_on_the_way(configure: Configure) -> None:
+    source = io.BytesIO(b"x" * SIZE)
+    with taking(configure), pytest.raises(TooLarge):
+        upstreams.upstreams().send("things", "PUT", "/", body=upload(source.read, None, SIZE - 1))
+    assert source.tell() <= SIZE
+
+
+def test_a_client_that_leaves_ends_the_wait_for_the_answer(configure: Configure) -> None:
+    leave: list[Callable[[], None]] = []
+
+    def leave_once_asked() -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not upstreams.upstreams().pools.of("things")[0].live and time.monotonic() < deadline:
+            time.sleep(0.01)
+        leave[0]()
+
+    with saying(configure) as end:
+        upstreams.upstreams()
+        leaving = threading.Thread(target=leave_once_asked)
+        leaving.start()
+        with pytest.raises(upstreams.ClientLeft):
+            upstreams.upstreams().send("things", "GET", "/", on_disconnect=leave.append)
+        leaving.join()
+        assert end() == b""
+
+
+def test_a_client_that_leaves_ends_the_answer(configure: Configure) -> None:
+    leave: list[Callable[[], None]] = []
+    with saying(configure, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n") as end:
+        answer = upstreams.upstreams().send("things", "GET", "/", on_disconnect=leave.append)
+        leave[0]()
+        with pytest.raises(upstreams.ClientLeft):
+            answer.read()
+        assert end() == b""
+
+
+def test_a_client_that_has_left_asks_for_nothing(configure: Configure, serve: Serve) -> None:
+    configure(services={"things": {"url": serve().url}})
+    with pytest.raises(upstreams.ClientLeft):
+        upstreams.upstreams().send("things", "GET", "/", on_disconnect=lambda call: call())
 
 
 def test_a_service_that_cannot_be_reached_is_down(configure: Configure, serve: Serve) -> None:
