@@ -6,6 +6,7 @@ A door takes the request apart, asks here, and does the I/O.
 from collections.abc import Sequence
 from functools import cache, cached_property, lru_cache
 from typing import Final, NamedTuple
+from urllib.parse import unquote
 
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
@@ -20,11 +21,13 @@ from .policy.access import Identity
 from .policy.headers import Headers
 from .policy.locations import Asked, Locations
 from .policy.negotiation import prefers_page
-from .policy.refusals import BadRequest, ExpectationFailed, SlashRedirect, TooMany
+from .policy.refusals import BadRequest, ExpectationFailed, Misdirected, SlashRedirect, TooMany
 from .policy.routes import Match, RouteTable
 
 # How many peers and hosts are remembered as known.
 REMEMBERED: Final = 1024
+# Asked by whoever runs the gateway, by whatever name or address.
+PROBES: Final = frozenset({"/healthz", "/readyz"})
 UNKNOWN_HOST: Final = "Expected a Host that names this gateway, as its operator says in GATEWAY_ALLOWED_HOSTS."
 
 
@@ -39,6 +42,8 @@ class Heard:
         self.peer = peer
         self.trusted = gate.is_trusted(peer)
         self.address = gate.client_address(peer, pairs)
+        # Whether `Gate.check` has nothing against a request that says this.
+        self.is_checked = False
 
     @cached_property
     def said(self) -> Headers:
@@ -62,6 +67,11 @@ class Heard:
     def host(self) -> str:
         """The value of `Host`."""
         return ",".join(headers.values(self.pairs, "host"))
+
+    @cached_property
+    def via(self) -> str:
+        """The value of `Via`."""
+        return ", ".join(headers.values(self.pairs, "via"))
 
     @cached_property
     def network(self) -> str:
@@ -92,6 +102,10 @@ class Request(NamedTuple):
     heard: Heard
     scheme: str
     request_id: str
+    # Of the request's HTTP.
+    version: str = "1.1"
+    # What the target says, where it is in absolute form.
+    target_scheme: str | None = None
 
 
 class Admitted(NamedTuple):
@@ -118,6 +132,22 @@ class Gate:
         self.own_address = lru_cache(REMEMBERED)(lambda peer: clients.address(peer, (), ()))
         self.is_ours = lru_cache(REMEMBERED)(lambda host: is_one_of(host, allowed_hosts))
 
+    def check(self, request: Request) -> None:
+        """Raise `Refused` where the request is not for this gateway, or not certainly so (RFC 9112, section 3.2)."""
+        heard = request.heard
+        if heard.is_checked and request.target_scheme is None:
+            return
+        if (name := headers.repeated(heard.pairs)) is not None:
+            raise BadRequest(f"The header {name} is there more than once. Send it once.")
+        if not heard.host and request.version != "1.0":
+            raise BadRequest("The header Host is missing. HTTP/1.1 requires it.")
+        if unquote(request.path) in PROBES:
+            return
+        scheme, _ = self.origin(request.scheme, request.host, heard)
+        if request.target_scheme not in {None, scheme}:
+            raise Misdirected(scheme)
+        heard.is_checked = request.target_scheme is None
+
     def route(self, method: str, path: str, query: str = "") -> Match:
         """Return the route that the request is for; `path` and `query` are as they were sent."""
         try:
@@ -140,6 +170,8 @@ class Gate:
             scheme=scheme,
             host=host,
             path=request.path,
+            version=request.version,
+            via=heard.via,
             user_id=identity.user_id if identity else None,
             passport=passports().get(identity, match.route.service) if identity else None,
         )

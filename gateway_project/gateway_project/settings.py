@@ -42,6 +42,7 @@ MIDDLEWARE = [
     "gateway.middleware.RequestLog",
     "gateway.portal.middleware.Measure",
     "gateway.portal.middleware.SecurityHeaders",
+    "gateway.portal.middleware.CheckTarget",
     "gateway.portal.middleware.CurrentVersion",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "gateway.portal.browsers.StaySignedIn",

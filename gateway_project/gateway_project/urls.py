@@ -2,34 +2,35 @@
 
 from typing import Any
 
-from django.urls import path, re_path
+from django.urls import re_path
 from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
 
 from gateway import problems
 from gateway.identity import api
 from gateway.portal import documents, health, metrics, root, sign_in, views
+from gateway.portal.endpoints import endpoint
 
 session_patterns = [
-    path("api/login", api.LoginView.as_view()),
-    path("api/token/refresh", api.RefreshView.as_view()),
-    path("api/logout", api.LogoutView.as_view()),
-    path("api/sessions", api.SessionsView.as_view()),
-    path("api/sessions/<slug:session_id>", api.SessionView.as_view()),
-    path("api/users/<slug:user_id>/sessions", api.UserSessionsView.as_view()),
+    endpoint("api/login", api.LoginView.as_view(), "POST"),
+    endpoint("api/token/refresh", api.RefreshView.as_view(), "POST"),
+    endpoint("api/logout", api.LogoutView.as_view(), "POST"),
+    endpoint("api/sessions", api.SessionsView.as_view(), "GET"),
+    endpoint("api/sessions/<slug:session_id>", api.SessionView.as_view(), "DELETE"),
+    endpoint("api/users/<slug:user_id>/sessions", api.UserSessionsView.as_view(), "DELETE"),
 ]
 DOCUMENT: dict[str, Any] = {"url": "/openapi.json", "authentication_classes": [], "permission_classes": []}
 urlpatterns = [
     *session_patterns,
-    path(".well-known/jwks.json", api.JWKSView.as_view()),
-    path("openapi.json", documents.openapi_json),
-    path("docs", SpectacularSwaggerSplitView.as_view(**DOCUMENT)),
-    path("redoc", SpectacularRedocView.as_view(**DOCUMENT)),
-    path("login/", sign_in.LoginPage.as_view()),
-    path("logout/", sign_in.LogoutPage.as_view()),
-    path("healthz", health.healthz),
-    path("readyz", health.readyz),
-    path("metrics", metrics.metrics),
-    path("", root.RootView.as_view()),
+    endpoint(".well-known/jwks.json", api.JWKSView.as_view(), "GET"),
+    endpoint("openapi.json", documents.openapi_json, "GET"),
+    endpoint("docs", SpectacularSwaggerSplitView.as_view(**DOCUMENT), "GET"),
+    endpoint("redoc", SpectacularRedocView.as_view(**DOCUMENT), "GET"),
+    endpoint("login/", sign_in.LoginPage.as_view(), "GET", "POST"),
+    endpoint("logout/", sign_in.LogoutPage.as_view(), "GET", "POST"),
+    endpoint("healthz", health.healthz, "GET"),
+    endpoint("readyz", health.readyz, "GET"),
+    endpoint("metrics", metrics.metrics, "GET"),
+    endpoint("", root.RootView.as_view(), "GET"),
     re_path(r"", views.ProxyView.as_view()),
 ]
 handler400 = problems.bad_request

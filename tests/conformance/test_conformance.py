@@ -153,6 +153,7 @@ def check_request(seen: Seen, wanted: Sees, claims: Callable[[str], dict[str, An
         "X-Forwarded-For": "127.0.0.1",
         "X-Forwarded-Host": "localhost",
         "X-Forwarded-Proto": "http",
+        "Via": re.compile(r"1\.[01] gatehouse"),
         "X-Forwarded-Path": re.compile("/.*"),
         "X-Request-ID": REQUEST_ID,
     }
@@ -206,6 +207,7 @@ def check_problem(expected: Gets, reply: Reply) -> None:
     """Assert that a problem has every member that each has (RFC 9457), and those of this one."""
     said = reply.json()
     assert expected.problem is not None
+    assert reply.get("Via") is None
     assert said["status"] == reply.status
     assert said["type"] == "about:blank"
     assert said["title"]

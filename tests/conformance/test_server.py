@@ -214,6 +214,34 @@ def test_a_minor_version_of_the_future_is_http_1_1(gateway: Gateway, upstream: U
     assert [seen.body for seen in upstream.seen] == [b"ab", b"ab"]
 
 
+TYPES = [["Content-Type: text/a", "Content-Type: text/b"], ["Content-Type: text/a", "Content-Type: text/a"]]
+
+
+@pytest.mark.parametrize("fields", [*TYPES, ["Content-Type: text/a, text/b"]])
+@pytest.mark.parametrize("path", ["/api/open", "/api/login", "/login/", "/healthz"])
+@pytest.mark.parametrize("accept", ["application/json", "text/html"])
+def test_a_content_type_stands_once(
+    gateway: Gateway, upstream: Upstream, accept: str, path: str, fields: list[str]
+) -> None:
+    upstream.begin((OK,))
+    head = [f"POST {path} HTTP/1.1", "Host: localhost", f"Accept: {accept}", "Content-Length: 2", *fields]
+    with Client(gateway.port) as client:
+        client.send("\r\n".join(head).encode() + b"\r\n\r\n{}")
+        assert client.reply().status == 400
+    assert upstream.seen == []
+
+
+def test_a_content_type_may_have_a_comma_in_a_parameter(gateway: Gateway, upstream: Upstream) -> None:
+    upstream.begin((OK,))
+    with Client(gateway.port) as client:
+        client.send(
+            b'POST /api/open HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/a; x="1,\\"2"\r\n'
+            b"Content-Length: 2\r\n\r\n{}"
+        )
+        assert client.reply().status == 200
+    assert upstream.seen[0].get("Content-Type") == 'text/a; x="1,\\"2"'
+
+
 OTHER_PROTOCOL = b"OPTIONS /api/open RTSP/1.0\r\nHost: localhost\r\nCSeq: 1\r\n\r\n"
 
 

@@ -178,6 +178,57 @@ def test_only_a_proxy_of_ours_is_believed(
     assert (asked.heard.address, asked.heard.request_id) == (address, request_id)
 
 
+CHECKED: list[tuple[dict[str, Any], Pairs, int | None]] = [
+    ({}, [], None),
+    ({"version": "1.0"}, [], None),
+    ({"host": "evil.example"}, [], 400),
+    ({"host": ""}, [], 400),
+    ({"host": "", "version": "1.0"}, [], 400),
+    ({"host": "evil.example", "path": "/healthz"}, [], None),
+    ({"host": "evil.example", "path": "/%72eadyz"}, [], None),
+    ({"host": "evil.example", "path": "/healthz/x"}, [], 400),
+    ({"host": "", "path": "/healthz"}, [], 400),
+    ({"host": "", "path": "/healthz", "version": "1.0"}, [], None),
+    ({"path": "/healthz"}, [("host", "api.example.org")], 400),
+    ({"target_scheme": "http"}, [], None),
+    ({"target_scheme": "https"}, [], 421),
+    ({"target_scheme": "ftp"}, [], 421),
+    ({"target_scheme": "https", "peer": PROXY}, [("X-Forwarded-Proto", "https")], None),
+    ({"target_scheme": "http", "peer": PROXY}, [("X-Forwarded-Proto", "https")], 421),
+    ({"target_scheme": "https"}, [("X-Forwarded-Proto", "https")], 421),
+    ({}, [("Content-Type", "text/a")], None),
+    ({}, [("Content-Type", 'text/a; b="1,\\",2"')], None),
+    ({}, [("Content-Type", "text/a"), ("content-type", "text/a")], 400),
+    # As a WSGI server joins them.
+    ({}, [("Content-Type", "text/a,text/a")], 400),
+]
+
+
+@pytest.mark.parametrize(("asked", "said", "status"), CHECKED)
+def test_a_request_is_for_this_gateway_and_for_one_thing(
+    asked: dict[str, Any], said: Pairs, status: int | None
+) -> None:
+    of_request = {name: asked[name] for name in asked if name in {"version", "target_scheme"}}
+    checked = request(said, **{name: asked[name] for name in asked if name not in of_request})._replace(**of_request)
+    # Once more: what the headers mean is remembered.
+    for _ in range(2):
+        try:
+            gate.current().check(checked)
+            found = None
+        except Refused as refused:
+            found = refused.status
+        assert found == status
+
+
+def test_what_is_remembered_of_headers_says_nothing_of_a_target_in_absolute_form() -> None:
+    checked = request()
+    gate.current().check(checked)
+    with pytest.raises(Refused):
+        gate.current().check(checked._replace(target_scheme="https"))
+    with pytest.raises(Refused):
+        gate.current().check(checked._replace(target_scheme="http", host="evil.example"))
+
+
 def test_a_forwarded_host_has_to_be_ours_too() -> None:
     with pytest.raises(BadRequest):
         admitted(request([("X-Forwarded-Host", "evil.example")], peer=PROXY))
@@ -232,7 +283,7 @@ def test_repeated_headers_are_heard_as_one(headers: Pairs, host: str, authorizat
 HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([\t\x20-\x7e\x80-\xff]*)")
 OURS = {
     "x-request-id", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-path", "request-user-id",
-    "authorization",
+    "authorization", "via",
 }  # fmt: skip
 names = st.one_of(
     st.sampled_from(

@@ -43,6 +43,7 @@ OWN: Final = frozenset(
         "forwarded",
         "host",
         "request-user-id",
+        "via",
         "x-forwarded",
         "x-forwarded-for",
         "x-forwarded-host",
@@ -53,6 +54,12 @@ OWN: Final = frozenset(
     }
 )
 FORWARDED: Final = "x-forwarded-"
+# Which may stand once (RFC 9110, section 5.3): of two, each reader may take another one.
+ONCE: Final = ("host", "content-type")
+QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+# What the gateway adds to `Via` (RFC 9110, section 7.6.3), by the version of HTTP that a message came in.
+VIA: Final = {version: ("via", f"{version} gatehouse") for version in ("1.0", "1.1")}
 
 # How many names' verdicts are remembered: all that are in use, and a bound on what a client can make up.
 REMEMBERED: Final = 1024
@@ -81,6 +88,15 @@ def malformed(headers: Sequence[tuple[str, str]]) -> str | None:
 def values(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
     """Return the header's values, as often as it is there; the name in lower case."""
     return [value for key, value in headers if key.lower() == name]
+
+
+def repeated(headers: Sequence[tuple[str, str]]) -> str | None:
+    """Return the name of a header that may stand once and does not; a WSGI server may have joined the values."""
+    for name in ONCE:
+        said = values(headers, name)
+        if len(said) > 1 or (said and "," in QUOTED.sub("", said[0])):
+            return name
+    return None
 
 
 @lru_cache(REMEMBERED)
@@ -127,14 +143,19 @@ def to_upstream(
     scheme: str,
     host: str,
     path: str,
+    version: str = "1.1",
+    via: str = "",
     user_id: str | None = None,
     passport: str | None = None,
 ) -> Headers:
     """Return what the service is sent: what `from_client` has left, and the gateway's own.
 
-    Scheme, host and path are as the client asked for them. `Host` and what frames the body are the sender's to say.
+    Scheme, host and path are as the client asked for them, `via` is what its `Via` says. `Host` and what frames the
+    body are the sender's to say.
     """
+    through = VIA.get(version, VIA["1.1"])
     own = [
+        through if not via else ("via", f"{via}, {through[1]}"),
         ("x-request-id", request_id),
         ("x-forwarded-for", address),
         ("x-forwarded-proto", scheme),
@@ -148,18 +169,19 @@ def to_upstream(
     return [*headers, *own]
 
 
-def from_upstream(headers: Sequence[tuple[str, str]]) -> Headers:
+def from_upstream(headers: Sequence[tuple[str, str]], version: str = "1.1") -> Headers:
     """Return what the client is answered with; raise `BadUpstream` for a malformed name or value.
 
     The gateway's cookies are not a service's to set.
     """
     if malformed(headers):
         raise BadUpstream("The service answered with a malformed header.")
-    return [
+    kept = [
         (name, value)
         for name, value in end_to_end(headers)
         if name.lower() != "set-cookie" or not cookies.sets_own(value)
     ]
+    return [*kept, VIA[version]]
 
 
 def varying_by_accept(headers: Sequence[tuple[str, str]]) -> Headers:

@@ -32,7 +32,7 @@ PATH_PARAMETERS = re.compile(r";[^/]*")
 # Paths that are what they seem, as nearly all are: no escapes, and no segment that begins with a dot.
 PLAIN = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*)+/?")
 
-ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<authority>[^/?#]*)")
+ABSOLUTE = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)")
 
 # RFC 3986, section 3.3: what a segment may hold as it is, and the slash between them.
 LITERAL: Final = "!$&'()*+,;=:@-._~/"
@@ -41,10 +41,15 @@ UNRESERVED: Final = frozenset(f"{ascii_letters}{digits}-._~")
 ESCAPES: Final = {f"%{byte:02X}": chr(byte) if chr(byte) in UNRESERVED else f"%{byte:02X}" for byte in range(256)}
 
 
-def origin_form(target: str) -> tuple[str, str | None]:
-    """Return a target's path, and its authority where it has one: a client may send both (RFC 9112, section 3.2.2)."""
-    found = ABSOLUTE.match(target)
-    return (target[found.end() :] or "/", found["authority"]) if found else (target, None)
+def parse_target(target: str) -> tuple[str, str | None, str | None]:
+    """Return a request target's path, and its scheme and authority if it is in absolute form (RFC 9112, section 3.2.2).
+
+    The target is without a query.
+    """
+    found = None if target.startswith("/") else ABSOLUTE.match(target)
+    return (
+        (target[found.end() :] or "/", found["scheme"].lower(), found["authority"]) if found else (target, None, None)
+    )
 
 
 def canonical(raw: str) -> str:

@@ -13,6 +13,7 @@ Exception
     ├── BodyLate            408  the body stopped coming
     ├── TooLarge            413  the body is larger than the route takes
     ├── ExpectationFailed   417  the client expects what nobody knows
+    ├── Misdirected         421  the target names another scheme than the request came by
     ├── TooMany             429  the rate limit is used up
     ├── MethodUnknown       501  HTTP has no such method
     ├── MemoryFull          503  the worker holds as much for its clients as it may
@@ -147,6 +148,15 @@ class ExpectationFailed(Refused):
 
     def __init__(self) -> None:
         super().__init__("Expected no expectation but 100-continue.")
+
+
+class Misdirected(Refused):
+    """The target names another scheme than the one that the request came by (RFC 9110, sections 7.4 and 15.5.20)."""
+
+    status = 421
+
+    def __init__(self, scheme: str) -> None:
+        super().__init__(f"The request target names another scheme. Use {scheme}:// or only the path.")
 
 
 class TooMany(Refused):

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 
 from gateway import bodies, gate, logs
 from gateway.policy.access import Identity
-from gateway.policy.paths import origin_form
+from gateway.policy.paths import parse_target
 from gateway.policy.refusals import Refused
 from gateway.upstreams import Upload
 
@@ -28,7 +28,14 @@ def peer(request: HttpRequest) -> str:
 
 
 def target(request: HttpRequest) -> tuple[str, str, str]:
-    """Return path and query as they were sent, and the host that the request is for.
+    """Return path and query as they were sent, and the host that the request is for."""
+    said, query = target_of(request)
+    path, _, authority = parse_target(said)
+    return path, query, request.headers.get("Host", "") if authority is None else authority
+
+
+def target_of(request: HttpRequest) -> tuple[str, str]:
+    """Return the request target as it was sent, and its query.
 
     Where the server keeps only its own decoding of the path, that is what is judged.
     """
@@ -38,8 +45,7 @@ def target(request: HttpRequest) -> tuple[str, str, str]:
         said = quote(request.META.get("PATH_INFO", ""), safe="/!$&'()*+,;=:@~")
         said += f"?{request.META['QUERY_STRING']}" if request.META.get("QUERY_STRING") else ""
     path, _, query = said.partition("?")
-    path, authority = origin_form(path)
-    return path, query, request.headers.get("Host", "") if authority is None else authority
+    return path, query
 
 
 def origin(request: HttpRequest) -> tuple[str, str]:
@@ -64,6 +70,8 @@ def taken_apart(request: HttpRequest) -> gate.Request:
         heard=heard(request),
         scheme=request.scheme or "http",
         request_id=logs.request_id.get(),
+        version=str(request.META.get("SERVER_PROTOCOL", "HTTP/1.1")).removeprefix("HTTP/"),
+        target_scheme=parse_target(target_of(request)[0])[1],
     )
 
 

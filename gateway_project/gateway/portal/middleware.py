@@ -9,7 +9,7 @@ from gateway.middleware import GetResponse
 from gateway.policy import headers
 from gateway.policy.refusals import Refused
 
-from . import clients, metrics
+from . import clients, endpoints, metrics
 from .answers import Passed, PassedStream
 
 # For pages: everything from here, no script in the page itself. Styles may stand in it, as DRF's pages and ReDoc
@@ -68,6 +68,24 @@ class Measure:
         response = self.get_response(request)
         metrics.observe(request, response.status_code, time.perf_counter() - started)
         return response
+
+
+class CheckTarget:
+    """Refuses what is not for this gateway, and answers what is for all of it: `OPTIONS *`."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer the request."""
+        incoming = clients.taken_apart(request)
+        try:
+            gate.current().check(incoming)
+        except Refused as refused:
+            return problems.problem(request, refused.status, refused.detail, headers=refused.headers)
+        if (incoming.method, incoming.path) == ("OPTIONS", "*"):
+            return endpoints.bodiless(204)
+        return self.get_response(request)
 
 
 class CurrentVersion:

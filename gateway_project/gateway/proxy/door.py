@@ -21,7 +21,7 @@ from gateway.memory import Holding, Memory
 from gateway.policy import headers as header_policy
 from gateway.policy.access import Identity
 from gateway.policy.headers import Headers
-from gateway.policy.paths import origin_form
+from gateway.policy.paths import parse_target
 from gateway.policy.refusals import BadRequest, NoRoute, Refused, TooLarge, UpstreamFailed
 from gateway.policy.routes import Match
 from gateway.upstreams import Body, Connection, Outgoing, Pool, Pools, Receive, forward
@@ -144,6 +144,7 @@ class Exchange:
         request, gate = self.request, self.door.gate
         page = request.heard.prefers_page
         try:
+            gate.check(request)
             self.match = match = gate.route(request.method, request.path, request.query)
             if (page and match.route.browser == "api") or gate.can_go_on(request):
                 await self.fall_through(self.door.pages, match.route.max_body)
@@ -157,7 +158,7 @@ class Exchange:
             # No route's request, or a person's: Django comes to the same decision, and has the page for it.
             if isinstance(refused, NoRoute):
                 await self.answer_own()
-            elif page:
+            elif page or request.path == "*":
                 await self.hand_on(self.door.django)
             else:
                 await self.refuse(refused)
@@ -352,7 +353,7 @@ def taken_apart(scope: Message, client: Client | None, gate: Gate) -> Request:
             client.heard = heard
     request_id = logs.request_id_from(heard.request_id)
     logs.request_id.set(request_id)
-    path, authority = origin_form(scope["raw_path"].decode("latin-1"))
+    path, target_scheme, authority = parse_target(scope["raw_path"].decode("latin-1"))
     return Request(
         method=scope["method"],
         path=path,
@@ -361,6 +362,8 @@ def taken_apart(scope: Message, client: Client | None, gate: Gate) -> Request:
         heard=heard,
         scheme=scope["scheme"],
         request_id=request_id,
+        version=scope["http_version"],
+        target_scheme=target_scheme,
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, Protocol, cast
 from urllib.parse import unquote_to_bytes
 
 from gateway.memory import Holding, Memory
-from gateway.policy.paths import origin_form
+from gateway.policy.paths import parse_target
 from gateway.policy.refusals import BodyLate
 from gateway.upstreams import Receive
 
@@ -263,7 +263,7 @@ def environ(scope: Message, body: Any) -> dict[str, Any]:  # noqa: ANN401  # a f
     """Return the WSGI environment of the request (PEP 3333), with the target as it was sent in `RAW_URI`."""
     query = scope["query_string"].decode("latin-1")
     target = scope["raw_path"].decode("latin-1")
-    path, authority = origin_form(target)
+    path, _, authority = parse_target(target)
     host, port = scope["server"] or ("localhost", 0)
     made: dict[str, Any] = {
         "REQUEST_METHOD": scope["method"],

@@ -24,8 +24,9 @@ class Head:
     `silent` says that no body comes, whatever the head says of one. `headers` are those that the client gets.
     """
 
-    def __init__(self, status: int, said: list[tuple[bytes, bytes]], *, silent: bool) -> None:
+    def __init__(self, status: int, said: list[tuple[bytes, bytes]], *, silent: bool, version: str = "1.1") -> None:
         self.status = status
+        self.version = version
         self.said = said
         self.silent = silent
         pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in said]
@@ -36,7 +37,7 @@ class Head:
             raise BadUpstream("framing")
         self.length = int(lengths[0]) if lengths else None
         self.until_close = not (silent or lengths or codings)
-        self.headers = from_upstream(pairs)
+        self.headers = from_upstream(pairs, version)
         self.names_places = locations.are_in(self.headers)
         self.encoded: dict[bool, list[tuple[bytes, bytes]]] = {}
 
@@ -248,10 +249,11 @@ class Connection(asyncio.Protocol):
             # An interim answer (RFC 9110, section 15.2).
             self.said = []
             return
-        if self.parser.get_http_version() not in VERSIONS:
+        version = self.parser.get_http_version()
+        if version not in VERSIONS:
             raise BadUpstream("version")
         self.keeps = self.parser.should_keep_alive()
-        self.take_head(status)
+        self.take_head(status, version)
         self.has_head = True
         self.deadline.set(self.whole_by)
         if self.method == "HEAD":
@@ -261,12 +263,18 @@ class Connection(asyncio.Protocol):
         elif self.length is None or self.length > WHOLE:
             self.wake()
 
-    def take_head(self, status: int) -> None:
+    def take_head(self, status: int, version: str) -> None:
         """Take the head, judged anew unless it is the last one again, as it often is."""
         silent = self.method == "HEAD" or status in WITHOUT_BODY
         head = self.answer
-        if head is None or head.status != status or head.silent is not silent or head.said != self.said:
-            self.answer = head = Head(status, self.said, silent=silent)
+        if (
+            head is None
+            or head.status != status
+            or head.version != version
+            or head.silent is not silent
+            or head.said != self.said
+        ):
+            self.answer = head = Head(status, self.said, silent=silent, version=version)
         self.status = status
         self.headers = head.headers
         self.length = head.length

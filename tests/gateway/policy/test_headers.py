@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from gateway.policy.headers import from_client, from_upstream, to_upstream, varying_by_accept
 from gateway.policy.refusals import BadRequest, BadUpstream
 
+VIA = ("via", "1.1 gatehouse")
 KEPT = [("Accept", "*/*"), ("Cookie", "a=1"), ("Cookie", "b=2"), ("accept", "text/html"), ("X-Empty", "")]
 
 HOP_BY_HOP = [
@@ -32,7 +33,7 @@ def test_hop_by_hop_headers_end_here_in_both_directions(name: str) -> None:
     for spelling in name, name.lower(), name.upper():
         headers = [("A", "1"), (spelling, "x"), ("B", "2")]
         assert from_client(headers, trusted=True) == [("A", "1"), ("B", "2")]
-        assert from_upstream(headers) == [("A", "1"), ("B", "2")]
+        assert from_upstream(headers) == [("A", "1"), ("B", "2"), VIA]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_names_that_only_look_alike_go_on(name: str) -> None:
 def test_what_connection_names_ends_here_in_both_directions(connection: str) -> None:
     headers = [("X-Mine", "1"), ("Connection", connection), ("X-Other", "2"), ("x-mine", "3")]
     assert from_client(headers, trusted=False) == [("X-Other", "2")]
-    assert from_upstream(headers) == [("X-Other", "2")]
+    assert from_upstream(headers) == [("X-Other", "2"), VIA]
 
 
 def test_each_of_several_connection_headers_counts() -> None:
@@ -133,7 +134,7 @@ def test_a_malformed_header_is_refused_in_both_directions(name: str, value: str)
 @pytest.mark.parametrize("name", ["A", "!#$%&'*+-.^`|~09Az"])
 def test_every_value_and_name_of_the_grammar_goes_on(name: str, value: str) -> None:
     assert from_client([(name, value)], trusted=False) == [(name, value)]
-    assert from_upstream([(name, value)]) == [(name, value)]
+    assert from_upstream([(name, value)]) == [(name, value), VIA]
 
 
 def test_a_services_answer_keeps_what_is_repeated_in_its_order() -> None:
@@ -144,7 +145,7 @@ def test_a_services_answer_keeps_what_is_repeated_in_its_order() -> None:
         ("Content-Length", "3"),
         ("Set-Cookie", "a=1"),
     ]
-    assert from_upstream(headers) == headers
+    assert from_upstream(headers) == [*headers, VIA]
 
 
 OWN = {
@@ -155,6 +156,7 @@ OWN = {
     "path": "/api/v1/x",
 }
 FORWARDED = [
+    VIA,
     ("x-request-id", "r-1"),
     ("x-forwarded-for", "192.0.2.1"),
     ("x-forwarded-proto", "https"),
@@ -170,6 +172,16 @@ def test_the_service_is_told_who_is_asking() -> None:
         ("request-user-id", "7"),
         ("authorization", "Bearer p.q.r"),
     ]
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_each_message_says_that_it_came_through_here_and_in_which_version(version: str) -> None:
+    said = [("Via", "1.0 a"), ("via", "1.1 b (x)")]
+    assert from_client(said, trusted=True) == []
+    assert ("via", f"{version} gatehouse") in to_upstream([], **OWN, version=version)
+    onward = to_upstream([], **OWN, version=version, via="1.0 a, 1.1 b (x)")
+    assert ("via", f"1.0 a, 1.1 b (x), {version} gatehouse") in onward
+    assert from_upstream(said, version) == [*said, ("via", f"{version} gatehouse")]
 
 
 def test_the_service_is_told_of_nobody_on_a_public_route() -> None:

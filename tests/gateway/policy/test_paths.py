@@ -54,6 +54,23 @@ def test_a_path_goes_on_as_it_was_sent_and_is_matched_decoded(raw: str, path: st
     assert matched(path) == matched_with
 
 
+@pytest.mark.parametrize(
+    ("target", "parts"),
+    [
+        ("/a//b", ("/a//b", None, None)),
+        ("//a/b", ("//a/b", None, None)),
+        ("/http://a/b", ("/http://a/b", None, None)),
+        ("*", ("*", None, None)),
+        ("a:1", ("a:1", None, None)),
+        ("http://a/b//c", ("/b//c", "http", "a")),
+        ("HTTPS://A:1", ("/", "https", "A:1")),
+        ("ftp://u@a/", ("/", "ftp", "u@a")),
+    ],
+)
+def test_a_target_has_parts(target: str, parts: tuple[str, str | None, str | None]) -> None:
+    assert paths.parse_target(target) == parts
+
+
 START = "a path that starts with /."
 DOTS = "a path without . and .. segments."
 SEPARATORS = "a path without backslashes and without encoded slashes."

@@ -86,7 +86,7 @@ async def test_a_request_goes_through_and_its_answer_comes_back(put: Put) -> Non
             )
         assert (got.status, got.body, got.is_whole) == (200, b"ok", True)
         (seen,) = origin.seen
-    assert set(got.headers) == {"content-type", "content-length", "vary", "x-request-id"}
+    assert set(got.headers) == {"content-type", "content-length", "vary", "via", "x-request-id"}
     assert got.headers["vary"] == "Accept"
     assert (seen.method, seen.target, seen.body) == ("POST", "/api/things?a=%20b", b"abc")
     assert seen.header("x-request-id") == got.headers["x-request-id"] != "theirs"
@@ -171,7 +171,6 @@ async def test_another_host_is_refused_and_an_absolute_target_names_the_host(put
         ("/api/things", "testserver"),
         ("http://testserver/api/things", "testserver"),
         ("http://testserver/api/things", "evil.example"),
-        ("http://testserver/api/things", ""),
     }
     assert set(statuses.values()) == {200, 400}
 

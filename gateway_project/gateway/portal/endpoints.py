@@ -1,0 +1,37 @@
+"""The gateway's own paths, each with the methods that it has: the same answers for the others as on routes."""
+
+from functools import wraps
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path
+
+from gateway import problems
+from gateway.policy.refusals import MethodNotAllowed, MethodUnknown
+from gateway.policy.routes import KNOWN
+
+
+def endpoint(route: str, view: Any, *methods: str) -> URLPattern:  # noqa: ANN401  # any view of Django's or DRF's
+    """Return the URL of a view that is asked with these methods alone. GET includes HEAD; OPTIONS is answered here."""
+    asked = frozenset({*methods, *({"HEAD"} if "GET" in methods else ())})
+    allow = ", ".join(sorted({*asked, "OPTIONS"}))
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
+        if request.method in asked:
+            response: HttpResponseBase = view(request, *args, **kwargs)
+            return response
+        if request.method == "OPTIONS":
+            return bodiless(204, Allow=allow)
+        refused = MethodNotAllowed(allow) if request.method in KNOWN else MethodUnknown()
+        return problems.problem(request, refused.status, refused.detail, headers=refused.headers)
+
+    return path(route, answer)
+
+
+def bodiless(status: int, **headers: str) -> HttpResponse:
+    """Return an answer without a body, and without Django's word on its type."""
+    response = HttpResponse(status=status, headers=headers)
+    del response.headers["Content-Type"]
+    return response
