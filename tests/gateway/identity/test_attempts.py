@@ -1,7 +1,6 @@
 """Guessing passwords: who has to wait, and who has not."""
 
 import json
-import socket
 import time
 from ipaddress import ip_network
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from django.test import Client
 from tests.gateway.login import LoginService
 from tests.gateway.service import Reply
+from tests.ports import free_port
 
 from gateway.identity import attempts
 from gateway.identity.attempts import Throttled
@@ -174,9 +174,7 @@ def test_where_a_user_signed_in_is_forgotten_after_a_while(login: LoginService) 
 
 
 def test_an_outage_is_nobodys_failure(login: LoginService, configure: Any) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    configure(services={"people": {"url": url}}, login={"service": "people"})
+    configure(services={"people": {"url": f"http://127.0.0.1:{free_port()}"}}, login={"service": "people"})
     for _ in range(40):
         with pytest.raises(UpstreamDown):
             sign_in()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from tests.gateway.service import Reply, Seen, Service
+from tests.ports import free_port
 
 from gateway.identity import keys, revocations
 
@@ -489,10 +490,8 @@ def test_a_body_broken_off_after_its_head_went_out_breaks_the_connection(
 
 
 def test_a_service_that_is_down_is_a_502(client: Client, configure: Callable[..., None], signed_in: SignedIn) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
     configure(
-        services={"things": {"url": url}},
+        services={"things": {"url": f"http://127.0.0.1:{free_port()}"}},
         routes=[{"path": "/api/open", "service": "things", "methods": ["GET"], "allow": "public"}],
     )
     reply = client.get("/api/open")
@@ -504,8 +503,7 @@ def test_of_several_addresses_the_living_ones_share_the_requests(
     client: Client, configure: Callable[..., None], serve: Callable[..., Service]
 ) -> None:
     first, second = serve(), serve()
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        dead = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    dead = f"http://127.0.0.1:{free_port()}"
     configure(
         services={"things": {"url": [first.url, dead, second.url]}},
         routes=[{"path": "/api/open", "service": "things", "methods": ["POST"], "allow": "public"}],
