@@ -54,7 +54,8 @@ CONFIG: dict[str, Any] = {
 }  # fmt: skip
 # Seconds that a request's head may take, for which a client may leave its answer, and that a busy machine adds.
 HEAD_WITHIN = 30
-TAKES_WITHIN = 60
+# Twice 60: its kernel may have taken a little meanwhile.
+TAKES_WITHIN = 120
 LATER = 15
 
 
