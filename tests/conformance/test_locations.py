@@ -38,7 +38,9 @@ def test_a_services_own_address_becomes_the_public_one(
         upstream.begin([answer("201 Created", f"{name}: {sent}", "Content-Type: application/json", body=b"{}")])
         head = f"Host: localhost:8001\r\nAccept: {accept}\r\n{FORWARDED if trusted else ''}"
         reply = once(fleet[door, trusted].port, f"GET {asked} HTTP/1.1\r\n{head}\r\n".encode())
-        assert (reply.status, reply.all(name)) == (201, [expected])
+        # A page of the browsable API is not the content that the service has named.
+        is_own = accept == "text/html" and name == "Content-Location" and not asked.startswith("/files/")
+        assert (reply.status, reply.all(name)) == (201, [] if is_own else [expected])
 
 
 @pytest.mark.parametrize("door", DOORS)
