@@ -60,7 +60,9 @@ PARALLEL = 32
 NO_HANG = 15
 
 # What is said of a request: 4xx, 501 and 505. What is the service's fault is not for a request to bring about.
-OF_REQUESTS = {200, 204, 301, 302, 400, 401, 403, 404, 405, 408, 411, 413, 414, 415, 417, 426, 429, 431, 501, 505}
+OF_REQUESTS = {
+    200, 204, 301, 302, 308, 400, 401, 403, 404, 405, 408, 411, 413, 414, 415, 417, 421, 426, 429, 431, 501, 505,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
