@@ -6,20 +6,14 @@ import resource
 import shutil
 import sys
 
-from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
+from chassis import logs
 from chassis.environment import listening, or_exit, state_directory
-from gateway import configuration, logs
+from chassis.gunicorn import NoAccessLog
+from gateway import configuration
 from gateway.config import ConfigError, load
 from gateway_project import environment
-
-
-class OneAccessLog(Logger):
-    """gunicorn's log without its own access log: the gateway writes one, with what it knows of a request."""
-
-    access_log_enabled = False
-
 
 # How many files and connections a worker may have open, where the system allows it.
 DESCRIPTORS = 65_536
@@ -54,7 +48,7 @@ graceful_timeout = 15
 control_socket_disable = True
 # Whom to believe is policy's decision, made with TRUSTED_PROXIES; gunicorn leaves the peer's headers alone.
 forwarded_allow_ips = ""
-logger_class = OneAccessLog
+logger_class = NoAccessLog
 logconfig_dict = logs.configuration(env.log_level)
 
 # Where the workers' metrics meet: prometheus_client reads the variable when it is imported, in the workers.

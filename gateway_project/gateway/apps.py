@@ -1,4 +1,4 @@
-"""The Django applications: the gateway, its identity, and the two whose models, not tables, Simple JWT needs."""
+"""The Django applications: the gateway, its identity."""
 
 from django.apps import AppConfig
 
@@ -17,17 +17,3 @@ class IdentityConfig(AppConfig):
     """Sessions."""
 
     name = "gateway.identity"
-
-
-class AuthModels(AppConfig):
-    """`django.contrib.auth` without its permissions, which would be written after each migration."""
-
-    name = "django.contrib.auth"
-    default_auto_field = "django.db.models.AutoField"
-
-
-class ContentTypeModels(AppConfig):
-    """`django.contrib.contenttypes`, likewise."""
-
-    name = "django.contrib.contenttypes"
-    default_auto_field = "django.db.models.AutoField"

@@ -10,6 +10,7 @@ class LengthRequired(Refused):
     """The server in front does not undo chunked framing, so the body's end is not known (RFC 9110, section 15.5.12)."""
 
     status = 411
+    code = "length_required"
 
 
 def check_length(environ: Mapping[str, Any], limit: int) -> int | None:

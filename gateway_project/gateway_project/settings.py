@@ -3,13 +3,15 @@
 import os
 from datetime import timedelta
 
-from chassis import databases
+import chassis
+from chassis import databases, logs
 from chassis.environment import state_directory
-from gateway import logs
 from gateway_project import environment
 
 ENV = environment.read()
-SERVICE_NAME = "gateway"
+# Bytes of a body that the gateway's own endpoints take; a route's own bound is `max_body` in gateway.yaml.
+MAX_BODY = 64 * 1024
+GATEHOUSE = {"SERVICE": "gateway", "MAX_BODY": MAX_BODY}
 
 STATE = state_directory(ENV.gatehouse_var, "gateway")
 KEYS = STATE / "keys"
@@ -26,8 +28,8 @@ SECRET_KEY = ENV.gateway_secret_key
 ALLOWED_HOSTS = list(ENV.gateway_allowed_hosts)
 
 INSTALLED_APPS = [
-    "gateway.apps.AuthModels",
-    "gateway.apps.ContentTypeModels",
+    "chassis.apps.AuthModels",
+    "chassis.apps.ContentTypeModels",
     # Before those whose templates and commands it replaces.
     "gateway.apps.GatewayConfig",
     "gateway.apps.IdentityConfig",
@@ -39,7 +41,7 @@ INSTALLED_APPS = [
 MIGRATION_MODULES = {"auth": None, "contenttypes": None}
 MIDDLEWARE = [
     "gateway.portal.middleware.OwnWord",
-    "gateway.middleware.RequestLog",
+    "chassis.middleware.RequestLogMiddleware",
     "gateway.portal.middleware.Measure",
     "gateway.portal.middleware.SecurityHeaders",
     "gateway.portal.middleware.CheckTarget",
@@ -50,8 +52,6 @@ MIDDLEWARE = [
 ROOT_URLCONF = "gateway_project.urls"
 WSGI_APPLICATION = "gateway_project.wsgi.application"
 APPEND_SLASH = False
-# Bytes of a body that the gateway's own endpoints take; a route's own bound is `max_body` in gateway.yaml.
-MAX_BODY = 64 * 1024
 LOGIN_FREE_TRIES = ENV.login_free_tries
 LOGIN_FREE_TRIES_PER_ADDRESS = ENV.login_free_tries_per_address
 LOGIN_LONGEST_WAIT = ENV.login_longest_wait
@@ -71,30 +71,18 @@ WHITENOISE_AUTOREFRESH = False
 # Seconds that a write waits for another one.
 BUSY_TIMEOUT = 5
 DATABASE_URL = ENV.gateway_database_url or ENV.database_url
-SQLITE = {
-    "ENGINE": "django.db.backends.sqlite3",
-    "NAME": STATE / "sessions.sqlite3",
-    "CONN_MAX_AGE": None,
-    "OPTIONS": {
-        "transaction_mode": "IMMEDIATE",
-        "timeout": BUSY_TIMEOUT,
-        # FULL: a session that ended must not come back with the power.
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
-    },
-}
+# A session that ended must not come back with the power: FULL, which is the default.
+SQLITE = databases.sqlite(STATE / "sessions.sqlite3", busy_timeout=BUSY_TIMEOUT)
 DATABASES = {"default": databases.postgresql(DATABASE_URL) if DATABASE_URL else SQLITE}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
 
-REST_FRAMEWORK = {
+REST_FRAMEWORK = chassis.REST_FRAMEWORK | {
     "DEFAULT_AUTHENTICATION_CLASSES": ["gateway.portal.authentication.CallerAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["gateway.inputs.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rest_framework.negotiation.DefaultContentNegotiation",
+    "DEFAULT_PAGINATION_CLASS": None,
     "EXCEPTION_HANDLER": "gateway.identity.refusals.exception_handler",
-    "URL_FORMAT_OVERRIDE": None,
     "UNAUTHENTICATED_USER": None,
 }
 SIMPLE_JWT = {

@@ -5,7 +5,7 @@ from typing import Any
 from django.urls import re_path
 from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
 
-from gateway import problems
+from chassis import problems
 from gateway.identity import api
 from gateway.portal import documents, health, metrics, root, sign_in, views
 from gateway.portal.endpoints import endpoint

@@ -7,7 +7,7 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
 django.setup(set_prefix=False)
 
-from gateway.handlers import UTF8Handler  # noqa: E402  # needs Django set up
+from chassis.wsgi import UTF8Handler  # noqa: E402  # needs Django set up
 
 application = UTF8Handler()
 

@@ -212,6 +212,7 @@ def check_problem(expected: Gets, reply: Reply) -> None:
     assert said["type"] == "about:blank"
     assert said["title"]
     assert said["detail"]
+    assert re.fullmatch("[a-z_]+", said["code"])
     assert said["instance"].startswith("/") or said["instance"] == "*"
     assert said["origin"] == "gateway"
     assert said["request_id"] == reply.get("X-Request-ID")

@@ -49,6 +49,8 @@ class RequestLogMiddleware:
                     "status": response.status_code,
                     "duration_ms": round((time.perf_counter() - started) * 1000, 2),
                     "user_id": request.META.get("HTTP_REQUEST_USER_ID"),
+                    # What else a project logs of a request.
+                    **getattr(request, "log_fields", {}),
                 },
             )
             return response

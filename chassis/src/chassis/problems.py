@@ -9,7 +9,6 @@ raised with, becomes the problem's. docs/problems.md lists the codes.
 """
 
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -21,7 +20,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from . import conf, logs
-from .statuses import reason_phrase
+from .statuses import code_of_status, reason_phrase
 
 MEDIA_TYPE = "application/problem+json"
 # RFC 3986, section 3.3: what stands in a path as it is.
@@ -85,13 +84,6 @@ def members(
     if errors:
         found["errors"] = errors
     return found | extensions
-
-
-def code_of_status(status: int) -> str:
-    """Return the code of a problem that has no better one: `not_found` for 404."""
-    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        return "internal_error"
-    return reason_phrase(status).lower().replace(" ", "_").replace("-", "_").replace("'", "")
 
 
 def problem(

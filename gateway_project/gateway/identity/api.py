@@ -16,9 +16,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from chassis.pagination import PARAMETERS, CursorPages
+from chassis.parsers import StrictJSONParser
+from chassis.queries import query_parameters
+from chassis.serializers import MAX_NAMED, StrictSerializer, printable_name
 from gateway import bodies
-from gateway.inputs import MAX_NAMED, StrictJSONParser, StrictSerializer, presentable, query_of
-from gateway.pages import PARAMETERS, Pages
 from gateway.policy import access, clients
 from gateway.policy.refusals import InvalidToken, Refused
 
@@ -80,6 +82,7 @@ class WrongCredentials(Refused):
     """Nobody has this name and this password; which of the two is wrong is not said."""
 
     status = 401
+    code = "wrong_credentials"
 
     def __init__(self) -> None:
         super().__init__("Wrong username or password.", {"WWW-Authenticate": 'Bearer realm="api"'})
@@ -89,6 +92,7 @@ class UnsupportedGrantType(Refused):
     """The client asks for another of OAuth's grants; `error` is its word for that (RFC 6749, section 5.2)."""
 
     status = 400
+    code = "unsupported_grant_type"
     error = "unsupported_grant_type"
 
     def __init__(self) -> None:
@@ -102,7 +106,7 @@ class StrictFormParser(FormParser):
         """Return the fields; raise `ValidationError` that names each one that is there more often."""
         fields = super().parse(stream, media_type, parser_context)
         errors = {
-            presentable(name): [f"Expected this field once, got it {len(values)} times."]
+            printable_name(name): [f"Expected this field once, got it {len(values)} times."]
             for name, values in fields.lists()
             if len(values) > 1
         }
@@ -198,8 +202,8 @@ class SessionSerializer(serializers.Serializer[Session]):
         return session.id == cast("str", self.context["current"])
 
 
-class SessionPages(Pages):
-    """Pages of sessions, the one that began last first."""
+class SessionPages(CursorPages):
+    """CursorPages of sessions, the one that began last first."""
 
     ordering = "-created_at"
 
@@ -219,7 +223,7 @@ class SessionsView(OwnView):
     @extend_schema(operation_id="sessions_list", responses=SessionSerializer(many=True))
     def get(self, request: Request) -> Response:
         """List your sessions that are still open."""
-        query_of(request, PARAMETERS)
+        query_parameters(request, PARAMETERS)
         identity = cast("Caller", request.user).identity
         pages = SessionPages()
         page = pages.paginate_queryset(selectors.sessions_of(identity.user_id), request, self)

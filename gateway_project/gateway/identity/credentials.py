@@ -17,7 +17,8 @@ from urllib.parse import quote
 
 from django.conf import settings
 
-from gateway import configuration, logs
+from chassis import logs
+from gateway import configuration
 from gateway.policy.refusals import InvalidToken, NoRoute, PassportRefused, Refused, UpstreamFaulty, UpstreamUnable
 from gateway.upstreams import Answer, upstreams
 
@@ -119,6 +120,7 @@ class Unexpected(Refused):
     """The login service answered what it never should."""
 
     status = 502
+    code = "login_service_error"
 
     def __init__(self, status: int) -> None:
         super().__init__(f"The login service answered {status}.")
@@ -132,6 +134,7 @@ class Misunderstood(Refused):
     """The login service answered 200 with something else than what it was asked for."""
 
     status = 502
+    code = "login_service_error"
 
     def __init__(self) -> None:
         super().__init__("The login service's answer is not the one that was asked for.")

@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 
-from gateway import problems
+from chassis import problems
 from gateway.policy.refusals import Refused
 
 from . import storage
@@ -16,7 +16,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     exc = storage.refusal(exc) or exc
     if not isinstance(exc, Refused):
         return problems.exception_handler(exc, context)
-    known = APIException(exc.detail)
+    known = APIException(exc.detail, exc.code or None)
     known.status_code = exc.status
     response = problems.exception_handler(known, context)
     if response is not None:

@@ -6,12 +6,17 @@ from typing import Any, cast
 import jwt
 from django.conf import settings
 from rest_framework_simplejwt.backends import TokenBackend
-from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken, TokenError
+from rest_framework_simplejwt.exceptions import (
+    ExpiredTokenError,
+    TokenBackendError,
+    TokenBackendExpiredToken,
+    TokenError,
+)
 from rest_framework_simplejwt.tokens import AccessToken as SimpleAccessToken
 from rest_framework_simplejwt.tokens import RefreshToken as SimpleRefreshToken
 
 from gateway.policy.access import Identity
-from gateway.policy.refusals import InvalidToken
+from gateway.policy.refusals import InvalidToken, TokenExpired
 
 from . import keys
 
@@ -106,5 +111,7 @@ def read_access(token: str) -> tuple[Identity, int]:
     try:
         accepted = AccessToken(cast("Any", token))
         return accepted.identity(), min(int(accepted["exp"]), int(accepted["iat"] + lifetime.total_seconds()))
+    except ExpiredTokenError as exc:
+        raise TokenExpired from exc
     except TokenError as exc:
         raise InvalidToken("Expected a valid access token.") from exc

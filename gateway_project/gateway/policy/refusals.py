@@ -6,6 +6,7 @@ Exception
     ├── BadRequest          400  the request is malformed or can be read in two ways
     ├── NotSignedIn         401  the route needs someone who is signed in
     ├── InvalidToken        401  there is a token, but not one that holds
+    │   └── TokenExpired    401  it has expired
     ├── NotAllowed          403  the one who is signed in has none of the route's roles
     ├── CrossOrigin         403  a cookie says who asks, but no page of ours made the request
     ├── NoRoute             404  nothing is routed at the path
@@ -35,9 +36,10 @@ from typing import ClassVar
 
 
 class Refused(Exception):  # noqa: N818  # a decision, not an error of the program
-    """The request goes no further; `detail` says what was expected."""
+    """The request goes no further; `detail` says what was expected, `code` is stable (docs/problems.md)."""
 
     status: ClassVar[int]
+    code: ClassVar[str] = ""  # the status's own name
 
     def __init__(self, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -62,12 +64,14 @@ class BadRequest(Refused):
     """The request is malformed or can be read in two ways (RFC 9110, section 15.5.1)."""
 
     status = 400
+    code = "bad_request"
 
 
 class NotSignedIn(Refused):
     """The route needs someone who is signed in (RFC 6750, section 3)."""
 
     status = 401
+    code = "not_authenticated"
 
     def __init__(self, detail: str = "Expected a sign-in: an access token in Authorization: Bearer.") -> None:
         super().__init__(detail, {"WWW-Authenticate": 'Bearer realm="api"'})
@@ -77,21 +81,33 @@ class InvalidToken(Refused):
     """There is a token, but it is malformed, expired, revoked or not ours (RFC 6750, section 3.1)."""
 
     status = 401
+    code = "token_invalid"
 
     def __init__(self, detail: str = "Expected a valid access token.") -> None:
         super().__init__(detail, {"WWW-Authenticate": 'Bearer realm="api", error="invalid_token"'})
+
+
+class TokenExpired(InvalidToken):
+    """The access token was valid, and has expired: a refresh token buys the next one."""
+
+    code = "token_expired"
+
+    def __init__(self) -> None:
+        super().__init__("The access token has expired. Refresh it, or sign in again.")
 
 
 class NotAllowed(Refused):
     """The one who is signed in has none of the route's roles."""
 
     status = 403
+    code = "permission_denied"
 
 
 class CrossOrigin(Refused):
     """A cookie says who is asking, and a page of another origin, or none, may have made the browser ask."""
 
     status = 403
+    code = "cross_origin"
 
     def __init__(
         self, detail: str = "Expected a page of this origin to send this, or an access token in Authorization: Bearer."
@@ -103,12 +119,14 @@ class NoRoute(Refused):
     """Nothing is routed at the path."""
 
     status = 404
+    code = "route_not_found"
 
 
 class MethodNotAllowed(Refused):
     """The path is routed, but not with this method (RFC 9110, section 15.5.6)."""
 
     status = 405
+    code = "method_not_allowed"
 
     def __init__(self, allow: str) -> None:
         super().__init__(f"Expected one of the methods {allow}.", {"Allow": allow})
@@ -118,6 +136,7 @@ class MethodUnknown(Refused):
     """HTTP has no such method (RFC 9110, sections 9.1 and 15.6.2)."""
 
     status = 501
+    code = "method_unknown"
 
     def __init__(self) -> None:
         super().__init__("Expected a method that HTTP knows.")
@@ -127,6 +146,7 @@ class BodyLate(Refused):
     """The client did not send the rest of its body in time (RFC 9110, section 15.5.9)."""
 
     status = 408
+    code = "request_timeout"
 
     def __init__(self) -> None:
         super().__init__("Expected the rest of the body sooner.")
@@ -136,6 +156,7 @@ class TooLarge(Refused):
     """The body is larger than the route takes."""
 
     status = 413
+    code = "content_too_large"
 
     def __init__(self, max_body: int) -> None:
         super().__init__(f"Expected a body of at most {max_body} bytes.")
@@ -145,6 +166,7 @@ class ExpectationFailed(Refused):
     """The client expects something else than to be told to go on (RFC 9110, section 15.5.18)."""
 
     status = 417
+    code = "expectation_failed"
 
     def __init__(self) -> None:
         super().__init__("Expected no expectation but 100-continue.")
@@ -154,6 +176,7 @@ class Misdirected(Refused):
     """The target names another scheme than the one that the request came by (RFC 9110, sections 7.4 and 15.5.20)."""
 
     status = 421
+    code = "misdirected_request"
 
     def __init__(self, scheme: str) -> None:
         super().__init__(f"The request target names another scheme. Use {scheme}:// or only the path.")
@@ -163,6 +186,7 @@ class TooMany(Refused):
     """The rate limit is used up for now (RFC 6585, section 4); `retry_after` is in seconds."""
 
     status = 429
+    code = "rate_limited"
 
     def __init__(self, retry_after: float) -> None:
         seconds = max(1, math.ceil(retry_after))
@@ -173,6 +197,7 @@ class MemoryFull(Refused):
     """The worker holds as much of its clients' requests and responses as it may (RFC 9110, section 15.6.4)."""
 
     status = 503
+    code = "overloaded"
 
     def __init__(self) -> None:
         super().__init__("Too many request bodies at once. Try again in 1 s.", {"Retry-After": "1"})
@@ -182,6 +207,7 @@ class BadUpstream(Refused):
     """The service's answer is malformed."""
 
     status = 502
+    code = "upstream_malformed"
 
 
 class UpstreamFailed(Refused):
@@ -207,6 +233,7 @@ class UpstreamDown(UpstreamFailed):
     """The service cannot be reached: it has heard nothing of the request (RFC 9110, section 15.6.3)."""
 
     status = 502
+    code = "upstream_unreachable"
     said = "cannot be reached. Try again."
 
 
@@ -214,6 +241,7 @@ class UpstreamBroke(UpstreamFailed):
     """The service closed the connection before its answer was whole (RFC 9110, section 15.6.3)."""
 
     status = 502
+    code = "upstream_disconnected"
     said = "broke off before its answer was whole. What was asked for may have been done."
 
 
@@ -221,6 +249,7 @@ class UpstreamFaulty(UpstreamFailed):
     """The service answered what the gateway asks for itself with an error (RFC 9110, section 15.6.3)."""
 
     status = 502
+    code = "upstream_error"
     said = "answered with an error"
 
     def __init__(self, service: str, status: int) -> None:
@@ -232,6 +261,7 @@ class UpstreamRedirects(UpstreamFailed):
     """The service wants another slash at the path's end than gateway.yaml: client and gateway would go in circles."""
 
     status = 502
+    code = "upstream_redirect_loop"
     said = (
         "redirects this path to the same one, but for the slash at its end. Write the route's path as the service "
         "does, or trailing_slash: append for the service."
@@ -242,6 +272,7 @@ class PassportRefused(UpstreamFailed):
     """The login service does not accept the gateway's own passport, so nobody can sign in."""
 
     status = 502
+    code = "passport_rejected"
     said = "refuses this gateway's passport. Nobody can sign in until its operator has mended that; the log says how."
 
 
@@ -249,6 +280,7 @@ class UpstreamMalformed(UpstreamFailed):
     """The service's answer is no well-formed HTTP; none of it is passed on (RFC 9110, section 15.6.3)."""
 
     status = 502
+    code = "upstream_malformed"
     said = "gave a malformed answer."
 
 
@@ -256,6 +288,7 @@ class UpstreamBusy(UpstreamFailed):
     """As many requests as the gateway sends to one address at once are under way (RFC 9110, section 15.6.4)."""
 
     status = 503
+    code = "upstream_busy"
     said = "has too many requests under way. Try again."
 
     def __init__(self, service: str) -> None:
@@ -266,6 +299,7 @@ class UpstreamUnable(UpstreamFailed):
     """The service cannot do now what the gateway asks for itself; `retry_after` is in seconds (RFC 9110, 15.6.4)."""
 
     status = 503
+    code = "upstream_unavailable"
     said = "cannot do this now. Try again in a moment."
 
     def __init__(self, service: str, retry_after: int) -> None:
@@ -276,4 +310,5 @@ class UpstreamLate(UpstreamFailed):
     """The service did not answer in time (RFC 9110, section 15.6.5)."""
 
     status = 504
+    code = "upstream_timeout"
     said = "did not answer in time."

@@ -3,11 +3,12 @@
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from gateway import gate, problems
+from chassis import problems
+from chassis.middleware import GetResponse
+from gateway import gate
 from gateway.identity import sessions, storage
 from gateway.identity.api import client_of
 from gateway.identity.sessions import TokenPair
-from gateway.middleware import GetResponse
 from gateway.policy import cookies, origins
 from gateway.policy.refusals import InvalidToken, Refused
 
@@ -74,7 +75,9 @@ class StaySignedIn:
                 # It was early, and what the browser has still holds.
                 return self.get_response(request)
             if not isinstance(refused, InvalidToken):
-                return problems.problem(request, refused.status, refused.detail, headers=refused.headers)
+                return problems.problem(
+                    request, refused.status, refused.detail, code=refused.code or None, headers=refused.headers
+                )
             response = self.get_response(request)
             if not response.cookies:
                 cookies_drop(response, scheme)

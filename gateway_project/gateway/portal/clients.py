@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 from django.http import HttpRequest
 
-from gateway import bodies, gate, logs
+from chassis import logs
+from gateway import bodies, gate
 from gateway.policy.access import Identity
 from gateway.policy.paths import parse_target
 from gateway.policy.refusals import Refused

@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 
-from gateway import problems
+from chassis import problems
 from gateway.policy.refusals import MethodNotAllowed, MethodUnknown
 from gateway.policy.routes import KNOWN
 
@@ -25,7 +25,7 @@ def endpoint(route: str, view: Any, *methods: str) -> URLPattern:  # noqa: ANN40
         if request.method == "OPTIONS":
             return bodiless(204, Allow=allow)
         refused = MethodNotAllowed(allow) if request.method in KNOWN else MethodUnknown()
-        return problems.problem(request, refused.status, refused.detail, headers=refused.headers)
+        return problems.problem(request, refused.status, refused.detail, code=refused.code, headers=refused.headers)
 
     return path(route, answer)
 

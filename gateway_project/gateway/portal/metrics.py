@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponse
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from gateway import problems
+from chassis import problems
 from gateway.metrics import observe as count
 from gateway.policy.clients import parse, within
 
@@ -21,7 +21,7 @@ def observe(request: HttpRequest, status: int, seconds: float) -> None:
 def metrics(request: HttpRequest) -> HttpResponse:
     """Answer in Prometheus' text format, to the networks that may ask."""
     if not within(parse(clients.heard(request).address), settings.METRICS_NETWORKS):
-        return problems.problem(request, 403, "Expected a client from one of METRICS_NETWORKS.")
+        return problems.problem(request, 403, "Your address is not in METRICS_NETWORKS.", code="permission_denied")
     registry = REGISTRY
     if settings.METRICS_DIRECTORY:
         registry = CollectorRegistry()

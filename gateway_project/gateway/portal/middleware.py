@@ -4,8 +4,9 @@ import time
 
 from django.http import HttpRequest, HttpResponse
 
-from gateway import configuration, gate, problems
-from gateway.middleware import GetResponse
+from chassis import problems
+from chassis.middleware import GetResponse
+from gateway import configuration, gate
 from gateway.policy import headers
 from gateway.policy.refusals import Refused
 

@@ -13,7 +13,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from gateway import configuration, gate, logs
+from chassis import logs
+from gateway import configuration, gate
 from gateway.identity.authentication import Caller
 from gateway.policy import negotiation, origins
 from gateway.policy.headers import Headers, values, varying_by_accept

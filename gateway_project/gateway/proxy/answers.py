@@ -5,13 +5,13 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
-from gateway.titles import title
+from chassis.statuses import reason_phrase
 
 from .incoming import Incoming
 from .patience import Patience
 
 STATUS_LINES: Final[dict[int, bytes]] = {
-    status: f"HTTP/1.1 {status:d} {title(status)}\r\n".encode() for status in HTTPStatus
+    status: f"HTTP/1.1 {status:d} {reason_phrase(status)}\r\n".encode() for status in HTTPStatus
 }
 WITHOUT_BODY: Final = frozenset({204, 304})
 # What the connection says itself.

@@ -15,7 +15,8 @@ from urllib.parse import unquote
 
 from django.conf import settings
 
-from gateway import logs, metrics, problems
+from chassis import logs, problems
+from gateway import metrics
 from gateway.gate import Admitted, Gate, Heard, Request
 from gateway.memory import Holding, Memory
 from gateway.policy import headers as header_policy
@@ -306,7 +307,7 @@ class Exchange:
         service = None
         if isinstance(refused, UpstreamFailed):
             service, self.address = refused.service, refused.address or None
-        pairs, content = problem(self.instance, refused.status, refused.detail, service)
+        pairs, content = problem(self.instance, refused.status, refused.detail, refused.code, service)
         await self.respond(refused.status, [*pairs, *refused.headers.items()], content)
 
     async def respond(self, status: int, pairs: Headers, content: bytes = b"") -> None:
@@ -405,9 +406,9 @@ def length_of(pairs: Headers) -> int | None:
     return int(lengths[0]) if len(lengths[0]) <= MAX_DIGITS else 10**MAX_DIGITS
 
 
-def problem(path: str, status: int, detail: str, service: str | None = None) -> tuple[Headers, bytes]:
+def problem(path: str, status: int, detail: str, code: str = "", service: str | None = None) -> tuple[Headers, bytes]:
     """Return the headers and the content of a problem."""
-    members: dict[str, Any] = problems.body(path, status, detail)
+    members: dict[str, Any] = problems.members(path, status, detail, code=code or None)
     if service is not None:
         members["service"] = service
     content = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from chassis.logs import request_id_from
+from chassis.statuses import code_of_status, reason_phrase
 from gateway.deadlines import Deadline
-from gateway.logs import request_id_from
-from gateway.titles import title
 
 from .answers import Answer
 from .incoming import HIGH_WATER, Incoming, Requests, Unacceptable
@@ -367,8 +367,9 @@ class ClientConnection(asyncio.Protocol):
         request_id = request_id_from(None)
         members = {
             "type": "about:blank",
-            "title": title(status),
+            "title": reason_phrase(status),
             "status": status,
+            "code": code_of_status(status),
             "detail": EXPECTED[status],
             "instance": path,
             "request_id": request_id,

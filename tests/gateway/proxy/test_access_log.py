@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.gateway.upstreams.origin import on_a_loop
 
-from gateway import logs, middleware
+from chassis import logs, middleware
 from gateway.portal import clients
 from gateway.portal.middleware import OwnWord
 from gateway.proxy.access_log import AccessLog
@@ -106,7 +106,7 @@ def test_a_line_has_the_shape_of_the_drf_door_s(
     try:
         handler()
         request = RequestFactory().get(path)
-        OwnWord(middleware.RequestLog(view))(request)
+        OwnWord(middleware.RequestLogMiddleware(view))(request)
     finally:
         logging.getLogger().handlers[:], level = before
         logging.getLogger().setLevel(level)

@@ -382,7 +382,7 @@ async def test_a_fault_of_ours_is_a_problem_with_nothing_of_it_inside(
     assert (got.status, got.headers["content-type"]) == (500, "application/problem+json")
     said = got.json()
     assert (said["instance"], said["request_id"]) == ("/api/th%C3%AFngs", got.headers["x-request-id"])
-    assert set(said) == {"type", "title", "status", "detail", "instance", "request_id", "origin"}
+    assert set(said) == {"type", "title", "status", "code", "detail", "instance", "request_id", "origin"}
     assert b"secret" not in got.body
     assert b"RuntimeError" not in got.body
     assert "secret of the program" in caplog.text
