@@ -277,6 +277,30 @@ async def test_a_browser_that_leaves_ends_its_request_to_the_service(gateways: d
         await until(lambda: any(line.get("status") == 499 for line in log_of()), "the log says so")
 
 
+@on_a_loop(within=30)
+async def test_an_answer_that_breaks_off_ends_the_browser_s_connection_and_is_one_warning(
+    gateways: dict[Door, Gateway],
+) -> None:
+    gateway = gateways["fast"]
+
+    async def breaks_off(call: Call) -> None:
+        await call.wire.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nContent-Length: 900000\r\n\r\na,b")
+        raise ConnectionBroken
+
+    seen = len(gateway.log_lines())
+    async with Service(SERVICE, breaks_off), await Wire.to(gateway.port) as wire:
+        await wire.send(ask("GET /http/broken", PAGE))
+        assert (await wire.head()).status == 200
+        with pytest.raises(ConnectionBroken):
+            await wire.exactly(900_000)
+
+    def loud() -> list[str]:
+        return [line["message"] for line in gateway.log_lines()[seen:] if line["level"] not in {"INFO", "DEBUG"}]
+
+    await until(lambda: any("broken off" in message for message in loud()), "the log says so")
+    assert not [message for message in loud() if "failed" in message]
+
+
 @on_a_loop(within=60)
 async def test_browsers_that_read_for_long_keep_nobody_from_a_page(gateways: dict[Door, Gateway]) -> None:
     """More of them than there are threads, each with a stream that does not end."""

@@ -8,6 +8,7 @@ as a stream of a service's, and the event loop sends it as the client takes it.
 """
 
 import asyncio
+import logging
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
@@ -18,8 +19,10 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.memory import Holding, Memory
 from gateway.policy.paths import parse_target
-from gateway.policy.refusals import BodyLate
+from gateway.policy.refusals import BodyLate, UpstreamFailed
 from gateway.upstreams import Receive
+
+log = logging.getLogger(__name__)
 
 # How many requests Django answers at once, of pages that wait for a service and of all else; more wait.
 PAGE_THREADS: Final = 24
@@ -112,8 +115,13 @@ class Response(NamedTuple):
             while piece := self.content.file.read(PIECE):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         else:
-            async for piece in self.content.pieces_on_loop():
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            try:
+                async for piece in self.content.pieces_on_loop():
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            except UpstreamFailed as failed:
+                # The head is out. Without its end the client can tell, as the server closes the connection.
+                log.warning("An answer was broken off: %s", failed.detail)
+                return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def close(self) -> None:
