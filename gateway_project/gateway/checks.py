@@ -1,22 +1,33 @@
-"""Django's system check of gateway.yaml: `manage.py check` reports every fault, not only the first."""
+"""Django's system check of gateway.yaml: every fault, not only the first, and what is odd about it."""
 
+import os
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, register
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004  # Django's name for it
 
 from . import configuration
-from .config import ConfigError
+from .config import ConfigError, warnings
 
 
 @register()
 def gateway_yaml(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:  # noqa: ANN401  # Django's signature
-    """Return an error with each fault of gateway.yaml: file, line and column.
+    """Return an error with each fault of gateway.yaml, or a warning with each oddity: file, line and column.
 
     One for all of them: of several Django would sort the texts, line 10 before line 9.
     """
     try:
-        configuration.current()
+        config = configuration.current()
+        odd = warnings(settings.GATEWAY_CONFIG, os.environ, config)
     except ConfigError as exc:
-        faults = "".join(f"\n\t{fault}" for fault in exc.faults)
-        return [Error(f"Expected a gateway.yaml without faults, got {len(exc.faults)}:{faults}", id="gateway.E001")]
-    return []
+        return [Error(indented("gateway.yaml cannot be used:", str(exc)), id="gateway.E001")]
+    if not odd:
+        return []
+    return [
+        Warning(indented("gateway.yaml allows roles that no user has:", "\n".join(map(str, odd))), id="gateway.W001")
+    ]
+
+
+def indented(title: str, lines: str) -> str:
+    """Return the lines below the title."""
+    return "\n\t".join([title, *lines.splitlines()])

@@ -41,15 +41,55 @@ def faulty(tmp_path: Path, settings: Any) -> Path:
 
 
 def test_check_reports_every_fault_of_gateway_yaml(faulty: Path) -> None:
-    with pytest.raises(SystemCheckError) as failed:
+    with pytest.raises(CommandError) as failed:
         call_command("check")
     places = [line.strip().split(":")[1:3] for line in str(failed.value).splitlines() if "faulty.yaml:" in line]
     assert places == [["2", "1"], ["4", "16"], ["6", "29"]]
+    assert str(failed.value).splitlines()[-1] == "3 faults"
+
+
+def test_check_counts_the_faults_once(tmp_path: Path) -> None:
+    path = tmp_path / "faulty.yaml"
+    path.write_text(FAULTY)
+    environ = os.environ | {"GATEHOUSE_VAR": str(tmp_path / "var"), "GATEWAY_CONFIG": str(path)}
+    done = subprocess.run(
+        [sys.executable, "manage.py", "check"], cwd=PROJECT, env=environ, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == "3 faults"
+    assert len(done.stderr.splitlines()) == 4
+    assert "issue" not in done.stderr
+
+
+@pytest.mark.django_db
+def test_other_commands_are_refused_with_every_fault_and_their_count(faulty: Path) -> None:
+    with pytest.raises(SystemCheckError) as failed:
+        call_command("migrate", "--plan", stdout=StringIO(), skip_checks=False)
+    assert "faulty.yaml:6:29: " in str(failed.value)
+    assert str(failed.value).rstrip().splitlines()[-1] == "\t3 faults"
+
+
+def test_check_warns_of_a_role_that_no_user_has_and_routes_are_served_all_the_same(
+    tmp_path: Path, settings: Any
+) -> None:
+    path = tmp_path / "roles.yaml"
+    path.write_text(
+        "version: 1\nservices: {a: {url: 'http://a'}}\nroutes:\n  - {path: /x, service: a, allow: [admn]}\n"
+    )
+    settings.GATEWAY_CONFIG = path
+    configuration.current.cache_clear()
+    out, err = StringIO(), StringIO()
+    call_command("check", stdout=out, stderr=err)
+    assert "(gateway.W001)" in err.getvalue()
+    assert "roles.yaml:4:36: got 'admn'; expected a role that users have: admin, default; did you mean admin?" in (
+        err.getvalue()
+    )
+    assert "gateway.yaml has 1 route, and no faults." in out.getvalue()
 
 
 def test_check_reports_faults_in_the_order_of_lines(faulty: Path) -> None:
     faulty.write_text("version: 1\nservices: {}\nroutes: []\n" + "".join(f"odd{line}: 1\n" for line in range(4, 13)))
-    with pytest.raises(SystemCheckError) as failed:
+    with pytest.raises(CommandError) as failed:
         call_command("check")
     assert re.findall(r"faulty\.yaml:(\d+):", str(failed.value)) == [str(line) for line in range(4, 13)]
 
@@ -81,6 +121,7 @@ def test_check_finds_nothing_in_the_gateway_yaml_that_is_shipped() -> None:
     out = StringIO()
     call_command("check", stdout=out)
     assert "no issues" in out.getvalue()
+    assert f"gateway.yaml has {len(configuration.current().routes)} routes, and no faults." in out.getvalue()
 
 
 def test_routes_prints_the_table() -> None:

@@ -2,7 +2,7 @@
 
 from .checks import RESERVED
 from .errors import ConfigError, Fault
-from .loading import load
+from .loading import load, warnings
 from .models import Config, Defaults, Login, Route, Service, Timeouts, Versions
 from .schema import json_schema
 from .values import METHODS, RateLimit
@@ -22,4 +22,5 @@ __all__ = [
     "Versions",
     "json_schema",
     "load",
+    "warnings",
 ]

@@ -3,6 +3,7 @@
 Each check works on the nodes, so that it also finds its faults in a file that has others.
 """
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -55,6 +56,20 @@ def check(root: Node, reader: Reader) -> None:
     taken = list(claims(root, current))
     check_reserved(taken, reader)
     check_conflicts(taken, reader)
+
+
+def unknown_roles(root: Node, roles: tuple[str, ...], reader: Reader) -> None:
+    """Note each role that a route allows and no user can have: no fault, but nobody gets through by it."""
+    routes = root.get("routes")
+    for route in routes.children() if routes else []:
+        allow = route.get("allow")
+        for role in allow.children() if allow else []:
+            if isinstance(role.value, str) and role.value not in roles:
+                near = difflib.get_close_matches(role.value, roles, n=1)
+                meant = f"did you mean {near[0]}? " if near else ""
+                declared = f"roles: [{', '.join((*roles, role.value))}]"
+                expected = f"a role that users have: {', '.join(roles)}; {meant}if they have this one, write {declared}"
+                reader.fault(role.mark, shown(role.value), expected)
 
 
 def check_services(root: Node, reader: Reader) -> None:

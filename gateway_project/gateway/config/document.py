@@ -24,7 +24,7 @@ MAX_SHOWN: Final = 80
 UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 NUMBER_OF_YAML_1_1 = re.compile(r"[-+]?(?:0[0-9_]+|0[box][0-9a-fA-F_]+|[0-9]+(?::[0-5]?[0-9])+|[0-9]+_[0-9_]*)")
-BOOLEAN_OF_YAML_1_1 = re.compile(r"yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF")
+BOOLEANS_OF_YAML_1_1: Final = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 NULLS: Final = {"", "~", "null", "Null", "NULL"}
 
@@ -100,6 +100,15 @@ def shown(value: object) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
+def indenting_tab(text: str, mark: Mark) -> Mark | None:
+    """Return where a tab indents the line, or stands where the mark is."""
+    lines = text.splitlines()
+    line = lines[mark.line - 1] if mark.line <= len(lines) else ""
+    indent = line[: len(line) - len(line.lstrip())]
+    column = indent.find("\t") + 1 or (mark.column if line[mark.column - 1 : mark.column] == "\t" else 0)
+    return Mark(mark.line, column) if column else None
+
+
 @dataclass
 class Reader:
     """Turns the parser's events into nodes; collects the faults that do not keep it from reading on."""
@@ -127,7 +136,10 @@ class Reader:
         try:
             return self.document(yaml.parse(text, Loader=LOADER))
         except yaml.MarkedYAMLError as exc:
-            raise self.fatal(place(exc.problem_mark), f"invalid YAML: {exc.problem}", "YAML 1.2") from exc
+            mark = place(exc.problem_mark)
+            if tab := indenting_tab(text, mark):
+                raise self.fatal(tab, "a tab", "spaces; YAML takes no tab before a key or a value") from exc
+            raise self.fatal(mark, f"invalid YAML: {exc.problem}", "YAML 1.2") from exc
 
     def document(self, events: Iterator[yaml.Event]) -> Node:
         """Return the root of the only document."""
@@ -196,8 +208,9 @@ class Reader:
             return BOOLEANS[text]
         if DECIMAL.fullmatch(text):
             return int(text)
-        if BOOLEAN_OF_YAML_1_1.fullmatch(text):
-            return self.fault(mark, text, "quotes around it if text is meant: some read it as true or false")
+        if text in {word for lower in BOOLEANS_OF_YAML_1_1 for word in (lower, lower.title(), lower.upper())}:
+            meant = BOOLEANS_OF_YAML_1_1[text.lower()]
+            return self.fault(mark, text, f"true or false; write {meant}, or '{text}' in quotes if text is meant")
         if NUMBER_OF_YAML_1_1.fullmatch(text):
             return self.fault(mark, text, "a plain decimal number, or quotes around it if text is meant")
         return text

@@ -22,8 +22,9 @@ class Fault:
 
 
 class ConfigError(Exception):
-    """The file cannot be used; `faults` are all that was found, in the file's order."""
+    """The file cannot be used; `faults` are all that was found, in the file's order. The message ends with a count."""
 
     def __init__(self, faults: tuple[Fault, ...]) -> None:
-        super().__init__("\n".join(map(str, faults)))
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        super().__init__("\n".join([*map(str, faults), count]))
         self.faults = faults

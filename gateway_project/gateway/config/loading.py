@@ -9,8 +9,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from . import checks
+from .corrections import correction
 from .document import UNREADABLE, Mark, Node, Reader, shown
-from .errors import ConfigError
+from .errors import ConfigError, Fault
 from .models import Config, resolved
 
 Location = tuple[int | str, ...]
@@ -40,12 +41,20 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     return resolved(config)
 
 
+def warnings(path: Path, environ: Mapping[str, str], config: Config) -> tuple[Fault, ...]:
+    """Return what is odd about a file that has been loaded: it can be used, and is hardly meant so."""
+    reader = Reader(str(path), environ)
+    checks.unknown_roles(reader.read(text_of(path, reader)), config.roles, reader)
+    return tuple(reader.faults)
+
+
 def text_of(path: Path, reader: Reader) -> str:
     """Return the file's text."""
     try:
         content = path.read_bytes()
     except OSError as exc:
-        raise reader.fatal(Mark(1, 1), f"{exc.strerror or exc}", "a file that can be read") from exc
+        expected = "a file that can be read; GATEWAY_CONFIG is its path"
+        raise reader.fatal(Mark(1, 1), f"{exc.strerror or exc}", expected) from exc
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
@@ -67,7 +76,9 @@ def note(error: ErrorDetails, root: Node, reader: Reader) -> None:
     elif name == "[key]":
         reader.fault(node.key or node.mark, shown(error["input"]), expectation(error))
     elif node.value is not UNREADABLE:
-        reader.fault(node.mark, shown(node.plain()), expectation(error))
+        # Of an entry of a list, which has no key, the key's correction would be that of the whole list.
+        write = correction((step for step in location if isinstance(step, str)), node.plain()) if node.key else ""
+        reader.fault(node.mark, shown(node.plain()), expectation(error) + write)
 
 
 def find(root: Node, location: Location) -> Node:
@@ -112,5 +123,5 @@ def expectation(error: ErrorDetails) -> str:
     if error["type"] == "value_error":
         return str(context["error"])
     if error["type"] == "literal_error":
-        return str(context["expected"])
+        return str(context["expected"]).replace("'", "")
     return EXPECTED.get(error["type"], error["msg"])

@@ -128,6 +128,11 @@ class Config(Section):
     services: Mapping[ServiceName, Service] = Field(description="The services, by name.")
     versions: Versions | None = Field(None, description="The versions of the API; without it there are none.")
     login: Login | None = Field(None, description="Who checks credentials; without it the gateway has no login.")
+    roles: Roles = Field(
+        ("admin", "default"),
+        json_schema_extra={"default": ["admin", "default"]},
+        description="The roles that users can have; `manage.py check` warns of others in `allow`.",
+    )
     routes: tuple[Route, ...] = Field(description="What the gateway exposes; nothing else gets through.")
 
     def upstream_path(self, route: Route) -> str:

@@ -6,6 +6,7 @@ Each parser raises `ValueError` that says what was expected.
 import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import AddressValueError, IPv6Address
 from typing import Annotated, Any, Final
 
@@ -157,10 +158,10 @@ def method(value: object) -> str:
     return str(value)
 
 
-def several(values: tuple[Hashable, ...]) -> tuple[Hashable, ...]:
-    """Refuse an empty list, and a value that is there twice."""
+def several(values: tuple[Hashable, ...], none: str) -> tuple[Hashable, ...]:
+    """Refuse an empty list, with what to do about `none`, and a value that is there twice."""
     if not values:
-        raise ValueError("at least one entry")
+        raise ValueError(none)
     twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
     if twice:
         raise ValueError(f"each entry once; {', '.join(map(str, twice))} is there more often")
@@ -206,7 +207,7 @@ Rate = Annotated[RateLimit, BeforeValidator(rate), schema(RATE.pattern, examples
 URLs = Annotated[
     tuple[Annotated[str, BeforeValidator(url)], ...],
     BeforeValidator(one_or_more),
-    AfterValidator(several),
+    AfterValidator(partial(several, none="at least one URL, such as [http://127.0.0.1:8002]")),
     WithJsonSchema(
         {
             "anyOf": [
@@ -229,12 +230,19 @@ ServiceReference = Annotated[
 ]
 Flag = Annotated[bool, BeforeValidator(flag), WithJsonSchema({"type": "boolean"})]
 FormatVersion = Annotated[int, BeforeValidator(first_format), WithJsonSchema({"const": 1})]
-ApiVersion = Annotated[
-    str, BeforeValidator(matching(VERSION, "a version such as v1")), schema(VERSION.pattern, examples=["v1"])
-]
+version = matching(VERSION, "a version such as v1")
+ApiVersion = Annotated[str, BeforeValidator(version), schema(VERSION.pattern, examples=["v1"])]
 Role = Annotated[str, BeforeValidator(role), WithJsonSchema({"type": "string", "pattern": f"^{ROLE.pattern}$|\\$\\{{"})]
 Method = Annotated[str, BeforeValidator(method), WithJsonSchema({"enum": list(METHODS)})]
 NOT_EMPTY: Final = Field(json_schema_extra={"minItems": 1, "uniqueItems": True})
-Methods = Annotated[tuple[Method, ...], AfterValidator(several), NOT_EMPTY]
-Roles = Annotated[tuple[Role, ...], AfterValidator(several), NOT_EMPTY]
+Methods = Annotated[
+    tuple[Method, ...],
+    AfterValidator(partial(several, none="at least one method; leave `methods` out for all but HEAD and OPTIONS")),
+    NOT_EMPTY,
+]
+Roles = Annotated[
+    tuple[Role, ...],
+    AfterValidator(partial(several, none="at least one role, such as [admin], or public or authenticated")),
+    NOT_EMPTY,
+]
 Keyword = Annotated[str, BeforeValidator(keyword), WithJsonSchema({"enum": list(KEYWORDS)})]

@@ -18,7 +18,11 @@ def read(tmp_path: Path, text: str | bytes, environ: dict[str, str] | None = Non
 def faults(tmp_path: Path, text: str | bytes, environ: dict[str, str] | None = None) -> list[str]:
     with pytest.raises(ConfigError) as refused:
         read(tmp_path, text, environ)
-    assert str(refused.value) == "\n".join(map(str, refused.value.faults))
+    count = len(refused.value.faults)
+    assert str(refused.value).splitlines() == [
+        *(line for fault in refused.value.faults for line in str(fault).splitlines()),
+        "1 fault" if count == 1 else f"{count} faults",
+    ]
     return [str(fault).removeprefix(f"{tmp_path}/gateway.yaml:") for fault in refused.value.faults]
 
 

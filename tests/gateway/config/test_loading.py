@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 from tests.gateway.config.files import HEAD, faults, read, route, timeouts
 
-from gateway.config import ConfigError, load
+from gateway.config import ConfigError, load, warnings
 
 
 def test_a_route_without_more_gets_every_default(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ login: {servise: timeouts, service: timeouts}
 routes: []
 """
     keys = "`url`, `openapi`, `health`, `trailing_slash`, `host`, `timeouts`"
-    sections = "`version`, `defaults`, `services`, `versions`, `login`, `routes`"
+    sections = "`version`, `defaults`, `services`, `versions`, `login`, `roles`, `routes`"
     assert faults(tmp_path, text) == [
         f"3:1: got 'rutes'; expected one of {sections}; did you mean `routes`?",
         "4:12: got 'max_bodi'; expected one of `timeouts`, `max_body`; did you mean `max_body`?",
@@ -171,12 +171,24 @@ def test_a_very_deep_file_is_a_fault(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "place"),
-    [("version: 1\n\troutes: []\n", "2:1"), ("routes: [\n", "2:1"), ("a: b: c\n", "1:5"), ("x: 'open\n", "2:1")],
+    [("routes: [\n", "2:1"), ("a: b: c\n", "1:5"), ("x: 'open\n", "2:1")],
 )
 def test_a_syntax_error_is_reported_where_it_is(tmp_path: Path, text: str, place: str) -> None:
     (found,) = faults(tmp_path, text)
     assert found.startswith(f"{place}: got invalid YAML: ")
     assert found.endswith("; expected YAML 1.2")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("version: 1\n\troutes: []\n", "2:1"),
+        ("version: 1\nservices:\n  a:\n  \turl: http://a\n", "4:3"),
+        ("version:\t1\nroutes: []\n\tx: 1", "3:1"),
+    ],
+)
+def test_a_tab_is_named_and_what_stands_in_its_place(tmp_path: Path, text: str, place: str) -> None:
+    assert faults(tmp_path, text) == [f"{place}: got a tab; expected spaces; YAML takes no tab before a key or a value"]
 
 
 def test_a_syntax_error_does_not_hide_what_was_found_before(tmp_path: Path) -> None:
@@ -221,7 +233,12 @@ def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path, make: object) -> 
     with pytest.raises(ConfigError) as refused:
         load(path, {})
     (fault,) = refused.value.faults
-    assert (fault.file, fault.line, fault.column, fault.expected) == (str(path), 1, 1, "a file that can be read")
+    assert (fault.file, fault.line, fault.column, fault.expected) == (
+        str(path),
+        1,
+        1,
+        "a file that can be read; GATEWAY_CONFIG is its path",
+    )
     assert fault.value in {"No such file or directory", "Is a directory"}
 
 
@@ -242,3 +259,25 @@ def test_a_thousand_routes_that_all_conflict_are_a_thousand_faults(tmp_path: Pat
     assert len(found) == 999
     assert all("in line 4 matches" in each for each in found)
     assert time.process_time() - started < 4
+
+
+def odd(tmp_path: Path, text: str) -> list[str]:
+    """Return the warnings of a file without faults."""
+    found = warnings(tmp_path / "gateway.yaml", {}, read(tmp_path, text))
+    return [str(fault).removeprefix(f"{tmp_path}/gateway.yaml:") for fault in found]
+
+
+def test_a_role_that_no_user_has_is_a_warning(tmp_path: Path) -> None:
+    text = route(allow="[admn, default]") + "  - {path: /y, service: a, allow: [editor]}\n"
+    expected = "expected a role that users have: admin, default"
+    assert odd(tmp_path, text) == [
+        f"6:13: got 'admn'; {expected}; did you mean admin? if they have this one, write roles: [admin, default, admn]",
+        f"7:36: got 'editor'; {expected}; if they have this one, write roles: [admin, default, editor]",
+    ]
+
+
+def test_roles_that_are_declared_are_those_that_users_have(tmp_path: Path) -> None:
+    text = route(allow="[editor]") + "roles: [editor]\n"
+    assert odd(tmp_path, text) == []
+    assert odd(tmp_path, text.replace("allow: [editor]", "allow: [admin]"))
+    assert odd(tmp_path, route(allow="authenticated")) == []

@@ -206,7 +206,7 @@ def test_routes_in_a_wrong_place_do_not_stop_the_other_checks(tmp_path: Path) ->
     assert [(fault.line, fault.column, fault.expected) for fault in refused.value.faults] == [
         (2, 11, "a mapping"),
         (3, 9, "a list"),
-        (4, 8, "a mapping"),
+        (4, 8, "a mapping; write login: {service: x}"),
         (5, 11, "a mapping"),
     ]
 

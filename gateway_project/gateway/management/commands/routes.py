@@ -35,7 +35,7 @@ class Command(BaseCommand):
         try:
             rows = [HEADINGS, *(row(route) for route in configuration.current().routes)]
         except ConfigError as exc:
-            raise CommandError("\n".join(str(fault) for fault in exc.faults)) from exc
+            raise CommandError(str(exc)) from exc
         widths = [max(len(cells[column]) for cells in rows) for column in range(len(HEADINGS))]
         for cells in rows:
             self.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())

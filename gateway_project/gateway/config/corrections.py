@@ -1,0 +1,109 @@
+"""What may be meant by a value that is wrong, so that a fault can show what to write.
+
+Each correction is one that the key takes: it has gone through the key's own parser.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Final
+
+from . import values
+
+EVERYONE: Final = frozenset({"all", "any", "anybody", "anyone", "everybody", "everyone", "open", "*"})
+Correction = Callable[[object], str | None]
+
+
+def if_parsed(parse: Callable[[object], object], text: str) -> str | None:
+    """Return the text if the parser takes it."""
+    with suppress(ValueError):
+        parse(text)
+        return text
+    return None
+
+
+def methods(value: object) -> str | None:
+    """`GET` and `get, post` are lists."""
+    names = re.split(r"[\s,]+", value.strip().upper()) if isinstance(value, str) else []
+    return f"[{', '.join(names)}]" if names and all(name in values.METHODS for name in names) else None
+
+
+def allow(value: object) -> str | None:
+    """`admin` is a list of one role, `everyone` is public."""
+    if not isinstance(value, str):
+        return None
+    if value.lower() in values.KEYWORDS:
+        return value.lower()
+    if value.lower() in EVERYONE:
+        return "public"
+    return f"[{value}]" if values.ROLE.fullmatch(value) else None
+
+
+def duration(value: object) -> str | None:
+    """`10` is seconds."""
+    return if_parsed(values.duration, f"{value}s") if str(value).isdecimal() else None
+
+
+def timeouts(value: object) -> str | None:
+    """One duration is that of the whole answer."""
+    total = duration(value) or (if_parsed(values.duration, value) if isinstance(value, str) else None)
+    return f"{{total: {total}}}" if total else None
+
+
+def max_body(value: object) -> str | None:
+    """`1 mib` is 1MiB."""
+    if not isinstance(value, str):
+        return None
+    text = value.replace(" ", "").lower()
+    unit = next((unit for unit in sorted(values.BYTES, key=len, reverse=True) if text.endswith(unit.lower())), "")
+    return if_parsed(values.size, text[: len(text) - len(unit)] + unit)
+
+
+def rate_limit(value: object) -> str | None:
+    """A number is one of requests a minute."""
+    return if_parsed(values.rate, f"{value}/minute")
+
+
+def url(value: object) -> str | None:
+    """`localhost:8002` lacks a scheme, `http://x/` has a slash too many."""
+    if not isinstance(value, str) or "@" in value:
+        return None
+    text = value if "://" in value else f"http://{value}"
+    return if_parsed(values.url, text.rstrip("/"))
+
+
+def flag(value: object) -> str | None:
+    """`'true'` is text."""
+    text = str(value).lower()
+    return text if isinstance(value, str) and text in {"true", "false"} else None
+
+
+def mapping_with(key: str) -> Correction:
+    """A section of one key is written as a mapping too."""
+    return lambda value: f"{{{key}: {value}}}" if isinstance(value, str) else None
+
+
+OF_KEY: Final[dict[str, Correction]] = {
+    "version": lambda value: "1" if value == "1" else None,
+    "timeouts": timeouts,
+    "connect": duration,
+    "first_byte": duration,
+    "total": duration,
+    "max_body": max_body,
+    "url": url,
+    "current": lambda value: if_parsed(values.version, f"v{value}"),
+    "versions": mapping_with("current"),
+    "login": mapping_with("service"),
+    "methods": methods,
+    "allow": allow,
+    "rate_limit": rate_limit,
+    "websocket": flag,
+}
+
+
+def correction(keys: Iterable[str], value: object) -> str:
+    """Return what to write under the last of the keys that has corrections, or nothing if that cannot be told."""
+    key = next((key for key in reversed(list(keys)) if key in OF_KEY), "")
+    # Of booleans, which are numbers in Python, nothing can be told.
+    found = OF_KEY[key](value) if key and not isinstance(value, bool) else None
+    return f"; write {key}: {found}" if found else ""
