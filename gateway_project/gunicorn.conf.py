@@ -1,18 +1,22 @@
 """gunicorn's settings for the gateway: `gunicorn -c gunicorn.conf.py gateway_project.asgi`."""
 
 import logging
+import math
 import os
 import resource
 import shutil
 import sys
 
-from gunicorn.workers.base import Worker
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers import base
 
 from chassis import logs
 from chassis.environment import listening, or_exit, state_directory
 from chassis.gunicorn import NoAccessLog
 from gateway import configuration
-from gateway.config import ConfigError, load
+from gateway.config import ConfigError
+from gateway.proxy.master import Master
+from gateway.proxy.worker import Worker
 from gateway_project import environment
 
 # How many files and connections a worker may have open, where the system allows it.
@@ -21,15 +25,15 @@ DESCRIPTORS = 65_536
 env = or_exit(environment.read)
 or_exit(lambda: state_directory(env.gatehouse_var, "gateway"))
 try:
-    configuration.by_master = load(env.gateway_config, os.environ)
+    loaded = configuration.load_in_master(env.gateway_config)
 except ConfigError as exc:
-    if configuration.by_master is None:
-        sys.exit("\n".join(str(fault) for fault in exc.faults))
+    if configuration.loaded is None:
+        sys.exit(str(exc))
     # At a reload: what is in force stays in force.
+    loaded = configuration.loaded
+    log = logging.getLogger("gunicorn.error")
     for fault in exc.faults:
-        logging.getLogger("gunicorn.error").error(  # noqa: TRY400  # the faults say it all
-            "gateway.yaml is not reloaded: %s", fault
-        )
+        log.error("gateway.yaml is not reloaded: %s", fault)  # noqa: TRY400  # the faults say it all
 
 # Each client and each connection to a service takes a descriptor; the usual soft limit is 1,024.
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -39,12 +43,16 @@ resource.setrlimit(
 
 bind = or_exit(lambda: listening("GATEWAY_BIND", env.gateway_bind, env.gateway_port))
 workers = env.gateway_workers
-worker_class = "gateway.proxy.worker.Worker"
+worker_class = Worker
 asgi_lifespan = "on"
 keepalive = 75
 # Seconds for a worker to show that it lives.
 timeout = 60
-graceful_timeout = 15
+# Seconds for which a worker that is replaced or stopped may go on, before it is killed.
+longest_total = max(
+    (each.timeouts.total for each in (*loaded.config.services.values(), *loaded.config.routes)), default=0.0
+)
+graceful_timeout = math.ceil(longest_total) + Worker.ENDS_WITHIN
 control_socket_disable = True
 # Whom to believe is policy's decision, made with TRUSTED_PROXIES; gunicorn leaves the peer's headers alone.
 forwarded_allow_ips = ""
@@ -56,13 +64,14 @@ metrics = env.gatehouse_var / "gateway" / "metrics"
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
 
 
-def on_starting(server: object) -> None:
-    """Begin with empty metrics."""
+def on_starting(server: Arbiter) -> None:
+    """Take over from gunicorn's master, and begin with empty metrics."""
+    Master.take_over(server, env.drain_seconds)
     shutil.rmtree(metrics, ignore_errors=True)
     metrics.mkdir(parents=True)
 
 
-def child_exit(server: object, worker: Worker) -> None:
+def child_exit(server: object, worker: base.Worker) -> None:
     """Forget the gauges of a worker that is gone."""
     from prometheus_client import multiprocess
 

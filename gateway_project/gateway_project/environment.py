@@ -60,6 +60,9 @@ class Environment(environment.Environment):
     gateway_workers: int = Field(
         os.cpu_count() or 1, ge=1, le=256, description="Processes of the gateway; by default one a core."
     )
+    drain_seconds: int = Field(
+        0, ge=0, le=3600, description="Seconds for which a gateway that is stopped serves on while /readyz is 503."
+    )
     gateway_secret_key: str = Field(
         INSECURE_SECRET_KEY, min_length=32, description="Django's SECRET_KEY of the gateway project."
     )

@@ -28,6 +28,7 @@ Exception
         ├── UpstreamMalformed   502  its answer is no well-formed HTTP
         ├── UpstreamBusy        503  as many requests as it may have at once are under way
         ├── UpstreamUnable      503  it answered the gateway's own question with 503
+        ├── GatewayStopped      503  it has not answered by the end of a reload or a stop
         └── UpstreamLate        504  it did not answer in time
 """
 
@@ -304,6 +305,16 @@ class UpstreamUnable(UpstreamFailed):
 
     def __init__(self, service: str, retry_after: int) -> None:
         super().__init__(service, {"Retry-After": str(retry_after)})
+
+
+class GatewayStopped(UpstreamFailed):
+    """The gateway broke the request off, at the end of a reload or a stop: no fault of the service's."""
+
+    status = 503
+    said = "had not answered when the gateway was stopped. What was asked for may have been done."
+
+    def __init__(self, service: str) -> None:
+        super().__init__(service, {"Retry-After": "1"})
 
 
 class UpstreamLate(UpstreamFailed):

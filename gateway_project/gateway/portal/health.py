@@ -13,7 +13,7 @@ from typing import Any, Final
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from gateway import configuration
+from gateway import configuration, draining
 from gateway.config import Service, Timeouts
 from gateway.identity import keys
 from gateway.identity.revocations import revocations
@@ -87,6 +87,8 @@ async def readiness() -> tuple[int, dict[str, Any]]:
 
     Stale revocations are no reason for 503: what is known stays in force, and the other workers know no more.
     """
+    if draining.is_draining():
+        return 503, {"status": "draining"}
     services = await health_checks().get()
     parts = {"sessions": sessions_state(), "keys": keys_state()}
     if login := configuration.current().login:

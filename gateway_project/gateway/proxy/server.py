@@ -357,6 +357,8 @@ class ClientConnection(asyncio.Protocol):
         if self.requests.pending:
             tunnel.feed_data(self.requests.pending)
         self.requests.stop()
+        if not self.worker.alive:
+            tunnel.close()
         return tunnel
 
     def refuse(self, status: int, path: str = "") -> None:
@@ -426,8 +428,10 @@ class ClientConnection(asyncio.Protocol):
             self.close()
 
     def stop_when_idle(self) -> None:
-        """Close soon, unless the client goes on: the worker stops."""
-        if self.task is None and not self.lingers:
+        """Close soon, unless the client goes on: the worker stops. A WebSocket has no request to finish."""
+        if self.tunnel:
+            self.tunnel.close()
+        elif self.task is None and not self.lingers:
             self.deadline.set(min(self.deadline.at, self.loop.time() + IDLE_AT_STOP))
 
 

@@ -1,6 +1,10 @@
-"""WebSockets: once the service has taken up the handshake, bytes go both ways as they come, and nothing reads them."""
+"""WebSockets: once the service has taken up the handshake, bytes go both ways as they come, and nothing reads them.
+
+Only where each frame ends is followed, so that a worker that stops can put a close frame between two of them.
+"""
 
 import asyncio
+import os
 from contextlib import suppress
 from typing import Final
 
@@ -13,6 +17,8 @@ from gateway.upstreams import Connection
 INTERVAL: Final = 1.0
 # Seconds that what is on its way has, when a tunnel ends.
 LINGER: Final = 1.0
+# What a client is told where the worker stops: Service Restart (RFC 6455, section 7.4; IANA's registry).
+RESTART: Final = 1012
 
 
 def is_handshake(pairs: Headers) -> bool:
@@ -20,6 +26,82 @@ def is_handshake(pairs: Headers) -> bool:
     upgrade = ",".join(values(pairs, "upgrade")).lower()
     options = {option.strip(" \t") for option in ",".join(values(pairs, "connection")).lower().split(",")}
     return upgrade == "websocket" and "upgrade" in options
+
+
+def close_frame(code: int, *, masked: bool) -> bytes:
+    """Return a close frame; what a client sends is masked (RFC 6455, sections 5.3 and 5.5.1)."""
+    payload = code.to_bytes(2, "big")
+    if not masked:
+        return b"\x88\x02" + payload
+    mask = os.urandom(4)
+    return b"\x88\x82" + mask + bytes(byte ^ key for byte, key in zip(payload, mask, strict=False))
+
+
+def frame_size(data: bytes, start: int) -> int | None:
+    """Return the size of the frame that begins at `start`, `None` while it is unknown (RFC 6455, section 5.2)."""
+    if len(data) < start + 2:
+        return None
+    length = data[start + 1] & 127
+    head = 6 if data[start + 1] & 128 else 2
+    if length >= 126:
+        width = 2 if length == 126 else 8
+        if len(data) < start + 2 + width:
+            return None
+        length = int.from_bytes(data[start + 2 : start + 2 + width], "big")
+        head += width
+    return head + length
+
+
+class Direction:
+    """What one side says, on its way to the other; it follows where frames end, and keeps none of them."""
+
+    __slots__ = ("close_frame", "closed", "partial", "remaining", "sink")
+
+    def __init__(self, sink: asyncio.Transport) -> None:
+        self.sink = sink
+        # Bytes of the frame under way that are still to come; what has come of one whose size is not known yet.
+        self.remaining = 0
+        self.partial = b""
+        # What goes out after the frame under way, and whether it has: nothing may follow it.
+        self.close_frame = b""
+        self.closed = False
+
+    def pass_on(self, data: bytes) -> None:
+        """Pass on what was said."""
+        if self.closed:
+            return
+        if self.close_frame:
+            data = data[: self.follow(data, only_one=True)]
+        else:
+            self.follow(data)
+        self.sink.write(data)
+        self.close_between_frames()
+
+    def follow(self, data: bytes, *, only_one: bool = False) -> int:
+        """Find out where the last frame ends, or the one under way; return how many bytes were looked at."""
+        known = len(self.partial)
+        data = self.partial + data if known else data
+        position, end = self.remaining, len(data)
+        self.remaining, self.partial = 0, b""
+        while position < end and not (only_one and position):
+            size = frame_size(data, position)
+            if size is None:
+                self.partial = data[position:]
+                return end - known
+            position += size
+        self.remaining = max(0, position - end)
+        return min(position, end) - known
+
+    def close(self, frame: bytes) -> None:
+        """Send a close frame after the frame under way, and nothing more."""
+        self.close_frame = frame
+        self.close_between_frames()
+
+    def close_between_frames(self) -> None:
+        """Send the close frame, if there is one to be sent and no frame is under way."""
+        if self.close_frame and not (self.closed or self.remaining or self.partial):
+            self.closed = True
+            self.sink.write(self.close_frame)
 
 
 class Tunnel:
@@ -30,12 +112,14 @@ class Tunnel:
         self.connection = connection
         self.identity = identity
         self.loop = connection.loop
+        self.to_client = Direction(client)
+        self.to_service = Direction(connection.transport)
         self.ended: asyncio.Future[None] = self.loop.create_future()
         connection.tunnel = self
 
     def feed_data(self, data: bytes) -> None:
         """Pass on what the client says."""
-        self.connection.transport.write(data)
+        self.to_service.pass_on(data)
 
     def feed_eof(self) -> None:
         """End: the client has left."""
@@ -48,12 +132,20 @@ class Tunnel:
 
     def service_says(self, data: bytes) -> None:
         """Pass on what the service says."""
-        self.client.write(data)
+        self.to_client.pass_on(data)
 
     def service_is_full(self, full: bool) -> None:
         """Read from the client no faster than the service takes it."""
         with suppress(RuntimeError):
             self.client.pause_reading() if full else self.client.resume_reading()
+
+    def close(self) -> None:
+        """Tell both sides that the worker stops, and part them a moment later; a frame under way has until then."""
+        if self.ended.done() or self.to_client.close_frame:
+            return
+        self.to_client.close(close_frame(RESTART, masked=False))
+        self.to_service.close(close_frame(RESTART, masked=True))
+        self.loop.call_later(LINGER, self.end)
 
     def end(self) -> None:
         """Part the two; what is on its way to either still arrives, if it arrives soon."""

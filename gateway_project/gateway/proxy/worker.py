@@ -27,6 +27,10 @@ class Loop(uvloop.Loop):
 class Worker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn is not typed
     """A process of the gateway."""
 
+    # Seconds of `graceful_timeout` that are not a request's own, and those of them for what is broken off at the end.
+    ENDS_WITHIN: Final = 8
+    BREAKS_OFF_WITHIN: Final = 4
+
     def init_process(self) -> None:
         """Serve with `ClientConnection`: gunicorn's worker has its own in the module and offers no other way."""
         gasgi.ASGIProtocol = ClientConnection
@@ -52,3 +56,27 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn is not typed
             server.close()
         for connection in list(self.connections):
             connection.stop_when_idle()
+
+    async def _shutdown(self) -> None:
+        """Let requests finish, break off what has not finished in time, and end."""
+        self.log.info("Worker shutting down: %d connections", self.nr_conns)
+        # Once more: where the master is gone there was no signal.
+        self.handle_exit_signal()
+        await self.finish(self.cfg.graceful_timeout - self.BREAKS_OFF_WITHIN)
+        if self._quick_shutdown:
+            return
+        if self.nr_conns:
+            self.log.warning("Breaking off what runs on %d connections", self.nr_conns)
+            # Django is set up here, and not where the master imports this module.
+            from gateway.upstreams import upstreams
+
+            upstreams().pools.break_off()
+            await self.finish(1.0)
+        await self.lifespan.shutdown()
+
+    async def finish(self, within: float) -> None:
+        """Return once no client is left, or so many seconds have gone by."""
+        deadline = self.loop.time() + within
+        while self.nr_conns and not self._quick_shutdown and self.loop.time() < deadline:
+            self.notify()
+            await asyncio.sleep(0.1)

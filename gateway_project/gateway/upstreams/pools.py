@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.config import Service
-from gateway.policy.refusals import UpstreamBusy, UpstreamDown, UpstreamLate
+from gateway.policy.refusals import GatewayStopped, UpstreamBusy, UpstreamDown, UpstreamLate
 
 from .connections import Connection
 from .failures import FailureLog, cause_of
@@ -109,6 +109,12 @@ class Pool:
             if len(self.idle) > MOST_IDLE:
                 self.idle.popleft().close()
 
+    def break_off(self) -> None:
+        """End every exchange with a failure that is the gateway's own."""
+        for connection in list(self.live):
+            if connection.in_use:
+                connection.fail(GatewayStopped(self.service))
+
     def close(self) -> None:
         """Close every connection."""
         self.idle.clear()
@@ -134,6 +140,12 @@ class Pools:
             return pools
         first = next(self.turn) % len(pools)
         return pools[first:] + pools[:first]
+
+    def break_off(self) -> None:
+        """End every exchange: the gateway stops, and has waited for as long as a request may take."""
+        for pools in self.pools.values():
+            for pool in pools:
+                pool.break_off()
 
     def close(self) -> None:
         """Close every connection."""

@@ -5,7 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.gateway.proxy.asgi import opened, scope_of
@@ -15,7 +15,7 @@ from gateway.identity.revocations import revocations
 from gateway.policy.access import Identity
 from gateway.policy.refusals import UpstreamMalformed
 from gateway.proxy import tunnels
-from gateway.proxy.tunnels import Tunnel, Tunnels, is_handshake
+from gateway.proxy.tunnels import Direction, Tunnel, Tunnels, is_handshake
 from gateway.upstreams import Connection
 
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-A: 1\r\n\r\n"
@@ -299,6 +299,100 @@ def test_a_tunnel_ends_with_its_session_and_no_other_does(monkeypatch: pytest.Mo
             await until(lambda: open_.looking is None)
 
     end()
+
+
+# A worker that stops.
+
+
+def frame(opcode: int, payload: bytes, *, masked: bool = False) -> bytes:
+    """Return a whole frame (RFC 6455, section 5.2)."""
+    bit, mask = (0x80, b"mask") if masked else (0, b"")
+    size = len(payload)
+    if size < 126:
+        length = bytes([bit | size])
+    elif size < 2**16:
+        length = bytes([bit | 126]) + size.to_bytes(2, "big")
+    else:
+        length = bytes([bit | 127]) + size.to_bytes(8, "big")
+    return bytes([0x80 | opcode]) + length + mask + payload
+
+
+TO_CLIENT = b"\x88\x02" + (1012).to_bytes(2, "big")
+
+
+def unmasked(data: bytes) -> bytes:
+    """Return a masked control frame without its mask."""
+    assert data[1] & 0x80
+    mask, payload = data[2:6], data[6:]
+    return bytes([data[0], data[1] & 0x7F]) + bytes(byte ^ key for byte, key in zip(payload, mask, strict=False))
+
+
+class Sink:
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        self.got = b""
+
+    def write(self, data: bytes) -> None:
+        """Keep it."""
+        self.got += data
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 100, 10**6])
+def test_a_close_frame_goes_out_between_two_frames_wherever_the_stop_comes(step: int, masked: bool) -> None:
+    frames = [frame(2, bytes(size), masked=masked) for size in (0, 1, 125, 126, 300, 65535, 65536)]
+    said = b"".join(frames)
+    ends = [sum(map(len, frames[:count])) for count in range(len(frames) + 1)]
+    pieces = [said[start : start + step] for start in range(0, len(said), step)]
+    stops = {0, len(pieces)} | {min(len(pieces), max(0, end // step + more)) for end in ends for more in (-1, 0, 1, 2)}
+    for stop in sorted(stops):
+        sink = Sink()
+        direction = Direction(cast("asyncio.Transport", sink))
+        for number, piece in enumerate(pieces):
+            if number == stop:
+                direction.close(TO_CLIENT)
+            direction.pass_on(piece)
+        if stop == len(pieces):
+            direction.close(TO_CLIENT)
+        heard = min(len(said), stop * step)
+        first_end = min(end for end in ends if end >= heard)
+        assert sink.got == said[:first_end] + TO_CLIENT, (step, stop)
+
+
+@on_a_loop
+async def test_both_sides_of_a_tunnel_are_told_when_the_worker_stops() -> None:
+    async with joined() as pair:
+        pair.tunnel.close()
+        pair.tunnel.close()
+        assert await pair.client_hears(4) == TO_CLIENT
+        assert unmasked(await pair.wire.reader.readexactly(8)) == TO_CLIENT
+        # What either says now is not passed on: nothing follows a close frame.
+        await pair.client_says(frame(8, b"\x03\xf4", masked=True))
+        await pair.wire.say(frame(1, b"late"))
+        assert await pair.wire.ended() == b""
+        assert await pair.client_hears(1) == b""
+
+
+@on_a_loop
+async def test_a_frame_under_way_is_finished_before_the_close_frame() -> None:
+    async with joined() as pair:
+        whole = frame(1, b"hello")
+        await pair.wire.say(whole[:3])
+        assert await pair.client_hears(3) == whole[:3]
+        pair.tunnel.close()
+        await pair.wire.say(whole[3:] + frame(1, b"late"))
+        assert await pair.client_hears(8) == whole[3:] + TO_CLIENT
+
+
+@on_a_loop
+async def test_a_frame_that_does_not_end_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnels, "LINGER", 0.05)
+    async with joined() as pair:
+        await pair.wire.say(frame(1, b"hello")[:3])
+        assert len(await pair.client_hears(3)) == 3
+        pair.tunnel.close()
+        assert await pair.client_hears(1) == b""
 
 
 # At the door.
