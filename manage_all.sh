@@ -29,17 +29,39 @@ EOF
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "manage_all.sh: $*"; exit 1; }
 
-# Variables that are already set win over the file's.
+# A relative path is one from where the command was typed; one of .env, from where that file is.
+for name in GATEHOUSE_VAR GATEHOUSE_VENV GATEWAY_CONFIG; do
+  [[ -z ${!name:-} || ${!name} == /* ]] || export "$name=$caller/${!name}"
+done
+
+# Variables that are already set win over the file's. Its lines are read as Docker Compose reads them.
+env_line='^[[:space:]]*(export[[:space:]]+)?([A-Za-z_][A-Za-z0-9_]*)[[:space:]]*=[[:space:]]*(.*)$'
+double_quoted='^"([^"]*)"[[:space:]]*(#.*)?$'
+single_quoted="^'([^']*)'[[:space:]]*(#.*)?$"
 if [[ -f .env ]]; then
-  while IFS='=' read -r name value; do
-    [[ $name =~ ^[A-Z][A-Z0-9_]*$ && -z ${!name+set} ]] && export "$name=$value"
+  number=0
+  while IFS='' read -r line || [[ -n $line ]]; do
+    number=$((number + 1))
+    line=${line%$'\r'}
+    [[ ! $line =~ ^[[:space:]]*(#.*)?$ ]] || continue
+    # The line itself may hold a secret.
+    [[ $line =~ $env_line ]] || fail ".env, line $number: expected NAME=value"
+    name=${BASH_REMATCH[2]} value=${BASH_REMATCH[3]}
+    if [[ $value =~ $double_quoted || $value =~ $single_quoted ]]; then
+      value=${BASH_REMATCH[1]}
+    else
+      value=${value%%[[:space:]]#*}
+      value=${value%"${value##*[![:space:]]}"}
+    fi
+    [[ -z ${!name+set} ]] || continue
+    [[ ! $name =~ ^(GATEHOUSE_VAR|GATEHOUSE_VENV|GATEWAY_CONFIG)$ || -z $value || $value == /* ]] || value=$root/$value
+    export "$name=$value"
   done < .env
 fi
 export GATEHOUSE_VAR=${GATEHOUSE_VAR:-$root/var}
 mkdir -p "$GATEHOUSE_VAR"
 GATEHOUSE_VAR=$(cd "$GATEHOUSE_VAR" && pwd)
 export GATEWAY_PORT=${GATEWAY_PORT:-8001} USERS_PORT=${USERS_PORT:-8002} ORDERS_PORT=${ORDERS_PORT:-8003}
-export USERS_URL=${USERS_URL:-http://127.0.0.1:$USERS_PORT} ORDERS_URL=${ORDERS_URL:-http://127.0.0.1:$ORDERS_PORT}
 venv=${GATEHOUSE_VENV:-$root/.venv}
 run=$GATEHOUSE_VAR/run
 logs=$GATEHOUSE_VAR/logs
@@ -52,10 +74,36 @@ port() {
   esac
 }
 
+# host NAME: the address at which it is reached from here, without brackets.
+host() {
+  local bind=${1^^}_BIND
+  bind=${!bind:-127.0.0.1}
+  bind=${bind#[}
+  bind=${bind%]}
+  case $bind in
+    0.0.0.0) echo 127.0.0.1 ;;
+    ::) echo ::1 ;;
+    *) echo "$bind" ;;
+  esac
+}
+
+# url NAME: where it is reached from here.
+url() {
+  local address
+  address=$(host "$1")
+  [[ $address != *:* ]] || address="[$address]"
+  echo "http://$address:$(port "$1")"
+}
+
+USERS_URL=${USERS_URL:-$(url users)}
+ORDERS_URL=${ORDERS_URL:-$(url orders)}
+JWKS_URL=${JWKS_URL:-$(url gateway)/.well-known/jwks.json}
+export USERS_URL ORDERS_URL JWKS_URL
+
 ready_url() {
   case $1 in
-    gateway) echo "http://127.0.0.1:$GATEWAY_PORT/$2" ;;
-    *) echo "http://127.0.0.1:$(port "$1")/healthz" ;;
+    gateway) echo "$(url gateway)/$2" ;;
+    *) echo "$(url "$1")/healthz" ;;
   esac
 }
 
@@ -156,7 +204,8 @@ start() {
     return
   fi
   rm -f "$run/$name.pid"
-  ! (exec 3<> "/dev/tcp/127.0.0.1/$(port "$name")") 2>/dev/null ||
+  url "$name" > "$run/$name.url"
+  ! (exec 3<> "/dev/tcp/$(host "$name")/$(port "$name")") 2>/dev/null ||
     fail "port $(port "$name") is in use; ${name^^}_PORT=... gives $name another one"
   (
     cd "$root/${name}_project"
@@ -190,55 +239,107 @@ stop() {
   done
   for name in "$@"; do
     deadline=$((SECONDS + 25))
+    [[ $name != gateway ]] || deadline=$((deadline + ${DRAIN_SECONDS:-0}))
     # The process itself, not its pid file, which gunicorn removes a moment before it ends.
     while [[ -n ${numbers[$name]} ]] && kill -0 "${numbers[$name]}" 2>/dev/null; do
       if ((SECONDS >= deadline)); then
-        say "$name did not stop in 25 s; killing it"
+        say "$name did not stop in time; killing it"
         pkill -KILL -g "${numbers[$name]}" || true
         deadline=$((SECONDS + 25))
       fi
       sleep 0.05
     done
     end_left "$name"
-    rm -f "$run/$name.pid"
+    rm -f "$run/$name.pid" "$run/$name.url"
+    if [[ -n ${numbers[$name]} ]]; then say "$name is stopped"; else say "$name was not running"; fi
   done
 }
 
 reload() {
-  local name number away=()
+  local name number away=() lines failed=''
   install_projects
   for name in "$@"; do
     if number=$(pid "$name"); then
       prepare "$name"
+      lines=$(wc -l < "$logs/$name.log")
       kill -HUP "$number"
       say "$name is starting new workers; if it cannot, the old ones stay, and $logs/$name.log says why"
+      [[ $name != gateway ]] || confirm "$((lines + 1))" || failed=1
     else
       away+=("$name")
     fi
   done
   ((${#away[@]} == 0)) || fail "not running: ${away[*]}; ./manage_all.sh up -d ${away[*]} starts what is not"
+  [[ -z $failed ]] || exit 1
+}
+
+# confirm LINE: say what the gateway's log has of the reload from that line on; 1 where it is not what was asked for.
+confirm() {
+  "$venv/bin/python" - "$logs/gateway.log" "$1" <<'EOF'
+import json, sys, time
+
+path, first = sys.argv[1], int(sys.argv[2])
+deadline, shown, faulty = time.monotonic() + 60, 0, False
+while time.monotonic() < deadline:
+    with open(path, errors="replace") as log:
+        lines = [line for number, line in enumerate(log, 1) if number >= first and line.endswith("\n")]
+    for line in lines[shown:]:
+        try:
+            message = str(json.loads(line)["message"])
+        except (ValueError, KeyError, TypeError):
+            continue
+        fault = message.startswith(("gateway.yaml is not reloaded", "Not reloaded"))
+        if fault or message.startswith("New workers serve"):
+            print(f"gateway: {message[0].lower()}{message[1:]}", file=sys.stderr)
+        faulty = faulty or fault
+        if message.startswith(("New workers serve", "Not reloaded")):
+            sys.exit(faulty)
+    shown = len(lines)
+    time.sleep(0.1)
+print(f"gateway: new workers are not known to serve after 60 s; see {path}", file=sys.stderr)
+EOF
 }
 
 greet() {
+  local at
+  at=$(url gateway)
+  at=${at/127.0.0.1/localhost}
   cat <<EOF
 
 Gatehouse is ready.
-  the gateway      http://localhost:$GATEWAY_PORT
-  its API          http://localhost:$GATEWAY_PORT/docs
-  users' admin     http://localhost:$GATEWAY_PORT/admin/
-Sign in (admin/a and user/u are there for a first look):
-  curl -H 'Content-Type: application/json' -d '{"username":"admin","password":"a"}' http://localhost:$GATEWAY_PORT/api/login
+  the gateway      $at
+  its API          $at/docs
+  users' admin     $at/admin/
 EOF
+  if [[ ${GATEHOUSE_ENV:-development} == production ]]; then
+    echo "In production there are no demo users; ./manage_all.sh users createsuperuser makes an admin."
+  else
+    cat <<EOF
+Sign in (admin/a and user/u are there for a first look):
+  curl -H 'Content-Type: application/json' -d '{"username":"admin","password":"a"}' $at/api/login
+EOF
+  fi
 }
 
 up() {
   local detached='' name is_ready=1 said=()
-  if [[ ${1:-} == -d ]]; then detached=1; shift; fi
+  while [[ ${1:-} == -* ]]; do
+    case $1 in
+      -d | --detach) detached=1 ;;
+      *) fail "unknown option '$1' of up; it takes -d or --detach, and names" ;;
+    esac
+    shift
+  done
   local names=("$@")
   ((${#names[@]})) || names=("${projects[@]}")
   known "${names[@]}"
   install_projects
   mkdir -p "$run" "$logs"
+  for name in "${names[@]}"; do
+    # What runs keeps its address until it is stopped.
+    [[ ! -f $run/$name.url || $(<"$run/$name.url") == "$(url "$name")" ]] || ! pid "$name" > /dev/null ||
+      fail "$name is running at $(<"$run/$name.url"), not at $(url "$name"); ./manage_all.sh down $name first"
+  done
   # Else each of the three fails in its own way, and cannot log it.
   head -c 1048576 /dev/zero > "$run/room" 2>/dev/null || { rm -f "$run/room"; fail "no room on the disk of $GATEHOUSE_VAR"; }
   rm -f "$run/room"
@@ -257,6 +358,7 @@ up() {
   trap 'exit 130' INT TERM
   for name in "${names[@]}"; do start "$name"; done
   for name in "${names[@]}"; do await "$name" healthz; done
+  ((${#names[@]} == ${#projects[@]})) || for name in "${names[@]}"; do say "$name is up at $(url "$name")"; done
   if ((${#names[@]} == ${#projects[@]})); then
     await gateway readyz || is_ready=
     mapfile -t said < <(health "$(ready_url gateway readyz)")
@@ -300,7 +402,7 @@ status() {
   for name in "$@"; do
     if number=$(pid "$name"); then
       mapfile -t said < <(health "$(ready_url "$name" readyz)")
-      printf '%-8s %-10s pid %-7s http://127.0.0.1:%s\n' "$name" "${said[0]}" "$number" "$(port "$name")"
+      printf '%-8s %-10s pid %-7s %s\n' "$name" "${said[0]}" "$number" "$(url "$name")"
       [[ -z ${said[1]:-} ]] || printf '%-8s %s\n' '' "${said[1]}; see $logs/$name.log"
     elif [[ -f $run/$name.pid ]]; then
       # gunicorn removes the file when it ends by itself, or is told to.
@@ -370,6 +472,20 @@ quietly() {
 
 # The tools, the peers and what they import; then tests/bench.
 bench() {
+  local arguments=("$@")
+  while (($#)); do
+    case $1 in
+      --rounds | --seconds | --warm-up | --connections | --only | --rows)
+        (($# > 1)) || fail "expected a value after $1 of bench"
+        shift
+        ;;
+      --rounds=* | --seconds=* | --warm-up=* | --connections=* | --only=* | --rows=*) ;;
+      --orders | --publish | -h | --help) ;;
+      *) fail "unknown option '$1' of bench; --help says what there is" ;;
+    esac
+    shift
+  done
+  set -- "${arguments[@]}"
   install_tools
   if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
     PYTHONPATH=$root/gateway_project exec "$venv/bin/python" -m tests.bench --help
