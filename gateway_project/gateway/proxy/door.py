@@ -18,7 +18,7 @@ from django.conf import settings
 from chassis import logs, problems
 from gateway import metrics
 from gateway.gate import Admitted, Gate, Heard, Request
-from gateway.memory import Holding, Memory
+from gateway.memory import Memory
 from gateway.policy import headers as header_policy
 from gateway.policy.access import Identity
 from gateway.policy.headers import Headers
@@ -102,7 +102,8 @@ class Door:
                 raise
             await exchange.respond(500, *problem(exchange.instance, 500, FAILED))
         finally:
-            exchange.body.release()
+            if exchange.body.holding:
+                exchange.body.release()
 
 
 NO_BODY: Final = Body.of(b"")
@@ -172,7 +173,8 @@ class Exchange:
             self.note(CLIENT_LEFT)
             raise
         else:
-            self.body.release()
+            if self.body.holding:
+                self.body.release()
             self.note(connection.status)
             try:
                 await (self.join if connection.upgraded else self.pass_on)(connection, admitted)
@@ -239,15 +241,16 @@ class Exchange:
         """Return once the body is here, or of a larger one the first of it; raise `Refused`."""
         length = cast("HeardFields", self.request.heard).length
         if length != 0:
-            holding = Holding(self.door.memory, self.client.give_up_body if self.client else None)
-            self.body = Body(self.receive, length, most, holding)
+            give_way = self.client.give_up_body if self.client else None
+            self.body = Body(self.receive, length, most, self.door.memory, give_way)
             await self.body.begin()
 
     async def forward(self, admitted: Admitted) -> tuple[Pool, Connection]:
         """Send the request to its service; return the connection that the answer's head has come on, and its pool."""
         request, route = self.request, admitted.match.route
         heard = cast("HeardFields", request.heard)
-        await self.wait_for_body(route.max_body)
+        if heard.length != 0:
+            await self.wait_for_body(route.max_body)
         handshake = (
             route.websocket
             and self.client is not None

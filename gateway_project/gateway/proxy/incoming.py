@@ -129,6 +129,9 @@ class Requests:
             # Whether it is the other protocol's, or further requests, is known when the one before is answered.
             self.pending += data
             return
+        if len(data) <= SLICE:
+            self.parse(data)
+            return
         at = 0
         while len(data) - at > SLICE and not self.is_body(len(data) - at):
             self.parse(data[at : at + SLICE])
@@ -136,7 +139,7 @@ class Requests:
             if self.reader.waiting or self.upgrades:
                 self.pending += data[at:]
                 return
-        self.parse(data[at:] if at else data)
+        self.parse(data[at:])
 
     def is_body(self, size: int) -> bool:
         """Return whether that many bytes are all of one body, whose length is known."""

@@ -239,8 +239,9 @@ class ClientConnection(asyncio.Protocol):
     def idle(self) -> None:
         """Wait for the next request, or for the rest of its head."""
         self.read(True)
-        self.requests.stay()
-        self.go_on()
+        if self.requests.pending or self.requests.upgrades:
+            self.requests.stay()
+            self.go_on()
         if self.current is not None or self.lingers:
             return
         patience = self.worker.keepalive if self.worker.alive else IDLE_AT_STOP

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, NamedTuple
 
 from gateway.config import Timeouts
-from gateway.memory import Holding
+from gateway.memory import Holding, Memory
 from gateway.policy.headers import Headers
 from gateway.policy.refusals import (
     BodyLate,
@@ -38,14 +38,23 @@ class Body:
     """A request's body: its beginning is held, and of a small one all; the rest comes when it is asked for.
 
     `length` is what the client said, `None` where the body is chunked; `most` bytes is all that the route takes.
-    What is held counts in `holding`.
+    What is held of one that is not small counts in `memory`; `give_way` ends its request where there is no room.
     """
 
-    def __init__(self, receive: Receive, length: int | None, most: int, holding: Holding | None = None) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        length: int | None,
+        most: int,
+        memory: Memory | None = None,
+        give_way: Callable[[], None] | None = None,
+    ) -> None:
         self.receive = receive
         self.length = length
         self.most = most
-        self.holding = holding
+        self.memory = memory
+        self.give_way = give_way
+        self.holding: Holding | None = None
         self.beginning: bytes | bytearray = b""
         self.is_replayed = False
         self.size = 0
@@ -66,6 +75,14 @@ class Body:
         """
         if self.length is not None and self.length > self.most:
             raise TooLarge(self.most)
+        if self.length == 0:
+            return
+        self.beginning = piece = await self.piece()
+        if self.is_whole and len(piece) <= WHOLE:
+            return
+        if self.memory:
+            self.holding = Holding(self.memory, self.give_way)
+            self.holding.add(len(piece))
         while not self.is_whole and self.size <= HELD:
             self.hold(await self.piece())
         if self.holding:
@@ -75,9 +92,6 @@ class Body:
         """Keep a piece; many small ones are joined, as each costs more than it holds."""
         if self.holding:
             self.holding.add(len(piece))
-        if not self.beginning:
-            self.beginning = piece
-            return
         if isinstance(self.beginning, bytes):
             self.beginning = bytearray(self.beginning)
         self.beginning += piece
@@ -147,14 +161,13 @@ class Outgoing(NamedTuple):
             lines.append(f"content-length: {length}\r\n")
         lines.append("\r\n")
         head = "".join(lines).encode("latin-1")
-        return head if self.apart else head + body.beginning
+        return head + body.beginning if len(body.beginning) <= WHOLE else head
 
     @property
     def apart(self) -> bytes | bytearray:
         """What there is of the body where it is too large to be copied to stand behind the head, else nothing."""
         body = self.body
-        is_large = len(body.beginning) > WHOLE and (body.is_whole or body.length is not None)
-        return body.beginning if is_large else b""
+        return body.beginning if len(body.beginning) > WHOLE and (body.is_whole or body.length is not None) else b""
 
     @property
     def is_repeatable(self) -> bool:
@@ -222,7 +235,7 @@ async def exchanged(pool: Pool, connection: Connection, outgoing: Outgoing, dead
     connection.begin(
         outgoing.method,
         outgoing.message(pool),
-        outgoing.apart,
+        outgoing.apart if outgoing.body.beginning else b"",
         head_by=head_by,
         whole_by=deadline,
         may_upgrade=outgoing.is_handshake,

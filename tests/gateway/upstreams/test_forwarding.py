@@ -106,11 +106,19 @@ async def test_a_small_body_is_waited_for(
 @on_a_loop
 async def test_a_body_counts_while_it_is_held() -> None:
     memory = Memory(limit=100)
-    body = Body(coming(b"x" * 60, b"y" * 30), 90, MIB, Holding(memory, None))
+    body = Body(coming(b"x" * 60, b"y" * 30), 90, MIB, memory)
     await body.begin()
     assert memory.held == 90
     body.release()
     assert (memory.held, body.beginning) == (0, b"")
+
+
+@pytest.mark.parametrize(("size", "counts"), [(WHOLE, False), (WHOLE + 1, True)])
+@on_a_loop
+async def test_a_small_body_that_is_here_at_once_does_not_count(size: int, counts: bool) -> None:
+    memory = Memory()
+    await Body(coming(b"x" * size), size, MIB, memory).begin()
+    assert memory.held == (size if counts else 0)
 
 
 @on_a_loop
@@ -118,7 +126,7 @@ async def test_a_body_for_which_there_is_no_room_is_refused() -> None:
     memory = Memory(limit=100)
     Holding(memory, None).add(50)
     with pytest.raises(MemoryFull):
-        await Body(coming(b"x" * 60), 60, MIB, Holding(memory, None)).begin()
+        await Body(coming(b"x" * 30, b"x" * 30), 60, MIB, memory).begin()
     assert memory.held == 50
 
 
@@ -134,9 +142,9 @@ async def test_a_body_that_stalls_gives_way_to_one_that_comes() -> None:
         await given_up.wait()
         return LEFT
 
-    stalled = asyncio.create_task(Body(stalls, 90, MIB, Holding(memory, given_up.set)).begin())
+    stalled = asyncio.create_task(Body(stalls, 90, MIB, memory, given_up.set).begin())
     await until(lambda: memory.held == 60)
-    await Body(coming(b"y" * 90), 90, MIB, Holding(memory, given_up.set)).begin()
+    await Body(coming(b"y" * 50, b"y" * 40), 90, MIB, memory, given_up.set).begin()
     with pytest.raises(MemoryFull):
         await stalled
     assert memory.held == 90
