@@ -72,7 +72,7 @@ def test_a_database_that_was_not_migrated_ends_a_start(state):
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("DELETE FROM django_migrations WHERE app = 'users'")
-        with pytest.raises(ImproperlyConfigured, match=r"run `manage\.py migrate`"):
+        with pytest.raises(ImproperlyConfigured, match=r"Run `manage\.py migrate`"):
             journal.open_record()
         transaction.set_rollback(True)
 
