@@ -258,7 +258,8 @@ async def test_bodies_that_stall_give_way_and_memory_is_bounded(gateway: Gateway
         reply = await once(gateway.port, ask("POST /api/small", body=b"x" * MIB))
         assert (reply.status, json.loads(reply.body)) == (200, {"size": MIB})
         assert service.connections == 1
-        assert memory(worker, "VmHWM") - before < LIMIT + 32 * MIB
+        # What is counted, and what Python and the system take on top of it.
+        assert memory(worker, "VmHWM") - before < 2 * LIMIT
         for task in refused:
             task.cancel()
 

@@ -311,6 +311,7 @@ class GatewayStopped(UpstreamFailed):
     """The gateway broke the request off, at the end of a reload or a stop: no fault of the service's."""
 
     status = 503
+    code = "gateway_stopped"
     said = "had not answered when the gateway was stopped. What was asked for may have been done."
 
     def __init__(self, service: str) -> None:

@@ -63,6 +63,8 @@ def saying(configure: Configure, *pieces: bytes, **options: Any) -> Iterator[Cal
         yield end
         upstreams.upstreams().close()
         upstreams.upstreams.cache_clear()
+        # An exchange that ended before it connected leaves the thread waiting for a connection.
+        socket.create_connection(listener.getsockname()).close()
         thread.join(PATIENCE)
 
 
