@@ -209,6 +209,8 @@ start() {
     fail "port $(port "$name") is in use; ${name^^}_PORT=... gives $name another one"
   (
     cd "$root/${name}_project"
+    # Blocks of memory as large as a password hash's are given back: glibc would keep one for every thread.
+    [[ $name != users ]] || export MALLOC_MMAP_THRESHOLD_=1048576
     exec setsid "$venv/bin/gunicorn" -c gunicorn.conf.py --pid "$run/$name.pid" "$application" \
       >> "$logs/$name.log" 2>&1 < /dev/null
   ) &

@@ -1,8 +1,6 @@
 """gunicorn's settings for the users service: `gunicorn -c gunicorn.conf.py users_project.wsgi`."""
 
-import ctypes
 import os
-from contextlib import suppress
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
@@ -21,19 +19,6 @@ logconfig_dict = logs.configuration(env.log_level)
 
 
 def post_fork(server: Arbiter, worker: Worker) -> None:
-    """Tell a worker that takes the place of another one that the service serves already; see `wsgi`."""
+    """Tell a worker that replaces another one that the service serves already; see `users.store.open_or_log`."""
     if worker.age > server.num_workers:
         os.environ["USERS_SERVES"] = "1"
-
-
-# glibc's number for it (mallopt(3)).
-M_MMAP_THRESHOLD = -3
-
-
-def post_worker_init(worker: object) -> None:
-    """Have each hash's block of memory given back when the hash is done.
-
-    glibc would learn from the first one to keep such blocks, some 19 MiB for every thread that ever made a hash.
-    """
-    with suppress(OSError, AttributeError):  # another libc
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**20)

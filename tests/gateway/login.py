@@ -20,6 +20,8 @@ class LoginService:
         }
         self.ends: list[dict[str, Any]] = []
         self.broken: Reply | None = None
+        # What a cursor of another generation is answered with, once: see `other_users`.
+        self.replaced: set[str] = set()
         self.breaks_off = False
         self.waits_for: threading.Event | None = None
 
@@ -27,7 +29,12 @@ class LoginService:
         """End a user's sessions."""
         self.ends.append({"user_id": user_id, "session_epoch": epoch, "kept_session": kept or None, "deleted": deleted})
 
-    def __call__(self, seen: Seen) -> Reply | None:
+    def other_users(self) -> None:
+        """Have other users from now on, as of a restored copy: all sessions have to end."""
+        self.replaced = {str(number) for number in range(1, len(self.ends) + 1)}
+        self.ends.clear()
+
+    def __call__(self, seen: Seen) -> Reply | None:  # noqa: PLR0911  # one for each thing that it can be asked
         """Answer, as the real one does, only to a passport of role `service`."""
         if self.waits_for:
             self.waits_for.wait(30)
@@ -47,6 +54,8 @@ class LoginService:
             by_id = {str(user["id"]): user for user in self.users.values()}
             user = by_id.get(seen.target.rpartition("/")[2])
             return Reply.json(user) if user else Reply.json({}, 404)
+        if seen.target.partition("?after=")[2] in self.replaced:
+            return Reply.json({"ends": [], "cursor": "0", "all_ended": True})
         after = int(cursor) if (cursor := seen.target.partition("?after=")[2] or "0").isdigit() else -1
         if not 0 <= after <= len(self.ends):
             return Reply.json({}, 400)

@@ -196,3 +196,23 @@ def test_a_gateway_whose_place_in_the_list_is_not_known_any_more_reads_it_from_i
         lambda: {loaded.ask("GET", "/api/orders", token=token).status for _ in range(8)} == {401}, 20, "it is refused"
     )
     wait_until(lambda: any("is another one" in line["message"] for line in loaded.logs("gateway")), "the log says so")
+
+
+def test_an_older_copy_of_the_users_ends_all_sessions(loaded: Stack) -> None:
+    record = loaded.var / "users" / "users.jsonl"
+    admin = loaded.login("admin", "a")
+    copy = record.read_bytes()
+    body = {"username": "later", "email": "later@example.com", "password": PASSWORD}
+    given = loaded.ask("POST", "/api/users", body, token=admin).json["id"]
+    tokens = [admin, loaded.login("user", "u"), loaded.login("later", PASSWORD)]
+    (record.parent / "copy").write_bytes(copy)
+    (record.parent / "copy").replace(record)
+    began = time.monotonic()
+    until(
+        lambda: {loaded.ask("GET", "/api/orders", token=token).status for token in tokens for _ in range(4)} == {401},
+        20,
+        "every session has ended",
+    )
+    print(f"\nall sessions ended after {time.monotonic() - began:.2f} s")  # noqa: T201  # shown by -s
+    admin = loaded.login("admin", "a")
+    assert loaded.ask("POST", "/api/users", body, token=admin).json["id"] > given

@@ -9,26 +9,24 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
-from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
 from django.db import connection, connections
 from django.http import HttpResponse
 from django.test import Client
 from tests.issuer import Issuer, trust
 
-from users import journal, services
-from users.models import Deletion, Position, User, UserChange
+from users import services, store
+from users.models import Deletion, Position, User, UserVersion
 
 PROJECT = Path(__file__).resolve().parents[2] / "users_project"
 JSON = "application/json"
-STORED = (User, Deletion, UserChange)
+STORED = (User, Deletion, UserVersion)
 PASSWORD = "correct horse 1"
 # The least Argon2 takes: what is tested here is not how long it takes.
 CHEAP_HASHES = {"ARGON2_MEMORY_KIB": "8", "ARGON2_TIME": "1"}
@@ -72,7 +70,7 @@ def empty_index(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any
             call_command("migrate", verbosity=0, interactive=False)
             return state
         use(state)
-        journal.open_record()
+        store.current().open()
         connection.close()
     return state / "index.sqlite3"
 
@@ -87,18 +85,19 @@ def state(tmp_path: Path, empty_index: Path, django_db_blocker: Any, settings: A
         if ON_POSTGRESQL:
             empty_tables()
         else:
-            shutil.copy(empty_index, state)
+            for name in ("index.sqlite3", "users.marks.json"):
+                shutil.copy(empty_index.with_name(name), state)
             use(state)
-        journal.open_record()
+        store.current().open()
         yield state
         connection.close()
 
 
 def empty_tables() -> None:
     """Leave no row in the tables of the users."""
-    names = ", ".join(connection.ops.quote_name(model._meta.db_table) for model in (*STORED, Position, LogEntry))
+    names = ", ".join(connection.ops.quote_name(model._meta.db_table) for model in (*STORED, Position))
     with connection.cursor() as cursor:
-        cursor.execute(f"TRUNCATE {names}")
+        cursor.execute(f"TRUNCATE {names} CASCADE")  # the admin's own log refers to users
 
 
 @pytest.fixture
@@ -127,6 +126,19 @@ def make(state: Path) -> Callable[..., User]:
         return services.user_create(username=username, **values)
 
     return make
+
+
+def put(user: User) -> User:
+    """Store the user with the hash that they have."""
+    with store.writing() as writer:
+        writer.put(user)
+    return user
+
+
+def remove(user: User) -> None:
+    """Delete the user, whatever the services' rules are."""
+    with store.writing() as writer:
+        writer.remove(user)
 
 
 @pytest.fixture
@@ -192,7 +204,11 @@ def run(state: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """Run Python source with the users project set up, in a process of its own on the test's state."""
 
     def run(source: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        setup = "import django, os; django.setup()\nfrom users import index, journal, record, services\n"
+        setup = (
+            "import django, os; django.setup()\n"
+            "from users import services, store\n"
+            "from users.store import index, journal, record\n"
+        )
         return subprocess.run(
             [sys.executable, "-c", setup + source],
             cwd=PROJECT,
@@ -204,11 +220,6 @@ def run(state: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
         )
 
     return run
-
-
-def settle(record: Path) -> None:
-    """Let the record be one that was written a while ago: nobody is in the middle of saving it."""
-    os.utime(record, (time.time() - 60,) * 2)
 
 
 def stored(record: Path) -> list[dict[str, Any]]:

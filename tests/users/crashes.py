@@ -2,10 +2,10 @@
 
     crashes.py SEED ROUNDS      in a process with the environment of a users service; prints how often it died where
 
-In each round a child opens the record and makes a few changes, telling of each that returned. At some call, counted
-from its beginning, it dies: before it, after it or, of a write, with half of it. Now and then that is a power cut:
-bytes that no fsync had, new names that none had, and the index's last commits are lost then too, and what was cut off
-without one comes back.
+In each round a child opens the store and makes a few changes, reporting each that returned. At some call, counted from
+its beginning, it dies: before it, after it or, of a write, with half of it. Some deaths are power cuts: bytes without
+an fsync, new names without one, and the index's last commits are lost then too, and what was
+cut off without one comes back.
 """
 
 import json
@@ -15,9 +15,8 @@ import shutil
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
+from datetime import UTC, datetime
 from pathlib import Path
 
 import django
@@ -28,18 +27,18 @@ from django.conf import settings  # noqa: E402  # after the setup, as the rest
 from django.db import connection  # noqa: E402
 from django.db.backends.sqlite3.base import DatabaseWrapper  # noqa: E402
 
-from users import index, journal, record, verification  # noqa: E402
-from users.changes import now  # noqa: E402
-from users.models import Deletion, User  # noqa: E402
+from users import store  # noqa: E402
+from users.models import Deletion, Position, User  # noqa: E402
+from users.store import journal  # noqa: E402
 
 RECORD: Path = settings.RECORD
 STATE = RECORD.parent
 KEPT = STATE.parent / "kept"
+FILES = [RECORD, RECORD.with_suffix(".marks.json"), RECORD.with_suffix(".history.jsonl")]
 INDEX = ("index.sqlite3", "index.sqlite3-wal")
-CALLS = ("write", "fsync", "ftruncate", "truncate", "replace", "unlink")
+CALLS = ("write", "fsync", "ftruncate", "replace", "unlink")
 REAL = {name: getattr(os, name) for name in CALLS}
 COMMIT = DatabaseWrapper._commit
-BATCH = RECORD.with_suffix(".batch")
 # How much of which file, by its inode, a power cut leaves for sure; which names; and what was cut off a file.
 durable: dict[int, int] = {}
 named: set[tuple[str, int]] = set()
@@ -54,7 +53,7 @@ class Killer:
     def __init__(self, dice: random.Random, report: int) -> None:
         self.dice = dice
         Killer.report = report
-        self.at = dice.randint(1, 30)
+        self.at = dice.randint(1, 40)
         self.count = 0
 
     def arm(self) -> None:
@@ -62,7 +61,6 @@ class Killer:
         for name in CALLS:
             setattr(os, name, lambda *args, name=name, **kwargs: self.call(name, REAL[name], *args, **kwargs))
         DatabaseWrapper._commit = lambda database: self.call("commit", COMMIT, database)
-        index.durable = kept_after(index.durable)
 
     def call(self, name: str, real: object, *args: object, **kwargs: object) -> object:
         """Make the call, or die at it."""
@@ -79,7 +77,7 @@ class Killer:
             self.die(name, real, args, kwargs)
         if name == "unlink" and Path(args[0]).exists():  # the next file may have its inode
             inode = Path(args[0]).stat().st_ino
-            say(self.report, durable=[inode, 0])
+            report(self.report, durable=[inode, 0])
             durable[inode] = 0
         return real(*args, **kwargs)
 
@@ -93,12 +91,12 @@ class Killer:
         power = self.dice.random() < 0.4
         if power:
             cut_power(self.dice)
-        say(self.report, died=f"{where} {name}{', power cut' if power else ''}")
+        report(self.report, died=f"{where} {name}{', power cut' if power else ''}")
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def say(report: int, **message: object) -> None:
-    REAL["write"](report, json.dumps(message).encode() + b"\n")
+def report(descriptor: int, **message: object) -> None:
+    REAL["write"](descriptor, json.dumps(message).encode() + b"\n")
 
 
 def synced(descriptor: int) -> None:
@@ -108,30 +106,19 @@ def synced(descriptor: int) -> None:
     durable[stat.st_ino] = stat.st_size
     cut_off.pop(stat.st_ino, None)
     if Killer.report is not None:
-        say(Killer.report, durable=[stat.st_ino, stat.st_size])
+        report(Killer.report, durable=[stat.st_ino, stat.st_size])
     if stat.st_ino == STATE.stat().st_ino:
-        if (KEPT / "record").exists():
-            REAL["unlink"](KEPT / "record")
+        for path in FILES:
+            if (KEPT / path.name).exists():
+                REAL["unlink"](KEPT / path.name)
         named.clear()
-        named.update((path.name, path.stat().st_ino) for path in (RECORD, BATCH) if path.exists())
+        named.update((path.name, path.stat().st_ino) for path in FILES if path.exists())
         if Killer.report is not None:
-            say(Killer.report, named=sorted(named))
+            report(Killer.report, named=sorted(named))
 
 
 REAL_FSYNC = REAL["fsync"]
 REAL["fsync"] = os.fsync = synced
-
-
-def kept_after(durable: Callable[[], AbstractContextManager[None]]) -> Callable[[], AbstractContextManager[None]]:
-    """Return the same, after which a power cut leaves the index as it is then; the syncs are SQLite's own."""
-
-    @contextmanager
-    def kept() -> Iterator[None]:
-        with durable():
-            yield
-        keep_index()
-
-    return kept
 
 
 def keep_index() -> None:
@@ -142,22 +129,21 @@ def keep_index() -> None:
 
 def keep(source: Path, target: Path) -> None:
     """Keep what loses its name, as a disk does until the directory is synced."""
-    if target == RECORD:
+    if target in FILES:
         assert durable.get(source.stat().st_ino) == source.stat().st_size, "renamed before it was on disk"
-        if not (KEPT / "record").exists():
-            os.link(RECORD, KEPT / "record")
+        if target.exists() and not (KEPT / target.name).exists():
+            os.link(target, KEPT / target.name)
 
 
 def cut_power(dice: random.Random) -> None:
     """Take away what no fsync had."""
-    replaced = (KEPT / "record").exists()
-    if replaced and dice.random() < 0.5:
-        (KEPT / "record").rename(RECORD)
-    for path in (RECORD, BATCH):
+    for path in FILES:
+        replaced = (KEPT / path.name).exists()
+        if replaced and dice.random() < 0.5:
+            (KEPT / path.name).rename(path)
         if path.exists():
             lose_bytes(path, dice)
-            is_new = (path.name, path.stat().st_ino) not in named and not (replaced and path == RECORD)
-            if is_new and dice.random() < 0.5:
+            if (path.name, path.stat().st_ino) not in named and not replaced and dice.random() < 0.5:
                 REAL["unlink"](path)
     if dice.random() < 0.5:  # SQLite's last commits; what is left is an index of earlier
         for path in STATE.glob("index.sqlite3*"):
@@ -184,48 +170,43 @@ def change(step: tuple) -> None:
     """Make one change of the store."""
     kind, *values = step
     if kind == "compact":
-        store = journal.current()
-        with store.lock.held():
-            store.bring_up()
-            store.compact()
+        store.current().compact()
         return
-    with journal.writing() as changes:
+    with store.writing() as writer:
         if kind == "create":
             for name in values[0]:
-                changes.put(User(username=name, email=f"{name}@example.com", password="!"))
+                writer.put(User(username=name, email=f"{name}@example.com", password="!"))
         elif kind == "load":
-            times = {"created_at": now(), "updated_at": now(), "password": "!"}
-            changes.load(User(pk=pk, username=n, email=f"{n}@example.com", **times) for pk, n in values[0])
+            now = datetime.now(UTC).replace(microsecond=0)
+            times = dict.fromkeys(("created_at", "updated_at", "password_changed_at"), now)
+            writer.load(
+                User(pk=pk, username=name, email=f"{name}@example.com", password="!", **times)
+                for pk, name in enumerate(values[0], 1000 + max(store.tables.next_id(), values[1]))
+            )
         elif kind == "update":
-            user = User.objects.get(pk=values[0])
+            user = User.objects.get(username=values[0])
             user.full_name = values[1]
-            changes.put(user)
+            writer.put(user)
         else:
-            changes.remove(User.objects.get(pk=values[0]))
+            writer.remove(User.objects.get(username=values[0]))
 
 
 class Model:
-    """What the store should hold."""
+    """What the store should hold: full names by username, and the users who were deleted."""
 
     def __init__(self) -> None:
-        self.users: dict[int, tuple[str, str]] = {}
-        self.deleted: set[int] = set()
-
-    def next_id(self) -> int:
-        return 1 + max([0, *self.users, *self.deleted])
+        self.users: dict[str, str] = {}
+        self.deleted = 0
 
     def change(self, step: tuple) -> None:
         kind, *values = step
-        if kind == "create":
-            for name in values[0]:
-                self.users[self.next_id()] = (name, "")
-        elif kind == "load":
-            self.users |= {pk: (name, "") for pk, name in values[0]}
+        if kind in {"create", "load"}:
+            self.users |= dict.fromkeys(values[0], "")
         elif kind == "update":
-            self.users[values[0]] = (self.users[values[0]][0], values[1])
+            self.users[values[0]] = values[1]
         elif kind == "delete":
             del self.users[values[0]]
-            self.deleted.add(values[0])
+            self.deleted += 1
 
     def steps(self, dice: random.Random, prefix: str) -> list[tuple]:
         """Return some changes that can be made one after another."""
@@ -233,10 +214,8 @@ class Model:
         for number in range(dice.randint(1, 8)):
             kind = dice.choice(("create", "create", "load", "update", "update", "update", "delete", "compact"))
             names = [f"{prefix}n{number}k{each}" for each in range(dice.randint(1, 3))]
-            if kind == "create":
-                step = ("create", names)
-            elif kind == "load":
-                step = ("load", list(enumerate(names, ahead.next_id() + dice.randint(0, 2))))
+            if kind in {"create", "load"}:
+                step = (kind, names, number)
             elif kind == "compact" or not ahead.users:
                 step = ("compact",)
             else:
@@ -249,41 +228,41 @@ class Model:
 def opened() -> None:
     """Do what a start does."""
     connection.close()
-    journal.journal_at.cache_clear()
-    journal.open_record()
+    store._journal_at.cache_clear()
+    store.current().open()
 
 
-def child(steps: list[tuple], dice: random.Random, report: int) -> None:
-    """Make the changes and tell of each; die on the way, most times."""
-    Killer(dice, report).arm()
+def child(steps: list[tuple], dice: random.Random, descriptor: int) -> None:
+    """Make the changes and report each; die on the way, most times."""
+    Killer(dice, descriptor).arm()
     if dice.random() < 0.01:
         for path in STATE.glob("index.sqlite3*"):
             path.unlink()
     opened()
     for step in steps:
         change(step)
-        say(report, done=True)
+        report(descriptor, done=True)
     os._exit(0)
 
 
-def round_of(model: Model, dice: random.Random, number: int) -> tuple[Model, str]:
+def round_of(model: Model, dice: random.Random, number: int, seen: "Seen") -> tuple[Model, str]:
     """Let a child live and die; return what is stored then, and where it died."""
     shutil.rmtree(KEPT, ignore_errors=True)
     KEPT.mkdir()
     keep_index()
     steps = model.steps(dice, f"r{number}")
     inside = random.Random(dice.random())
-    reading, report = os.pipe()
+    reading, descriptor = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            child(steps, inside, report)
+            child(steps, inside, descriptor)
         except BaseException:  # noqa: BLE001  # it must not go on as the parent
             sys.excepthook(*sys.exc_info())
         os._exit(1)
-    os.close(report)
-    with os.fdopen(reading) as told:
-        messages = [json.loads(line) for line in told]
+    os.close(descriptor)
+    with os.fdopen(reading) as pipe:
+        messages = [json.loads(line) for line in pipe]
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert status in {0, -signal.SIGKILL}, f"round {number}: ended with {status}"
     durable.update(tuple(message["durable"]) for message in messages if "durable" in message)
@@ -298,35 +277,48 @@ def round_of(model: Model, dice: random.Random, number: int) -> tuple[Model, str
         before.change(step)
     for step in steps[: acknowledged + 1]:
         after.change(step)
-    found = stored()
+    died = next((message["died"] for message in messages if "died" in message), "not at all")
+    found = seen.look()
     allowed = [before] if status == 0 else [before, after]
     fitting = [one for one in allowed if (one.users, one.deleted) == found]
-    died = next((message["died"] for message in messages if "died" in message), "not at all")
     assert fitting, f"round {number}, died {died}: {steps}, {acknowledged} acknowledged; found {found}"
     return fitting[0], died
 
 
-def stored() -> tuple[dict[int, tuple[str, str]], set[int]]:
-    """Return what a start finds; the file has to say the same as the index."""
-    opened()
-    findings = verification.verify(journal.current())
-    assert findings.differences == [], findings
-    users = {user.pk: (user.username, user.full_name) for user in User.objects.all()}
-    deleted = set(Deletion.objects.values_list("pk", flat=True))
-    connection.close()
-    return users, deleted
+class Seen:
+    """What every start found: an id is one user's for ever, and no crash begins another generation."""
+
+    def __init__(self) -> None:
+        self.names: dict[int, str] = {}
+        self.generation = ""
+
+    def look(self) -> tuple[dict[str, str], int]:
+        """Return what a start finds; the record read as a whole says the same as the index."""
+        opened()
+        users = list(User.objects.order_by("pk").values_list("pk", "username", "full_name"))
+        rows = list(User.objects.order_by("pk").values()), list(Deletion.objects.order_by("pk").values())
+        store.current().verify()
+        assert (list(User.objects.order_by("pk").values()), list(Deletion.objects.order_by("pk").values())) == rows
+        for pk, username, _ in users:
+            assert self.names.setdefault(pk, username) == username, f"id {pk} was {self.names[pk]}, is {username}"
+        generation = Position.objects.get().generation
+        assert self.generation in {"", generation}, "a crash began another generation"
+        self.generation = generation
+        deleted = Deletion.objects.count()
+        connection.close()
+        return {username: full_name for _, username, full_name in users}, deleted
 
 
 def main(seed: int, rounds: int) -> None:
     """Live and die that many times."""
     dice = random.Random(seed)
     journal.COMPACT_FROM = 5
-    record.SETTLED = 0  # who was in the middle of a write is dead
+    journal.MARK_EVERY = 0.0
     deaths: Counter[str] = Counter()
-    model = Model()
-    stored()
+    model, seen = Model(), Seen()
+    seen.look()
     for number in range(rounds):
-        model, died = round_of(model, dice, number)
+        model, died = round_of(model, dice, number, seen)
         deaths[died] += 1
     print(json.dumps(deaths))  # noqa: T201  # the test reads it
 

@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from django.db import connection
 
 from chassis.problems import Conflict
-from users import journal, selectors, services
+from users import selectors, services, store
 from users.models import User
+
+from .conftest import remove
 
 THREADS = 6
 WAIT = 30
@@ -21,7 +23,7 @@ def at_once(*calls: Callable[[], object]) -> list[object]:
 
     def run(call: Callable[[], object]) -> object:
         try:
-            journal.catch_up()
+            store.current().catch_up()
             ready.wait(WAIT)
             return call()
         except Conflict as exc:
@@ -45,21 +47,21 @@ def test_a_name_that_all_want_is_one_users(state):
             ]
         )
         assert Counter(type(result) for result in made) == {User: 1, Conflict: THREADS - 1}
-    journal.catch_up()
+    store.current().catch_up()
     assert sorted(User.objects.values_list("pk", flat=True)) == [1, 2, 3, 4, 5]
 
 
 def test_admins_that_demote_or_delete_each_other_leave_one(make):
     for number in range(8):
         for user in User.objects.all():
-            user.delete()
+            remove(user)
         one, two = (make(f"{name}{number}", user_type="admin").pk for name in ("one", "two"))
         results = at_once(
             lambda one=one, two=two: services.user_update(user_id=one, actor=two, user_type="default"),
             lambda one=one, two=two: services.user_delete(user_id=two, actor=one),
         )
         assert [isinstance(result, Conflict) for result in results].count(True) == 1
-        journal.catch_up()
+        store.current().catch_up()
         assert User.objects.active_admins().count() == 1
 
 
@@ -73,7 +75,7 @@ def test_who_follows_the_ends_of_sessions_misses_none(make, admin):
         try:
             while True:
                 last = done.is_set()
-                journal.catch_up()
+                store.current().catch_up()
                 found = selectors.session_ends(after=cursor, limit=3)
                 told.extend(entry.pk for entry in found.ends)
                 cursor = found.cursor
@@ -101,6 +103,6 @@ def test_two_changes_of_one_user_are_both_there(make, admin):
         lambda: services.user_update(user_id=user.pk, actor=admin.pk, full_name="Eva"),
         lambda: services.user_update(user_id=user.pk, actor=admin.pk, email="new@example.com"),
     )
-    journal.catch_up()
+    store.current().catch_up()
     after = User.objects.get(pk=user.pk)
     assert (after.full_name, after.email) == ("Eva", "new@example.com")

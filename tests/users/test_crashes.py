@@ -35,6 +35,6 @@ def test_what_was_acknowledged_is_there_after_a_death_at_any_call(seeds, rounds,
         )
         assert done.returncode == 0, done.stderr[-4000:]
         deaths |= set(json.loads(done.stdout))
-    for call in ("write", "fsync", "commit", "unlink"):
+    for call in ("write", "fsync", "commit", "replace"):
         assert any(f" {call}" in death for death in deaths)
     assert any("power cut" in death for death in deaths)

@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from chassis.problems import Unavailable
-from users.lock import WriterLock
+from users.store.lock import WriterLock
 
 pytestmark = pytest.mark.record
 
@@ -37,5 +37,5 @@ def test_one_process_at_a_time_holds_the_lock(tmp_path):
 
 def test_a_thread_that_holds_the_lock_is_told_so_rather_than_left_waiting(tmp_path):
     lock = WriterLock(tmp_path / "lock")
-    with lock.held(), pytest.raises(RuntimeError, match="is writing users already"), lock.held():
+    with lock.held(), pytest.raises(RuntimeError, match="already writes users"), lock.held():
         pytest.fail("held twice")

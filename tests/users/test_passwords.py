@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from users import passwords, services
 from users.models import User
 
-from .conftest import stored
+from .conftest import put, stored
 from .test_api import assert_problem
 
 # What passlib's CryptContext(schemes=["bcrypt"]) stored for "secret", and for 80 times "x".
@@ -42,16 +42,16 @@ def of_django(password: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", ["pbkdf2_sha256", "scrypt", "argon2", "bcrypt_sha256"])
 def test_djangos_own_hashes_are_argon2id_of_the_settings_from_the_first_login_on(state, as_gateway, kind):
-    services.imported_hashes.cache_clear()
+    services._imported_hashes.cache_clear()
     old = of_django("old password " + "x" * 80)[kind]
-    User.objects.create(username="eva", email="eva@example.com", password=passwords.imported(old))
+    put(User(username="eva", email="eva@example.com", password=passwords.imported(old)))
     assert User.objects.get().password == old
     for password, status in (("old password x", 401), ("old password " + "x" * 80, 200)) * 2:
         answer = as_gateway("POST", "/internal/credentials", {"username": "eva", "password": password})
         assert answer.status_code == status
     assert User.objects.get().password != old
     assert User.objects.get().password.startswith(make_password("x")[:30])
-    services.imported_hashes.cache_clear()
+    services._imported_hashes.cache_clear()
 
 
 def test_what_djangos_hashers_store_today_is_taken_over():
@@ -64,11 +64,11 @@ def test_what_djangos_hashers_store_today_is_taken_over():
 
 def test_a_failed_login_makes_a_hash_of_each_kind_that_is_stored(state, monkeypatch):
     """Users of one shop have hashes of several kinds, and PBKDF2's of several Django versions."""
-    services.imported_hashes.cache_clear()
+    services._imported_hashes.cache_clear()
     stored = of_django("secret")
     stored["more"] = hashers.PBKDF2PasswordHasher().encode("secret", "salt", 1500)
     for name, encoded in stored.items():
-        User.objects.create(username=name, email=f"{name}@example.com", password=encoded)
+        put(User(username=name, email=f"{name}@example.com", password=encoded))
     spent: dict[str, int] = {}
     for hasher in (
         passwords.ImportedPBKDF2Hasher,
@@ -89,7 +89,7 @@ def test_a_failed_login_makes_a_hash_of_each_kind_that_is_stored(state, monkeypa
         spent.clear()
         assert services.credentials_check(username=username, password="wrong") is None
         assert spent == {"pbkdf2_sha256": 1500, "scrypt": 1, "bcrypt_sha256": 1, "argon2": 1}, username
-    services.imported_hashes.cache_clear()
+    services._imported_hashes.cache_clear()
 
 
 def test_the_default_is_argon2id_with_owasps_parameters(settings):
@@ -136,21 +136,21 @@ def test_a_password_has_a_bound():
 @pytest.fixture
 def imported_user(state) -> User:
     """A user with a hash of bcrypt, of the least cost."""
-    services.imported_hashes.cache_clear()
+    services._imported_hashes.cache_clear()
     hashed = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()
-    yield User.objects.create(username="eva", email="eva@example.com", password=passwords.imported(hashed))
-    services.imported_hashes.cache_clear()
+    yield put(User(username="eva", email="eva@example.com", password=passwords.imported(hashed)))
+    services._imported_hashes.cache_clear()
 
 
 def test_an_imported_hash_is_argon2id_from_the_first_login_on(imported_user, as_gateway, record):
     """passlib cut passwords at 72 bytes, so that longer ones have to be right here too."""
-    before = stored(record)[0]["fields"]
+    before = stored(record)[0]
     assert before["password"].startswith("bcrypt$$2b$04$")
     refused = as_gateway("POST", "/internal/credentials", {"username": "eva", "password": "x" * 71})
     assert_problem(refused, 401)
     accepted = as_gateway("POST", "/internal/credentials", {"username": "eva", "password": "x" * 80})
     assert (accepted.status_code, accepted.json()["session_epoch"]) == (200, 0)
-    after = stored(record)[-1]["fields"]
+    after = stored(record)[-1]
     assert after["password"].startswith("argon2$argon2id$")
     assert User.objects.get().check_password("x" * 80)
     assert not User.objects.get().check_password("x" * 72)
@@ -288,8 +288,8 @@ UNCHECKABLE = [
 def test_a_hash_that_cannot_be_checked_is_a_wrong_password_and_hinders_nobody_else(
     state, make, as_gateway, as_user, caplog, encoded
 ):
-    services.imported_hashes.cache_clear()
-    broken = User.objects.create(username="eva", email="eva@example.com", password=encoded)
+    services._imported_hashes.cache_clear()
+    broken = put(User(username="eva", email="eva@example.com", password=encoded))
     make("ada")
     for username in ("eva", "ada", "nobody"):
         wrong = as_gateway("POST", "/internal/credentials", {"username": username, "password": "wrong"})
@@ -300,15 +300,15 @@ def test_a_hash_that_cannot_be_checked_is_a_wrong_password_and_hinders_nobody_el
     assert_problem(as_user(broken.pk)("POST", "/api/users/me/password", body), 400, old_password="")
     right = as_gateway("POST", "/internal/credentials", {"username": "ada", "password": "correct horse 1"})
     assert right.status_code == 200
-    services.imported_hashes.cache_clear()
+    services._imported_hashes.cache_clear()
 
 
 def test_a_hash_with_stray_bits_in_its_salt_is_checked_as_it_is_stored(state, as_gateway):
     """What was imported before imports took those bits away, for "secret"."""
-    services.imported_hashes.cache_clear()
-    User.objects.create(username="eva", email="eva@example.com", password=f"bcrypt${STRAY}")
+    services._imported_hashes.cache_clear()
+    put(User(username="eva", email="eva@example.com", password=f"bcrypt${STRAY}"))
     for password, status in (("Secret", 401), ("secret", 200), ("secret", 200), ("Secret", 401)):
         answer = as_gateway("POST", "/internal/credentials", {"username": "eva", "password": password})
         assert answer.status_code == status
     assert User.objects.get().password.startswith("argon2$argon2id$")
-    services.imported_hashes.cache_clear()
+    services._imported_hashes.cache_clear()

@@ -16,8 +16,9 @@ from django.contrib.auth.hashers import make_password
 from tests.ports import free_port
 from tests.shares import share
 
-from users import journal, lines, services
+from users import services, store
 from users.models import User
+from users.store.codec import encode
 
 from .conftest import PASSWORD, PROJECT, Api, environment, use
 from .test_processes import Service
@@ -27,6 +28,8 @@ pytestmark = pytest.mark.record
 MANY = share(100_000)
 # As they are shipped; tests take cheaper ones.
 HASHES = {"ARGON2_MEMORY_KIB": "19456", "ARGON2_TIME": "2"}
+# As manage_all.sh and the Dockerfile start the service.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
 
 
 def fill(state: Path, users: int, password: str) -> Path:
@@ -39,7 +42,7 @@ def fill(state: Path, users: int, password: str) -> Path:
             role = "admin" if number == 1 else "default"
             user = User(pk=number, username=name, email=f"{name}@example.com", user_type=role, password=password)
             user.created_at = user.updated_at = at
-            file.write(lines.dump(user))
+            file.write(encode(user))
     return state
 
 
@@ -67,6 +70,11 @@ def resident(pid: int, name: str = "VmRSS") -> float:
     return next(int(line.split()[1]) for line in status if line.startswith(name)) / 1024
 
 
+def test_the_service_is_started_so():
+    for path in ("manage_all.sh", "users_project/Dockerfile"):
+        assert "MALLOC_MMAP_THRESHOLD_=1048576" in (PROJECT.parent / path).read_text()
+
+
 @pytest.fixture
 def password(settings) -> str:
     """Return a hash of the cost that is shipped."""
@@ -78,7 +86,7 @@ def password(settings) -> str:
 
 def test_many_sign_ins_at_once_leave_no_memory_taken(tmp_path, issuer, password):
     service = Service(
-        fill(tmp_path / "forty" / "users", 40, password), issuer, free_port(), USERS_WORKERS="1", **HASHES
+        fill(tmp_path / "forty" / "users", 40, password), issuer, free_port(), USERS_WORKERS="1", **HASHES, **MALLOC
     )
     try:
         service.wait_until_ready()
@@ -108,13 +116,15 @@ def test_many_sign_ins_at_once_leave_no_memory_taken(tmp_path, issuer, password)
         service.end(signal.SIGTERM)
 
 
-def time_to_create(state: Path, name: str) -> float:
-    """Return how much of the processor's time 100 new users take."""
+def times_to_create(state: Path, name: str) -> list[tuple[float, float]]:
+    """Return how many milliseconds each of 100 new users takes: of the processor's time, and as a person waits."""
     use(state)
-    begun = time.process_time()
+    times = []
     for number in range(100):
+        processor, begun = time.process_time(), time.monotonic()
         services.user_create(username=f"{name}{number}", email=f"{name}{number}@example.com", password="p")
-    return time.process_time() - begun
+        times.append((1000 * (time.process_time() - processor), 1000 * (time.monotonic() - begun)))
+    return times
 
 
 @pytest.mark.long
@@ -122,17 +132,20 @@ def test_100_000_users_cost_a_reader_and_a_writer_little(tmp_path, issuer, passw
     """Beside 100 users, by the processor's time, so that it holds on a busy machine."""
     few, many = fill(tmp_path / "few" / "users", 100, password), fill(tmp_path / "many" / "users", MANY, password)
     seconds_to_check(few)
-    rebuild, start = seconds_to_check(many), seconds_to_check(many) / seconds_to_check(few)
+    rebuild = seconds_to_check(many)
+    start, least = (min(seconds_to_check(state) for _ in range(3)) for state in (many, few))
     for state in (few, many):
         use(state)
-        journal.open_record()
+        store.current().open()
     api = Api(issuer, 1, "admin")
     read = statistics.median(rate(few, api, 100) / rate(many, api, MANY) for _ in range(7))
-    create = statistics.median(time_to_create(many, f"n{turn}") / time_to_create(few, f"n{turn}") for turn in range(5))
-    print(f"get by id {read:.2f}, create {create:.2f}, start {start:.2f} of 100 users'; rebuild {rebuild:.1f} s")  # noqa: T201
+    times = [time for turn in range(5) for time in times_to_create(many, f"n{turn}")]
+    create, waited = (statistics.quantiles(each, n=100)[98] for each in zip(*times, strict=True))
+    print(f"get by id costs {read:.2f} of 100 users', create p99 {create:.1f} ms ({waited:.1f} ms by the clock)")  # noqa: T201
+    print(f"rebuild {rebuild:.1f} s, start with an index {start:.2f} s, with 100 users {least:.2f} s")  # noqa: T201
     use(many)
     assert User.objects.count() == MANY + 500
-    assert read < 1.5
-    assert create < 2
-    assert start < 3
-    assert rebuild < 30
+    assert read < 1.25
+    assert create < 15
+    assert start < 1.5 * least
+    assert rebuild < 30  # half of it on a machine with nothing else to do

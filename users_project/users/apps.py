@@ -14,27 +14,37 @@ class UsersConfig(AppConfig):
     name = "users"
 
     def ready(self) -> None:
-        """Watch what opens the index, and what would write it behind the record's back."""
-        from . import index, models  # the models can be imported from now on
+        """Wire what the models must not import."""
+        from . import models, services  # the models can be imported from now on
+        from .store import index
 
+        models.UserManager.create_through = staticmethod(services.user_create)
         connection_created.connect(index.remember_file)
-        pre_save.connect(models.refuse_bypass)
-        checks.register(record_check)
+        pre_save.connect(_refuse_bypass)
+        checks.register(_check_record)
 
 
-def record_check(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ANN401  # Django's signature
-    """Open the record, so that every command finds its index, and `check` names the line that cannot be read."""
+def _refuse_bypass(sender: type, raw: bool, **kwargs: Any) -> None:  # noqa: ANN401  # a signal's
+    """Refuse what saves models by itself, as `loaddata` does. The store's own writes send no signal."""
+    from . import models
+
+    if sender in {models.User, models.Deletion, models.UserVersion}:
+        raise models.BypassError(f"{sender.__name__} is written by users.services alone.")
+
+
+def _check_record(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ANN401  # Django's signature
+    """Open the file store, so that every command finds its index, and `check` names a line that cannot be read."""
+    from django.conf import settings
     from django.db import DatabaseError
 
     from chassis.problems import Unavailable
 
-    from . import index, journal
+    from . import store
 
-    record = journal.current()
-    if record is None:  # PostgreSQL's tables are not made here: `migrate` does that, which comes by here too
+    if not settings.RECORD:  # `migrate` makes the tables of PostgreSQL, and comes by here too
         return []
     try:
-        record.open()
-    except (Unavailable, DatabaseError) as exc:
-        return [checks.Error(index.message_of(exc) or str(exc), id="users.E001")]
+        store.current().open()
+    except (Unavailable, DatabaseError, OSError) as exc:
+        return [checks.Error(str(exc), id="users.E001")]
     return []

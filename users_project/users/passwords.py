@@ -29,8 +29,9 @@ from django.contrib.auth.hashers import (
 from django.core.exceptions import ValidationError
 from rest_framework.exceptions import APIException
 
+from chassis.problems import Unavailable
+
 from .models import User
-from .problems import Unavailable
 
 MAX_LENGTH = 128
 # Seconds that a hash waits for its turn: well within the time a gateway gives a login.

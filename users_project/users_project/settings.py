@@ -38,18 +38,16 @@ INSTALLED_APPS = [
     "drf_spectacular",
 ]
 MIDDLEWARE = [
-    "chassis.middleware.RequestLogMiddleware",
-    "chassis.middleware.ProblemMiddleware",
-    "chassis.middleware.BodyLimitMiddleware",
-    "chassis.middleware.PublicPathMiddleware",
-    "users.browsers.SecurityHeaders",
+    # Outermost, so that it sees every problem.
+    "users.admin.access.AdminPagesMiddleware",
+    *chassis.MIDDLEWARE[:-1],
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "users.freshness.Freshness",
-    "chassis.middleware.EndpointMiddleware",  # health is that of the index too
+    "users.middleware.CatchUpMiddleware",
+    chassis.MIDDLEWARE[-1],  # /healthz needs a store that can be read
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "users.browsers.AdminByPassport",
+    "users.admin.access.PassportAdminMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -114,6 +112,6 @@ STATIC_URL = "/admin/static/"
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 
-REST_FRAMEWORK = chassis.REST_FRAMEWORK | {"EXCEPTION_HANDLER": "users.freshness.exception_handler"}
+REST_FRAMEWORK = chassis.REST_FRAMEWORK | {"EXCEPTION_HANDLER": "users.middleware.exception_handler"}
 SPECTACULAR_SETTINGS = chassis.SPECTACULAR_SETTINGS | {"TITLE": "Users", "VERSION": "1"}
 LOGGING = logs.configuration(ENV.log_level)

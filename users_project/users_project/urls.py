@@ -1,4 +1,4 @@
-"""What the users service answers. No trailing slashes but in the admin, which is Django's."""
+"""What the users service serves. No trailing slashes but in the admin, which is Django's."""
 
 from django.contrib import admin
 from django.urls import path, register_converter
@@ -6,20 +6,20 @@ from django.views.generic import RedirectView
 
 from chassis import problems
 from chassis.converters import Id
-from users import api, internal
+from users.api import internal, views
 
 register_converter(Id, "id")
 
 urlpatterns = [
-    path("api/users", api.UsersView.as_view()),
-    path("api/users/<id:user_id>", api.UserView.as_view()),
-    path("api/users/<id:user_id>/history", api.HistoryView.as_view()),
-    path("api/users/me", api.MeView.as_view()),
-    path("api/users/me/password", api.MyPasswordView.as_view()),
+    path("api/users", views.UsersView.as_view()),
+    path("api/users/<id:user_id>", views.UserView.as_view()),
+    path("api/users/<id:user_id>/history", views.HistoryView.as_view()),
+    path("api/users/me", views.MeView.as_view()),
+    path("api/users/me/password", views.MyPasswordView.as_view()),
     path("internal/credentials", internal.CredentialsView.as_view()),
     path("internal/users/<id:user_id>", internal.AccountView.as_view()),
     path("internal/session-ends", internal.SessionEndsView.as_view()),
-    # Whoever gets to the admin is signed in, at the gateway.
+    # The gateway signs people in and out.
     path("admin/login/", RedirectView.as_view(url="/admin/")),
     path("admin/logout/", RedirectView.as_view(url="/logout/")),
     path("admin/", admin.site.urls),

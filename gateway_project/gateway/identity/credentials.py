@@ -12,7 +12,7 @@ import json
 import logging
 import re
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote
 
 from django.conf import settings
@@ -162,8 +162,19 @@ def account_by_id(user_id: str) -> Account:
     return account_of(answer)
 
 
-def session_ends(cursor: str) -> tuple[list[SessionEnd], str]:
-    """Return what ended after the cursor (from the beginning, where that is empty) and the cursor to go on from.
+class SessionEnds(NamedTuple):
+    """What ended after a cursor, and the cursor to go on from.
+
+    With `all_ended` every session has to end: the login service has other users than it had, as of a restored copy.
+    """
+
+    ends: list[SessionEnd]
+    cursor: str
+    all_ended: bool
+
+
+def session_ends(cursor: str) -> SessionEnds:
+    """Return what ended after the cursor, or from the beginning if it is empty.
 
     Raises `CursorRefused`, or another `Refused`.
     """
@@ -183,6 +194,6 @@ def session_ends(cursor: str) -> tuple[list[SessionEnd], str]:
             )
             for end in answer["ends"]
         ]
-        return ends, str(answer["cursor"])
+        return SessionEnds(ends, str(answer["cursor"]), answer.get("all_ended", False) is True)
     except (KeyError, TypeError, ValueError) as exc:
         raise Misunderstood from exc

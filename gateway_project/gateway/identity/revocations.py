@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cache
 
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import DatabaseError, close_old_connections, connection, transaction
 from django.utils import timezone
 
 from gateway import configuration
@@ -47,13 +47,23 @@ def follow_login_service() -> None:
 def follow_from(cursor: str) -> None:
     """Apply what ended after the cursor, page by page, and remember the place."""
     while True:
-        ends, reached = credentials.session_ends(cursor)
-        for end in ends:
+        found = credentials.session_ends(cursor)
+        if found.all_ended:
+            end_all(cursor, found.cursor)
+        for end in found.ends:
             sessions.sessions_end(user_id=end.user_id, session_epoch=end.session_epoch, kept_session=end.kept_session)
-        if reached == cursor:
+        if found.cursor == cursor:
             return
-        Follower.objects.update_or_create(pk=1, defaults={"cursor": reached})
-        cursor = reached
+        Follower.objects.update_or_create(pk=1, defaults={"cursor": found.cursor})
+        cursor = found.cursor
+
+
+@transaction.atomic
+def end_all(cursor: str, reached: str) -> None:
+    """End every session once, in the worker that comes first; a session that begins afterwards goes on."""
+    if Follower.objects.filter(pk=1, cursor=cursor).update(cursor=reached):
+        ended = sessions.all_sessions_end()
+        log.warning("The login service has an older copy of its users, or edited ones: %d sessions end", ended)
 
 
 class Followed:

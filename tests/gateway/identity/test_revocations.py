@@ -85,6 +85,27 @@ def test_a_list_that_does_not_know_our_place_is_read_from_its_beginning(
 
 
 @pytest.mark.django_db
+def test_all_sessions_end_once_with_the_users_of_a_restored_copy(
+    login: LoginService, caplog: pytest.LogCaptureFixture
+) -> None:
+    login.end(9, epoch=1)
+    known = revocations.revocations()
+    known.look()
+    before = begin(epoch=7)
+    login.other_users()
+    known.look()
+    after = begin(epoch=0)
+    # As another worker does, which had asked with the old cursor at the same time.
+    revocations.end_all("1", "0")
+    known.look()
+    assert [known.is_ended(each) for each in (before, after)] == [True, False]
+    assert Follower.objects.get().cursor == "0"
+    assert [line for line in said(caplog) if "older copy of its users" in line] == [
+        "The login service has an older copy of its users, or edited ones: 1 sessions end"
+    ]
+
+
+@pytest.mark.django_db
 def test_a_list_that_has_nothing_yet_is_another_one_once(login: LoginService, caplog: pytest.LogCaptureFixture) -> None:
     Follower.objects.create(pk=1, cursor="7")
     known = revocations.revocations()

@@ -1,30 +1,27 @@
-"""`manage.py compact_users`: the file anew, with each user's last line alone."""
+"""`manage.py compact_users`: moves superseded lines of users.jsonl to users.history.jsonl."""
 
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError
-from rest_framework.exceptions import APIException
+from django.db import DatabaseError
 
-from users import journal
+from chassis.problems import Unavailable
+from users import store
+from users.store.journal import Journal
 
 
 class Command(BaseCommand):
-    """Writes users.jsonl anew without the lines that later ones superseded, while the service goes on."""
+    """Happens by itself too, as soon as superseded lines are most of the file."""
 
-    help = "Writes users.jsonl anew, with each user's last line alone. The service may go on meanwhile."
+    help = "Moves superseded lines of users.jsonl to users.history.jsonl, without hashes. The service may go on."
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
         """Compact, or say why not."""
-        record = journal.current()
-        if record is None:
+        journal = store.current()
+        if not isinstance(journal, Journal):
             raise CommandError("The users are in PostgreSQL: there is no file to compact.")
         try:
-            with record.lock.held():
-                before = record.bring_up()
-                after = record.compact()
-        except (OSError, OperationalError, APIException) as exc:
-            raise CommandError(f"{record.path}: cannot be compacted: {exc}. It is as it was.") from exc
-        self.stdout.write(
-            f"{record.path}: from {before.lines} lines and {before.offset} bytes to {after.lines} and {after.offset}."
-        )
+            moved = journal.compact()
+        except (OSError, DatabaseError, Unavailable) as exc:
+            raise CommandError(f"{journal.path}: cannot be compacted: {exc}") from exc
+        self.stdout.write(f"{journal.path}: {moved} superseded lines moved to {journal.history_path.name}.")

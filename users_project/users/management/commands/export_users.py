@@ -1,42 +1,47 @@
-"""`manage.py export_users FILE`: every user, with their hashes, into a new file."""
+"""`manage.py export_users [FILE]`: every user, with their hashes."""
 
+import os
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 
 from chassis.problems import Unavailable
-from users import exports, index
+from users.store import tables
+from users.transfer import exports
+from users.transfer.columns import FORMATS, format_of
 
 
 class Command(BaseCommand):
-    """Writes a JSON array, JSONL or CSV, readable by its owner alone; never over a file that is there."""
+    """Writes to standard output, or to a new file that only its owner may read."""
 
-    help = "Writes every user, with the hash of their password, into a new file: .json, .jsonl or .csv."
+    help = "Writes every user, with the hash of their password, to standard output or into a new file."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take the file and its format."""
-        parser.add_argument("file", type=Path)
-        parser.add_argument("--format", choices=exports.FORMATS, help="Where the file's name does not say it.")
+        parser.add_argument("file", type=Path, nargs="?", help="A new file; without it, standard output.")
+        parser.add_argument("--format", choices=FORMATS, help="By default by the file's name, or jsonl.")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
-        """Write the file, or leave none."""
+        """Write the users."""
+        path: Path | None = options["file"]
         try:
-            file_format = exports.format_of(options["file"], options["format"])
-            next_id = index.last_id() + 1
-            count = exports.export(options["file"], file_format, self.progress)
-        except (OSError, ValueError, Unavailable) as exc:
-            raise CommandError(str(exc)) from exc
-        self.stdout.write(
-            f"Wrote {count} users. The file has the hashes of their passwords: keep it as you keep those.\n"
-            f"It has neither histories nor whose ids were deleted: import it with --next-id {next_id}, or "
-            "somebody new can get a deleted user's id."
+            file_format = format_of(path, options["format"])
+            if path is None:
+                count = exports.export(self.stdout, file_format, self._progress)  # type: ignore[arg-type]  # a wrapper of it
+            else:
+                os.umask(0o077)
+                with path.open("x", encoding="utf-8", newline="") as file:
+                    count = exports.export(file, file_format, self._progress)
+            next_id = tables.next_id()
+        except (OSError, ValueError, Unavailable, DatabaseError) as exc:
+            raise CommandError(f"{exc}") from exc
+        self.stderr.write(
+            f"Wrote {count} users. The export contains password hashes: keep it as safe as the users file.\n"
+            f"It has no histories and no ids of deleted users: import it with --next-id {next_id}."
         )
-        if settings.RECORD:
-            self.stdout.write(f"{settings.RECORD} has both, and can be imported in the place of this file.")
 
-    def progress(self, count: int) -> None:
-        """Say how far it is, now and then."""
+    def _progress(self, count: int) -> None:
         if count % 10_000 == 0:
             self.stderr.write(f"{count} users")

@@ -1,0 +1,88 @@
+"""Lines of the record."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from users.models import Deletion, User
+from users.store.codec import BadLineError, decode, encode
+
+TIME = "2026-01-31T12:00:00.123Z"
+USER = {
+    "id": 7,
+    "username": "eva",
+    "email": "eva@example.com",
+    "full_name": "Eva Ö.",
+    "user_type": "admin",
+    "is_active": False,
+    "password": "!",
+    "created_by": 1,
+    "created_at": TIME,
+    "updated_by": 2,
+    "updated_at": TIME,
+    "password_changed_at": TIME,
+    "session_epoch": 3,
+    "kept_session": "s-1",
+    "session_end": 4,
+}
+DELETION = {"id": 7, "updated_by": 2, "updated_at": TIME, "session_epoch": 3, "session_end": 4, "deleted": True}
+NEEDED = {name: USER[name] for name in ("id", "username", "email", "password", "created_at", "updated_at")}
+
+
+@pytest.mark.parametrize("line", [USER, DELETION, USER | {"rehash": True}])
+def test_a_line_is_written_as_it_was_read(line):
+    entry = decode(json.dumps(line).encode())
+    assert encode(entry) == json.dumps(line, ensure_ascii=False).encode() + b"\n"
+
+
+def test_a_line_by_hand_needs_no_more_than_the_user(state):
+    entry = decode(json.dumps(NEEDED).encode())
+    assert isinstance(entry, User)
+    assert (entry.user_type, entry.is_active, entry.session_epoch, entry.is_rehash) == ("default", True, 0, False)
+    assert entry.created_at == datetime(2026, 1, 31, 12, 0, 0, 123000, tzinfo=UTC)
+    assert isinstance(decode(json.dumps({"id": 7, "deleted": True, "updated_at": TIME}).encode()), Deletion)
+
+
+def test_a_line_can_be_written_and_read_without_its_hash(state):
+    entry = decode(json.dumps(USER | {"password": "argon2$secret"}).encode())
+    line = encode(entry, with_password=False)
+    assert b"secret" not in line
+    assert decode(line, with_password=False).username == "eva"
+    assert isinstance(decode(json.dumps(DELETION).encode(), with_password=False), Deletion)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("nonsense", "JSON object in UTF-8: Expecting value, at character 1"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[1]", "expected a JSON object"),
+        (b"\xff", "cannot be decoded"),
+        ('{"id": 7, "id": 8}', 'expected each name once, got "id" again'),
+        (USER | {"shoe_size": 5}, "unknown field shoe_size"),
+        ({"id": 7}, "missing field password, username, email, created_at, updated_at"),
+        (USER | {"id": 0}, "id: expected a whole number from 1 on"),
+        (USER | {"id": 2**63}, "id: expected a whole number from 1 on"),
+        (USER | {"id": True}, "id: expected a whole number"),
+        (USER | {"id": "7"}, "id: expected a whole number"),
+        (USER | {"username": "a b"}, "username: Use only ASCII letters"),
+        (USER | {"username": None}, "username: expected a string"),
+        (USER | {"email": "eva"}, "email: Enter a valid email"),
+        (USER | {"full_name": "a\u202eb"}, "full_name: Contains U+202E"),
+        (USER | {"user_type": "root"}, "user_type: Value 'root' is not a valid choice"),
+        (USER | {"is_active": 1}, "is_active: expected true or false"),
+        (USER | {"created_at": "2026-01-31T12:00:00"}, "created_at: expected a time with its offset"),
+        (USER | {"created_at": "yesterday"}, "created_at: "),
+        (USER | {"session_epoch": -1}, "session_epoch: "),
+        (USER | {"session_epoch": 2**70}, "session_epoch: "),
+        (USER | {"deleted": 1}, "deleted, rehash: expected true or false"),
+        (DELETION | {"username": "eva"}, "unknown field username"),
+    ],
+)
+def test_a_line_that_is_no_user_is_rejected_without_its_values(state, text, reason):
+    line = text if isinstance(text, bytes) else (text if isinstance(text, str) else json.dumps(text)).encode()
+    with pytest.raises(BadLineError) as raised:
+        decode(line)
+    assert reason in str(raised.value)
+    assert "eva@example.com" not in str(raised.value)

@@ -1,0 +1,294 @@
+"""The admin's pages of users."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.views.main import ChangeList
+from django.contrib.auth import admin as auth_admin  # noqa: F401  # registers what is unregistered below
+from django.contrib.auth.models import Group
+from django.core.exceptions import BadRequest
+from django.db.models.functions import Lower
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+
+from chassis.databases import StorageFull
+from chassis.etags import PreconditionFailed
+from chassis.passports import USER_ID
+from chassis.problems import Conflict, Unavailable
+from users import selectors, services
+from users.models import User
+
+from .access import PREFIX, session_of
+from .forms import ModelForm, NewUserForm, UserForm
+
+if TYPE_CHECKING:  # the stubs' classes are generic, Django's are not
+    ModelAdmin = admin.ModelAdmin[User]
+else:
+    ModelAdmin = admin.ModelAdmin
+
+_LIST = f"{PREFIX}users/user/"
+# The lookups that the list's filters use. Others would read what no page shows, such as hashes.
+_LOOKUPS = frozenset(
+    f"{field}__{lookup}"
+    for field, lookups in {
+        "user_type": ("exact", "isnull"),
+        "is_active": ("exact", "isnull"),
+        "created_at": ("gte", "lt", "isnull"),
+    }.items()
+    for lookup in lookups
+)
+# Users that one action changes at most: it is one write, for which others wait.
+MAX_SELECTED = 500
+# Why something is not saved, shown to the person who asked.
+_REJECTIONS = (Conflict, PreconditionFailed, Unavailable, StorageFull)
+
+
+class UserList(ChangeList):
+    """The list. Beside the search it shows how many were found."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Find the page, and whether it is of all users."""
+        super().get_results(request)
+        if not self.query and not self.has_active_filters:
+            self.full_result_count = self.result_count
+
+
+@admin.register(User)
+class UserAdmin(ModelAdmin):
+    """Users. Each is deleted on their own page, which has room to say why that is not allowed."""
+
+    list_display = ("name", "address", "full_name", "user_type", "is_active", "created_at")
+    # Only what has an index: sorting by anything else would sort all users for each page.
+    sortable_by = ("name", "address", "created_at")
+    list_filter = ("user_type", "is_active", "created_at")
+    search_fields = ("username", "email", "full_name")
+    search_help_text = "In usernames, emails and full names."
+    fields = (
+        *("username", "email", "full_name", "user_type", "is_active", "password"),
+        *("created_at", "creator", "updated_at", "updater", "version"),
+    )
+    readonly_fields = ("created_at", "creator", "updated_at", "updater")
+    list_per_page = 50
+    # Counting the users left out, or in each filter, would read all of them.
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    actions = ("activate", "deactivate")
+    actions_selection_counter = True
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ANN401  # Django's
+        return UserList
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Return whether a URL of the list may use it; Django answers 400 if not."""
+        return lookup in _LOOKUPS
+
+    def response_action(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse | None:  # noqa: ANN401
+        """Run an action. What prevents it is a message; a selection that is not of ids is 400."""
+        if not all(USER_ID.fullmatch(each) for each in request.POST.getlist(ACTION_CHECKBOX_NAME)):
+            raise BadRequest("The selected values are not ids of users.")
+        try:
+            return super().response_action(request, *args, **kwargs)
+        except _REJECTIONS as exc:
+            messages.error(request, str(exc.detail))
+            return HttpResponseRedirect(request.get_full_path())
+
+    @admin.display(description="Username", ordering=Lower("username"))
+    def name(self, user: User) -> str:
+        """Return the username, sorted along its index."""
+        return user.username
+
+    @admin.display(description="Email", ordering=Lower("email"))
+    def address(self, user: User) -> str:
+        """Return the email address, sorted along its index."""
+        return user.email
+
+    @admin.display(description="Created by")
+    def creator(self, user: User) -> str:
+        """Return the name of the user who created this one."""
+        return selectors.names([user.created_by])[user.created_by]
+
+    @admin.display(description="Updated by")
+    def updater(self, user: User) -> str:
+        """Return the name of the user who changed this one last."""
+        return selectors.names([user.updated_by])[user.updated_by]
+
+    def get_fields(self, request: HttpRequest, obj: User | None = None) -> Any:  # noqa: ANN401  # Django's
+        """Return the fields; a new user has only those that can be set."""
+        return self.fields if obj else self.fields[:6]
+
+    def get_form(
+        self,
+        request: HttpRequest,
+        obj: User | None = None,
+        change: bool = False,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> type[ModelForm]:
+        """Return the form for the admin who asks."""
+        form = UserForm if change else NewUserForm
+        return type(form.__name__, (form,), {"actor": request.user.pk, "failure": getattr(request, "failure", "")})
+
+    def save_model(self, request: HttpRequest, obj: User, form: ModelForm, change: bool) -> None:
+        """Save through the services."""
+        actor = int(str(request.user.pk))
+        values = {**form.cleaned_data}
+        if change:
+            # Admins who change their own password stay signed in here.
+            values |= {"if_version": _if_version(values.pop("version")), "kept_session": session_of(request)}
+            saved = services.user_update(user_id=obj.pk, actor=actor, **values)
+        else:
+            saved = services.user_create(created_by=actor, **values)
+        obj.__dict__.update(saved.__dict__)
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        """Delete the user as the page showed them, through the services."""
+        check = _if_version(request.POST.get("version", ""))
+        services.user_delete(user_id=obj.pk, actor=int(str(request.user.pk)), if_version=check)
+
+    # Django's own log has no place here: a user's history is the log.
+
+    def log_addition(self, request: HttpRequest, obj: User, message: Any) -> None:  # type: ignore[override]  # noqa: ANN401
+        pass
+
+    def log_change(self, request: HttpRequest, obj: User, message: Any) -> None:  # type: ignore[override]  # noqa: ANN401
+        pass
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> None:  # type: ignore[override]  # noqa: ANN401
+        pass
+
+    @admin.action(description="Activate the selected users")
+    def activate(self, request: HttpRequest, queryset: Any) -> None:  # noqa: ANN401  # of users
+        """Let the selected users sign in."""
+        self._set_active(request, queryset, is_active=True)
+
+    @admin.action(description="Deactivate the selected users, and sign them out")
+    def deactivate(self, request: HttpRequest, queryset: Any) -> None:  # noqa: ANN401  # of users
+        """Sign the selected users out, for good."""
+        self._set_active(request, queryset, is_active=False)
+
+    def _set_active(self, request: HttpRequest, queryset: Any, *, is_active: bool) -> None:  # noqa: ANN401
+        """Change all that the rules allow, and report each that was not changed."""
+        chosen = dict(queryset.order_by("pk").values_list("pk", "username")[: MAX_SELECTED + 1])
+        done = "activated" if is_active else "deactivated"
+        if len(chosen) > MAX_SELECTED:
+            messages.error(request, f"Nothing was changed. Select at most {MAX_SELECTED} users at once.")
+            return
+        if not chosen:
+            messages.warning(request, f"No user was {done}: the selected users are not in the list any more.")
+            return
+        changed, rejected = services.users_set_active(
+            user_ids=chosen, actor=int(str(request.user.pk)), is_active=is_active
+        )
+        for user_id, why in rejected.items():
+            messages.error(request, f"Not changed: {chosen[user_id]}. {why}")
+        already = len(chosen) - changed - len(rejected)
+        before = f" {already} had been {done} before." if already else ""
+        if changed or already:
+            messages.success(request, f"{changed} of {len(chosen)} users {done}.{before}")
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the list. A filter with a NUL character, which PostgreSQL rejects, is an invalid filter."""
+        if any("\0" in value for value in request.GET.values()):
+            return HttpResponseRedirect(f"{_LIST}?e=1")
+        return super().changelist_view(request, extra_context)
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Answer outside of a transaction, which Django would open: the record does not roll back.
+
+        What cannot be saved is shown again as it was sent, with the reason.
+        """
+
+        def view() -> HttpResponse:
+            page: HttpResponse = cast("Any", self)._changeform_view(request, object_id, form_url, extra_context)  # noqa: SLF001
+            return page
+
+        try:
+            return view()
+        except (Http404, *_REJECTIONS) as exc:
+            rejection = exc
+        cast("Any", request).failure = str(getattr(rejection, "detail", "")) or "This user was deleted."
+        response = view()
+        if isinstance(rejection, (Unavailable, StorageFull)) and response.status_code == HTTPStatus.OK:
+            response.status_code = rejection.status_code
+        return response
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Answer likewise. What prevents the deletion is a message."""
+        try:
+            user = self.get_object(request, object_id)
+            if user is not None:
+                services.check_deletable(user, actor=int(str(request.user.pk)))
+            page: HttpResponse = cast("Any", self)._delete_view(request, object_id, extra_context)  # noqa: SLF001
+        except _REJECTIONS as exc:
+            messages.error(request, str(exc.detail))
+            return HttpResponseRedirect(_LIST if isinstance(exc, Conflict) else request.path)
+        return page
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the user's history, also of a deleted one."""
+        user = self.get_object(request, object_id)
+        if user is None and not _is_deleted(object_id):
+            return self._does_not_exist(request, object_id)
+        entries = selectors.user_history(user_id=user.pk if user else int(object_id))
+        who = selectors.names([entry.by for entry in entries])
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"History: {user or f'user {object_id}, deleted'}",
+            "entries": [{"at": entry.at, "who": who[entry.by], "lines": entry.lines()} for entry in entries],
+            "object": user,
+            "user_id": object_id,
+            "opts": self.opts,
+            "module_name": "Users",
+        }
+        return TemplateResponse(request, "admin/users/user/object_history.html", context)
+
+    def _does_not_exist(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        page: HttpResponse = super()._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[misc]
+        return page
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:  # noqa: ANN401
+        """Redirect to the history of a deleted user: Django's hook for an object that is not found."""
+        if not _is_deleted(object_id):
+            return self._does_not_exist(request, object_id)
+        messages.warning(request, f"User {object_id} was deleted. Their history is kept.")
+        return HttpResponseRedirect(f"{_LIST}{object_id}/history/")
+
+
+def _is_deleted(object_id: str) -> bool:
+    return bool(USER_ID.fullmatch(object_id)) and selectors.is_deleted(int(object_id))
+
+
+def _if_version(version: str) -> Callable[[User], None]:
+    """Return what raises `PreconditionFailed` for a user who is not of the version that a page showed."""
+
+    def check(user: User) -> None:
+        if user.version != version:
+            raise PreconditionFailed("This user was changed since you opened the page. Nothing was done.")
+
+    return check
+
+
+def _own_page(request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    """Redirect to the admin's own page, where a password is changed as any user's is."""
+    return HttpResponseRedirect(f"{_LIST}{request.user.pk}/change/")
+
+
+admin.site.password_change = _own_page  # type: ignore[assignment]  # a page there, a redirection here
+# The one permission here is to be an admin, and there is no other site to view.
+admin.site.unregister(Group)
+admin.site.disable_action("delete_selected")
+admin.site.enable_nav_sidebar = False
+admin.site.site_url = None
+admin.site.site_header = admin.site.site_title = "Gatehouse"

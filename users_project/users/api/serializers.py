@@ -1,0 +1,152 @@
+"""What requests may contain, and what responses do."""
+
+from typing import Any
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError as DjangoValidationError
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
+
+from chassis.serializers import StrictSerializer
+from chassis.validators import printable
+from users.models import Deletion, Entry, User, ascii_only, username_characters
+from users.passwords import MAX_LENGTH
+from users.store.history import Change
+
+
+class Password(serializers.CharField):
+    """A password, with every space it has."""
+
+    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401  # DRF's
+        super().__init__(max_length=MAX_LENGTH, trim_whitespace=False, write_only=True, **kwargs)
+
+
+class UserIn(StrictSerializer):
+    """What creates a user."""
+
+    username = serializers.CharField(max_length=150, validators=[username_characters])
+    email = serializers.EmailField(max_length=254, validators=[ascii_only])
+    full_name = serializers.CharField(max_length=150, allow_blank=True, validators=[printable], required=False)
+    user_type = serializers.ChoiceField(User.Type.choices, required=False)
+    is_active = serializers.BooleanField(required=False)
+    password = Password()
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Check the password against the validators of the settings, and against the user's names."""
+        if "password" in attrs:
+            user: User | None = self.context.get("user")
+            names = ("username", "email", "full_name")
+            described = User(**{name: attrs.get(name, getattr(user, name, "")) for name in names})
+            check_password_rules("password", attrs["password"], described)
+        return attrs
+
+
+class UserReplacement(UserIn):
+    """What replaces a user; optional fields that are left out stay as they are."""
+
+    password = Password(required=False)
+
+
+class MyChanges(StrictSerializer):
+    """What users may change of themselves."""
+
+    email = serializers.EmailField(max_length=254, validators=[ascii_only], required=False)
+    full_name = serializers.CharField(max_length=150, allow_blank=True, validators=[printable], required=False)
+
+
+class PasswordChange(StrictSerializer):
+    """The user's old password and the new one."""
+
+    old_password = serializers.CharField(trim_whitespace=False, write_only=True)
+    new_password = Password()
+
+
+class UserOut(serializers.ModelSerializer[User]):
+    """A user in a response."""
+
+    class Meta:
+        model = User
+        fields = (
+            *("id", "username", "email", "full_name", "user_type", "is_active"),
+            *("created_by", "created_at", "updated_at"),
+        )
+        read_only_fields = fields
+
+
+class ValueOut(serializers.Serializer[Any]):
+    """A field that was changed; of the password only its name."""
+
+    field = serializers.CharField()
+    old = serializers.JSONField(required=False)
+    new = serializers.JSONField(required=False)
+
+
+class ChangeOut(serializers.Serializer[Any]):
+    """An entry of a user's history. `by` is a user's id, or null for the service itself."""
+
+    action = serializers.ChoiceField(("created", "changed", "deleted"))
+    at = serializers.DateTimeField()
+    by = serializers.IntegerField(allow_null=True)
+    changes = serializers.SerializerMethodField()
+
+    @extend_schema_field(ValueOut(many=True))
+    def get_changes(self, change: Change) -> list[dict[str, object]]:
+        """Return the fields with their values."""
+        return [
+            {"field": name} | dict(zip(("old", "new"), values, strict=False))
+            for name, values in sorted(change.values.items())
+        ]
+
+
+class UsersFilter(serializers.Serializer[Any]):
+    """How a list of users can be filtered."""
+
+    search = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        max_length=200,
+        validators=[printable],
+        help_text="Only users with this in their username, email or full name, in any case.",
+    )
+    user_type = serializers.ChoiceField(User.Type.choices, required=False)
+    is_active = serializers.ChoiceField(("true", "false"), required=False)
+
+    def validate_is_active(self, value: str) -> bool:
+        """Return it as a boolean."""
+        return value == "true"
+
+
+class CredentialsIn(StrictSerializer):
+    """What a person signs in with."""
+
+    username = serializers.CharField(trim_whitespace=False)
+    password = serializers.CharField(trim_whitespace=False, write_only=True)
+
+
+class AccountOut(serializers.ModelSerializer[User]):
+    """What the gateway puts into a token."""
+
+    role = serializers.CharField(source="user_type")
+
+    class Meta:
+        model = User
+        fields = ("id", "username", "role", "session_epoch")
+
+
+def session_end_out(entry: Entry) -> dict[str, Any]:
+    """Return whose sessions ended, and which of them did not."""
+    return {
+        "user_id": entry.pk,
+        "session_epoch": entry.session_epoch,
+        "kept_session": entry.kept_session or None if isinstance(entry, User) else None,
+        "deleted": isinstance(entry, Deletion),
+    }
+
+
+def check_password_rules(field: str, password: str, user: User) -> None:
+    """Raise `ValidationError` for the field if the settings do not allow the password."""
+    try:
+        validate_password(password, user)
+    except DjangoValidationError as exc:
+        raise ValidationError({field: exc.messages}) from exc

@@ -1,0 +1,226 @@
+"""The public users API."""
+
+from typing import cast
+
+from django.http import Http404
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from rest_framework_simplejwt.tokens import Token
+
+from chassis.pagination import PARAMETERS, CursorPages
+from chassis.permissions import HasRole
+from chassis.problems import Errors
+from chassis.queries import query_parameters
+from users import selectors, services
+from users.models import User
+
+from .conditional import conditional, precondition, tagged
+from .history_pages import HistoryPages
+from .serializers import (
+    ChangeOut,
+    MyChanges,
+    PasswordChange,
+    UserIn,
+    UserOut,
+    UserReplacement,
+    UsersFilter,
+    check_password_rules,
+)
+
+LIST_PARAMETERS = (*PARAMETERS, "search", "user_type", "is_active")
+_ADMIN_FIELDS = {"username", "user_type", "is_active"}
+
+IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match",
+    str,
+    OpenApiParameter.HEADER,
+    description="The `ETag` of an earlier response: 304 if nothing changed.",
+)
+IF_MATCH = OpenApiParameter(
+    "If-Match", str, OpenApiParameter.HEADER, description="The `ETag` of an earlier response: 412 if something changed."
+)
+_CHANGED_SINCE = {412: OpenApiResponse(description="The user was changed since the response with that `ETag`.")}
+_UNCHANGED = {304: OpenApiResponse(description="Nothing changed since the response with that `ETag`.")}
+FOUND = {200: UserOut, **_UNCHANGED, **_CHANGED_SINCE}
+CHANGED = {200: UserOut, **_CHANGED_SINCE}
+
+
+class OnlyAdminsChange(PermissionDenied):
+    """Users may not change these fields of themselves."""
+
+    default_code = "admin_only_fields"
+
+    def __init__(self, fields: list[str]) -> None:
+        super().__init__(f"Only an admin may change {', '.join(fields)}.")
+        self.errors: Errors = {field: ["Only an admin may change this."] for field in fields}
+
+
+def caller_id(request: Request) -> int:
+    """Return the id of the user who asks."""
+    return int(str(request.user.pk))
+
+
+def caller_session(request: Request) -> str:
+    """Return the session in which the user asks, or "" if the passport has none."""
+    sid = cast("Token", request.auth).get("sid")
+    return sid if isinstance(sid, str) else ""
+
+
+class AdminView(APIView):
+    """A view for admins."""
+
+    permission_classes = (HasRole("admin"),)
+
+
+@extend_schema(tags=["users"])
+class UsersView(AdminView):
+    """All users."""
+
+    pagination_class = CursorPages
+
+    @extend_schema(operation_id="users_list", parameters=[UsersFilter], responses=UserOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List the users, newest first."""
+        wanted = UsersFilter(data=query_parameters(request, LIST_PARAMETERS).dict())
+        wanted.is_valid(raise_exception=True)
+        pages = self.pagination_class()
+        page = pages.paginate_queryset(selectors.users(**wanted.validated_data), request, view=self)
+        return pages.get_paginated_response(UserOut(page, many=True).data)
+
+    @extend_schema(operation_id="users_create", request=UserIn, responses={201: UserOut})
+    def post(self, request: Request) -> Response:
+        """Create a user."""
+        data = UserIn(data=request.data)
+        data.is_valid(raise_exception=True)
+        user = services.user_create(created_by=caller_id(request), **data.validated_data)
+        return tagged(user, UserOut(user).data, status=201, location=f"/api/users/{user.pk}")
+
+
+@extend_schema(tags=["users"])
+class UserView(AdminView):
+    """One user."""
+
+    @extend_schema(operation_id="users_get", parameters=[IF_NONE_MATCH, IF_MATCH], responses=FOUND)
+    def get(self, request: Request, user_id: int) -> Response:
+        """Return the user."""
+        user = selectors.user_get(user_id=user_id)
+        return conditional(request, user, UserOut(user).data)
+
+    @extend_schema(operation_id="users_replace", parameters=[IF_MATCH], request=UserReplacement, responses=CHANGED)
+    def put(self, request: Request, user_id: int) -> Response:
+        """Replace the user's username and email, and the optional fields that are given."""
+        return self._change(request, user_id, partial=False)
+
+    @extend_schema(
+        operation_id="users_change",
+        parameters=[IF_MATCH],
+        request=UserReplacement(partial=True),
+        responses=CHANGED,
+    )
+    def patch(self, request: Request, user_id: int) -> Response:
+        """Change the fields that are given."""
+        return self._change(request, user_id, partial=True)
+
+    @extend_schema(operation_id="users_delete", parameters=[IF_MATCH], responses={204: None, **_CHANGED_SINCE})
+    def delete(self, request: Request, user_id: int) -> Response:
+        """Delete the user."""
+        services.user_delete(user_id=user_id, actor=caller_id(request), if_version=precondition(request))
+        return Response(status=204)
+
+    def _change(self, request: Request, user_id: int, *, partial: bool) -> Response:
+        user = selectors.user_get(user_id=user_id)
+        data = UserReplacement(data=request.data, partial=partial, context={"user": user})
+        data.is_valid(raise_exception=True)
+        user = services.user_update(
+            user_id=user_id,
+            actor=caller_id(request),
+            kept_session=caller_session(request),
+            if_version=precondition(request),
+            **data.validated_data,
+        )
+        return tagged(user, UserOut(user).data)
+
+
+@extend_schema(tags=["users"])
+class HistoryView(AdminView):
+    """A user's history."""
+
+    pagination_class = HistoryPages
+
+    @extend_schema(operation_id="users_history", responses=ChangeOut(many=True))
+    def get(self, request: Request, user_id: int) -> Response:
+        """List what was changed, by whom and when, newest first; also of a user who was deleted."""
+        query_parameters(request, PARAMETERS)
+        pages = self.pagination_class()
+        page = pages.paginate(selectors.user_history(user_id=user_id), request)
+        return pages.get_paginated_response(ChangeOut(page, many=True).data)
+
+
+class OwnView(APIView):
+    """A view of the user who asks."""
+
+    permission_classes = (HasRole("admin", "default"),)
+
+    def me(self) -> User:
+        """Return the active user who asks; 401 if the user was deleted or deactivated."""
+        try:
+            user = selectors.user_get(user_id=caller_id(self.request))
+        except Http404:
+            user = None
+        if user is None or not user.is_active:
+            raise AuthenticationFailed("This user does not exist any more.")
+        return user
+
+
+@extend_schema(tags=["users"])
+class MeView(OwnView):
+    """The user's own profile."""
+
+    @extend_schema(operation_id="me_get", parameters=[IF_NONE_MATCH, IF_MATCH], responses=FOUND)
+    def get(self, request: Request) -> Response:
+        """Return the user who asks."""
+        user = self.me()
+        return conditional(request, user, UserOut(user).data)
+
+    @extend_schema(operation_id="me_change", parameters=[IF_MATCH], request=MyChanges(partial=True), responses=CHANGED)
+    def patch(self, request: Request) -> Response:
+        """Change the user's own email or full name."""
+        user = self.me()
+        _reject_other_fields(request.data)
+        data = MyChanges(data=request.data)
+        data.is_valid(raise_exception=True)
+        user = services.user_update(
+            user_id=user.pk, actor=user.pk, if_version=precondition(request), **data.validated_data
+        )
+        return tagged(user, UserOut(user).data)
+
+
+def _reject_other_fields(data: object) -> None:
+    """Raise 403 for what only an admin may change, 400 for the password, which has its own URL."""
+    if not isinstance(data, dict):
+        return
+    if fields := sorted(data.keys() & _ADMIN_FIELDS):
+        raise OnlyAdminsChange(fields)
+    if "password" in data:
+        raise ValidationError({"password": ["Change it with POST /api/users/me/password."]})
+
+
+@extend_schema(tags=["users"])
+class MyPasswordView(OwnView):
+    """The user's own password."""
+
+    @extend_schema(operation_id="me_password", request=PasswordChange, responses={204: None})
+    def post(self, request: Request) -> Response:
+        """Change the user's own password, which ends their other sessions."""
+        user = self.me()
+        data = PasswordChange(data=request.data)
+        data.is_valid(raise_exception=True)
+        check_password_rules("new_password", data.validated_data["new_password"], user)
+        try:
+            services.password_change(user_id=user.pk, session=caller_session(request), **data.validated_data)
+        except services.WrongPasswordError as exc:
+            raise ValidationError({"old_password": exc.messages}) from exc
+        return Response(status=204)

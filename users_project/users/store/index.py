@@ -1,0 +1,109 @@
+"""The index: an SQLite file beside the record. It is disposable: if in doubt, it is deleted and made again."""
+
+import logging
+import os
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any, cast
+
+from django.core.management import call_command
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from users.models import Position
+
+from . import tables
+
+log = logging.getLogger(__name__)
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR}
+_opened = threading.local()
+# The identity of an index file that SQLite found damaged: the next writer replaces it.
+_doubted: set[tuple[int, int]] = set()
+
+
+def path() -> Path:
+    """Return where the index is."""
+    return Path(connection.settings_dict["NAME"])
+
+
+def file_identity() -> tuple[int, int] | None:
+    """Return which file the index is, or None if there is none."""
+    try:
+        status = os.stat(connection.settings_dict["NAME"])  # noqa: PTH116  # each request: half the time of Path.stat
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def remember_file(**kwargs: Any) -> None:  # noqa: ANN401  # a signal's
+    """Remember which file this thread's connection has just opened."""
+    _opened.file = file_identity()
+
+
+def leave_replaced_file() -> None:
+    """Close this thread's connection if the index was deleted or replaced since it was opened."""
+    if connection.connection is None or connection.in_atomic_block:
+        return
+    if getattr(_opened, "file", None) != file_identity():
+        connection.close()
+
+
+def is_doubted(file: tuple[int, int]) -> bool:
+    """Return whether SQLite found the index of that identity damaged."""
+    return file in _doubted
+
+
+def is_damage(error: BaseException) -> bool:
+    """Return whether SQLite reports a damaged file or an I/O error, and not a lock or a full disk."""
+    return (getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF) in _DAMAGED
+
+
+def doubt(error: BaseException) -> None:
+    """Take the index for damaged: the next look at it makes it again."""
+    found = file_identity()
+    if found and found not in _doubted:
+        _doubted.add(found)
+        log.warning("%s: %s; it is deleted and made again from the record", path(), error)
+    if not connection.in_atomic_block:
+        connection.close()
+
+
+def position() -> Position | None:
+    """Return what the index reflects; None if it reflects nothing, or cannot be used."""
+    file = file_identity()
+    if file is None or is_doubted(file):
+        return None
+    try:
+        return tables.position()
+    except DatabaseError as exc:
+        if is_damage(exc):
+            doubt(exc)
+            return None
+        if "no such" in str(exc):  # tables of another version
+            return None
+        raise
+
+
+def schema_is_current() -> bool:
+    """Return whether the tables are exactly those of this program's migrations."""
+    try:
+        executor = MigrationExecutor(connection)
+        plan = executor.migration_plan(cast("Any", executor.loader.graph.leaf_nodes()))
+        return not plan and not set(executor.loader.applied_migrations) - set(executor.loader.disk_migrations or ())
+    except DatabaseError as exc:
+        if not is_damage(exc):
+            raise
+        doubt(exc)
+        return False
+
+
+def make() -> None:
+    """Make the index again, empty. Open connections keep the old files, which have no names then."""
+    connection.close()
+    _doubted.clear()  # the new file may have the number of the old one
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path().with_name(path().name + suffix).unlink(missing_ok=True)
+    path().touch(mode=0o600)  # SQLite gives its other files the same mode
+    call_command("migrate", verbosity=0, interactive=False)

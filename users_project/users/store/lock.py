@@ -1,0 +1,68 @@
+"""The lock that makes one writer of all threads and processes."""
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from chassis.problems import Unavailable
+
+from .errors import StoreError
+
+# Seconds a writer waits for the one before it: less than the gateway waits for the response.
+TIMEOUT = 8.0
+_POLL_SECONDS = 0.001
+_BUSY = "Other writes take too long. Try again."
+
+
+class WriterLock:
+    """`flock` belongs to an open file, so each acquisition opens its own.
+
+    The threads of a process queue for a mutex first, so that only processes poll.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._mutex = threading.Lock()
+        self._holder: int | None = None
+
+    @contextmanager
+    def held(self, timeout: float = TIMEOUT) -> Iterator[None]:
+        """Hold the lock; raise `Unavailable` if others hold it for longer than `timeout` seconds."""
+        if self._holder == threading.get_ident():
+            raise RuntimeError("This thread already writes users. Finish that write first.")
+        deadline = time.monotonic() + timeout
+        if not self._mutex.acquire(timeout=timeout):
+            raise Unavailable(_BUSY)
+        try:
+            descriptor = self._open()
+            try:
+                _flock(descriptor, deadline)
+                self._holder = threading.get_ident()
+                yield
+            finally:
+                self._holder = None
+                os.close(descriptor)
+        finally:
+            self._mutex.release()
+
+    def _open(self) -> int:
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as exc:
+            raise StoreError(self.path, None, f"The lock file cannot be opened: {exc.strerror}.") from exc
+
+
+def _flock(descriptor: int, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            if time.monotonic() >= deadline:
+                raise Unavailable(_BUSY) from exc
+            time.sleep(_POLL_SECONDS)
+        else:
+            return

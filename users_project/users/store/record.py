@@ -1,0 +1,170 @@
+"""The record, users.jsonl, as bytes: read lines, append, replace. Nothing here knows what a line means."""
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# A link is refused: after a rename, processes would follow it to different files. A pipe must not block.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much of a record was read: bytes, lines, and a digest in which each line is chained to those before it."""
+
+    offset: int = 0
+    lines: int = 0
+    digest: str = ""
+
+    def after(self, line: bytes) -> "Extent":
+        """Return the extent that includes the line."""
+        digest = hashlib.blake2b(bytes.fromhex(self.digest) + line, digest_size=32).hexdigest()
+        return Extent(self.offset + len(line), self.lines + 1, digest)
+
+
+def identity(path: Path) -> str:
+    """Return a value that changes whenever the file does; empty if there is none."""
+    try:
+        return identity_of(os.lstat(path))
+    except FileNotFoundError:
+        return ""
+
+
+def identity_of(status: os.stat_result) -> str:
+    """Return the identity of a file with that status."""
+    return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
+
+
+def is_same_file(one: str, other: str) -> bool:
+    """Return whether two identities are of one file, which may have changed in between."""
+    return one.split(":")[:2] == other.split(":")[:2]
+
+
+def read_lines(path: Path, extent: Extent = Extent()) -> Iterator[tuple[Extent, bytes]]:
+    """Yield each whole line behind the extent, with the extent that includes it.
+
+    An incomplete last line is a torn write or one in progress: it does not exist yet.
+    """
+    with os.fdopen(os.open(path, _READ), "rb") as file:
+        file.seek(extent.offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            extent = extent.after(line)
+            yield extent, line
+
+
+def begins_with(path: Path, extent: Extent) -> bool:
+    """Return whether the record begins with exactly the lines of the extent."""
+    if not extent.offset:
+        return True
+    for found, _ in read_lines(path):
+        if found.offset >= extent.offset:
+            return found == extent
+    return False
+
+
+def size(path: Path) -> int:
+    """Return the record's size in bytes; 0 if there is none."""
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def truncate(path: Path, offset: int) -> None:
+    """Cut the record behind the offset, durably."""
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW), "rb+") as file:
+        os.ftruncate(file.fileno(), offset)
+        os.fsync(file.fileno())
+
+
+def append(path: Path, expected: str, line: bytes) -> str | None:
+    """Append a line and wait until it is on disk; return the record's identity.
+
+    `expected` is its identity before, empty if there is no record. Returns None if the record was edited at the same
+    time: the line may be in it then. Raises `OSError`; nothing of the line stays then.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        before = os.fstat(descriptor)
+        if expected and identity_of(before) != expected:
+            return None
+        try:
+            _write_all(descriptor, line)
+            os.fsync(descriptor)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(descriptor, before.st_size)
+                os.fsync(descriptor)
+            raise
+        after = os.fstat(descriptor)
+        if after.st_size != before.st_size + len(line) or os.pread(descriptor, len(line), before.st_size) != line:
+            return None
+    finally:
+        os.close(descriptor)
+    if not expected:
+        sync_directory(path.parent)
+    return identity_of(after) if identity(path) == identity_of(after) else None
+
+
+def replace(path: Path, expected: str, lines: Iterable[bytes]) -> tuple[Extent, str] | None:
+    """Replace the record by these lines atomically; return what it is then, and its identity. Raises `OSError`.
+
+    A crash leaves the old one or the new one. Returns None, and leaves it alone, if its identity is not the expected
+    one: it was edited or another one put in place while the lines were written.
+    """
+    extent = Extent()
+    fresh = path.with_suffix(".new")
+    try:
+        with open(fresh, "wb", opener=owner_only) as file:  # Path.open takes no opener
+            for line in lines:
+                file.write(line)
+                extent = extent.after(line)
+            file.flush()
+            os.fsync(file.fileno())
+        if identity(path) != expected:
+            fresh.unlink()
+            return None
+        fresh.replace(path)
+        replaced = identity(path)
+    except BaseException:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+    return extent, replaced
+
+
+def append_all(path: Path, lines: Iterable[bytes]) -> None:
+    """Append lines to another file than the record, durably. Raises `OSError`."""
+    with open(path, "ab", opener=owner_only) as file:  # Path.open takes no opener
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_directory(path.parent)
+
+
+def owner_only(path: str, flags: int) -> int:
+    """Open for `open`: a new file is readable by its owner alone."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+def sync_directory(path: Path) -> None:
+    """Wait until the names in the directory are on disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

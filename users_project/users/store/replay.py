@@ -1,0 +1,126 @@
+"""How one version of a user follows another: one rule for a change by the API and for lines of the record.
+
+A user's sessions end when their password, role or activity changes. Each end raises the user's `session_epoch`, and
+has a number, `session_end`, by which the gateway learns of it. The service writes both into the line. A line appended
+by hand does not: what it leaves out is worked out here, and the same way at each reading.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import cast
+
+from users.models import Deletion, Entry, User
+
+from .codec import BadLineError
+
+
+def ends_sessions(before: User, after: User) -> bool:
+    """Return whether the change must end the user's sessions. A new hash of the same password must not."""
+    return (
+        (before.password != after.password and not after.is_rehash)
+        or before.user_type != after.user_type
+        or (before.is_active and not after.is_active)
+    )
+
+
+def follow(before: Entry | None, after: Entry, last_end: int) -> Entry:
+    """Complete `after`, which follows `before`, and return it. Raises `BadLineError` if it cannot follow.
+
+    `last_end` is the highest number that an end of sessions has.
+    """
+    if isinstance(after, User) and not after.password_changed_at:
+        after.password_changed_at = after.created_at
+    if before is None:
+        return after
+    if isinstance(before, Deletion):
+        if isinstance(after, User):
+            raise BadLineError(f"user {after.id} was deleted before")
+        return after
+    ended = isinstance(after, Deletion) or ends_sessions(before, after)
+    if isinstance(after, User):
+        _follow_password(before, after)
+    if after.session_epoch > before.session_epoch:
+        if after.session_end <= before.session_end:
+            after.session_end = last_end + 1
+        return after
+    after.session_epoch = before.session_epoch + ended
+    after.session_end = last_end + 1 if ended else before.session_end
+    if isinstance(after, User):
+        after.kept_session = "" if ended else before.kept_session
+    return after
+
+
+def _follow_password(before: User, after: User) -> None:
+    if before.password == after.password or after.is_rehash:
+        after.password_changed_at = before.password_changed_at
+    elif not _is_later(after.password_changed_at, before.password_changed_at):
+        after.password_changed_at = after.updated_at
+
+
+def _is_later(one: datetime | None, other: datetime | None) -> bool:
+    return other is None or (one is not None and one > other)
+
+
+class Replay:
+    """What the lines of a record leave: the last version of each user, and whose the names are."""
+
+    def __init__(self) -> None:
+        self.entries: dict[int, Entry] = {}
+        self.last_end = 0
+        self._owners: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def take(self, number: int, entry: Entry) -> None:
+        """Take the entry of a line with that number; raise `BadLineError`."""
+        before = self.entries.get(entry.id)
+        entry = follow(before, entry, self.last_end)
+        if isinstance(before, User):
+            for key in _names(before):
+                del self._owners[key]
+        if isinstance(entry, User):
+            for key in _names(entry):
+                if key in self._owners:
+                    owner, line = self._owners[key]
+                    raise BadLineError(f"{key[0]} is taken by user {owner}, line {line}")
+                self._owners[key] = entry.id, number
+        self.entries[entry.id] = entry
+        self.last_end = max(self.last_end, entry.session_end)
+
+    @property
+    def last_id(self) -> int:
+        """The highest id."""
+        return max(self.entries, default=0)
+
+
+def _names(user: User) -> list[tuple[str, str]]:
+    return [("username", user.username.lower()), ("email", user.email.lower())]
+
+
+def went_back(known: Iterable[Entry], found: Mapping[int, Entry]) -> bool:
+    """Return whether the found entries are not what followed the known ones: an older copy, or edited in place.
+
+    A user may have moved on, as after a power cut that the index lost more by than the record; nothing known may be
+    missing, older or other than it was.
+    """
+    for old in known:
+        new = found.get(old.id)
+        if new is None or new.updated_at < old.updated_at or new.session_epoch < old.session_epoch:
+            return True
+        if type(old) is not type(new):
+            if isinstance(old, Deletion) or new.session_epoch == old.session_epoch:
+                return True
+        elif new.updated_at == old.updated_at and not (isinstance(new, User) and new.is_rehash):
+            if not _same(old, new):
+                return True
+        elif _hides_an_end(old, new):
+            return True
+    return False
+
+
+def _hides_an_end(old: Entry, new: Entry) -> bool:
+    is_user = isinstance(old, User) and isinstance(new, User)
+    return is_user and new.session_epoch == old.session_epoch and ends_sessions(cast("User", old), cast("User", new))
+
+
+def _same(one: Entry, other: Entry) -> bool:
+    names = [field.attname for field in one._meta.concrete_fields]  # noqa: SLF001  # Django's documented _meta
+    return all(getattr(one, name) == getattr(other, name) for name in names)

@@ -1,0 +1,105 @@
+"""The tables of users, deletions and position: PostgreSQL's, or those of the index beside the record."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import Any, cast
+
+from django.db import connection, models
+from django.db.models import Max, QuerySet
+
+from users.models import Deletion, Entry, Position, User
+
+POSITION = 1
+
+
+def position() -> Position | None:
+    """Return the one row of what the tables reflect, or None if there is none yet."""
+    return Position.objects.filter(pk=POSITION).first()
+
+
+def entry_of(user_id: int) -> Entry | None:
+    """Return the user or the deletion of that id."""
+    return User.objects.filter(pk=user_id).first() or Deletion.objects.filter(pk=user_id).first()
+
+
+def entries() -> Iterable[Entry]:
+    """Return all users and deletions."""
+    yield from User.objects.order_by("pk").iterator()
+    yield from Deletion.objects.order_by("pk").iterator()
+
+
+def taken_ids(ids: Collection[int]) -> set[int]:
+    """Return those of the ids that a user has or had."""
+    wanted = set(ids)
+    return wanted & {
+        *User.objects.values_list("pk", flat=True),
+        *Deletion.objects.values_list("pk", flat=True),
+    }
+
+
+def next_id() -> int:
+    """Return an id above all that were ever given."""
+    found = position()
+    return max(_largest(User, "pk"), _largest(Deletion, "pk"), found.floor if found else 0) + 1
+
+
+def last_end() -> int:
+    """Return the highest number that an end of sessions has."""
+    return max(_largest(User, "session_end"), _largest(Deletion, "session_end"))
+
+
+def put(entry: Entry) -> None:
+    """Store a version over the one before. Raises `IntegrityError` if a name is taken."""
+    if isinstance(entry, Deletion):
+        QuerySet(User).filter(pk=entry.pk).delete()
+    _upsert([entry], type(entry))
+
+
+def insert(entries: Iterable[Entry]) -> None:
+    """Store new entries. Raises `IntegrityError` if a name is taken."""
+    by_model: defaultdict[type[Entry], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        by_model[type(entry)].append(entry)
+    for model, found in by_model.items():
+        # bulk_create takes twice as long, and 100,000 users are read again after a restore.
+        fields = model._meta.concrete_fields  # noqa: SLF001  # Django's documented _meta
+        names = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
+        places = ", ".join(["%s"] * len(fields))
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                f"INSERT INTO {connection.ops.quote_name(model._meta.db_table)} ({names}) VALUES ({places})",  # noqa: S608, SLF001  # ours
+                [[_adapted(getattr(entry, field.attname)) for field in fields] for entry in found],
+            )
+
+
+def _adapted(value: object) -> Any:  # noqa: ANN401  # what a driver takes
+    return connection.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value
+
+
+def replace_all(entries: Iterable[Entry]) -> None:
+    """Store these entries and no others."""
+    with connection.cursor() as cursor:
+        for model in (User, Deletion):
+            cursor.execute(f"DELETE FROM {connection.ops.quote_name(model._meta.db_table)}")  # noqa: S608, SLF001  # ours
+    insert(entries)
+
+
+def save_position(**values: Any) -> Position:  # noqa: ANN401  # the model's fields
+    """Store what the tables reflect now, and return it."""
+    found = position() or Position(pk=POSITION)
+    for name, value in values.items():
+        setattr(found, name, value)
+    found.save()
+    return found
+
+
+def _upsert(entries: list[Entry], model: type[Entry]) -> None:
+    fields = [field.name for field in model._meta.concrete_fields if not field.primary_key]  # noqa: SLF001  # documented
+    cast("QuerySet[models.Model]", QuerySet(model)).bulk_create(
+        cast("list[models.Model]", entries), update_conflicts=True, unique_fields=["pk"], update_fields=fields
+    )
+
+
+def _largest(model: type[Entry], name: str) -> int:
+    return cast("int", QuerySet(model).aggregate(largest=Max(name))["largest"] or 0)

@@ -1,0 +1,92 @@
+"""Entries of a file, one by one, before anything is known about users."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .columns import COLUMNS
+
+_NUMBERS = {"id", "created_by", "session_epoch"}
+_BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What stands at one place of the file, such as `line 3` or `entry 3`; or why it cannot be read."""
+
+    place: str
+    value: object = None
+    fault: str = ""
+
+
+def read(path: Path, file_format: str) -> Iterator[Row]:
+    """Yield the rows. Raises `ValueError` if the file as a whole is not of that format, `OSError`."""
+    return _READERS[file_format](path)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise ValueError(f"The file is not UTF-8 (byte {exc.start + 1}). Convert it first") from exc
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name occurs twice in one object")
+    return found
+
+
+def _read_json(path: Path) -> Iterator[Row]:
+    try:
+        values = json.loads(_text(path), object_pairs_hook=_unique)
+    except json.JSONDecodeError as exc:
+        raise ValueError(f"Line {exc.lineno}: {exc.msg}") from exc
+    if not isinstance(values, list):
+        raise ValueError("The file must contain a JSON array of users")  # noqa: TRY004  # every fault is a ValueError
+    for number, value in enumerate(values, 1):
+        yield Row(f"entry {number}", value)
+
+
+def _read_jsonl(path: Path) -> Iterator[Row]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                place = f"line {number}"
+                try:
+                    yield Row(place, json.loads(line.decode("utf-8-sig"), object_pairs_hook=_unique))
+                except (ValueError, RecursionError) as exc:
+                    yield Row(place, fault=f"not a JSON object: {exc}")
+
+
+def _read_csv(path: Path) -> Iterator[Row]:
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
+    header = list(reader.fieldnames or ())
+    if len(set(header)) != len(header) or "username" not in header:
+        raise ValueError(f"Line 1: a header with some of these columns, each once, is required: {', '.join(COLUMNS)}")
+    try:
+        for values in reader:
+            place = f"line {reader.line_num}"
+            if None in values or None in values.values():
+                yield Row(place, fault=f"the number of columns is not {len(header)}")
+            else:
+                yield Row(place, {name: _typed(name, value) for name, value in values.items() if value})
+    except csv.Error as exc:
+        raise ValueError(f"Line {reader.line_num}: {exc}") from exc
+
+
+def _typed(name: str, value: str) -> object:
+    if name in _NUMBERS and value.isascii() and value.isdigit() and len(value) < 19:
+        return int(value)
+    return _BOOLEANS.get(value.lower(), value) if name == "is_active" else value
+
+
+_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    "json": _read_json,
+    "jsonl": _read_jsonl,
+    "csv": _read_csv,
+}
