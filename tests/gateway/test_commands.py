@@ -84,7 +84,7 @@ def test_check_warns_of_a_role_that_no_user_has_and_routes_are_served_all_the_sa
     assert "roles.yaml:4:36: got 'admn'; expected a role that users have: admin, default; did you mean admin?" in (
         err.getvalue()
     )
-    assert "gateway.yaml has 1 route, and no faults." in out.getvalue()
+    assert "gateway.yaml has 1 route, and 1 warning, see above." in out.getvalue()
 
 
 def test_check_reports_faults_in_the_order_of_lines(faulty: Path) -> None:

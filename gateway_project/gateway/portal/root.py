@@ -29,7 +29,10 @@ class RootView(APIView):
         paths = [
             route.path for route in configuration.current().routes if "GET" in route.methods and "{" not in route.path
         ]
-        names = {path.removeprefix("/").replace("/", "_").removeprefix("api_"): path for path in paths}
-        links = {"docs": "/docs", "redoc": "/redoc", "openapi": "/openapi.json"} | names
+        links = {"docs": "/docs", "redoc": "/redoc", "openapi": "/openapi.json"}
+        for path in paths:
+            name = path.strip("/").replace("/", "_")
+            names = (name.removeprefix("api_"), name, path)
+            links[next(each for each in names if each not in links or each == path)] = path
         scheme, host = clients.origin(request._request)  # noqa: SLF001  # DRF's own name for what it wraps
         return Response({name: f"{scheme}://{host}{path}" for name, path in links.items()})

@@ -239,7 +239,9 @@ def test_the_root_lists_the_entrances(
     route = {"methods": ["GET"], "service": "things", "allow": "public"}
     configure(
         services={"things": {"url": serve().url}},
-        routes=[{"path": "/api/things"} | route, {"path": "/api/things/{id}"} | route],
+        routes=[
+            {"path": path} | route for path in ("/api/things", "/api/things/{id}", "/things", "/api/docs", "/more/")
+        ],
     )
     links = client.get("/").json()
     assert links == {
@@ -247,6 +249,10 @@ def test_the_root_lists_the_entrances(
         "redoc": "http://testserver/redoc",
         "openapi": "http://testserver/openapi.json",
         "things": "http://testserver/api/things",
+        # What would have a name that is taken has another one.
+        "/things": "http://testserver/things",
+        "api_docs": "http://testserver/api/docs",
+        "more": "http://testserver/more/",
     }
     page = client.get("/", headers={"Accept": "text/html"}).content.decode()
     assert 'href="http://testserver/api/things"' in page

@@ -1,12 +1,14 @@
 """`manage.py check`: Django's, and what gateway.yaml has."""
 
+import os
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError
 from django.core.management.commands import check
 
 from gateway import configuration
-from gateway.config import ConfigError
+from gateway.config import ConfigError, warnings
 
 
 class Command(check.Command):
@@ -20,5 +22,11 @@ class Command(check.Command):
             # Not by Django's check, which would add a count of its own.
             raise CommandError(str(exc)) from exc
         super().handle(*args, **options)
-        count = len(config.routes)
-        self.stdout.write(f"gateway.yaml has {count} route{'' if count == 1 else 's'}, and no faults.")
+        odd = len(warnings(settings.GATEWAY_CONFIG, os.environ, config))
+        found = f"and {counted(odd, 'warning')}, see above" if odd else "and no faults"
+        self.stdout.write(f"gateway.yaml has {counted(len(config.routes), 'route')}, {found}.")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the number with its noun."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
