@@ -196,6 +196,12 @@ prepare() {
   [[ $name != users ]] || pid "$name" >/dev/null || django users demo_users
 }
 
+# check_port NAME: fail if another program has its port.
+check_port() {
+  ! (exec 3<> "/dev/tcp/$(host "$1")/$(port "$1")") 2>/dev/null ||
+    fail "port $(port "$1") is in use; ${1^^}_PORT=... gives $1 another one"
+}
+
 start() {
   local name=$1 application=${1}_project.wsgi
   [[ $name != gateway ]] || application=gateway_project.asgi
@@ -205,8 +211,6 @@ start() {
   fi
   rm -f "$run/$name.pid"
   url "$name" > "$run/$name.url"
-  ! (exec 3<> "/dev/tcp/$(host "$name")/$(port "$name")") 2>/dev/null ||
-    fail "port $(port "$name") is in use; ${name^^}_PORT=... gives $name another one"
   (
     cd "$root/${name}_project"
     # Blocks of memory as large as a password hash's are given back: glibc would keep one for every thread.
@@ -346,6 +350,8 @@ up() {
   head -c 1048576 /dev/zero > "$run/room" 2>/dev/null || { rm -f "$run/room"; fail "no room on the disk of $GATEHOUSE_VAR"; }
   rm -f "$run/room"
   for name in "${names[@]}"; do end_left "$name"; done
+  # Before anything is started, so that nothing has to be stopped again.
+  for name in "${names[@]}"; do pid "$name" > /dev/null || check_port "$name"; done
   local -A started=() preparing=()
   for name in "${names[@]}"; do
     prepare "$name" > "$logs/$name.prepare.log" 2>&1 &
