@@ -15,6 +15,7 @@ gateway ends all sessions.
 
 import json
 import logging
+import math
 import mmap
 import os
 import re
@@ -63,7 +64,7 @@ class Journal:
         self._fresh: tuple[str, tuple[int, int] | None] | None = None
         self._reported: tuple[str, str] | None = None  # the record and the error that was logged last
         self._is_open = False  # whether the index has the tables of this program
-        self._marked_at = 0.0
+        self._marked_at = -math.inf
         self._compact_from = 0
         self._written = ""  # what the record was after this write, which is not committed yet
 
@@ -226,7 +227,7 @@ class Journal:
         is_same_file = position is not None and record.is_same_file(position.identity, identity)
         if position and is_same_file and extent.offset < min(position.offset, record.size(self.path)):
             raise self._refused(extent.lines + 1, "the line is incomplete, though it was whole before")
-        if not replay.entries and ((position and position.ids) or (found and found.last_id)):
+        if not replay.entries and ((position and position.ids) or (found and found.offset)):
             raise self._lost()
         is_changed = went_back(tables.entries(), replay.entries) if position else not has_checkpoint
         self._sync()
