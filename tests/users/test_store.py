@@ -13,7 +13,7 @@ from django.db import connection
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from tests.shares import share
+from tests.shares import SHARE, share
 
 from chassis.databases import StorageFull
 from users import store
@@ -228,6 +228,7 @@ class Store(RuleBasedStateMachine):
         self.generation = generation
 
 
+@pytest.mark.skipif(SHARE < 1, reason="it looks for new examples, which are to be looked at by a person")
 @pytest.mark.long
 def test_the_store_holds_what_a_dict_does(empty_index, state):
     Store.empty = empty_index.parent
