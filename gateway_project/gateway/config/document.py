@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import yaml
 
 from .errors import ConfigError, Fault
+from .indentation import indenting_tab, misindented
 from .substitution import substitute
 
 # libyaml's parser, ten times as fast, is in every wheel of PyYAML; a build from source may lack it.
@@ -100,15 +101,6 @@ def shown(value: object) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
-def indenting_tab(text: str, mark: Mark) -> Mark | None:
-    """Return where a tab indents the line, or stands where the mark is."""
-    lines = text.splitlines()
-    line = lines[mark.line - 1] if mark.line <= len(lines) else ""
-    indent = line[: len(line) - len(line.lstrip())]
-    column = indent.find("\t") + 1 or (mark.column if line[mark.column - 1 : mark.column] == "\t" else 0)
-    return Mark(mark.line, column) if column else None
-
-
 @dataclass
 class Reader:
     """Turns the parser's events into nodes; collects the faults that do not keep it from reading on."""
@@ -137,8 +129,13 @@ class Reader:
             return self.document(yaml.parse(text, Loader=LOADER))
         except yaml.MarkedYAMLError as exc:
             mark = place(exc.problem_mark)
-            if tab := indenting_tab(text, mark):
-                raise self.fatal(tab, "a tab", "spaces; YAML takes no tab before a key or a value") from exc
+            if tab := indenting_tab(text, mark.line, mark.column):
+                raise self.fatal(
+                    Mark(mark.line, tab), "a tab", "spaces; YAML takes no tab before a key or a value"
+                ) from exc
+            if fault := misindented(text, mark.line, mark.column):
+                column, value, expected = fault
+                raise self.fatal(Mark(mark.line, column), value, expected) from exc
             raise self.fatal(mark, f"invalid YAML: {exc.problem}", "YAML 1.2") from exc
 
     def document(self, events: Iterator[yaml.Event]) -> Node:
@@ -203,7 +200,7 @@ class Reader:
     def plain_scalar(self, text: str, mark: Mark) -> Scalar:
         """Return what text without quotes means."""
         if text in NULLS:
-            return self.fault(mark, "nothing", "a value; leave the key out where none is meant")
+            return self.fault(mark, "nothing", "a value; indent the lines that belong to this key, or remove it")
         if text in BOOLEANS:
             return BOOLEANS[text]
         if DECIMAL.fullmatch(text):

@@ -148,7 +148,7 @@ def test_a_value_that_cannot_be_read_is_not_reported_twice(tmp_path: Path) -> No
     [
         ("", ["1:1: got an empty file; expected a mapping with `version`, `services` and `routes`"]),
         ("# only\n\n", ["1:1: got an empty file; expected a mapping with `version`, `services` and `routes`"]),
-        ("---\n", ["2:1: got nothing; expected a value; leave the key out where none is meant"]),
+        ("---\n", ["2:1: got nothing; expected a value; indent the lines that belong to this key, or remove it"]),
         ("7\n", ["1:1: got 7; expected a mapping"]),
         ("[1]\n", ["1:1: got a list; expected a mapping"]),
         ("version: 1\n---\nversion: 1\n", ["2:1: got a second document; expected one document"]),
@@ -189,6 +189,30 @@ def test_a_syntax_error_is_reported_where_it_is(tmp_path: Path, text: str, place
 )
 def test_a_tab_is_named_and_what_stands_in_its_place(tmp_path: Path, text: str, place: str) -> None:
     assert faults(tmp_path, text) == [f"{place}: got a tab; expected spaces; YAML takes no tab before a key or a value"]
+
+
+NESTED = "services:\n  a:\n    timeouts:\n      total: 1s\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "expected"),
+    [
+        (route() + "   rate_limit: 1/day\n", "7:4: got 3 spaces", "4 as in line 6 or 0 as in line 3"),
+        (route() + "  rate_limit: 1/day\n", "7:3: got 2 spaces", "4 as in line 6 or 0 as in line 3"),
+        (route() + "     rate_limit: 1/day\n", "7:6: got 5 spaces", "4 as in line 6 or 0 as in line 3"),
+        (route() + "   - path: /y\n", "7:4: got 3 spaces", "2 as in line 4"),
+        ("version: 1\n services: {}\n", "2:2: got 1 space", "0 as in line 1"),
+        (
+            NESTED + "   # a note\n   health: /x\n",
+            "6:4: got 3 spaces",
+            "6 as in line 4, 4 as in line 3, 2 as in line 2 or 0 as in line 1",
+        ),
+    ],
+)
+def test_a_wrongly_indented_line_is_reported_with_the_indentations_that_fit(
+    tmp_path: Path, text: str, found: str, expected: str
+) -> None:
+    assert faults(tmp_path, text) == [f"{found} before this line; expected {expected}"]
 
 
 def test_a_syntax_error_does_not_hide_what_was_found_before(tmp_path: Path) -> None:
