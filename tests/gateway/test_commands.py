@@ -48,7 +48,7 @@ def test_check_reports_every_fault_of_gateway_yaml(faulty: Path) -> None:
     assert str(failed.value).splitlines()[-1] == "3 faults"
 
 
-def test_check_counts_the_faults_once(tmp_path: Path) -> None:
+def test_check_prints_the_faults_alone_and_counts_them_once(tmp_path: Path) -> None:
     path = tmp_path / "faulty.yaml"
     path.write_text(FAULTY)
     environ = os.environ | {"GATEHOUSE_VAR": str(tmp_path / "var"), "GATEWAY_CONFIG": str(path)}
@@ -58,6 +58,7 @@ def test_check_counts_the_faults_once(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[-1] == "3 faults"
     assert len(done.stderr.splitlines()) == 4
+    assert done.stderr.startswith(f"{path}:2:1: ")
     assert "issue" not in done.stderr
 
 

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import CommandError
+from django.core.management.base import SystemCheckError
 from django.core.management.commands import check
 
 from gateway import configuration
@@ -15,12 +15,11 @@ class Command(check.Command):
     """Ends with the faults of gateway.yaml and how many they are, or says how many routes it has."""
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
-        """Check."""
         try:
             config = configuration.current()
         except ConfigError as exc:
-            # Not by Django's check, which would add a count of its own.
-            raise CommandError(str(exc)) from exc
+            # Django's check would add a count of its own, and a plain CommandError its name before the first fault.
+            raise SystemCheckError(str(exc)) from exc
         super().handle(*args, **options)
         odd = len(warnings(settings.GATEWAY_CONFIG, os.environ, config))
         found = f"and {counted(odd, 'warning')}, see above" if odd else "and no faults"
