@@ -90,6 +90,63 @@ def test_a_name_a_base_path_and_yaml_are_taken(serve: Callable[..., str]) -> Non
     assert [route["path"] for route in entries["routes"]] == ["/v2/books", "/v2/books/{id}", "/v2/loans/"]
 
 
+def test_what_gateway_yaml_has_already_is_left_out_and_said(
+    serve: Callable[..., str], configure: Callable[..., None], tmp_path: Path
+) -> None:
+    address = serve(openapi=json.dumps(DOCUMENT).encode())
+    routes = [
+        {"path": "/books", "methods": ["GET"], "service": "shelf", "allow": "public"},
+        {"path": "/loans/{rest...}", "service": "shelf", "allow": "public"},
+        {"path": "/books/{number}", "methods": ["GET", "DELETE"], "service": "shelf", "allow": "public"},
+    ]
+    configure(services={"shelf": {"url": ["http://127.0.0.1:9", address]}}, routes=routes)
+    text, _ = suggest(f"{address}/openapi.json")
+    assert "# gateway.yaml has the service shelf already." in text
+    assert "# /books: gateway.yaml routes GET already" in text
+    assert yaml.safe_load(text) == {
+        "routes": [{"path": "/books", "methods": ["POST"], "service": "shelf", "allow": None}]
+    }
+
+
+def test_a_service_that_gateway_yaml_has_as_a_whole_has_nothing_to_add(
+    serve: Callable[..., str], configure: Callable[..., None]
+) -> None:
+    address = serve(openapi=json.dumps(DOCUMENT | {"paths": {"/books": {"get": {}, "head": {}}}}).encode())
+    configure(
+        services={"shelf": {"url": address}},
+        routes=[{"path": "/books", "methods": ["GET"], "service": "shelf", "allow": "public"}],
+    )
+    text, advice = suggest(f"{address}/openapi.json")
+    assert "There is no route to add." in text
+    assert (yaml.safe_load(text), advice) == (None, "")
+
+
+def test_a_path_of_the_gateways_own_is_left_out(serve: Callable[..., str]) -> None:
+    document = DOCUMENT | {"paths": {"/healthz": {"get": {}}, "/books": {"get": {}}}}
+    address = serve(openapi=json.dumps(document).encode())
+    text, _ = suggest(f"{address}/openapi.json")
+    assert "# /healthz is left out: the gateway uses this path itself" in text
+    assert [route["path"] for route in yaml.safe_load(text)["routes"]] == ["/books"]
+
+
+def test_a_name_that_another_service_has_is_an_error(serve: Callable[..., str], configure: Callable[..., None]) -> None:
+    address = serve(openapi=json.dumps(DOCUMENT).encode())
+    configure(services={"the-library": {"url": "http://127.0.0.1:9"}}, routes=[])
+    with pytest.raises(CommandError, match=r"service the-library at http://127\.0\.0\.1:9\. Choose another name"):
+        suggest(f"{address}/openapi.json")
+    assert "service: library-2" in suggest(f"{address}/openapi.json", name="library-2")[0]
+
+
+def test_a_faulty_gateway_yaml_stops_nothing_and_is_told(
+    serve: Callable[..., str], settings: Any, tmp_path: Path
+) -> None:
+    address = serve(openapi=json.dumps(DOCUMENT).encode())
+    settings.GATEWAY_CONFIG = tmp_path / "missing.yaml"
+    text, notes = suggest(f"{address}/openapi.json")
+    assert "  - path: /books" in text
+    assert "missing.yaml:1:1: got No such file" in notes
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

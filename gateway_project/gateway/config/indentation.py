@@ -15,7 +15,7 @@ def indenting_tab(text: str, number: int, column: int) -> int | None:
 
 
 def misindented(text: str, number: int, column: int) -> tuple[int, str, str] | None:
-    """Return the column, the value and the expectation of a fault, or `None` if the indentation is not what is wrong."""
+    """Return the column, the value and the expectation of a fault, or `None` if another thing is wrong."""
     found = LINE.match(line_of(text, number))
     if not found or not (found["dashes"] or found["key"]) or column > found.end():
         return None

@@ -1,16 +1,19 @@
 """`manage.py suggest URL`: entries for gateway.yaml from a service's OpenAPI document, ready to paste."""
 
+import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 import yaml
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from gateway.config import METHODS, patterns
+from gateway.config import METHODS, RESERVED, Config, ConfigError, load, patterns
 
 TIMEOUT = 10
 MAX_SIZE = 8 * 1024 * 1024
@@ -33,17 +36,60 @@ class Command(BaseCommand):
         if parts.scheme not in {"http", "https"} or not parts.netloc:
             raise CommandError(f"{url} is not an http:// or https:// URL. Name the service's OpenAPI document.")
         document = read_document(url)
-        name = options["name"] or slug(document.get("info", {}).get("title")) or "service"
         origin = f"{parts.scheme}://{parts.netloc}"
-        self.stdout.write(f"services:\n  {name}:\n    url: {origin}\n    openapi: {parts.path or '/'}")
-        if is_up(origin + HEALTH):
-            self.stdout.write(f"    health: {HEALTH}")
-        self.stdout.write("routes:")
-        for path, methods in sorted(operations(document)):
-            self.stdout.write("\n".join(entry(name, path, methods)))
+        config = self.current_config()
+        name = options["name"] or name_at(origin, config) or slug(document.get("info", {}).get("title")) or "service"
+        known = config.services.get(name) if config else None
+        if known and origin not in known.url:
+            raise CommandError(
+                f"gateway.yaml has a service {name} at {known.url[0]}. Choose another name: --name NAME."
+            )
+        if known:
+            self.stdout.write(f"# gateway.yaml has the service {name} already.")
+        else:
+            self.stdout.write(f"services:\n  {name}:\n    url: {origin}\n    openapi: {parts.path or '/'}")
+            if is_up(origin + HEALTH):
+                self.stdout.write(f"    health: {HEALTH}")
+        present = Present(config, name)
+        entries = [entry(name, path, methods, present) for path, methods in sorted(operations(document))]
+        lines = [line for each in entries for line in each]
+        if all(line.lstrip().startswith("#") for line in lines):
+            self.stdout.write("\n".join([*lines, "# There is no route to add."]))
+            return
+        self.stdout.write("\n".join(["routes:", *lines]))
         self.stderr.write(
-            "Say after each `allow:` who may use the route: public, authenticated, or roles such as [admin]."
+            "Set each `allow:` to who may use the route: public, authenticated, or roles such as [admin]."
         )
+
+    def current_config(self) -> Config | None:
+        """Return gateway.yaml, or `None` with a message if it has faults."""
+        try:
+            return load(settings.GATEWAY_CONFIG, os.environ)
+        except ConfigError as exc:
+            self.stderr.write(f"gateway.yaml has faults, so entries that it has already are not left out:\n{exc}")
+            return None
+
+
+@dataclass(frozen=True)
+class Present:
+    """What gateway.yaml has already, for the routes of one service."""
+
+    config: Config | None
+    service: str
+
+    def methods(self, pattern: patterns.Pattern) -> set[str]:
+        """Return the methods that are routed at this path, or below a route of the service for a whole tree."""
+        if self.config is None:
+            return set()
+        current = self.config.current_version
+        wanted = patterns.normalised(pattern, current)
+        found: set[str] = set()
+        for route in self.config.routes:
+            for path in {route.path, self.config.upstream_path(route)}:
+                routed = patterns.normalised(patterns.parse(path), current)
+                if routed.shape == wanted.shape or (route.service == self.service and routed.covers(wanted)):
+                    found.update(route.methods)
+        return found | ({"HEAD"} if "GET" in found else set())
 
 
 def read_document(url: str) -> dict[str, Any]:
@@ -94,15 +140,29 @@ def base_path(document: dict[str, Any]) -> str:
     return urlsplit(str(url)).path.rstrip("/")
 
 
-def entry(service: str, path: str, methods: list[str]) -> list[str]:
+def entry(service: str, path: str, methods: list[str], present: Present) -> list[str]:
+    """Return the lines of a route, or a comment that says why there is none."""
     try:
-        patterns.parse(path)
+        pattern = patterns.parse(path)
     except ValueError as exc:
         return [f"  # {path} is left out: gateway.yaml takes {exc}"]
+    if any(pattern.overlaps(patterns.parse(own)) for own in RESERVED):
+        return [f"  # {path} is left out: the gateway uses this path itself"]
+    routed = present.methods(pattern)
+    left_out = [method for method in methods if method in routed]
+    comment = [f"  # {path}: gateway.yaml routes {', '.join(left_out)} already"] if left_out else []
+    if len(left_out) == len(methods):
+        return comment
     text = path if re.fullmatch(r"[\w/{}.~-]+", path, re.ASCII) else f'"{path}"'
     return [
+        *comment,
         f"  - path: {text}",
-        f"    methods: [{', '.join(methods)}]",
+        f"    methods: [{', '.join(method for method in methods if method not in routed)}]",
         f"    service: {service}",
         "    allow:",
     ]
+
+
+def name_at(origin: str, config: Config | None) -> str | None:
+    """Return the name of the service that gateway.yaml has at this address."""
+    return next((name for name, each in config.services.items() if origin in each.url), None) if config else None
