@@ -136,7 +136,7 @@ def test_a_service_whose_health_hangs_keeps_nothing_from_starting_and_is_named(t
             assert "reports: did not answer in time" in stack.manage("status").stdout
             merged = stack.ask("GET", "/openapi.json").json
             assert merged["paths"]["/api/orders"]["get"]["responses"]["200"]
-            assert merged["info"]["x-incomplete"] == {"reports": "it has not answered yet"}
+            assert merged["info"]["x-incomplete"] == {"reports": "it has not responded yet"}
         finally:
             stack.down()
 

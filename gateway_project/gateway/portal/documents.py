@@ -43,7 +43,7 @@ class Documents:
         self.config = configuration.current()
         self.known: dict[str, Document] = {}
         # What was wrong with a service's document when it was last asked for.
-        self.faults: dict[str, str] = {}
+        self.faults: dict[str, Refused | Unusable] = {}
         # What was wrong in those that are known.
         self.malformed: dict[str, str] = {}
         self.due: dict[str, float] = {}
@@ -67,19 +67,25 @@ class Documents:
             self.is_current = True
             try:
                 # In a thread: a large document takes longer than other requests should wait.
-                self.merged = await asyncio.to_thread(self.merge, dict(self.known), self.missing())
+                self.merged = await asyncio.to_thread(self.merge, dict(self.known), self.missing(), self.silent())
             except BaseException:
                 self.is_current = False
                 raise
 
     def missing(self) -> dict[str, str]:
         """Return why there is no document of a service that should have one."""
-        late = dict.fromkeys(self.fetching, "it has not answered yet")
-        return {name: why for name, why in (late | self.faults).items() if name not in self.known}
+        reasons = dict.fromkeys(self.fetching, "it has not responded yet")
+        reasons |= {name: str(fault) for name, fault in self.faults.items()}
+        return {name: why for name, why in reasons.items() if name not in self.known}
 
-    def merge(self, known: dict[str, Document], missing: dict[str, str]) -> bytes:
+    def silent(self) -> set[str]:
+        """Return the services that have no document because they do not respond."""
+        refused = {name for name, fault in self.faults.items() if isinstance(fault, Refused)}
+        return (refused | self.fetching.keys() - self.faults.keys()) - self.known.keys()
+
+    def merge(self, known: dict[str, Document], missing: dict[str, str], silent: set[str]) -> bytes:
         """Return the merged document."""
-        merged, faults = openapi.merge(self.config, openapi.own_document(), known, missing)
+        merged, faults = openapi.merge(self.config, openapi.own_document(), known, missing, silent)
         for name, found in faults.items():
             if name not in missing and self.malformed.get(name) != found:
                 log.warning("What is malformed in the OpenAPI document of the %s service is left out: %s", name, found)
@@ -92,10 +98,10 @@ class Documents:
         try:
             document = await self.fetch(name, service, path)
         except (Refused, Unusable) as exc:
-            if self.faults.get(name) != str(exc):
+            if str(self.faults.get(name)) != str(exc):
                 log.warning("The OpenAPI document of the %s service cannot be used: %s", name, exc)
                 self.is_current = False
-            self.faults[name] = str(exc)
+            self.faults[name] = exc
             self.due[name] = loop.time()
         else:
             self.is_current = self.is_current and name not in self.faults and self.known.get(name) == document

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any, cast
@@ -204,11 +204,16 @@ def add_routes(merged: Document, config: Config, service: str, document: Service
 
 
 def merge(
-    config: Config, own: Document, documents: Mapping[str, Document], missing: Mapping[str, str] = NOTHING
+    config: Config,
+    own: Document,
+    documents: Mapping[str, Document],
+    missing: Mapping[str, str] = NOTHING,
+    silent: Collection[str] = (),
 ) -> tuple[Document, dict[str, str]]:
     """Return the gateway's own document with every service's routes, as far as their documents have them; and faults.
 
-    `missing` says why a service's document cannot be had. The faults are by service; the document names the services.
+    `missing` has the reason for each service without a document; `silent` are those of them that do not respond at all.
+    The faults are by service; the document names the services.
     """
     merged: Document = {
         "openapi": own["openapi"],
@@ -240,10 +245,16 @@ def merge(
             faults[name] = list(document.faults)
     if faults:
         merged["info"] = own["info"] | {
-            "description": f"Not complete: the OpenAPI documents of {', '.join(sorted(faults))} are away or malformed.",
+            "description": incomplete(silent, faults.keys() - set(silent)),
             "x-incomplete": {name: shortened(found) for name, found in sorted(faults.items())},
         }
     return merged, {name: shortened(found) for name, found in faults.items()}
+
+
+def incomplete(silent: Collection[str], malformed: Collection[str]) -> str:
+    """Return what the merged document says of the services that it lacks something of."""
+    kinds = [("These services do not respond", silent), ("The OpenAPI documents of these have faults", malformed)]
+    return " ".join(["Not complete.", *(f"{kind}: {', '.join(sorted(names))}." for kind, names in kinds if names)])
 
 
 def shortened(faults: list[str]) -> str:

@@ -193,7 +193,7 @@ def test_a_document_that_takes_longer_than_anyone_waits_is_there_for_the_next(
     try:
         assert not is_documented(client)
         merged = client.get("/openapi.json").json()
-        assert merged["info"]["x-incomplete"] == {"things": "it has not answered yet"}
+        assert merged["info"]["x-incomplete"] == {"things": "it has not responded yet"}
         assert asked.wait(10)
         # It is not asked again, and not waited for.
         monkeypatch.setattr(documents, "LIMIT", 60)
@@ -244,8 +244,27 @@ def test_without_a_document_the_rest_is_there(
     assert "/api/login" in merged.json()["paths"]
     assert "operationId" not in merged.json()["paths"]["/api/things"]["get"]
     assert "things" in caplog.text
-    assert "documents of things are away or malformed" in merged.json()["info"]["description"]
+    description = "Not complete. The OpenAPI documents of these have faults: things."
+    assert merged.json()["info"]["description"] == description
     assert set(merged.json()["info"]["x-incomplete"]) == {"things"}
+
+
+def test_a_service_that_does_not_respond_is_told_from_one_with_a_faulty_document(
+    serve: Callable[..., Service], client: Client, configure: Callable[..., None]
+) -> None:
+    faulty = serve(lambda seen: Reply(200, b"[]"))
+    configure(
+        services={
+            "faulty": {"url": faulty.url, "openapi": "/openapi.json"},
+            "stopped": {"url": "http://127.0.0.1:1", "openapi": "/openapi.json"},
+        },
+        routes=[],
+    )
+    info = client.get("/openapi.json").json()["info"]
+    assert info["description"] == (
+        "Not complete. These services do not respond: stopped. The OpenAPI documents of these have faults: faulty."
+    )
+    assert set(info["x-incomplete"]) == {"faulty", "stopped"}
 
 
 def test_a_route_without_a_document_is_listed_with_who_may_and_its_parameters(
