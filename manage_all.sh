@@ -436,6 +436,8 @@ check() {
   say '== ruff'
   "$bin/ruff" check .
   "$bin/ruff" format --check .
+  say '== words'
+  "$bin/python" -m tests.words
   say '== import-linter'
   PYTHONPATH=chassis/src:gateway_project:users_project:orders_project "$bin/lint-imports" --no-cache
   say '== chassis: mypy'
