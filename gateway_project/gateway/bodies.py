@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
-from .policy.refusals import BadRequest, Refused, TooLarge
+from .policy.rejections import BadRequest, ContentTooLarge, RequestRejected
 
 
-class LengthRequired(Refused):
+class LengthRequired(RequestRejected):
     """The server in front does not undo chunked framing, so the body's end is not known (RFC 9110, section 15.5.12)."""
 
     status = 411
@@ -16,7 +16,7 @@ class LengthRequired(Refused):
 def check_length(environ: Mapping[str, Any], limit: int) -> int | None:
     """Return the body's length in bytes, `None` where it is chunked.
 
-    Raises `BadRequest`, `TooLarge` or `LengthRequired`.
+    Raises `BadRequest`, `ContentTooLarge` or `LengthRequired`.
     """
     if "HTTP_TRANSFER_ENCODING" in environ:
         if not environ.get("wsgi.input_terminated"):
@@ -28,7 +28,7 @@ def check_length(environ: Mapping[str, Any], limit: int) -> int | None:
     digits = length.lstrip("0") or "0"
     # Compared by how many they are first: int() refuses very many digits.
     if len(digits) > len(str(limit)) or int(digits) > limit:
-        raise TooLarge(limit)
+        raise ContentTooLarge(limit)
     return int(digits)
 
 
@@ -43,7 +43,7 @@ class Stream:
         """Return at most so many bytes, none at the end; raise `BadRequest` where it ends early or is badly framed."""
         try:
             piece = cast("bytes", self.source.read(size if self.left is None else min(size, self.left)))
-        except Refused:
+        except RequestRejected:
             raise
         except Exception as exc:  # each WSGI server has its own for malformed chunks and for a client that left
             raise BadRequest("Expected a well-framed body.") from exc

@@ -29,8 +29,8 @@ SETS = 8192
 # Of a limit of thousands a worker counts a thousandth at once, at most so many requests: a lock between processes
 # costs more than all else that is decided on a request. What it does not use in their own time is lost, never more.
 PORTION = 1000
-LARGEST_SHARE = 64
-MOST_AHEAD = 4096
+MAX_SHARE = 64
+MAX_AHEAD = 4096
 
 
 class Counters:
@@ -44,14 +44,14 @@ class Counters:
         self.descriptor = descriptor
         # File locks hold between processes, not between threads of one.
         self.lock = threading.Lock()
-        self.place = lru_cache(MOST_AHEAD)(place)
+        self.place = lru_cache(MAX_AHEAD)(place)
         # By key: how many admissions are counted already, and until when they are good.
         self.ahead: dict[str, tuple[int, float]] = {}
 
     def admit(self, key: str, limit: RateLimit, now: float | None = None) -> Verdict:
         """Count one request of `key` and return whether the limit admits it; `now` is in Unix seconds."""
         now = time.time() if now is None else now
-        share = min(limit.count // PORTION, LARGEST_SHARE)
+        share = min(limit.count // PORTION, MAX_SHARE)
         with self.lock:
             if share < 2:
                 return self.count(key, limit, now, 1)
@@ -63,7 +63,7 @@ class Counters:
             if not verdict.admitted:
                 return self.count(key, limit, now, 1)
             self.ahead[key] = (share - 1, now + share * limit.seconds / limit.count)
-            if len(self.ahead) > MOST_AHEAD:
+            if len(self.ahead) > MAX_AHEAD:
                 del self.ahead[next(iter(self.ahead))]
             return verdict
 

@@ -1,4 +1,4 @@
-"""The decisions on a request, the same at both doors: route, then admit. Any of them may raise `Refused`.
+"""The decisions on a request, the same at both doors: route, then admit. Any of them may raise `RequestRejected`.
 
 A door takes the request apart, asks here, and does the I/O.
 """
@@ -21,7 +21,7 @@ from .policy.access import Identity
 from .policy.headers import Headers
 from .policy.locations import Asked, Locations
 from .policy.negotiation import prefers_page
-from .policy.refusals import BadRequest, ExpectationFailed, Misdirected, SlashRedirect, TooMany
+from .policy.rejections import BadRequest, ExpectationFailed, Misdirected, RateLimited, SlashRedirect
 from .policy.routes import Match, RouteTable
 
 # How many peers and hosts are remembered as known.
@@ -31,10 +31,10 @@ PROBES: Final = frozenset({"/healthz", "/readyz"})
 UNKNOWN_HOST: Final = "Expected a Host that names this gateway, as its operator says in GATEWAY_ALLOWED_HOSTS."
 
 
-class Heard:
+class RequestHeaders:
     """A request's headers, and what they mean: the same for every request that says the same to the same gate.
 
-    Each meaning is worked out when it is first asked for; what has none raises `Refused` whenever it is asked for.
+    Each meaning is parsed on first use and cached; what cannot be parsed raises `RequestRejected` on each use.
     """
 
     def __init__(self, pairs: Headers, peer: str, gate: "Gate") -> None:
@@ -99,7 +99,7 @@ class Request(NamedTuple):
     path: str
     query: str
     host: str
-    heard: Heard
+    heard: RequestHeaders
     scheme: str
     request_id: str
     # Of the request's HTTP.
@@ -108,7 +108,7 @@ class Request(NamedTuple):
     target_scheme: str | None = None
 
 
-class Admitted(NamedTuple):
+class Decision(NamedTuple):
     """What goes on to the route's service: path and query, and the headers but for `Host` and the body's framing.
 
     `host` is what `Host` says to a service that keeps the client's.
@@ -133,7 +133,7 @@ class Gate:
         self.is_ours = lru_cache(REMEMBERED)(lambda host: is_one_of(host, allowed_hosts))
 
     def check(self, request: Request) -> None:
-        """Raise `Refused` where the request is not for this gateway, or not certainly so (RFC 9112, section 3.2)."""
+        """Raise `RequestRejected` unless the request is certainly for this gateway (RFC 9112, section 3.2)."""
         heard = request.heard
         if heard.is_checked and request.target_scheme is None:
             return
@@ -155,14 +155,14 @@ class Gate:
         except SlashRedirect as redirect:
             raise SlashRedirect(redirect.location + target_query(query)) from None
 
-    def admit(self, request: Request, match: Match) -> Admitted:
+    def admit(self, request: Request, match: Match) -> Decision:
         """Return what the route's service is sent, if the route lets the request in."""
         heard = request.heard
         said = heard.said
         scheme, host = self.origin(request.scheme, request.host, heard)
         identity = self.identify(request.method, heard, scheme, host)
         access.check(match.route.allow, identity)
-        within_limit(match.route, identity, heard)
+        enforce_rate_limit(match.route, identity, heard)
         onward = headers.to_upstream(
             said,
             request_id=request.request_id,
@@ -176,7 +176,7 @@ class Gate:
             passport=passports().get(identity, match.route.service) if identity else None,
         )
         query = target_query(request.query)
-        return Admitted(
+        return Decision(
             match,
             identity,
             match.upstream_path + query,
@@ -185,7 +185,7 @@ class Gate:
             Asked(scheme, host, request.path + query),
         )
 
-    def public_headers(self, admitted: Admitted, status: int, said: Headers) -> Headers:
+    def public_headers(self, admitted: Decision, status: int, said: Headers) -> Headers:
         """Return the headers of the service's answer, in which it names itself as the client knows it.
 
         Raises `UpstreamRedirects`.
@@ -197,7 +197,7 @@ class Gate:
             said, service=match.route.service, status=status, sent=match.upstream_path, asked=admitted.asked
         )
 
-    def identify(self, method: str, heard: Heard, scheme: str, host: str) -> Identity | None:
+    def identify(self, method: str, heard: RequestHeaders, scheme: str, host: str) -> Identity | None:
         """Return who is asking, `None` for nobody; scheme and host are as the client sees them.
 
         A cookie counts only without `Authorization`, and raises `CrossOrigin` where another site may be the one that
@@ -211,7 +211,7 @@ class Gate:
         origins.check_same_origin(method, heard.pairs, scheme, host)
         return person(token)
 
-    def can_go_on(self, request: Request, within: float = 0.0) -> bool:
+    def can_refresh(self, request: Request, within: float = 0.0) -> bool:
         """Return whether a browser has a refresh token that may buy another access token than its own.
 
         Its own does not hold, or not for longer than `within` seconds. A WebSocket's handshake buys none: browsers
@@ -235,7 +235,7 @@ class Gate:
             return self.own_address(peer)
         return clients.address(peer, headers.values(pairs, "x-forwarded-for"), self.trusted_proxies)
 
-    def origin(self, scheme: str, host: str, heard: Heard) -> tuple[str, str]:
+    def origin(self, scheme: str, host: str, heard: RequestHeaders) -> tuple[str, str]:
         """Return scheme and host as the client sees them; raise `BadRequest` for a host that is not ours."""
         if heard.trusted:
             scheme, host = clients.origin(
@@ -275,11 +275,11 @@ def target_query(query: str) -> str:
     return f"?{query}"
 
 
-def within_limit(route: Route, identity: Identity | None, heard: Heard) -> None:
-    """Count the request against its route's limit; raise `TooMany` where it is used up."""
+def enforce_rate_limit(route: Route, identity: Identity | None, heard: RequestHeaders) -> None:
+    """Count the request against its route's limit; raise `RateLimited` where it is used up."""
     if route.rate_limit is None:
         return
     who = f"user {identity.user_id}" if identity else f"address {heard.network}"
     verdict = counters().admit(f"{route.path} {','.join(route.methods)} {who}", route.rate_limit)
     if not verdict.admitted:
-        raise TooMany(verdict.retry_after)
+        raise RateLimited(verdict.retry_after)

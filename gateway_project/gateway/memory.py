@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from gateway.policy.refusals import MemoryFull
+from gateway.policy.rejections import MemoryFull
 
 # Bytes of request bodies that are not with a service yet, and of responses that their clients have not taken.
 LIMIT: Final = 64 * 1024 * 1024

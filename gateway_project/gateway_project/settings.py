@@ -40,14 +40,14 @@ INSTALLED_APPS = [
 ]
 MIGRATION_MODULES = {"auth": None, "contenttypes": None}
 MIDDLEWARE = [
-    "gateway.portal.middleware.OwnWord",
+    "gateway.portal.middleware.StripClientIdentity",
     "chassis.middleware.RequestLogMiddleware",
-    "gateway.portal.middleware.Measure",
+    "gateway.portal.middleware.RequestMetrics",
     "gateway.portal.middleware.SecurityHeaders",
     "gateway.portal.middleware.CheckTarget",
     "gateway.portal.middleware.CurrentVersion",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "gateway.portal.browsers.StaySignedIn",
+    "gateway.portal.browsers.RefreshSession",
 ]
 ROOT_URLCONF = "gateway_project.urls"
 WSGI_APPLICATION = "gateway_project.wsgi.application"
@@ -82,7 +82,7 @@ REST_FRAMEWORK = chassis.REST_FRAMEWORK | {
     "DEFAULT_AUTHENTICATION_CLASSES": ["gateway.portal.authentication.CallerAuthentication"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rest_framework.negotiation.DefaultContentNegotiation",
     "DEFAULT_PAGINATION_CLASS": None,
-    "EXCEPTION_HANDLER": "gateway.identity.refusals.exception_handler",
+    "EXCEPTION_HANDLER": "gateway.identity.exceptions.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
 SIMPLE_JWT = {

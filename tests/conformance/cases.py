@@ -596,7 +596,9 @@ TOKENS = [
 
 NOT_SIGNED_IN = {"WWW-Authenticate": 'Bearer realm="api"'}
 COOKIE = "Cookie: gatehouse-access=<user>"
-CROSS_ORIGIN = "Expected a page of this origin to send this, or an access token in Authorization: Bearer."
+CROSS_ORIGIN = (
+    "A cookie is accepted only from this site's own pages. Send an access token: `Authorization: Bearer <token>`."
+)
 ACCESS = [
     Case("nobody on a route for the signed in", ask("GET /api/private"), gets=problem(401, NOT_SIGNED_IN)),
     Case("nobody on a route for some", ask("GET /api/staff"), gets=problem(401, NOT_SIGNED_IN)),
@@ -900,8 +902,8 @@ ANSWERS = [
            gets(301, {"Location": "/api/items/5"}, b"")),
     Case("a redirect that the gateway would lead back", ask("GET /api/open?a", "Accept: application/json"),
          sees("GET /api/open?a HTTP/1.1"), problem(502, service="echo", detail=(
-             "The echo service redirects this path to the same one, but for the slash at its end. Write the route's "
-             "path as the service does, or trailing_slash: append for the service.")),
+             "The echo service redirects this path to the same path, trailing slash aside. Write the route's "
+             "path as the service does, or set trailing_slash: append for the service.")),
          answers=[answer("301 Moved Permanently", "Location: /api/open/?a", body=b"")]),
     passes("a problem of the service's", answer("409 Conflict", "Content-Type: application/problem+json", body=PROBLEM),
            gets(409, {"Content-Type": "application/problem+json"}, PROBLEM)),

@@ -72,7 +72,7 @@ def test_a_service_that_hangs_costs_an_answer_a_second_and_no_more(door: Door, p
         assert reply.get("X-Content-Type-Options") == "nosniff"
         said = reply.json()
         if path == "/readyz":
-            assert said["services"] == {"echo": "ok", "hanging": "did not answer in time", "refusing": "unknown"}
+            assert said["services"] == {"echo": "ok", "hanging": "did not respond in time", "refusing": "unknown"}
         else:
             assert said["paths"]["/api/open"]["get"]["summary"] == "It echoes"
 
@@ -158,7 +158,7 @@ def test_why_a_service_cannot_be_reached_is_logged_once_a_minute(door: Door, fle
     gateway = fleet[door]
     for _ in range(5):
         reply = once(gateway.port, ask("GET /api/refusing"))
-        assert reply.json()["detail"] == "The refusing service cannot be reached. Try again."
+        assert reply.json()["detail"] == "The refusing service cannot be reached. Try again later."
     address = logged(gateway, reply.get("X-Request-ID"), "access")["address"]
     lines = [line for line in gateway.log_lines() if line["logger"] == "gateway.upstreams.failures"]
     (line,) = [line for line in lines if line["service"] == "refusing"]

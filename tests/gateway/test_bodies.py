@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway import bodies
-from gateway.policy.refusals import BadRequest, Refused, TooLarge
+from gateway.policy.rejections import BadRequest, ContentTooLarge, RequestRejected
 
 
 def environ(content: bytes, **said: Any) -> dict[str, Any]:
@@ -39,8 +39,8 @@ def test_a_body_within_its_bound_is_read(content: bytes, said: dict[str, Any], e
 @pytest.mark.parametrize(
     ("content", "said", "refused"),
     [
-        (b"x" * 11, {"CONTENT_LENGTH": "11"}, TooLarge),
-        (b"", {"CONTENT_LENGTH": "9" * 5000}, TooLarge),
+        (b"x" * 11, {"CONTENT_LENGTH": "11"}, ContentTooLarge),
+        (b"", {"CONTENT_LENGTH": "9" * 5000}, ContentTooLarge),
         (b"x" * 11, {"HTTP_TRANSFER_ENCODING": "chunked"}, bodies.LengthRequired),
         (b"x", {"CONTENT_LENGTH": "-1"}, BadRequest),
         (b"x", {"CONTENT_LENGTH": "1_0"}, BadRequest),
@@ -48,7 +48,7 @@ def test_a_body_within_its_bound_is_read(content: bytes, said: dict[str, Any], e
         (b"x", {"CONTENT_LENGTH": "5"}, BadRequest),
     ],
 )
-def test_any_other_body_is_refused(content: bytes, said: dict[str, Any], refused: type[Refused]) -> None:
+def test_any_other_body_is_refused(content: bytes, said: dict[str, Any], refused: type[RequestRejected]) -> None:
     with pytest.raises(refused):
         whole(environ(content, **said))
 

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from tests.gateway.upstreams.origin import parsed
 
 from gateway import gate
-from gateway.gate import Gate, Heard, Request
-from gateway.policy.refusals import (
+from gateway.gate import Gate, Request, RequestHeaders
+from gateway.policy.rejections import (
     BadRequest,
     ExpectationFailed,
+    Forbidden,
     InvalidToken,
     MethodNotAllowed,
-    NoRoute,
-    NotAllowed,
-    NotSignedIn,
-    Refused,
-    TooMany,
+    RateLimited,
+    RequestRejected,
+    RouteNotFound,
+    Unauthenticated,
 )
 from gateway.upstreams import Body, Outgoing
 from gateway.upstreams.pools import Address, Pool
@@ -62,11 +62,11 @@ def request(
     peer: str = "192.0.2.1",
 ) -> Request:
     """Return a request as a door takes it apart."""
-    heard = Heard([("Host", host), *headers], peer, gate.current())
+    heard = RequestHeaders([("Host", host), *headers], peer, gate.current())
     return Request(method, path, query, host, heard, "http", "0123456789abcdef")
 
 
-def admitted(asked: Request) -> gate.Admitted:
+def admitted(asked: Request) -> gate.Decision:
     """Return what the gate makes of it."""
     its = gate.current()
     return its.admit(asked, its.route(asked.method, asked.path))
@@ -96,15 +96,15 @@ def test_what_no_query_may_hold_is_refused(query: str) -> None:
         admitted(request(query=query))
 
 
-REFUSED: list[tuple[str, str, Pairs, type[Refused]]] = [
-    ("GET", "/nothing", [], NoRoute),
+REFUSED: list[tuple[str, str, Pairs, type[RequestRejected]]] = [
+    ("GET", "/nothing", [], RouteNotFound),
     ("PATCH", "/api/open", [], MethodNotAllowed),
     ("GET", "/api/../open", [], BadRequest),
     ("GET", "/api/open", [("Expect", "100-continue"), ("Expect", "gold")], ExpectationFailed),
     ("GET", "/api/open", [("A b", "c")], BadRequest),
     ("GET", "/api/open", [("A", "b\x00")], BadRequest),
-    ("GET", "/api/things/1", [], NotSignedIn),
-    ("GET", "/api/things/1", [("Authorization", "Basic dTpw")], NotSignedIn),
+    ("GET", "/api/things/1", [], Unauthenticated),
+    ("GET", "/api/things/1", [("Authorization", "Basic dTpw")], Unauthenticated),
     ("GET", "/api/things/1", [("Authorization", "Bearer nonsense")], InvalidToken),
     # A token that does not hold is told so on a public route too.
     ("GET", "/api/open", [("Authorization", "Bearer nonsense")], InvalidToken),
@@ -113,7 +113,9 @@ REFUSED: list[tuple[str, str, Pairs, type[Refused]]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "headers", "refusal"), REFUSED)
-def test_what_is_refused_is_refused_each_time(method: str, path: str, headers: Pairs, refusal: type[Refused]) -> None:
+def test_what_is_refused_is_refused_each_time(
+    method: str, path: str, headers: Pairs, refusal: type[RequestRejected]
+) -> None:
     asked = request(headers, method=method, path=path)
     for _ in range(2):
         with pytest.raises(refusal):
@@ -121,7 +123,7 @@ def test_what_is_refused_is_refused_each_time(method: str, path: str, headers: P
 
 
 def test_a_role_that_the_route_does_not_name_is_refused(signed_in: SignedIn) -> None:
-    with pytest.raises(NotAllowed):
+    with pytest.raises(Forbidden):
         admitted(request(signed_in(role="default").items(), path="/api/admin"))
     identity = admitted(request(signed_in(role="admin").items(), path="/api/admin")).identity
     assert identity
@@ -215,7 +217,7 @@ def test_a_request_is_for_this_gateway_and_for_one_thing(
         try:
             gate.current().check(checked)
             found = None
-        except Refused as refused:
+        except RequestRejected as refused:
             found = refused.status
         assert found == status
 
@@ -223,9 +225,9 @@ def test_a_request_is_for_this_gateway_and_for_one_thing(
 def test_what_is_remembered_of_headers_says_nothing_of_a_target_in_absolute_form() -> None:
     checked = request()
     gate.current().check(checked)
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRejected):
         gate.current().check(checked._replace(target_scheme="https"))
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRejected):
         gate.current().check(checked._replace(target_scheme="http", host="evil.example"))
 
 
@@ -238,26 +240,26 @@ def test_a_limit_is_each_client_s_and_each_user_s_own(signed_in: SignedIn) -> No
     for peer in ("192.0.2.1", "192.0.2.2"):
         for _ in range(2):
             admitted(request(path="/api/few", peer=peer))
-        with pytest.raises(TooMany):
+        with pytest.raises(RateLimited):
             admitted(request(path="/api/few", peer=peer))
     for user in ("2", "3"):
         # From wherever a user asks.
         admitted(request(signed_in(user).items(), path="/api/own", peer="192.0.2.1"))
-        with pytest.raises(TooMany):
+        with pytest.raises(RateLimited):
             admitted(request(signed_in(user).items(), path="/api/own", peer="192.0.2.3"))
 
 
 def test_the_addresses_of_one_ipv6_network_are_one_client() -> None:
     for last in (1, 2):
         admitted(request(path="/api/few", peer=f"2001:db8::{last}"))
-    with pytest.raises(TooMany):
+    with pytest.raises(RateLimited):
         admitted(request(path="/api/few", peer="2001:db8:0:0:3::1"))
     admitted(request(path="/api/few", peer="2001:db8:0:1::1"))
 
 
 def test_who_is_refused_uses_up_nothing(signed_in: SignedIn) -> None:
     for _ in range(3):
-        with pytest.raises(NotSignedIn):
+        with pytest.raises(Unauthenticated):
             admitted(request(path="/api/own"))
     admitted(request(signed_in().items(), path="/api/own"))
 
@@ -274,7 +276,7 @@ def test_who_is_refused_uses_up_nothing(signed_in: SignedIn) -> None:
     ],
 )
 def test_repeated_headers_are_heard_as_one(headers: Pairs, host: str, authorization: str | None, page: bool) -> None:
-    heard = Heard([("Host", "api.example.org"), *headers], "192.0.2.1", gate.current())
+    heard = RequestHeaders([("Host", "api.example.org"), *headers], "192.0.2.1", gate.current())
     assert (heard.host, heard.authorization, heard.prefers_page) == (host, authorization, page)
 
 
@@ -324,13 +326,13 @@ def test_whatever_a_client_says_is_one_request_to_the_service(
     headers: Pairs, query: str, body: bytes, peer: str, host: str
 ) -> None:
     its = gate.current()
-    heard = Heard(headers, peer, its)
+    heard = RequestHeaders(headers, peer, its)
     try:
         passed = its.admit(
             Request("POST", "/api/open", query, host, heard, "http", "0123456789abcdef"),
             its.route("POST", "/api/open"),
         )
-    except Refused:
+    except RequestRejected:
         return
     pool = Pool("things", Address.of("http://things:8000/base"), loop=Any)  # type: ignore[arg-type]
     outgoing = Outgoing("things", "POST", passed.target, passed.headers, Body.of(body), passed.match.route.timeouts)
@@ -372,6 +374,6 @@ def test_any_host_is_judged(host: str, allowed: str) -> None:
 
 def test_a_gate_without_proxies_believes_nobody() -> None:
     alone = Gate(gate.current().table, trusted_proxies=(), allowed_hosts=("*",))
-    heard = Heard([("x-forwarded-for", "203.0.113.9"), ("x-request-id", "from-a-client")], PROXY, alone)
+    heard = RequestHeaders([("x-forwarded-for", "203.0.113.9"), ("x-request-id", "from-a-client")], PROXY, alone)
     assert (heard.trusted, heard.address, heard.request_id) == (False, PROXY, None)
     assert alone.origin("http", "anything.example", heard) == ("http", "anything.example")

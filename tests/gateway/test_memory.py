@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.memory import Holding, Memory
-from gateway.policy.refusals import MemoryFull
+from gateway.policy.rejections import MemoryFull
 
 
 class Client:

@@ -132,8 +132,8 @@ def test_a_service_whose_health_hangs_keeps_nothing_from_starting_and_is_named(t
         try:
             done = stack.manage("up", "-d")
             assert "Gatehouse is ready." in done.stdout
-            assert "reports: did not answer in time" in done.stderr
-            assert "reports: did not answer in time" in stack.manage("status").stdout
+            assert "reports: did not respond in time" in done.stderr
+            assert "reports: did not respond in time" in stack.manage("status").stdout
             merged = stack.ask("GET", "/openapi.json").json
             assert merged["paths"]["/api/orders"]["get"]["responses"]["200"]
             assert merged["info"]["x-incomplete"] == {"reports": "it has not responded yet"}
@@ -149,7 +149,7 @@ def test_a_gateway_that_is_not_ready_is_not_ended(tmp_path: Path) -> None:
         try:
             done = stack.manage("up", "-d", check=False)
             assert done.returncode == 1
-            assert "login: did not answer in time" in done.stderr
+            assert "login: did not respond in time" in done.stderr
             assert "ready." not in done.stdout
             assert stack.ask("GET", "/healthz").status == 200
             assert stack.ask("GET", "/readyz").status == 503

@@ -109,7 +109,7 @@ def test_one_that_hangs_is_told_from_one_that_is_down(running: Stack) -> None:
     finally:
         os.killpg(number, signal.SIGCONT)
     assert "does not answer within" in said["users"]
-    assert "users: did not answer in time" in said["gateway"]
+    assert "users: did not respond in time" in said["gateway"]
 
 
 def test_logs_of_nothing_are_none(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from chassis.queries import query_parameters
 from chassis.serializers import MAX_NAMED, StrictSerializer, printable_name
 from gateway import bodies
 from gateway.policy import access, clients
-from gateway.policy.refusals import InvalidToken, Refused
+from gateway.policy.rejections import InvalidToken, RequestRejected
 
 from . import attempts, credentials, keys, selectors, sessions
 from .authentication import Caller
@@ -78,7 +78,7 @@ def client_of(request: HttpRequest | Request) -> sessions.Client:
     return sessions.Client(address, request.META.get("HTTP_USER_AGENT", ""))
 
 
-class WrongCredentials(Refused):
+class WrongCredentials(RequestRejected):
     """Nobody has this name and this password; which of the two is wrong is not said."""
 
     status = 401
@@ -88,7 +88,7 @@ class WrongCredentials(Refused):
         super().__init__("Wrong username or password.", {"WWW-Authenticate": 'Bearer realm="api"'})
 
 
-class UnsupportedGrantType(Refused):
+class UnsupportedGrantType(RequestRejected):
     """The client asks for another of OAuth's grants; `error` is its word for that (RFC 6749, section 5.2)."""
 
     status = 400

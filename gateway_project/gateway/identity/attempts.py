@@ -15,7 +15,13 @@ from django.db import transaction
 from gateway.policy import attempts as policy
 from gateway.policy import clients
 from gateway.policy.attempts import Allowance
-from gateway.policy.refusals import NoRoute, PassportRefused, TooMany, UpstreamBusy, UpstreamDown
+from gateway.policy.rejections import (
+    PassportRejected,
+    RateLimited,
+    RouteNotFound,
+    UpstreamConnectError,
+    UpstreamOverloaded,
+)
 
 from . import credentials
 from .credentials import Account
@@ -30,7 +36,7 @@ KNOWN_FOR = 90 * 86400
 CAPACITY = 100_000
 # What is raised where nobody has heard of the try. After all else it is not known whether the password was right: a
 # service that fails for wrong passwords alone must not make guessing free.
-UNHEARD = (NoRoute, PassportRefused, UpstreamBusy, UpstreamDown)
+UNHEARD = (RouteNotFound, PassportRejected, UpstreamOverloaded, UpstreamConnectError)
 # Seconds between two looks of a worker at what can be forgotten.
 PURGE_EVERY = 60
 
@@ -43,7 +49,7 @@ class Subjects(NamedTuple):
     pair: str
 
 
-class Throttled(TooMany):
+class SignInThrottled(RateLimited):
     """Too many sign-ins failed here, or of this name, whether or not there is such a user."""
 
 
@@ -68,7 +74,7 @@ def allowance(subject: str, who: Subjects) -> Allowance:
 def account_by_password(*, username: str, password: str, address: str) -> Account | None:
     """Return the account whose password this is; `None` where it is nobody's.
 
-    `address` is the client's. Raise `Throttled` (429) where there were too many failures, before anybody is asked. Of
+    `address` is the client's. Raise `SignInThrottled` (429) after too many failures, before any request. Of
     tries at the same time each counts as failed until it has turned out otherwise: they are no way around.
     """
     who = subjects(username, address)
@@ -89,7 +95,7 @@ def account_by_password(*, username: str, password: str, address: str) -> Accoun
 
 
 def attempt_begin(who: Subjects, now: float | None = None) -> None:
-    """Count a failure, for the time being; raise `Throttled`, counting nothing, where it is too early for a try."""
+    """Count a failure provisionally; raise `SignInThrottled`, counting nothing, while attempts are blocked."""
     now = time.time() if now is None else now
     # A refusal costs no write, and no turn at the database's lock.
     check_wait(who, {row.key: row for row in Attempts.objects.filter(key__in=who)}, now)
@@ -105,11 +111,11 @@ def attempt_begin(who: Subjects, now: float | None = None) -> None:
 
 
 def check_wait(who: Subjects, rows: dict[str, Attempts], now: float) -> None:
-    """Raise `Throttled` where the known pair, or else the name or the network, has to wait."""
+    """Raise `SignInThrottled` where the known pair, or else the name or the network, has to wait."""
     judged = [who.pair] if who.pair in rows else [who.username, who.network]
     wait = max(policy.wait(rows[each].counted, now, allowance(each, who)) if each in rows else 0.0 for each in judged)
     if wait > 0:
-        raise Throttled(wait)
+        raise SignInThrottled(wait)
 
 
 @transaction.atomic

@@ -7,7 +7,7 @@ from threading import Lock
 
 from gateway.policy import access
 from gateway.policy.access import Identity
-from gateway.policy.refusals import InvalidToken
+from gateway.policy.rejections import InvalidToken
 
 from . import keys, tokens
 from .revocations import revocations

@@ -19,7 +19,14 @@ from django.conf import settings
 
 from chassis import logs
 from gateway import configuration
-from gateway.policy.refusals import InvalidToken, NoRoute, PassportRefused, Refused, UpstreamFaulty, UpstreamUnable
+from gateway.policy.rejections import (
+    InvalidToken,
+    PassportRejected,
+    RequestRejected,
+    RouteNotFound,
+    UpstreamErrorResponse,
+    UpstreamUnavailable,
+)
 from gateway.upstreams import Answer, upstreams
 
 from . import passports
@@ -47,10 +54,10 @@ class SessionEnd:
 
 
 def ask(method: str, target: str, body: dict[str, str] | None = None) -> tuple[int, Any]:
-    """Return the login service's status and JSON; raise `UpstreamFailed`, `Misunderstood`, or `NoRoute` without one."""
+    """Return the login service's status and JSON; raise `UpstreamError`, `Misunderstood` or `RouteNotFound`."""
     config = configuration.current()
     if config.login is None:
-        raise NoRoute("Nothing is found at this path.")
+        raise RouteNotFound("Nothing is found at this path.")
     service = config.login.service
     answer = upstreams().send(
         service,
@@ -67,9 +74,9 @@ def ask(method: str, target: str, body: dict[str, str] | None = None) -> tuple[i
     )
     text = answer.read()
     if answer.status == 503:
-        raise UpstreamUnable(service, retry_after(answer))
+        raise UpstreamUnavailable(service, retry_after(answer))
     if answer.status >= 500:
-        raise UpstreamFaulty(service, answer.status)
+        raise UpstreamErrorResponse(service, answer.status)
     if answer.status == 401 and target != CREDENTIALS:
         raise passport_refused(service)
     try:
@@ -78,7 +85,7 @@ def ask(method: str, target: str, body: dict[str, str] | None = None) -> tuple[i
         raise Misunderstood from exc
 
 
-def passport_refused(service: str) -> PassportRefused:
+def passport_refused(service: str) -> PassportRejected:
     """Return the refusal, and log what to do about it."""
     issuer = cast("dict[str, Any]", settings.SIMPLE_JWT)["ISSUER"]
     more = (
@@ -86,19 +93,19 @@ def passport_refused(service: str) -> PassportRefused:
         "JWKS_URL leads to another gateway, or its clock differs: make them alike and restart it; its own log has more"
     )
     upstreams().pools.failures.note(service, "", "refuses the gateway's passport", more, level=logging.ERROR)
-    return PassportRefused(service)
+    return PassportRejected(service)
 
 
 def check_passport() -> None:
-    """Raise `PassportRefused` if that is what a 401 to credentials is about, and not the password.
+    """Raise `PassportRejected` if that is what a 401 to credentials is about, and not the password.
 
     Nothing but the passport decides on this one: the answer to an accepted passport is 400, for a strange cursor.
     """
     try:
         ask("GET", "/internal/session-ends?after=-")
-    except PassportRefused:
+    except PassportRejected:
         raise
-    except Refused:
+    except RequestRejected:
         return
 
 
@@ -116,7 +123,7 @@ def account_of(answer: Any) -> Account:  # noqa: ANN401  # JSON
         raise Misunderstood from exc
 
 
-class Unexpected(Refused):
+class Unexpected(RequestRejected):
     """The login service answered what it never should."""
 
     status = 502
@@ -126,11 +133,11 @@ class Unexpected(Refused):
         super().__init__(f"The login service answered {status}.")
 
 
-class CursorRefused(Unexpected):
+class CursorRejected(Unexpected):
     """The login service does not know the cursor; it had another list when it gave it."""
 
 
-class Misunderstood(Refused):
+class Misunderstood(RequestRejected):
     """The login service answered 200 with something else than what it was asked for."""
 
     status = 502
@@ -141,7 +148,7 @@ class Misunderstood(Refused):
 
 
 def account_by_password(*, username: str, password: str) -> Account | None:
-    """Return the account whose password this is; `None` where it is nobody's. Raise `PassportRefused`, or another."""
+    """Return the account whose password this is; `None` where it is nobody's. Raise `PassportRejected`, or another."""
     status, answer = ask("POST", CREDENTIALS, {"username": username, "password": password})
     if status == 401:
         check_passport()
@@ -176,13 +183,13 @@ class SessionEnds(NamedTuple):
 def session_ends(cursor: str) -> SessionEnds:
     """Return what ended after the cursor, or from the beginning if it is empty.
 
-    Raises `CursorRefused`, or another `Refused`.
+    Raises `CursorRejected`, or another `RequestRejected`.
     """
     status, answer = ask(
         "GET", f"/internal/session-ends?after={quote(cursor, safe='')}" if cursor else "/internal/session-ends"
     )
     if status == 400 and cursor:
-        raise CursorRefused(status)
+        raise CursorRejected(status)
     if status != 200:
         raise Unexpected(status)
     try:

@@ -228,7 +228,7 @@ def replace_stolen(directory: Path) -> Key:
         return key
 
 
-class Folder:
+class KeyDirectory:
     """The process's keys, which follow what is in their directory: one look a second, and one listing a look."""
 
     def __init__(self, directory: Path) -> None:
@@ -264,9 +264,9 @@ class Folder:
 
 
 @cache
-def folder() -> Folder:
+def folder() -> KeyDirectory:
     """Return the process's keys as they are kept, read at first use."""
-    return Folder(settings.KEYS)
+    return KeyDirectory(settings.KEYS)
 
 
 def ring() -> KeyRing:

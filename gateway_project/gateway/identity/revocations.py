@@ -15,7 +15,7 @@ from django.db import DatabaseError, close_old_connections, connection, transact
 from django.utils import timezone
 
 from gateway import configuration
-from gateway.policy.refusals import Refused
+from gateway.policy.rejections import RequestRejected
 
 from . import credentials, sessions
 from .models import Follower, Session
@@ -37,7 +37,7 @@ def follow_login_service() -> None:
     cursor = follower.cursor if follower else ""
     try:
         follow_from(cursor)
-    except credentials.CursorRefused:
+    except credentials.CursorRejected:
         log.warning("The login service's list of ended sessions is another one, and is read from its beginning")
         # Unless another worker has begun already.
         Follower.objects.filter(pk=1, cursor=cursor).delete()
@@ -66,7 +66,7 @@ def end_all(cursor: str, reached: str) -> None:
         log.warning("The login service has an older copy of its users, or edited ones: %d sessions end", ended)
 
 
-class Followed:
+class PolledList:
     """A list that is read again and again; what was read stays, where it cannot be read."""
 
     def __init__(self, what: str, read: Callable[[], None]) -> None:
@@ -98,8 +98,8 @@ class Followed:
         """Remember since when it cannot be read, and log why, once."""
         if self.failing_since is None:
             self.failing_since = began
-            known = isinstance(exc, Refused | DatabaseError)
-            why = exc.detail if isinstance(exc, Refused) else exc
+            known = isinstance(exc, RequestRejected | DatabaseError)
+            why = exc.detail if isinstance(exc, RequestRejected) else exc
             log.warning("%s cannot be read, what is known stays: %s", self.what, why, exc_info=not known)
 
     def succeed(self) -> None:
@@ -118,8 +118,8 @@ class Revocations:
         self.started = False
         self.starting = threading.Lock()
         self.stopping = threading.Event()
-        self.logins = Followed("The login service's list of ended sessions", self.follow)
-        self.sessions = Followed("The gateway's list of ended sessions", self.read_sessions)
+        self.logins = PolledList("The login service's list of ended sessions", self.follow)
+        self.sessions = PolledList("The gateway's list of ended sessions", self.read_sessions)
         self.lists = (self.logins, self.sessions)
 
     @property
@@ -148,7 +148,7 @@ class Revocations:
             if not self.started:
                 self.read_sessions()
                 for each in self.lists:
-                    threading.Thread(target=self.keep_looking, args=(each,), name="revocations", daemon=True).start()
+                    threading.Thread(target=self.poll_forever, args=(each,), name="revocations", daemon=True).start()
                 self.started = True
 
     def is_ended(self, session_id: str) -> bool:
@@ -157,7 +157,7 @@ class Revocations:
             self.start()
         return session_id in self.ended
 
-    def keep_looking(self, followed: Followed) -> None:
+    def poll_forever(self, followed: PolledList) -> None:
         """Look until the process ends."""
         while not self.stopping.wait(INTERVAL):
             close_old_connections()

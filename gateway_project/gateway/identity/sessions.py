@@ -15,7 +15,7 @@ from django.db.models import Q
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import TokenError
 
-from gateway.policy.refusals import InvalidToken, Refused
+from gateway.policy.rejections import InvalidToken, RequestRejected
 
 from . import credentials
 from .credentials import Account
@@ -78,7 +78,7 @@ def session_begin(*, account: Account, client: Client) -> TokenPair:
     # What ended the user's sessions since the password was checked may have found this one not there yet.
     try:
         epoch = credentials.account_by_id(account.user_id).session_epoch
-    except Refused:
+    except RequestRejected:
         session_end(session_id=session.id)
         raise
     if epoch != account.session_epoch:

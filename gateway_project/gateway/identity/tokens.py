@@ -16,7 +16,7 @@ from rest_framework_simplejwt.tokens import AccessToken as SimpleAccessToken
 from rest_framework_simplejwt.tokens import RefreshToken as SimpleRefreshToken
 
 from gateway.policy.access import Identity
-from gateway.policy.refusals import InvalidToken, TokenExpired
+from gateway.policy.rejections import InvalidToken, TokenExpired
 
 from . import keys
 
@@ -114,4 +114,4 @@ def read_access(token: str) -> tuple[Identity, int]:
     except ExpiredTokenError as exc:
         raise TokenExpired from exc
     except TokenError as exc:
-        raise InvalidToken("Expected a valid access token.") from exc
+        raise InvalidToken("The access token is not valid. Sign in again.") from exc

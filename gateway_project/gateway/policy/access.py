@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .refusals import InvalidToken, NotAllowed, NotSignedIn
+from .rejections import Forbidden, InvalidToken, Unauthenticated
 
 # RFC 6750, section 2.1; schemes are case-insensitive (RFC 9110, section 11.1).
 BEARER = re.compile(r"bearer +(?P<token>[A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
@@ -41,9 +41,9 @@ def check(allow: str | Sequence[str], identity: Identity | None) -> None:
     if allow == "public":
         return
     if identity is None:
-        raise NotSignedIn
+        raise Unauthenticated
     if allow == "authenticated":
         return
     if isinstance(allow, str) or identity.role not in allow:
         roles = allow if isinstance(allow, str) else " or ".join(allow)
-        raise NotAllowed(f"Expected the role {roles}; yours is {identity.role}.")
+        raise Forbidden(f"Expected the role {roles}; yours is {identity.role}.")

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Final
 
 from . import cookies
-from .refusals import BadRequest, BadUpstream
+from .rejections import BadRequest, InvalidUpstreamResponse
 
 # `Strict-Transport-Security` for a year, in seconds.
 HSTS: Final = "max-age=31536000"
@@ -170,12 +170,12 @@ def to_upstream(
 
 
 def from_upstream(headers: Sequence[tuple[str, str]], version: str = "1.1") -> Headers:
-    """Return what the client is answered with; raise `BadUpstream` for a malformed name or value.
+    """Return what the client is answered with; raise `InvalidUpstreamResponse` for a malformed name or value.
 
     The gateway's cookies are not a service's to set.
     """
     if malformed(headers):
-        raise BadUpstream("The service answered with a malformed header.")
+        raise InvalidUpstreamResponse("The service answered with a malformed header.")
     kept = [
         (name, value)
         for name, value in end_to_end(headers)

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from .headers import Headers
-from .refusals import UpstreamRedirects
+from .rejections import UpstreamRedirects
 from .routes import RouteTable, other_slash
 
 NAMES: Final = frozenset({"location", "content-location"})

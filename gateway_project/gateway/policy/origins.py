@@ -6,12 +6,12 @@ from typing import Final
 
 from . import paths
 from .headers import values
-from .refusals import BadRequest, CrossOrigin
+from .rejections import BadRequest, CrossOrigin
 
 # RFC 9110, section 9.2.1.
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
-LONGEST_PATH: Final = 2000
+MAX_PATH: Final = 2000
 # Path, query, fragment. Of what follows the path, printable ASCII without spaces and backslashes.
 OWN_PATH = re.compile(r'(?P<path>[^?#]*)(?:\?[!"$-\[\]-~]*)?(?:#[!"$-\[\]-~]*)?')
 
@@ -52,7 +52,7 @@ def own_path(said: str | None) -> str:
     follows the path leads to no other site, and is kept as it is (RFC 3986, sections 3.4 and 3.5).
     """
     found = OWN_PATH.fullmatch(said or "")
-    if found is None or len(found[0]) > LONGEST_PATH:
+    if found is None or len(found[0]) > MAX_PATH:
         return "/"
     try:
         paths.canonical(found["path"])

@@ -9,13 +9,13 @@ from string import ascii_letters, digits
 from typing import Final
 from urllib.parse import quote, unquote, unquote_to_bytes
 
-from .refusals import BadRequest
+from .rejections import BadRequest
 
 LONGEST: Final = 8192
 
 # How often a path may turn out to be encoded once more. Nobody needs three times; without a bound a path of the
 # longest size could take thousands of rounds.
-DEEPEST: Final = 8
+MAX_SEGMENTS: Final = 8
 
 ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -103,7 +103,7 @@ def decoded(raw: str) -> str:
 
 def refuse_dot_segments(path: str) -> None:
     """Raise `BadRequest` for a `.` or `..` segment, also one that shows when the path is decoded again."""
-    for _ in range(DEEPEST):
+    for _ in range(MAX_SEGMENTS):
         if DOT_SEGMENT.search(path):
             raise BadRequest("Expected a path without . and .. segments.")
         if not ESCAPE.search(path):

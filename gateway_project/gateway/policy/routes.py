@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from gateway.config import RESERVED, Config, Route, patterns
 
 from .paths import canonical, matched
-from .refusals import BadRequest, MethodNotAllowed, MethodUnknown, NoRoute, SlashRedirect
+from .rejections import BadRequest, MethodNotAllowed, MethodNotImplemented, RouteNotFound, SlashRedirect
 
 # RFC 9110, section 9.3, and RFC 5789. Case matters.
 KNOWN: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
@@ -125,15 +125,15 @@ class RouteTable:
     def match(self, method: str, path: str) -> Match:
         """Return the match of a canonical path.
 
-        Raises `MethodUnknown`, `NoRoute`, `SlashRedirect` or `MethodNotAllowed`.
+        Raises `MethodNotImplemented`, `RouteNotFound`, `SlashRedirect` or `MethodNotAllowed`.
         """
         if method not in KNOWN:
-            raise MethodUnknown
+            raise MethodNotImplemented
         sent, segments = self.split(path)
         shape = self.root.find(segments)
         if shape is None:
             self.redirect_slash(path)
-            raise NoRoute("Expected the path of a route; nothing is routed here.")
+            raise RouteNotFound("Expected the path of a route; nothing is routed here.")
         entry = shape.by_method.get(method)
         answer_options = entry is None and method == "OPTIONS"
         if answer_options:

@@ -14,7 +14,7 @@ from gateway.upstreams import Answer
 WHOLE = 64 * 1024
 
 
-class Repeated:
+class MultiHeaders:
     """Headers that a service sent more than once, and its status. Django's responses hold one value a name."""
 
     headers: ResponseHeaders
@@ -37,7 +37,7 @@ class Repeated:
         return [*self.headers.items(), *self.repeated]
 
 
-class Passed(Repeated, HttpResponse):
+class UpstreamResponse(MultiHeaders, HttpResponse):
     """A service's answer as it is."""
 
     def __init__(self, content: bytes, status: int, passed: Headers) -> None:
@@ -45,7 +45,7 @@ class Passed(Repeated, HttpResponse):
         self.take(status, passed)
 
 
-class PassedStream(Repeated, StreamingHttpResponse):
+class StreamingUpstreamResponse(MultiHeaders, StreamingHttpResponse):
     """A service's answer as it comes."""
 
     def __init__(self, answer: Answer, passed: Headers) -> None:
@@ -62,7 +62,7 @@ class PassedStream(Repeated, StreamingHttpResponse):
         self.answer.close()
 
 
-class Shown(Repeated, Response):
+class Shown(MultiHeaders, Response):
     """A page that shows a service's answer: its text, under the headers that `said` has and `passed` leaves out."""
 
     def __init__(self, text: str, status: int, passed: Headers, said: Headers) -> None:
@@ -71,22 +71,26 @@ class Shown(Repeated, Response):
         self.take(status, passed)
 
 
-def passed_on(answer: Answer, headers: Headers, method: str) -> Passed | PassedStream:
+def to_response(answer: Answer, headers: Headers, method: str) -> UpstreamResponse | StreamingUpstreamResponse:
     """Return the answer as it is, whole where it is small, else as it comes."""
     length = next(iter(values(headers, "content-length")), None)
     if method == "HEAD":
         answer.close()
         # Of an answer to HEAD without a length Django must not say that it is 0.
-        return PassedStream(answer, headers) if length is None else Passed(b"", answer.status, headers)
+        return (
+            StreamingUpstreamResponse(answer, headers)
+            if length is None
+            else UpstreamResponse(b"", answer.status, headers)
+        )
     if answer.status in {204, 304} or (length is not None and length.isdigit() and int(length) <= WHOLE):
-        return Passed(answer.read(), answer.status, headers)
-    return PassedStream(answer, headers)
+        return UpstreamResponse(answer.read(), answer.status, headers)
+    return StreamingUpstreamResponse(answer, headers)
 
 
 def forbid_storing(response: HttpResponseBase) -> None:
     """Let nothing store the response, whatever its service said of that."""
     for name in [name for name in response.headers if is_about_storing(name)]:
         del response.headers[name]
-    if isinstance(response, Repeated):
+    if isinstance(response, MultiHeaders):
         response.repeated = [header for header in response.repeated if not is_about_storing(header[0])]
     response.headers["Cache-Control"] = "no-store"

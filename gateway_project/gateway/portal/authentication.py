@@ -7,7 +7,7 @@ from rest_framework.request import Request
 
 from gateway import gate
 from gateway.identity.authentication import Caller
-from gateway.policy.refusals import Refused
+from gateway.policy.rejections import RequestRejected
 
 from . import clients
 
@@ -21,7 +21,7 @@ class CallerAuthentication(BaseAuthentication):
         try:
             scheme, host = clients.origin(http)
             identity = gate.current().identify(http.method or "", clients.heard(http), scheme, host)
-        except Refused:
+        except RequestRejected:
             # The page that says so asks again who is asking, which must not fail again. DRF does this for its own.
             cast("Any", request)._not_authenticated()  # noqa: SLF001
             raise

@@ -10,7 +10,7 @@ from gateway.identity import sessions, storage
 from gateway.identity.api import client_of
 from gateway.identity.sessions import TokenPair
 from gateway.policy import cookies, origins
-from gateway.policy.refusals import InvalidToken, Refused
+from gateway.policy.rejections import InvalidToken, RequestRejected
 
 from . import clients
 from .answers import forbid_storing
@@ -44,7 +44,7 @@ def cookies_drop(response: HttpResponseBase, scheme: str) -> None:
     forbid_storing(response)
 
 
-class StaySignedIn:
+class RefreshSession:
     """Renews a browser's access token in the last fifth of its time, or after it, where its refresh token holds.
 
     The request goes on with the new one, and the answer brings both. Nobody notices.
@@ -56,22 +56,22 @@ class StaySignedIn:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer the request."""
         try:
-            incoming = clients.taken_apart(request)
-            if not gate.current().can_go_on(incoming, sessions.lifetime("ACCESS_TOKEN_LIFETIME").total_seconds() / 5):
+            incoming = clients.parse_request(request)
+            if not gate.current().can_refresh(incoming, sessions.lifetime("ACCESS_TOKEN_LIFETIME").total_seconds() / 5):
                 return self.get_response(request)
             scheme, host = clients.origin(request)
             origins.check_same_origin(incoming.method, incoming.heard.pairs, scheme, host)
-        except Refused:
+        except RequestRejected:
             # Not to be decided here: the view comes to it, if it matters there.
             return self.get_response(request)
         token = cookies.read(incoming.heard.pairs, cookies.REFRESH, scheme) or ""
         try:
-            with storage.refusals():
+            with storage.as_rejections():
                 pair = sessions.session_continue(
                     refresh_token=token, grace=sessions.BROWSER_GRACE, client=client_of(request)
                 )
-        except Refused as refused:
-            if not gate.current().can_go_on(incoming):
+        except RequestRejected as refused:
+            if not gate.current().can_refresh(incoming):
                 # It was early, and what the browser has still holds.
                 return self.get_response(request)
             if not isinstance(refused, InvalidToken):

@@ -11,16 +11,16 @@ from chassis import logs
 from gateway import bodies, gate
 from gateway.policy.access import Identity
 from gateway.policy.paths import parse_target
-from gateway.policy.refusals import Refused
+from gateway.policy.rejections import RequestRejected
 from gateway.upstreams import Upload
 
 # Under which name the gateway's own server tells of the client's connection.
 CLIENT = "gatehouse.client"
 
 
-def heard(request: HttpRequest) -> gate.Heard:
+def heard(request: HttpRequest) -> gate.RequestHeaders:
     """Return the request's headers, and what they mean."""
-    return gate.Heard(list(request.headers.items()), peer(request), gate.current())
+    return gate.RequestHeaders(list(request.headers.items()), peer(request), gate.current())
 
 
 def peer(request: HttpRequest) -> str:
@@ -60,7 +60,7 @@ def log_service(request: HttpRequest, service: str, address: str | None = None) 
     fields |= {"service": service, "address": address}
 
 
-def taken_apart(request: HttpRequest) -> gate.Request:
+def parse_request(request: HttpRequest) -> gate.Request:
     """Return the request as `gate` takes it."""
     path, query, host = target(request)
     return gate.Request(
@@ -77,7 +77,7 @@ def taken_apart(request: HttpRequest) -> gate.Request:
 
 
 def body(request: HttpRequest, limit: int) -> Upload | bytes:
-    """Return the request's body, which is yet to be read; raise `Refused` where it cannot be, or is too large."""
+    """Read and return the request's body; raise `RequestRejected` if it is too large or cannot be read."""
     length = bodies.check_length(request.META, limit)
     if length == 0:
         return b""
@@ -93,7 +93,7 @@ def on_disconnect(request: HttpRequest) -> Callable[[Callable[[], None]], None] 
 
 def signed_in(request: HttpRequest) -> Identity | None:
     """Return whom the client is signed in as, whatever it asks for: this is what a page shows."""
-    with suppress(Refused):
+    with suppress(RequestRejected):
         scheme, _ = origin(request)
         return gate.current().identify("GET", heard(request), scheme, "")
     return None

@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse
 
 from gateway import configuration
 from gateway.config import Service
-from gateway.policy.refusals import Refused
+from gateway.policy.rejections import RequestRejected
 from gateway.upstreams import SingleFlight, fetch, upstreams
 
 from . import openapi
@@ -29,7 +29,7 @@ SHARED: Final = 1.0
 # Seconds for which a service's document is not asked for again.
 FRESH: Final = 15.0
 # Of a document: what reads it needs a few calls a level.
-DEEPEST: Final = 100
+MAX_SEGMENTS: Final = 100
 
 
 class Unusable(Exception):  # noqa: N818  # an outcome
@@ -43,7 +43,7 @@ class Documents:
         self.config = configuration.current()
         self.known: dict[str, Document] = {}
         # What was wrong with a service's document when it was last asked for.
-        self.faults: dict[str, Refused | Unusable] = {}
+        self.faults: dict[str, RequestRejected | Unusable] = {}
         # What was wrong in those that are known.
         self.malformed: dict[str, str] = {}
         self.due: dict[str, float] = {}
@@ -80,7 +80,7 @@ class Documents:
 
     def silent(self) -> set[str]:
         """Return the services that have no document because they do not respond."""
-        refused = {name for name, fault in self.faults.items() if isinstance(fault, Refused)}
+        refused = {name for name, fault in self.faults.items() if isinstance(fault, RequestRejected)}
         return (refused | self.fetching.keys() - self.faults.keys()) - self.known.keys()
 
     def merge(self, known: dict[str, Document], missing: dict[str, str], silent: set[str]) -> bytes:
@@ -97,7 +97,7 @@ class Documents:
         loop = asyncio.get_running_loop()
         try:
             document = await self.fetch(name, service, path)
-        except (Refused, Unusable) as exc:
+        except (RequestRejected, Unusable) as exc:
             if str(self.faults.get(name)) != str(exc):
                 log.warning("The OpenAPI document of the %s service cannot be used: %s", name, exc)
                 self.is_current = False
@@ -113,7 +113,7 @@ class Documents:
 
     @staticmethod
     async def fetch(name: str, service: Service, path: str) -> Document:
-        """Return the service's document; raise `Refused` or `Unusable`."""
+        """Return the service's document; raise `RequestRejected` or `Unusable`."""
         answer = await fetch(upstreams().pools, name, path, timeouts=service.timeouts, headers=[("Accept", ACCEPT)])
         if answer.status != 200:
             raise Unusable(f"{path} answered {answer.status}, not 200")
@@ -130,8 +130,8 @@ def parsed(content: bytes) -> Document:
         raise Unusable(f"it is no JSON ({exc})") from exc
     if not isinstance(document, dict):
         raise Unusable("it is no JSON object")
-    if is_deeper(document, DEEPEST):
-        raise Unusable(f"it has more than {DEEPEST} levels")
+    if is_deeper(document, MAX_SEGMENTS):
+        raise Unusable(f"it has more than {MAX_SEGMENTS} levels")
     return document
 
 

@@ -8,7 +8,7 @@ from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 
 from chassis import problems
-from gateway.policy.refusals import MethodNotAllowed, MethodUnknown
+from gateway.policy.rejections import MethodNotAllowed, MethodNotImplemented
 from gateway.policy.routes import KNOWN
 
 
@@ -24,7 +24,7 @@ def endpoint(route: str, view: Any, *methods: str) -> URLPattern:  # noqa: ANN40
             return response
         if request.method == "OPTIONS":
             return bodiless(204, Allow=allow)
-        refused = MethodNotAllowed(allow) if request.method in KNOWN else MethodUnknown()
+        refused = MethodNotAllowed(allow) if request.method in KNOWN else MethodNotImplemented()
         return problems.problem(request, refused.status, refused.detail, code=refused.code, headers=refused.headers)
 
     return path(route, answer)

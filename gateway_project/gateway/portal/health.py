@@ -18,7 +18,7 @@ from gateway.config import Service, Timeouts
 from gateway.identity import keys
 from gateway.identity.revocations import revocations
 from gateway.policy.headers import Headers
-from gateway.policy.refusals import Refused, UpstreamFailed
+from gateway.policy.rejections import RequestRejected, UpstreamError
 from gateway.upstreams import SingleFlight, fetch, upstreams
 
 from .middleware import DATA_HEADERS
@@ -42,9 +42,9 @@ async def service_state(name: str, service: Service) -> str:
         return "unknown"
     try:
         answer = await fetch(upstreams().pools, name, service.health, timeouts=TIMEOUTS)
-    except UpstreamFailed as failed:
+    except UpstreamError as failed:
         return failed.reason
-    except Refused as refused:
+    except RequestRejected as refused:
         return refused.detail
     return "ok" if answer.status // 100 == 2 else f"answered {answer.status}"
 

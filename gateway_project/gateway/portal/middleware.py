@@ -8,10 +8,10 @@ from chassis import problems
 from chassis.middleware import GetResponse
 from gateway import configuration, gate
 from gateway.policy import headers
-from gateway.policy.refusals import Refused
+from gateway.policy.rejections import RequestRejected
 
 from . import clients, endpoints, metrics
-from .answers import Passed, PassedStream
+from .answers import StreamingUpstreamResponse, UpstreamResponse
 
 # For pages: everything from here, no script in the page itself. Styles may stand in it, as DRF's pages and ReDoc
 # need; ReDoc searches in a worker that it makes itself.
@@ -40,7 +40,7 @@ OF_PAGES = {
 }
 
 
-class OwnWord:
+class StripClientIdentity:
     """Forgets what a client may not say of itself: who it is, and the request's id, which a proxy of ours may name."""
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -57,7 +57,7 @@ class OwnWord:
         return self.get_response(request)
 
 
-class Measure:
+class RequestMetrics:
     """Counts and times each request under its route, as /metrics tells."""
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -79,10 +79,10 @@ class CheckTarget:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer the request."""
-        incoming = clients.taken_apart(request)
+        incoming = clients.parse_request(request)
         try:
             gate.current().check(incoming)
-        except Refused as refused:
+        except RequestRejected as refused:
             return problems.problem(request, refused.status, refused.detail, headers=refused.headers)
         if (incoming.method, incoming.path) == ("OPTIONS", "*"):
             return endpoints.bodiless(204)
@@ -115,7 +115,7 @@ class SecurityHeaders:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer the request."""
         response = self.get_response(request)
-        if isinstance(response, Passed | PassedStream):
+        if isinstance(response, UpstreamResponse | StreamingUpstreamResponse):
             return response
         is_page = response.headers.get("Content-Type", "").startswith("text/html")
         response.headers.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else DATA_POLICY)
@@ -123,7 +123,7 @@ class SecurityHeaders:
             response.headers.setdefault(name, value)
         try:
             scheme, _ = clients.origin(request)
-        except Refused:
+        except RequestRejected:
             return response
         if scheme == "https":
             response.headers["Strict-Transport-Security"] = headers.HSTS

@@ -12,13 +12,13 @@ from gateway.identity import attempts, sessions, storage
 from gateway.identity.api import PASSWORD_LENGTH, USERNAME_LENGTH, WrongCredentials, client_of
 from gateway.policy import cookies, origins
 from gateway.policy.access import Identity
-from gateway.policy.refusals import BadRequest, CrossOrigin, InvalidToken, Refused, TooMany, UpstreamFailed
+from gateway.policy.rejections import BadRequest, CrossOrigin, InvalidToken, RateLimited, RequestRejected, UpstreamError
 
 from . import browsers, clients
 
 FORM = "application/x-www-form-urlencoded"
 # What is raised once a form has been read.
-READ = (WrongCredentials, TooMany, UpstreamFailed, storage.StoreBusy, storage.StoreFull)
+READ = (WrongCredentials, RateLimited, UpstreamError, storage.StoreBusy, storage.StoreFull)
 
 
 class Redirect(HttpResponseRedirect):
@@ -41,7 +41,7 @@ def check_origin(request: HttpRequest) -> None:
 
 
 def form(request: HttpRequest) -> dict[str, str]:
-    """Return a form's fields; raise `Refused` for what is none, or too long."""
+    """Return a form's fields; raise `RequestRejected` for what is none, or too long."""
     length = bodies.check_length(request.META, settings.MAX_BODY)
     if length is None or request.content_type != FORM:
         raise BadRequest(f"Expected a form: {FORM}, with a Content-Length.")
@@ -59,14 +59,14 @@ class Page(View):
     def dispatch(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
         """Answer; a refusal is the page again, with what was expected."""
         try:
-            with storage.refusals():
+            with storage.as_rejections():
                 response: HttpResponse = super().dispatch(request, *args, **kwargs)  # type: ignore[assignment]
-        except Refused as refused:
+        except RequestRejected as refused:
             response = self.page(request, refused)
         response.headers["Cache-Control"] = "no-store"
         return response
 
-    def page(self, request: HttpRequest, refused: Refused | None = None) -> HttpResponse:
+    def page(self, request: HttpRequest, refused: RequestRejected | None = None) -> HttpResponse:
         """Return the page."""
         # A body that was refused is not read.
         said = request.POST if isinstance(refused, READ) else request.GET
@@ -82,9 +82,9 @@ class Page(View):
         return response
 
 
-def explained(refused: Refused) -> str:
+def explained(refused: RequestRejected) -> str:
     """Return what to tell a person."""
-    if isinstance(refused, TooMany):
+    if isinstance(refused, RateLimited):
         seconds = int(refused.headers["Retry-After"])
         wait = f"{seconds} seconds" if seconds < 120 else f"{-(-seconds // 60)} minutes"
         return f"Too many sign-ins have failed. Try again in {wait}."

@@ -18,12 +18,12 @@ from gateway import configuration, gate
 from gateway.identity.authentication import Caller
 from gateway.policy import negotiation, origins
 from gateway.policy.headers import Headers, values, varying_by_accept
-from gateway.policy.refusals import NotAllowed, NotSignedIn, Refused, UpstreamFailed
+from gateway.policy.rejections import Forbidden, RequestRejected, Unauthenticated, UpstreamError
 from gateway.policy.routes import Match
 from gateway.upstreams import Answer, ClientLeft, upstreams
 
 from . import clients
-from .answers import Passed, Shown, passed_on
+from .answers import Shown, UpstreamResponse, to_response
 from .browsable import BrowsablePage, PageOrJSON
 from .middleware import OF_PAGES
 
@@ -50,15 +50,15 @@ class ProxyView(APIView):
     match: Match | None = None
 
     def forward(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:  # noqa: ANN401  # DRF's signature
-        """Decide on the request, send it on and answer with what comes back. Raises `Refused`."""
+        """Decide on the request, send it on and answer with what comes back. Raises `RequestRejected`."""
         http = request._request  # noqa: SLF001  # DRF's own name for what it wraps
-        incoming = clients.taken_apart(http)
+        incoming = clients.parse_request(http)
         self.match = match = gate.current().route(incoming.method, incoming.path, incoming.query)
         http.route_label = match.route.path  # type: ignore[attr-defined]
         clients.log_service(http, match.route.service)
         if match.answer_options:
             self.headers = {}
-            return Passed(b"", 204, [("Allow", match.allow)])
+            return UpstreamResponse(b"", 204, [("Allow", match.allow)])
         admitted = gate.current().admit(incoming, match)
         if admitted.identity:
             request.user = cast("Any", Caller(admitted.identity))
@@ -79,13 +79,13 @@ class ProxyView(APIView):
         clients.log_service(http, match.route.service, answer.address)
         try:
             headers = gate.current().public_headers(admitted, answer.status, answer.headers)
-        except Refused:
+        except RequestRejected:
             answer.close()
             raise
         # What the service says of `Vary` and the like is its own; only that a browser would get another answer is not.
         self.headers = {}
         headers = varying_by_accept(headers) if is_api else headers
-        return shown(answer, headers, incoming.method) if page else passed_on(answer, headers, incoming.method)
+        return shown(answer, headers, incoming.method) if page else to_response(answer, headers, incoming.method)
 
     def handle_exception(self, exc: Exception) -> Response:
         """Send a person on to where they wanted to; answer any other refusal as a problem.
@@ -97,15 +97,20 @@ class ProxyView(APIView):
         if isinstance(exc, ClientLeft):
             # For the log: nobody gets it.
             return cast("Response", HttpResponse(status=exc.status))
-        if isinstance(exc, UpstreamFailed):
+        if isinstance(exc, UpstreamError):
             clients.log_service(http, exc.service, exc.address or None)
         if http.method in {"GET", "HEAD"}:
             path, query, _ = clients.target(http)
             mark = "?" if query else ""
-            if isinstance(exc, NotSignedIn) and configuration.current().login is not None and wants_page(http):
+            if isinstance(exc, Unauthenticated) and configuration.current().login is not None and wants_page(http):
                 asked = quote(origins.own_path(f"{path}{mark}{query}"), safe="/")
                 return redirect(f"/login/?next={asked}")
-        if isinstance(exc, Refused) and self.match and self.match.route.browser == "passthrough" and wants_page(http):
+        if (
+            isinstance(exc, RequestRejected)
+            and self.match
+            and self.match.route.browser == "passthrough"
+            and wants_page(http)
+        ):
             return refused_page(http, exc)
         if wants_page(http) and (identity := clients.signed_in(http)):
             self.request.user = cast("Any", Caller(identity))
@@ -143,7 +148,7 @@ def redirect(location: str) -> Response:
     return cast("Response", HttpResponse(status=302, headers={"Location": location, "Cache-Control": "no-store"}))
 
 
-def refused_page(request: HttpRequest, refused: Refused) -> Response:
+def refused_page(request: HttpRequest, refused: RequestRejected) -> Response:
     """Return what kept a service's own page from a person, as a page."""
     # What was sent is lost with the session; after a sign-in the page's form can be filled in again.
     is_unsaved = refused.status == HTTPStatus.UNAUTHORIZED and request.method not in origins.SAFE_METHODS
@@ -154,7 +159,7 @@ def refused_page(request: HttpRequest, refused: Refused) -> Response:
         "sign_in_for": origins.own_path(f"{path}?{query}" if query else path)
         if is_unsaved and configuration.current().login
         else "",
-        "is_role": isinstance(refused, NotAllowed),
+        "is_role": isinstance(refused, Forbidden),
         "request_id": logs.request_id.get(),
     }
     response = render(request, "gateway/refused.html", shown, status=refused.status)
@@ -168,12 +173,12 @@ def shown(answer: Answer, headers: Headers, method: str) -> HttpResponseBase:
     # What an API hands out is no page of ours, whoever wrote it: it gets no scripts, and not our origin.
     as_it_is = [*headers, SANDBOX]
     if not (can_be_shown(answer) and answer.hold(MOST_SHOWN)):
-        return passed_on(answer, as_it_is, method)
+        return to_response(answer, as_it_is, method)
     content = answer.read()
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        return Passed(content, answer.status, as_it_is)
+        return UpstreamResponse(content, answer.status, as_it_is)
     return Shown(text, answer.status, [header for header in headers if goes_with_page(header[0])], headers)
 
 

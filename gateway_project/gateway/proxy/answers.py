@@ -7,7 +7,7 @@ from typing import Final
 
 from chassis.statuses import reason_phrase
 
-from .incoming import Incoming
+from .incoming import RequestMessage
 from .patience import Patience
 
 STATUS_LINES: Final[dict[int, bytes]] = {
@@ -63,7 +63,9 @@ class Answer:
         """Whether a client can tell that there is more to come when the connection closes."""
         return self.left is not None or self.chunked
 
-    def begin(self, status: int, headers: list[tuple[bytes, bytes]], request: Incoming | None, *, alive: bool) -> None:
+    def begin(
+        self, status: int, headers: list[tuple[bytes, bytes]], request: RequestMessage | None, *, alive: bool
+    ) -> None:
         """Make the head. Whether the connection stays is the request's `keeps` from here on."""
         lines = [STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode()]
         dated = False

@@ -17,13 +17,13 @@ from django.conf import settings
 
 from chassis import logs, problems
 from gateway import metrics
-from gateway.gate import Admitted, Gate, Heard, Request
+from gateway.gate import Decision, Gate, Request, RequestHeaders
 from gateway.memory import Memory
 from gateway.policy import headers as header_policy
 from gateway.policy.access import Identity
 from gateway.policy.headers import Headers
 from gateway.policy.paths import parse_target
-from gateway.policy.refusals import BadRequest, NoRoute, Refused, TooLarge, UpstreamFailed
+from gateway.policy.rejections import BadRequest, ContentTooLarge, RequestRejected, RouteNotFound, UpstreamError
 from gateway.policy.routes import Match
 from gateway.upstreams import Body, Connection, Outgoing, Pool, Pools, Receive, forward
 
@@ -50,7 +50,7 @@ class Client(Protocol):
     `heard` is what its last request's headers meant: the next one's are often the same.
     """
 
-    heard: "HeardFields | None"
+    heard: "ASGIRequestHeaders | None"
 
     def give_up_body(self) -> None:
         """Wait no more for the request's body."""
@@ -62,7 +62,7 @@ class Client(Protocol):
         """Send the head, and let all that the client sends from here on go to the tunnel."""
 
 
-class Door:
+class FastProxy:
     """Answers programs' requests for routes, and the paths of `own`; `pages` answers persons', `django` the rest."""
 
     def __init__(
@@ -118,7 +118,7 @@ class Exchange:
         "send", "started",
     )  # fmt: skip
 
-    def __init__(self, door: Door, scope: Message, receive: Receive, send: Send) -> None:
+    def __init__(self, door: FastProxy, scope: Message, receive: Receive, send: Send) -> None:
         self.started = time.perf_counter()
         self.door = door
         self.scope = scope
@@ -134,7 +134,7 @@ class Exchange:
         self.address: str | None = None
         self.answered = False
         self.body = NO_BODY
-        self.request = taken_apart(scope, self.client, door.gate)
+        self.request = parse_request(scope, self.client, door.gate)
 
     @property
     def instance(self) -> str:
@@ -148,7 +148,7 @@ class Exchange:
         try:
             gate.check(request)
             self.match = match = gate.route(request.method, request.path, request.query)
-            if (page and match.route.browser == "api") or gate.can_go_on(request):
+            if (page and match.route.browser == "api") or gate.can_refresh(request):
                 await self.fall_through(self.door.pages, match.route.max_body)
                 return
             if match.answer_options:
@@ -156,9 +156,9 @@ class Exchange:
                 return
             admitted = gate.admit(request, match)
             self.identity = admitted.identity
-        except Refused as refused:
+        except RequestRejected as refused:
             # No route's request, or a person's: Django comes to the same decision, and has the page for it.
-            if isinstance(refused, NoRoute):
+            if isinstance(refused, RouteNotFound):
                 await self.answer_own()
             elif page or request.path == "*":
                 await self.hand_on(self.door.django)
@@ -167,7 +167,7 @@ class Exchange:
             return
         try:
             pool, connection = await self.forward(admitted)
-        except Refused as refused:
+        except RequestRejected as refused:
             await self.refuse(refused)
         except asyncio.CancelledError:
             self.note(CLIENT_LEFT)
@@ -179,7 +179,7 @@ class Exchange:
             try:
                 await (self.join if connection.upgraded else self.pass_on)(connection, admitted)
             finally:
-                pool.give_back(connection)
+                pool.release(connection)
 
     async def answer_own(self) -> None:
         """Answer one of the gateway's own paths: here, or in a thread of Django's."""
@@ -205,7 +205,7 @@ class Exchange:
     def is_https(self) -> bool:
         """Whether the client is connected by TLS, here or at a proxy in front."""
         request = self.request
-        with suppress(Refused):
+        with suppress(RequestRejected):
             return self.door.gate.origin(request.scheme, request.host, request.heard)[0] == "https"
         return False
 
@@ -213,10 +213,10 @@ class Exchange:
         """Let Django answer, whose thread hears of the request once its body is here: `most` bytes are looked at."""
         try:
             await self.wait_for_body(most)
-        except TooLarge:
+        except ContentTooLarge:
             # Django says so, or what comes before that.
             pass
-        except Refused as refused:
+        except RequestRejected as refused:
             await self.refuse(refused)
             return
         await self.hand_on(django)
@@ -233,22 +233,22 @@ class Exchange:
     def has_body(self) -> bool:
         """Whether the request has a body, or an unclear one."""
         try:
-            return cast("HeardFields", self.request.heard).length != 0
-        except Refused:
+            return cast("ASGIRequestHeaders", self.request.heard).length != 0
+        except RequestRejected:
             return True
 
     async def wait_for_body(self, most: int) -> None:
-        """Return once the body is here, or of a larger one the first of it; raise `Refused`."""
-        length = cast("HeardFields", self.request.heard).length
+        """Return once the body is here, or of a larger one the first of it; raise `RequestRejected`."""
+        length = cast("ASGIRequestHeaders", self.request.heard).length
         if length != 0:
             give_way = self.client.give_up_body if self.client else None
             self.body = Body(self.receive, length, most, self.door.memory, give_way)
             await self.body.begin()
 
-    async def forward(self, admitted: Admitted) -> tuple[Pool, Connection]:
+    async def forward(self, admitted: Decision) -> tuple[Pool, Connection]:
         """Send the request to its service; return the connection that the answer's head has come on, and its pool."""
         request, route = self.request, admitted.match.route
-        heard = cast("HeardFields", request.heard)
+        heard = cast("ASGIRequestHeaders", request.heard)
         if heard.length != 0:
             await self.wait_for_body(route.max_body)
         handshake = (
@@ -273,12 +273,12 @@ class Exchange:
         if connection.answer is not None and connection.answer.names_places:
             try:
                 connection.headers = self.door.gate.public_headers(admitted, connection.status, connection.headers)
-            except Refused:
-                pool.give_back(connection)
+            except RequestRejected:
+                pool.release(connection)
                 raise
         return pool, connection
 
-    async def pass_on(self, connection: Connection, admitted: Admitted) -> None:
+    async def pass_on(self, connection: Connection, admitted: Decision) -> None:
         """Answer with what the service answers, as it comes."""
         try:
             await self.start(connection.status, connection.fields(varies=admitted.match.route.browser == "api"))
@@ -288,11 +288,11 @@ class Exchange:
             while not connection.is_whole:
                 await self.send({"type": "http.response.body", "body": await connection.piece(), "more_body": True})
             await self.send({"type": "http.response.body", "body": connection.take()})
-        except UpstreamFailed as failed:
+        except UpstreamError as failed:
             # The head is out. An answer without its end closes the client's connection, so that it can tell.
             log.warning("An answer was broken off: %s (%s)", failed.detail, self.address)
 
-    async def join(self, connection: Connection, admitted: Admitted) -> None:
+    async def join(self, connection: Connection, admitted: Decision) -> None:
         """Let the WebSocket's bytes through until it ends."""
         self.answered = True
         pairs = [*connection.headers, ("x-request-id", self.request.request_id)]
@@ -305,10 +305,10 @@ class Exchange:
             tunnel.service_says(connection.rest)
         await self.door.tunnels.keep(tunnel)
 
-    async def refuse(self, refused: Refused) -> None:
+    async def refuse(self, refused: RequestRejected) -> None:
         """Answer with the problem that the refusal is."""
         service = None
-        if isinstance(refused, UpstreamFailed):
+        if isinstance(refused, UpstreamError):
             service, self.address = refused.service, refused.address or None
         pairs, content = problem(self.instance, refused.status, refused.detail, refused.code, service)
         await self.respond(refused.status, [*pairs, *refused.headers.items()], content)
@@ -346,13 +346,13 @@ class Exchange:
         )
 
 
-def taken_apart(scope: Message, client: Client | None, gate: Gate) -> Request:
+def parse_request(scope: Message, client: Client | None, gate: Gate) -> Request:
     """Return the request as `gate` takes it; from here on its id is in every log line."""
     fields = scope["headers"]
     if client is not None and client.heard is not None and client.heard.fields == fields:
         heard = client.heard
     else:
-        heard = HeardFields(fields, scope["client"][0] if scope["client"] else "", gate)
+        heard = ASGIRequestHeaders(fields, scope["client"][0] if scope["client"] else "", gate)
         if client is not None:
             client.heard = heard
     request_id = logs.request_id_from(heard.request_id)
@@ -371,7 +371,7 @@ def taken_apart(scope: Message, client: Client | None, gate: Gate) -> Request:
     )
 
 
-class HeardFields(Heard):
+class ASGIRequestHeaders(RequestHeaders):
     """A request's headers as ASGI has them, in bytes."""
 
     def __init__(self, fields: list[tuple[bytes, bytes]], peer: str, gate: Gate) -> None:

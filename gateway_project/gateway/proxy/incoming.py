@@ -9,10 +9,10 @@ import httptools
 from .patience import Patience
 
 # Bytes of a request line, of a header field, and of a whole head; how many fields.
-LONGEST_TARGET: Final = 8190
-LONGEST_FIELD: Final = 8190
-LARGEST_HEAD: Final = 64 * 1024
-MOST_FIELDS: Final = 100
+MAX_TARGET: Final = 8190
+MAX_FIELD: Final = 8190
+MAX_HEAD: Final = 64 * 1024
+MAX_FIELDS: Final = 100
 # Bytes of a body, or of further requests, that wait here before the client is read from no more.
 HIGH_WATER: Final = 256 * 1024
 # Bytes that are parsed at once: of many requests at once the rest stays as it came, at a tenth of the memory.
@@ -31,7 +31,7 @@ MAX_DIGITS: Final = 18
 BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 
 
-class Incoming:
+class RequestMessage:
     """A request as it comes: its head is whole, its body may not be."""
 
     __slots__ = (
@@ -82,7 +82,7 @@ class Incoming:
         return piece
 
 
-class Unacceptable(Exception):  # noqa: N818  # an outcome, which the parser carries through
+class InvalidRequest(Exception):  # noqa: N818  # an outcome, which the parser carries through
     """The request is not one that this server takes; `status` says why, `path` is its path where that is known."""
 
     def __init__(self, status: int, path: str = "") -> None:
@@ -94,19 +94,19 @@ class Unacceptable(Exception):  # noqa: N818  # an outcome, which the parser car
 class Reader(Protocol):
     """Whom the requests are for."""
 
-    waiting: deque[Incoming]
+    waiting: deque[RequestMessage]
 
-    def request_begins(self, incoming: Incoming) -> None:
+    def request_begins(self, incoming: RequestMessage) -> None:
         """Take a request whose head is whole."""
 
-    def request_goes_on(self, incoming: Incoming) -> None:
+    def request_goes_on(self, incoming: RequestMessage) -> None:
         """Look at more of a request's body, or at its end."""
 
 
 class Requests:
     """The requests of one connection, in the order in which they come."""
 
-    __slots__ = ("barren", "coming", "head", "parser", "pending", "reader", "resumed", "upgrades")
+    __slots__ = ("bytes_since_body", "coming", "head", "parser", "pending", "reader", "resumed", "upgrades")
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
@@ -114,9 +114,9 @@ class Requests:
         self.head = b""
         self.parser: httptools.HttpRequestParser | None = None
         # The request being parsed.
-        self.coming: Incoming | None = None
+        self.coming: RequestMessage | None = None
         # Bytes since the last that were a body's: a head's, a trailer's, or what stands between chunks.
-        self.barren = 0
+        self.bytes_since_body = 0
         # A request asks for another protocol: the parser stops behind it. `pending` is what came after that.
         self.upgrades = False
         self.pending = b""
@@ -124,7 +124,7 @@ class Requests:
         self.resumed = False
 
     def feed(self, data: bytes) -> None:
-        """Take what the client sends; raise `Unacceptable`."""
+        """Take what the client sends; raise `InvalidRequest`."""
         if self.upgrades or self.pending:
             # Whether it is the other protocol's, or further requests, is known when the one before is answered.
             self.pending += data
@@ -146,12 +146,12 @@ class Requests:
         return self.coming is not None and bool(self.coming.method) and self.coming.to_come >= size
 
     def parse(self, data: bytes) -> None:
-        """Parse what the client sends; raise `Unacceptable`."""
+        """Parse what the client sends; raise `InvalidRequest`."""
         if self.parser is None:
             self.parser = httptools.HttpRequestParser(self)
             # Each HTTP/1 is read as HTTP/1.1 (RFC 9110, section 2.5); the parser would take no other than 1.0 and 1.1.
             self.parser.set_dangerous_leniencies(lenient_version=True)
-        self.barren += len(data)
+        self.bytes_since_body += len(data)
         self.head = self.head + data if self.head else data
         try:
             self.parser.feed_data(data)
@@ -163,9 +163,9 @@ class Requests:
         coming = self.coming
         if coming is None or coming.method:
             self.head = b""
-        if coming is not None and self.barren > LARGEST_HEAD:
+        if coming is not None and self.bytes_since_body > MAX_HEAD:
             # The parser keeps what has no end yet.
-            raise Unacceptable(400 if coming.method else 431 if coming.target else 414)
+            raise InvalidRequest(400 if coming.method else 431 if coming.target else 414)
 
     def go_on_behind_upgrade(self, rest: bytes) -> None:
         """Keep what came behind a request for another protocol; or parse on, where that is the request's body."""
@@ -201,17 +201,17 @@ class Requests:
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self.barren = 0
+        self.bytes_since_body = 0
         if not self.resumed:
-            self.coming = Incoming()
+            self.coming = RequestMessage()
 
     def on_url(self, piece: bytes) -> None:
         """Take a piece of the target."""
         coming = self.coming
         if coming is not None and not self.resumed:
             coming.target = coming.target + piece if coming.target else piece
-            if len(coming.target) > LONGEST_TARGET:
-                raise Unacceptable(414)
+            if len(coming.target) > MAX_TARGET:
+                raise InvalidRequest(414)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field; a trailer is dropped (RFC 9110, section 6.5.1)."""
@@ -225,13 +225,13 @@ class Requests:
         fields.append((name, value))
         size = len(name) + len(value)
         coming.size += size
-        if size > LONGEST_FIELD or coming.size > LARGEST_HEAD or len(fields) > MOST_FIELDS:
-            raise Unacceptable(431)
+        if size > MAX_FIELD or coming.size > MAX_HEAD or len(fields) > MAX_FIELDS:
+            raise InvalidRequest(431)
         if name in BODY_FIELDS:
             if name == b"transfer-encoding" and value.lower() != b"chunked":
                 # The parser takes any list that ends with it. What cannot be decoded here is refused, and as others
                 # may see the body's end elsewhere, nothing follows it (RFC 9112, sections 6.1 and 6.3).
-                raise Unacceptable(501 if has_unknown_coding(value) else 400)
+                raise InvalidRequest(501 if has_unknown_coding(value) else 400)
             if name == b"expect":
                 coming.expects = True
             elif value != b"0":
@@ -246,13 +246,13 @@ class Requests:
             return
         version = parser.get_http_version()
         if not version.startswith("1."):
-            raise Unacceptable(505 if version > "1" else 400)
+            raise InvalidRequest(505 if version > "1" else 400)
         if version == "1.0" and coming.framing.startswith(b"transfer-encoding"):
             # RFC 9112, section 6.1.
-            raise Unacceptable(400)
+            raise InvalidRequest(400)
         method = parser.get_method()
         if is_other_protocol(self.head, method, coming.target):
-            raise Unacceptable(400)
+            raise InvalidRequest(400)
         coming.method = method.decode("ascii")
         coming.modern = version != "1.0"
         self.upgrades = parser.should_upgrade()
@@ -265,7 +265,7 @@ class Requests:
     def on_body(self, piece: bytes) -> None:
         """Keep a piece of the body until it is asked for."""
         coming = self.coming
-        self.barren = 0
+        self.bytes_since_body = 0
         if coming is None:
             return
         coming.expects = False
@@ -300,10 +300,10 @@ def has_unknown_coding(value: bytes) -> bool:
     return all(CODING.fullmatch(name) for name in names) and any(name != b"chunked" for name in names)
 
 
-def refusal_of(exc: httptools.HttpParserError, data: bytes) -> Unacceptable:
+def refusal_of(exc: httptools.HttpParserError, data: bytes) -> InvalidRequest:
     """Return what the parser's error means."""
-    if isinstance(exc.__context__, Unacceptable):
+    if isinstance(exc.__context__, InvalidRequest):
         return exc.__context__
     if isinstance(exc, httptools.HttpParserInvalidMethodError) and (line := REQUEST_LINE.match(data)):
-        return Unacceptable(501, line["path"].decode())
-    return Unacceptable(400)
+        return InvalidRequest(501, line["path"].decode())
+    return InvalidRequest(400)

@@ -17,7 +17,7 @@ from chassis.statuses import code_of_status, reason_phrase
 from gateway.deadlines import Deadline
 
 from .answers import Answer
-from .incoming import HIGH_WATER, Incoming, Requests, Unacceptable
+from .incoming import HIGH_WATER, InvalidRequest, RequestMessage, Requests
 from .patience import LONGEST, Patience
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ class ClientConnection(asyncio.Protocol):
         self.loop: asyncio.AbstractEventLoop = worker.loop
         self.requests = Requests(self)
         # The request being answered, and its answer; those that wait for their turn.
-        self.current: Incoming | None = None
+        self.current: RequestMessage | None = None
         self.answer = Answer()
-        self.waiting: deque[Incoming] = deque()
+        self.waiting: deque[RequestMessage] = deque()
         self.task: asyncio.Task[None] | None = None
         self.deadline = Deadline(self.loop, self.on_timeout)
         self.tunnel: Tunnel | None = None
@@ -131,7 +131,7 @@ class ClientConnection(asyncio.Protocol):
         coming = requests.coming
         try:
             requests.feed(data)
-        except Unacceptable as exc:
+        except InvalidRequest as exc:
             self.refuse_next(exc.status, exc.path)
             return
         if requests.pending and (self.waiting or len(requests.pending) > HIGH_WATER):
@@ -144,7 +144,7 @@ class ClientConnection(asyncio.Protocol):
         elif requests.coming is not coming:
             self.deadline.set(self.loop.time() + HEAD_WITHIN)
 
-    def request_begins(self, incoming: Incoming) -> None:
+    def request_begins(self, incoming: RequestMessage) -> None:
         """Let the application answer, while the body may still be coming; or later, after those before it."""
         if self.current is None:
             self.serve(incoming)
@@ -152,7 +152,7 @@ class ClientConnection(asyncio.Protocol):
             self.waiting.append(incoming)
             self.read(False)
 
-    def request_goes_on(self, incoming: Incoming) -> None:
+    def request_goes_on(self, incoming: RequestMessage) -> None:
         """Keep more of the body until it is asked for."""
         if incoming.buffered > HIGH_WATER:
             self.read(False)
@@ -173,7 +173,7 @@ class ClientConnection(asyncio.Protocol):
         self.waiting.clear()
         self.current.keeps = False
 
-    def serve(self, incoming: Incoming) -> None:
+    def serve(self, incoming: RequestMessage) -> None:
         """Let the application answer."""
         self.current = incoming
         self.answer = Answer()
@@ -251,12 +251,12 @@ class ClientConnection(asyncio.Protocol):
         """Parse what has come since the next request in turn was whole."""
         try:
             self.requests.go_on()
-        except Unacceptable as exc:
+        except InvalidRequest as exc:
             self.refuse_next(exc.status, exc.path)
 
     async def receive(self) -> dict[str, Any]:
         """Return a piece of the body, or that there is nothing more to come (ASGI)."""
-        current = cast("Incoming", self.current)
+        current = cast("RequestMessage", self.current)
         if not (current.chunks or current.complete or current.late):
             if current.expects:
                 current.expects = False
@@ -274,7 +274,7 @@ class ClientConnection(asyncio.Protocol):
 
     async def wait_for_body(self) -> None:
         """Return once there is more of the body, or the client has let too long pass."""
-        current = cast("Incoming", self.current)
+        current = cast("RequestMessage", self.current)
         patience = current.patience = current.patience or Patience()
         self.deadline.set(patience.start(self.loop.time(), current.received))
         self.waiter = self.loop.create_future()

@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.memory import Holding, Memory
 from gateway.policy.paths import parse_target
-from gateway.policy.refusals import BodyLate, UpstreamFailed
+from gateway.policy.rejections import RequestTimeout, UpstreamError
 from gateway.upstreams import Receive
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class Response(NamedTuple):
             try:
                 async for piece in self.content.pieces_on_loop():
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
-            except UpstreamFailed as failed:
+            except UpstreamError as failed:
                 # The head is out. Without its end the client can tell, as the server closes the connection.
                 log.warning("An answer was broken off: %s", failed.detail)
                 return
@@ -252,11 +252,11 @@ class Input(RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401  # anything that is a buffer
-        """Read what has come; raise `BodyLate` where the rest does not come."""
+        """Read what has come; raise `RequestTimeout` where the rest does not come."""
         while not self.left and not self.ended:
             self.take(asyncio.run_coroutine_threadsafe(anext_message(self.receive), self.loop).result())
         if self.late:
-            raise BodyLate
+            raise RequestTimeout
         size = min(len(buffer), len(self.left))
         buffer[:size], self.left = self.left[:size], self.left[size:]
         return size

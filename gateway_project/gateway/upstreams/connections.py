@@ -1,7 +1,7 @@
 """One connection to a service: requests out, answers in, one exchange at a time, every wait under a deadline.
 
 Answers are parsed strictly (`httptools`, which is Node's llhttp). What is malformed, late or broken off ends the
-exchange with an `UpstreamFailed`, and the connection with it: one that is in doubt is never used again.
+exchange with an `UpstreamError`, and the connection with it: one that is in doubt is never used again.
 """
 
 import asyncio
@@ -15,11 +15,16 @@ import httptools
 from gateway.deadlines import Deadline
 from gateway.policy import locations
 from gateway.policy.headers import Headers, from_upstream, values, varying_by_accept
-from gateway.policy.refusals import BadUpstream, UpstreamBroke, UpstreamLate, UpstreamMalformed
+from gateway.policy.rejections import (
+    InvalidUpstreamResponse,
+    UpstreamDisconnected,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+)
 
 
 class Head:
-    """An answer's head, judged; raises `BadUpstream` where it is malformed, or it is not certain how the body ends.
+    """A response's parsed head; raises `InvalidUpstreamResponse` if it is malformed or its framing is ambiguous.
 
     `silent` says that no body comes, whatever the head says of one. `headers` are those that the client gets.
     """
@@ -33,8 +38,8 @@ class Head:
         lengths, codings = values(pairs, "content-length"), values(pairs, "transfer-encoding")
         size = sum(len(name) + len(value) for name, value in said)
         # RFC 9112, section 6.3. The parser refuses several lengths, and a length beside a coding.
-        if size > LARGEST_HEAD or [value.lower() for value in codings] not in ([], ["chunked"]):
-            raise BadUpstream("framing")
+        if size > MAX_HEAD or [value.lower() for value in codings] not in ([], ["chunked"]):
+            raise InvalidUpstreamResponse("framing")
         self.length = int(lengths[0]) if lengths else None
         self.until_close = not (silent or lengths or codings)
         self.headers = from_upstream(pairs, version)
@@ -70,8 +75,8 @@ class Peer(Protocol):
 # Bytes: an answer of up to this size is held whole before its head is passed on, so that one broken off is a 502.
 WHOLE: Final = 64 * 1024
 # Bytes of an answer's head.
-LARGEST_HEAD: Final = 64 * 1024
-MOST_HEADERS: Final = 256
+MAX_HEAD: Final = 64 * 1024
+MAX_HEADERS: Final = 256
 VERSIONS: Final = frozenset({"1.1", "1.0"})
 WITHOUT_BODY: Final = frozenset({204, 304})
 # Bytes of a body that wait for the client before the service is read from no more.
@@ -81,7 +86,7 @@ HIGH_WATER: Final = 256 * 1024
 IDLE: Final = 4.0
 
 
-class ClosedBeforeAnswer(Exception):  # noqa: N818  # an outcome: the request may be tried on another connection
+class ClosedBeforeResponse(Exception):  # noqa: N818  # an outcome: the request may be tried on another connection
     """The service had closed the connection before it had said anything on it."""
 
 
@@ -117,7 +122,7 @@ class Connection(asyncio.Protocol):
         self.said: list[tuple[bytes, bytes]] = []
         self.head_size = 0
         # Bytes since the last that were a body's.
-        self.barren = 0
+        self.bytes_since_body = 0
         self.headers: Headers = []
         self.length: int | None = None
         self.has_head = False
@@ -154,24 +159,24 @@ class Connection(asyncio.Protocol):
             return
         if not self.has_head:
             self.head_size += len(data)
-        self.barren += len(data)
+        self.bytes_since_body += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
             # Raised after the head of an answer that switches protocols, with where it ends.
             self.rest = data[exc.args[0] :]
             if not self.upgraded:
-                self.fail(UpstreamMalformed(self.service))
+                self.fail(UpstreamProtocolError(self.service))
             return
         except httptools.HttpParserError:
             # A whole answer, with something after it that is none.
             if not self.is_whole:
-                self.fail(UpstreamMalformed(self.service))
+                self.fail(UpstreamProtocolError(self.service))
             self.keeps = False
             return
-        if self.barren > LARGEST_HEAD and not self.is_whole:
+        if self.bytes_since_body > MAX_HEAD and not self.is_whole:
             # A head, a trailer or a chunk's extension without an end: the parser keeps it.
-            self.fail(UpstreamMalformed(self.service))
+            self.fail(UpstreamProtocolError(self.service))
 
     def eof_received(self) -> None:
         """End the answer, where that is how the service ends it; the transport closes itself."""
@@ -190,7 +195,7 @@ class Connection(asyncio.Protocol):
             self.tunnel.end()
         if self.in_use and not self.is_whole and self.failure is None:
             untouched = self.used and self.head_size == 0
-            self.fail(ClosedBeforeAnswer() if untouched else UpstreamBroke(self.service))
+            self.fail(ClosedBeforeResponse() if untouched else UpstreamDisconnected(self.service))
         self.resume_writing()
 
     def read_remaining(self) -> None:
@@ -243,15 +248,15 @@ class Connection(asyncio.Protocol):
         if status == 101:
             self.upgrade()
             return
-        if status < 100 or len(self.said) > MOST_HEADERS:
-            raise BadUpstream("head")
+        if status < 100 or len(self.said) > MAX_HEADERS:
+            raise InvalidUpstreamResponse("head")
         if status < 200:
             # An interim answer (RFC 9110, section 15.2).
             self.said = []
             return
         version = self.parser.get_http_version()
         if version not in VERSIONS:
-            raise BadUpstream("version")
+            raise InvalidUpstreamResponse("version")
         self.keeps = self.parser.should_keep_alive()
         self.take_head(status, version)
         self.has_head = True
@@ -281,10 +286,10 @@ class Connection(asyncio.Protocol):
         self.until_close = head.until_close
 
     def upgrade(self) -> None:
-        """Switch to WebSocket; raise `BadUpstream` where that, or anything but that, was not asked for."""
+        """Switch to WebSocket; raise `InvalidUpstreamResponse` where that, or anything but that, was not asked for."""
         pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.said]
         if not self.may_upgrade or [value.lower() for value in values(pairs, "upgrade")] != ["websocket"]:
-            raise BadUpstream("101")
+            raise InvalidUpstreamResponse("101")
         self.status = 101
         self.headers = from_upstream(pairs)
         self.has_head = self.upgraded = True
@@ -293,7 +298,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
-        self.barren = 0
+        self.bytes_since_body = 0
         if self.is_whole:
             self.keeps = False
             return
@@ -361,7 +366,7 @@ class Connection(asyncio.Protocol):
     def on_timeout(self) -> None:
         """End what is late; an idle connection has been idle for long enough."""
         if self.in_use:
-            self.fail(UpstreamLate(self.service))
+            self.fail(UpstreamTimeout(self.service))
         else:
             self.close()
 

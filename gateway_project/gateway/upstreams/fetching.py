@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from gateway.config import Timeouts
-from gateway.policy.refusals import UpstreamMalformed
+from gateway.policy.rejections import UpstreamProtocolError
 
 from .forwarding import Body, Outgoing, forward
 from .pools import Pools
@@ -30,7 +30,7 @@ class Fetched(NamedTuple):
 async def fetch(
     pools: Pools, service: str, target: str, *, timeouts: Timeouts, headers: Sequence[tuple[str, str]] = ()
 ) -> Fetched:
-    """Send a GET to the service and return its response; raise `Refused`."""
+    """Send a GET to the service and return its response; raise `RequestRejected`."""
     outgoing = Outgoing(service, "GET", target, list(headers), Body.of(b""), timeouts)
     pool, connection = await forward(pools, outgoing)
     try:
@@ -39,10 +39,10 @@ async def fetch(
             pieces.append(piece)
             size += len(piece)
             if size > MAX_RESPONSE:
-                raise UpstreamMalformed(service)
+                raise UpstreamProtocolError(service)
         return Fetched(connection.status, b"".join(pieces))
     finally:
-        pool.give_back(connection)
+        pool.release(connection)
 
 
 class SingleFlight(Generic[T]):

@@ -7,19 +7,19 @@ from typing import Any, Final, NamedTuple
 from gateway.config import Timeouts
 from gateway.memory import Holding, Memory
 from gateway.policy.headers import Headers
-from gateway.policy.refusals import (
-    BodyLate,
+from gateway.policy.rejections import (
+    ContentTooLarge,
     MemoryFull,
-    Refused,
-    TooLarge,
-    UpstreamBroke,
-    UpstreamDown,
-    UpstreamFailed,
-    UpstreamLate,
+    RequestRejected,
+    RequestTimeout,
+    UpstreamConnectError,
+    UpstreamDisconnected,
+    UpstreamError,
+    UpstreamTimeout,
 )
 
-from .connections import WHOLE, ClosedBeforeAnswer, Connection
-from .pools import NotConnected, Pool, Pools
+from .connections import WHOLE, ClosedBeforeResponse, Connection
+from .pools import ConnectFailed, Pool, Pools
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -71,10 +71,10 @@ class Body:
     async def begin(self) -> None:
         """Wait for all of it, or of a larger one for the first `HELD` bytes, before the service hears of the request.
 
-        Raises `TooLarge`, `BodyLate` or `MemoryFull`.
+        Raises `ContentTooLarge`, `RequestTimeout` or `MemoryFull`.
         """
         if self.length is not None and self.length > self.most:
-            raise TooLarge(self.most)
+            raise ContentTooLarge(self.most)
         if self.length == 0:
             return
         self.beginning = piece = await self.piece()
@@ -111,17 +111,17 @@ class Body:
         return {"type": "http.request", "body": self.beginning, "more_body": not self.is_whole}
 
     async def piece(self) -> bytes:
-        """Return more of it; raise `TooLarge`, `BodyLate` or `MemoryFull`."""
+        """Return more of it; raise `ContentTooLarge`, `RequestTimeout` or `MemoryFull`."""
         if self.size > self.most:
-            raise TooLarge(self.most)
+            raise ContentTooLarge(self.most)
         message = await self.receive()
         if message["type"] == "http.disconnect":
             # The server has waited for long enough. Had the client left, this task would be cancelled.
-            raise MemoryFull if self.holding and self.holding.gave_way else BodyLate
+            raise MemoryFull if self.holding and self.holding.gave_way else RequestTimeout
         piece: bytes = message.get("body", b"")
         self.size += len(piece)
         if self.size > self.most:
-            raise TooLarge(self.most)
+            raise ContentTooLarge(self.most)
         self.is_whole = not message.get("more_body", False)
         return piece
 
@@ -183,24 +183,24 @@ def chunk(piece: bytes | bytearray) -> bytes:
 async def forward(pools: Pools, outgoing: Outgoing) -> tuple[Pool, Connection]:
     """Send the request to one of its service's addresses, or to the next where that cannot be connected to.
 
-    Returns the connection that the answer's head has come on, to be given back to its pool. Raises `Refused`.
+    Returns the connection that the answer's head has come on, to be given back to its pool. Raises `RequestRejected`.
     """
     candidates = pools.of(outgoing.service)
     deadline = pools.loop.time() + outgoing.timeouts.total
     for pool in candidates:
         try:
             return pool, await answered(pool, outgoing, deadline)
-        except NotConnected as exc:
+        except ConnectFailed as exc:
             failed(pools, pool, exc.refused, exc.more)
             if pool is candidates[-1]:
                 raise exc.refused from exc
-        except UpstreamFailed as exc:
+        except UpstreamError as exc:
             failed(pools, pool, exc)
             raise
-    raise UpstreamDown(outgoing.service)  # it has no address
+    raise UpstreamConnectError(outgoing.service)  # it has no address
 
 
-def failed(pools: Pools, pool: Pool, failure: UpstreamFailed, more: str = "") -> None:
+def failed(pools: Pools, pool: Pool, failure: UpstreamError, more: str = "") -> None:
     """Note in the log, and on the failure, at which address the service failed."""
     failure.address = pool.address.authority
     pools.failures.note(pool.service, failure.address, failure.reason, more)
@@ -218,12 +218,12 @@ async def answered(pool: Pool, outgoing: Outgoing, deadline: float) -> Connectio
     if connection is not None:
         try:
             return await exchanged(pool, connection, outgoing, deadline)
-        except ClosedBeforeAnswer as exc:
+        except ClosedBeforeResponse as exc:
             if not repeatable:
-                raise UpstreamBroke(outgoing.service) from exc
+                raise UpstreamDisconnected(outgoing.service) from exc
     left = deadline - pool.loop.time()
     if left <= 0:
-        raise UpstreamLate(outgoing.service)
+        raise UpstreamTimeout(outgoing.service)
     connection = await pool.fresh(min(outgoing.timeouts.connect, left))
     return await exchanged(pool, connection, outgoing, deadline)
 
@@ -246,7 +246,7 @@ async def exchanged(pool: Pool, connection: Connection, outgoing: Outgoing, dead
             connection.sending = asyncio.create_task(send_rest(connection, outgoing))
         await connection.head()
     except BaseException:
-        pool.give_back(connection)
+        pool.release(connection)
         raise
     return connection
 
@@ -267,7 +267,7 @@ async def send_rest(connection: Connection, outgoing: Outgoing) -> None:
             body.release()
         if body.length is None:
             await connection.send(LAST_CHUNK)
-    except (Refused, ClosedBeforeAnswer) as exc:
+    except (RequestRejected, ClosedBeforeResponse) as exc:
         connection.fail(exc)
         return
     connection.body_sent = True

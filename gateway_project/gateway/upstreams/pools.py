@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.config import Service
-from gateway.policy.refusals import GatewayStopped, UpstreamBusy, UpstreamDown, UpstreamLate
+from gateway.policy.rejections import GatewayStopped, UpstreamConnectError, UpstreamOverloaded, UpstreamTimeout
 
 from .connections import Connection
 from .failures import FailureLog, cause_of
@@ -19,16 +19,16 @@ from .failures import FailureLog, cause_of
 # Connections to one address, in use and idle. With more requests than that under way the service is not asked.
 MOST: Final = 4096
 # Idle connections that are kept to one address.
-MOST_IDLE: Final = 256
+MAX_IDLE: Final = 256
 
 
-class NotConnected(Exception):  # noqa: N818  # an outcome: the next address is tried
+class ConnectFailed(Exception):  # noqa: N818  # an outcome: the next address is tried
     """No connection could be made, so nothing was sent; `refused` is what to answer if there is no other address.
 
     `more` is what else is known of the cause, for the log.
     """
 
-    def __init__(self, refused: UpstreamDown | UpstreamLate, more: str = "") -> None:
+    def __init__(self, refused: UpstreamConnectError | UpstreamTimeout, more: str = "") -> None:
         super().__init__(refused.detail)
         self.refused = refused
         self.more = more
@@ -81,9 +81,9 @@ class Pool:
         return None
 
     async def fresh(self, within: float) -> Connection:
-        """Return a new connection; raise `NotConnected` if there is none in so many seconds, or `UpstreamBusy`."""
+        """Return a new connection; raise `ConnectFailed` after `timeout` seconds, or `UpstreamOverloaded`."""
         if len(self.live) + self.connecting >= MOST:
-            raise UpstreamBusy(self.service)
+            raise UpstreamOverloaded(self.service)
         self.connecting += 1
         try:
             async with asyncio.timeout(within):
@@ -94,19 +94,19 @@ class Pool:
                     ssl=tls() if self.address.secure else None,
                 )
         except TimeoutError as exc:
-            raise NotConnected(UpstreamLate(self.service, cause="no connection could be made")) from exc
+            raise ConnectFailed(UpstreamTimeout(self.service, cause="no connection could be made")) from exc
         except OSError as exc:
             cause, more = cause_of(exc)
-            raise NotConnected(UpstreamDown(self.service, cause=cause), more) from exc
+            raise ConnectFailed(UpstreamConnectError(self.service, cause=cause), more) from exc
         finally:
             self.connecting -= 1
         return connection
 
-    def give_back(self, connection: Connection) -> None:
+    def release(self, connection: Connection) -> None:
         """Keep the connection for another exchange, if it is good for one."""
         if connection.end():
             self.idle.append(connection)
-            if len(self.idle) > MOST_IDLE:
+            if len(self.idle) > MAX_IDLE:
                 self.idle.popleft().close()
 
     def break_off(self) -> None:

@@ -1,7 +1,7 @@
 """Requests to services from threads: a `requests` session whose `service://` URLs go over the gateway's connections.
 
 The connections belong to an event loop: the ASGI server's, or under a WSGI server one that runs in a thread of its own.
-Nothing is added and nothing followed: no cookies, no environment, no redirects. What goes wrong is an `UpstreamFailed`.
+Nothing is added and nothing followed: no cookies, no environment, no redirects. What goes wrong is an `UpstreamError`.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from requests.adapters import BaseAdapter
 from gateway import configuration
 from gateway.config import Timeouts
 from gateway.policy.headers import Headers
-from gateway.policy.refusals import Refused
+from gateway.policy.rejections import RequestRejected
 
 from .connections import Connection
 from .forwarding import Body, Outgoing, forward
@@ -47,7 +47,7 @@ class Upload(NamedTuple):
     to_its_end: bool = False
 
 
-class ClientLeft(Refused):
+class ClientLeft(RequestRejected):
     """The client closed its connection before it had its answer; the status is nginx's, for the log."""
 
     status = 499
@@ -114,7 +114,7 @@ class Bridge:
 
     def drain(self) -> None:
         """Read what is left of the body, where the server wants that and the client has said how much it is."""
-        with suppress(Refused):
+        with suppress(RequestRejected):
             while self.unread and isinstance(self.content, Upload) and self.content.to_its_end:
                 self.unread -= len(self.content.read(PIECE))
 
@@ -161,7 +161,7 @@ class Answer:
         return isinstance(self.bridge.content, Upload) and self.bridge.unread != 0
 
     def piece(self) -> bytes:
-        """Return what comes next, nothing at the end; raise `UpstreamBroke`, `UpstreamLate` or `ClientLeft`."""
+        """Return the next bytes, empty at the end; raise `UpstreamDisconnected`, `UpstreamTimeout` or `ClientLeft`."""
         piece = self.bridge.run(self.connection.piece()) if self.connection is not None else b""
         if not piece:
             self.release()
@@ -209,7 +209,7 @@ class Answer:
         """Give the connection back; it is of no more use where the body has not been read to its end."""
         connection, self.connection = self.connection, None
         if connection is not None:
-            self.bridge.loop.call_soon_threadsafe(self.pool.give_back, connection)
+            self.bridge.loop.call_soon_threadsafe(self.pool.release, connection)
 
 
 class Adapter(BaseAdapter):
@@ -258,10 +258,10 @@ class Adapter(BaseAdapter):
         try:
             answer = Answer(bridge, pool, connection, await connection.piece())
         except BaseException:
-            pool.give_back(connection)
+            pool.release(connection)
             raise
         if connection.is_whole and not connection.chunks:
-            pool.give_back(connection)
+            pool.release(connection)
             answer.connection = None
         return answer
 
@@ -296,7 +296,7 @@ class Upstreams:
         """Send a request to the service and return its answer's head.
 
         `target` is path and query, already encoded; without `timeouts` the service's own hold, and without `host` its
-        own address. `on_disconnect` takes what is to be called when the client leaves. Raises `UpstreamFailed`,
+        own address. `on_disconnect` takes what is to be called when the client leaves. Raises `UpstreamError`,
         `ClientLeft`, and what reading the body raises.
         """
         bridge = Bridge(self.loop, body)
@@ -316,7 +316,7 @@ class Upstreams:
                 allow_redirects=False,
                 timeout=cast("Any", timeouts or configuration.current().services[service].timeouts),
             )
-        except Refused:
+        except RequestRejected:
             bridge.drain()
             raise
         answer = cast("Answer", response.raw)

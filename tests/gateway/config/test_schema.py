@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 from gateway.config import Config, json_schema, load
 from gateway.config.loading import models_in
-from gateway.policy.refusals import MethodNotAllowed
+from gateway.policy.rejections import MethodNotAllowed
 from gateway.policy.routes import RouteTable
 
 ROOT = Path(__file__).resolve().parents[3]

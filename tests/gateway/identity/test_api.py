@@ -164,7 +164,7 @@ def test_a_login_service_that_fails_was_reached(login: LoginService, client: Cli
     login.broken = Reply.json({}, status)
     reply = sign_in(client)
     assert (reply.status_code, reply.json()["service"]) == (502, "people")
-    assert reply.json()["detail"] == f"The people service answered with an error ({status})."
+    assert reply.json()["detail"] == f"The people service responded with an error ({status})."
 
 
 @pytest.mark.parametrize(
@@ -173,16 +173,16 @@ def test_a_login_service_that_fails_was_reached(login: LoginService, client: Cli
      ("Wed, 21 Oct 2026 07:28:00 GMT", "1")],
 )  # fmt: skip
 def test_a_login_service_that_is_busy_says_when_to_try_again(
-    login: LoginService, client: Client, said: str | None, passed_on: str
+    login: LoginService, client: Client, said: str | None, to_response: str
 ) -> None:
     """Too many hashes at once, as the users service says it."""
     pair = sign_in(client).json()
     value = [] if said is None else [("Retry-After", said.encode().decode("latin-1"))]
     login.broken = Reply(503, b"{}", value)
     for reply in (sign_in(client), refresh(client, pair["refresh_token"])):
-        assert (reply.status_code, reply["Retry-After"]) == (503, passed_on)
+        assert (reply.status_code, reply["Retry-After"]) == (503, to_response)
         assert reply["Content-Type"] == "application/problem+json"
-        assert reply.json()["detail"] == "The people service cannot do this now. Try again in a moment."
+        assert reply.json()["detail"] == "The people service cannot handle the request now. Try again later."
     login.broken = None
     assert refresh(client, pair["refresh_token"]).status_code == 200
 

@@ -13,9 +13,9 @@ from tests.gateway.service import Reply
 from tests.ports import free_port
 
 from gateway.identity import attempts
-from gateway.identity.attempts import Throttled
+from gateway.identity.attempts import SignInThrottled
 from gateway.identity.models import Attempts, Session
-from gateway.policy.refusals import PassportRefused, Refused, UpstreamDown
+from gateway.policy.rejections import PassportRejected, RequestRejected, UpstreamConnectError
 
 pytestmark = pytest.mark.django_db
 
@@ -50,7 +50,7 @@ def let_pass(seconds: float) -> None:
 def test_some_tries_are_free_then_one_waits_longer_each_time(login: LoginService) -> None:
     guess(5)
     for wait in (1, 2, 4):
-        with pytest.raises(Throttled) as refused:
+        with pytest.raises(SignInThrottled) as refused:
             sign_in(address=ELSEWHERE)
         assert refused.value.headers == {"Retry-After": str(wait)}
         let_pass(wait)
@@ -60,7 +60,7 @@ def test_some_tries_are_free_then_one_waits_longer_each_time(login: LoginService
 def test_nobody_is_asked_while_one_has_to_wait(login: LoginService, serve: Any) -> None:
     guess(5)
     login.broken = Reply.json({}, 500)
-    with pytest.raises(Throttled):
+    with pytest.raises(SignInThrottled):
         sign_in(address=ELSEWHERE)
     assert Attempts.objects.order_by("-weight").first().weight == pytest.approx(5, abs=0.1)  # type: ignore[union-attr]
 
@@ -70,7 +70,7 @@ def test_a_refused_passport_is_no_failed_sign_in_and_the_log_says_what_to_do(
 ) -> None:
     login.broken = Reply.json({}, 401)
     for _ in range(12):
-        with pytest.raises(PassportRefused):
+        with pytest.raises(PassportRejected):
             sign_in(address=ELSEWHERE)
     (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert "refuses the gateway's passport" in line.getMessage()
@@ -90,7 +90,7 @@ def test_a_wrong_password_is_one_whatever_becomes_of_the_look_at_the_passport(
         lambda self, seen: Reply.json({}, status) if "session-ends" in seen.target else users(self, seen),
     )
     guess(5)
-    with pytest.raises(Throttled):
+    with pytest.raises(SignInThrottled):
         sign_in(address=ELSEWHERE)
 
 
@@ -98,14 +98,14 @@ def test_a_wrong_password_is_one_whatever_becomes_of_the_look_at_the_passport(
 def test_a_name_is_guessed_at_from_many_addresses_no_faster(login: LoginService, name: str) -> None:
     for number in range(5):
         guess(1, name, f"198.51.100.{number}")
-    with pytest.raises(Throttled):
+    with pytest.raises(SignInThrottled):
         sign_in(name, "wrong", "203.0.113.9")
 
 
 def test_one_address_guesses_at_many_names_no_faster(login: LoginService, settings: Any) -> None:
     for number in range(settings.LOGIN_FREE_TRIES_PER_ADDRESS):
         guess(1, f"name{number}")
-    with pytest.raises(Throttled):
+    with pytest.raises(SignInThrottled):
         sign_in("admin", "secret", ELSEWHERE)
     assert sign_in("admin", "secret", HOME)
 
@@ -113,7 +113,7 @@ def test_one_address_guesses_at_many_names_no_faster(login: LoginService, settin
 def test_the_addresses_of_one_ipv6_network_are_one(login: LoginService, settings: Any) -> None:
     for number in range(settings.LOGIN_FREE_TRIES_PER_ADDRESS):
         guess(1, f"name{number}", f"2001:db8::{number:x}")
-    with pytest.raises(Throttled):
+    with pytest.raises(SignInThrottled):
         sign_in("admin", "secret", "2001:db8::ffff")
     assert sign_in("admin", "secret", "2001:db8:0:1::1")
 
@@ -121,10 +121,10 @@ def test_the_addresses_of_one_ipv6_network_are_one(login: LoginService, settings
 def test_nobody_is_kept_out_from_where_they_sign_in_by_guesses_from_elsewhere(login: LoginService) -> None:
     assert sign_in()
     guess(5)
-    with pytest.raises(Throttled):
+    with pytest.raises(SignInThrottled):
         sign_in(address=ELSEWHERE)
     assert sign_in()
-    with pytest.raises(Throttled):
+    with pytest.raises(SignInThrottled):
         sign_in(address="203.0.113.9")
 
 
@@ -133,14 +133,14 @@ def test_nobody_is_kept_out_by_guesses_at_other_names_from_the_same_address(logi
     for number in range(settings.LOGIN_FREE_TRIES_PER_ADDRESS):
         guess(1, f"name{number}", HOME)
     assert sign_in()
-    with pytest.raises(Throttled):
+    with pytest.raises(SignInThrottled):
         sign_in("admin", "secret", HOME)
 
 
 def test_where_one_signs_in_guesses_are_slowed_down_too(login: LoginService) -> None:
     assert sign_in()
     guess(5, address=HOME)
-    with pytest.raises(Throttled):
+    with pytest.raises(SignInThrottled):
         sign_in()
     let_pass(1)
     assert sign_in()
@@ -152,11 +152,11 @@ def test_ones_own_success_does_not_let_one_guess_on_at_others(login: LoginServic
     for number in range(settings.LOGIN_FREE_TRIES_PER_ADDRESS):
         guess(1, f"name{number}")
         assert sign_in("user", "secret", ELSEWHERE)
-    with pytest.raises(Throttled):
+    with pytest.raises(SignInThrottled):
         sign_in("admin", "wrong", ELSEWHERE)
     for _ in range(30):
         assert sign_in("user", "secret", ELSEWHERE)
-    with pytest.raises(Throttled):
+    with pytest.raises(SignInThrottled):
         sign_in("admin", "wrong", ELSEWHERE)
 
 
@@ -169,14 +169,14 @@ def test_where_a_user_signed_in_is_forgotten_after_a_while(login: LoginService) 
     assert sign_in()
     let_pass(attempts.KNOWN_FOR + 1)
     guess(5)
-    with pytest.raises(Throttled):
+    with pytest.raises(SignInThrottled):
         sign_in()
 
 
 def test_an_outage_is_nobodys_failure(login: LoginService, configure: Any) -> None:
     configure(services={"people": {"url": f"http://127.0.0.1:{free_port()}"}}, login={"service": "people"})
     for _ in range(40):
-        with pytest.raises(UpstreamDown):
+        with pytest.raises(UpstreamConnectError):
             sign_in()
     assert all(row.weight == 0 for row in Attempts.objects.all())
 
@@ -189,7 +189,7 @@ def try_in_vain(login: LoginService, reply: Reply | None, times: int) -> list[st
     raised = []
     login.broken, login.breaks_off = reply, reply is None
     for _ in range(times):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RequestRejected) as refused:
             sign_in(address=ELSEWHERE)
         raised.append(type(refused.value).__name__)
     login.broken, login.breaks_off = None, False
@@ -199,8 +199,8 @@ def try_in_vain(login: LoginService, reply: Reply | None, times: int) -> list[st
 @pytest.mark.parametrize("reply", UNCLEAR)
 def test_a_try_that_nobody_judged_counts(login: LoginService, reply: Reply | None) -> None:
     raised = try_in_vain(login, reply, 25)
-    assert "Throttled" not in raised[:5]
-    assert set(raised[5:]) == {"Throttled"}
+    assert "SignInThrottled" not in raised[:5]
+    assert set(raised[5:]) == {"SignInThrottled"}
 
 
 def test_after_tries_that_nobody_judged_one_waits_for_a_second_and_no_longer(login: LoginService) -> None:
@@ -216,9 +216,9 @@ def test_tries_that_nobody_judged_do_not_shorten_the_wait_of_failures(login: Log
         let_pass(wait)
         guess(1)
     let_pass(8)
-    assert try_in_vain(login, UNCLEAR[0], 2) == ["UpstreamFaulty", "Throttled"]
+    assert try_in_vain(login, UNCLEAR[0], 2) == ["UpstreamErrorResponse", "SignInThrottled"]
     let_pass(7.5)
-    with pytest.raises(Throttled) as refused:
+    with pytest.raises(SignInThrottled) as refused:
         sign_in(address=ELSEWHERE)
     assert refused.value.headers == {"Retry-After": "1"}
 

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.identity import authentication, tokens
 from gateway.policy.access import Identity
-from gateway.policy.refusals import InvalidToken
+from gateway.policy.rejections import InvalidToken
 
 SignedIn = Callable[..., dict[str, str]]
 

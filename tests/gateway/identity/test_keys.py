@@ -19,7 +19,7 @@ from gateway.identity import authentication, keys, passports, sessions, tokens
 from gateway.identity.credentials import Account
 from gateway.identity.models import Session
 from gateway.policy.access import Identity
-from gateway.policy.refusals import InvalidToken
+from gateway.policy.rejections import InvalidToken
 
 
 def pem(private: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:

@@ -20,7 +20,7 @@ from tests.gateway.service import Reply, Seen, Service
 
 from gateway.identity import storage
 from gateway.identity.models import Attempts, Session
-from gateway.policy.refusals import Refused
+from gateway.policy.rejections import RequestRejected
 
 ON_SQLITE = connection.vendor == "sqlite"
 on_sqlite = pytest.mark.skipif(not ON_SQLITE, reason="of SQLite")
@@ -120,10 +120,10 @@ def test_a_full_disk_is_507_for_what_is_to_be_stored_and_all_else_goes_on(deploy
         workers = set(gateway.worker_pids())
         fill(disk / "ballast")
         # The database's log may have room left in its last block.
-        refused = [answer for _ in range(30) if (answer := client.sign_in()).status_code != 200]
-        refused += [client.refresh(refresh), client.log_out(access)]
-        assert len(refused) > 2
-        for answer in refused:
+        rejected = [answer for _ in range(30) if (answer := client.sign_in()).status_code != 200]
+        rejected += [client.refresh(refresh), client.log_out(access)]
+        assert len(rejected) > 2
+        for answer in rejected:
             assert (answer.status_code, answer.headers["Retry-After"]) == (507, "60"), answer.text
             assert answer.headers["Content-Type"] == "application/problem+json"
             assert answer.json()["detail"] == "There is no room to store the session. Try again later."
@@ -162,7 +162,10 @@ def test_a_locked_database_is_503_once_it_was_waited_for_and_tokens_hold(deploye
             assert client.status("/api/things", access) == client.status("/api/sessions", access) == 200
             for answer in (each.result() for each in waiting):
                 assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1"), answer.text
-                assert answer.json()["detail"] == "The sessions' database did not answer in time. Try again."
+                assert (
+                    answer.json()["detail"]
+                    == "The sessions' database did not respond in time. Try again later. Try again."
+                )
         assert client.sign_in().status_code == 200
         assert client.refresh(refresh).status_code == 200
         assert client.log_out(access).status_code == 204
@@ -218,7 +221,7 @@ CAUSES: list[tuple[Exception | None, int | None]] = [
     (psycopg.errors.LockNotAvailable(), 503),
     (psycopg.errors.TooManyConnections(), 503),
     (psycopg.errors.AdminShutdown(), 503),
-    (psycopg.OperationalError("connection refused"), 503),
+    (psycopg.OperationalError("connection rejected"), 503),
     (psycopg.errors.UndefinedTable(), None),
     (ValueError(), None),
     (None, None),
@@ -231,14 +234,14 @@ def test_what_a_database_raises_is_a_refusal_unless_it_is_a_fault_of_ours(
     kind: type[Exception], cause: Exception | None, status: int | None
 ) -> None:
     exc = raised(kind, cause)
-    refused = storage.refusal(exc)
-    assert (refused and refused.status) == status
-    assert refused is None or int(refused.headers["Retry-After"]) > 0
-    with pytest.raises(Refused if status else kind), storage.refusals():
+    rejected = storage.as_rejection(exc)
+    assert (rejected and rejected.status) == status
+    assert rejected is None or int(rejected.headers["Retry-After"]) > 0
+    with pytest.raises(RequestRejected if status else kind), storage.as_rejections():
         raise exc
 
 
 def test_what_no_database_raised_is_left_as_it_is() -> None:
-    assert storage.refusal(raised(ValueError, of_sqlite(sqlite3.SQLITE_FULL))) is None
-    with pytest.raises(ValueError, match="what it says"), storage.refusals():
+    assert storage.as_rejection(raised(ValueError, of_sqlite(sqlite3.SQLITE_FULL))) is None
+    with pytest.raises(ValueError, match="what it says"), storage.as_rejections():
         raise raised(ValueError, of_sqlite(sqlite3.SQLITE_FULL))

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.identity import keys, passports, tokens
 from gateway.policy.access import Identity
-from gateway.policy.refusals import InvalidToken
+from gateway.policy.rejections import InvalidToken
 
 CLAIMS = {
     "iss": "gatehouse",

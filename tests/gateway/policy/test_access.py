@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from gateway.policy.access import Identity, bearer, check
-from gateway.policy.refusals import InvalidToken, NotAllowed, NotSignedIn
+from gateway.policy.rejections import Forbidden, InvalidToken, Unauthenticated
 
 ADMIN = Identity("1", "admin", "admin", "s1")
 USER = Identity(user_id="2", username="user", role="default", session="s2")
@@ -70,7 +70,7 @@ def test_a_route_lets_in_whom_it_allows(allow: str | tuple[str, ...], identity: 
 
 @pytest.mark.parametrize("allow", ["authenticated", ("admin",), ("admin", "default"), (), "admin"])
 def test_nobody_in_particular_gets_only_what_is_public(allow: str | tuple[str, ...]) -> None:
-    with pytest.raises(NotSignedIn) as refused:
+    with pytest.raises(Unauthenticated) as refused:
         check(allow, None)
     assert (refused.value.status, refused.value.headers) == (401, {"WWW-Authenticate": 'Bearer realm="api"'})
 
@@ -86,7 +86,7 @@ def test_nobody_in_particular_gets_only_what_is_public(allow: str | tuple[str, .
     ],
 )
 def test_another_role_is_told_which_ones_there_are(allow: str | tuple[str, ...], roles: str) -> None:
-    with pytest.raises(NotAllowed) as refused:
+    with pytest.raises(Forbidden) as refused:
         check(allow, USER)
     assert (refused.value.status, refused.value.headers) == (403, {})
     assert refused.value.detail == f"Expected the role {roles}; yours is default."

@@ -7,19 +7,19 @@ import pytest
 
 from gateway import bodies  # noqa: F401  # it has refusals
 from gateway.identity import api, credentials, storage  # noqa: F401
-from gateway.policy.refusals import Refused, SlashRedirect, UpstreamFailed
+from gateway.policy.rejections import RequestRejected, SlashRedirect, UpstreamError
 from gateway.upstreams.session import ClientLeft
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "problems.md").read_text()
 TABLE = re.findall(r"^\| `([a-z_]+)` \| (\d+) \|", DOCUMENT.partition("## Codes of the gateway")[2], re.MULTILINE)
 # Bases, what is no problem, and what no client is left to see.
-EXCEPT = {Refused, UpstreamFailed, SlashRedirect, ClientLeft}
+EXCEPT = {RequestRejected, UpstreamError, SlashRedirect, ClientLeft}
 
 
-def all_of(kind: type[Refused]) -> set[type[Refused]]:
+def all_of(kind: type[RequestRejected]) -> set[type[RequestRejected]]:
     return {found for sub in kind.__subclasses__() for found in {sub, *all_of(sub)}}
 
 
-@pytest.mark.parametrize("kind", sorted(all_of(Refused) - EXCEPT, key=lambda kind: kind.__name__))
-def test_a_refusal_s_code_and_status_are_documented(kind: type[Refused]) -> None:
+@pytest.mark.parametrize("kind", sorted(all_of(RequestRejected) - EXCEPT, key=lambda kind: kind.__name__))
+def test_a_refusal_s_code_and_status_are_documented(kind: type[RequestRejected]) -> None:
     assert (kind.code, str(kind.status)) in TABLE

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.policy.headers import from_client, from_upstream, to_upstream, varying_by_accept
-from gateway.policy.refusals import BadRequest, BadUpstream
+from gateway.policy.rejections import BadRequest, InvalidUpstreamResponse
 
 VIA = ("via", "1.1 gatehouse")
 KEPT = [("Accept", "*/*"), ("Cookie", "a=1"), ("Cookie", "b=2"), ("accept", "text/html"), ("X-Empty", "")]
@@ -125,7 +125,7 @@ def test_a_malformed_header_is_refused_in_both_directions(name: str, value: str)
         from_client([("X", "1"), (name, value)], trusted=True)
     assert refused.value.status == 400
     assert refused.value.detail.isprintable()
-    with pytest.raises(BadUpstream) as broken:
+    with pytest.raises(InvalidUpstreamResponse) as broken:
         from_upstream([("X", "1"), (name, value)])
     assert (broken.value.status, broken.value.detail) == (502, "The service answered with a malformed header.")
 

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.config import Config
 from gateway.policy.locations import Asked, Locations
-from gateway.policy.refusals import UpstreamRedirects
+from gateway.policy.rejections import UpstreamRedirects
 from gateway.policy.routes import RouteTable
 
 SERVICES = {

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.policy import origins
-from gateway.policy.refusals import CrossOrigin
+from gateway.policy.rejections import CrossOrigin
 
 SAME = [("Sec-Fetch-Site", "same-origin")]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.policy import paths
 from gateway.policy.paths import canonical, matched
-from gateway.policy.refusals import BadRequest
+from gateway.policy.rejections import BadRequest
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.config import Config
 from gateway.policy.paths import canonical
-from gateway.policy.refusals import MethodNotAllowed, MethodUnknown, NoRoute, SlashRedirect
+from gateway.policy.rejections import MethodNotAllowed, MethodNotImplemented, RouteNotFound, SlashRedirect
 from gateway.policy.routes import Match, Node, RouteTable
 
 Routes = list[tuple[str, str]]
@@ -106,7 +106,7 @@ def test_the_most_specific_route_is_matched(method: str, path: str, route: str, 
 )
 @pytest.mark.parametrize("method", ["GET", "OPTIONS", "TRACE"])
 def test_what_is_not_routed_is_404(method: str, path: str) -> None:
-    with pytest.raises(NoRoute) as refused:
+    with pytest.raises(RouteNotFound) as refused:
         TABLE.match(method, path)
     assert (refused.value.status, refused.value.headers) == (404, {})
 
@@ -167,7 +167,7 @@ def test_a_slash_at_the_end_is_matched_and_sent_as_it_is_written(method: str, pa
 
 @pytest.mark.parametrize("path", ["/login/", "/docs"])
 def test_a_route_beside_one_of_the_gateways_own_paths_does_not_lead_away_from_it(path: str) -> None:
-    with pytest.raises(NoRoute):
+    with pytest.raises(RouteNotFound):
         table(SLASHED).match("GET", path)
 
 
@@ -180,7 +180,7 @@ def test_where_both_are_routed_neither_takes_the_others_methods() -> None:
 @pytest.mark.parametrize("method", ["BREW", "get", "PROPFIND", ""])
 @pytest.mark.parametrize("path", ["/api/users", "/nothing/here"])
 def test_a_method_that_http_does_not_know_is_501_wherever_it_is_for(method: str, path: str) -> None:
-    with pytest.raises(MethodUnknown):
+    with pytest.raises(MethodNotImplemented):
         TABLE.match(method, path)
 
 
@@ -203,7 +203,7 @@ def test_a_method_that_no_route_has_is_405_with_those_that_some_route_has(method
     with pytest.raises(MethodNotAllowed) as refused:
         TABLE.match(method, path)
     assert (refused.value.status, refused.value.headers) == (405, {"Allow": allow})
-    assert refused.value.detail == f"Expected one of the methods {allow}."
+    assert refused.value.detail == f"Method not allowed. Use {allow}."
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_the_current_version_and_none_reach_the_same_route(written: str, asked: 
     [(None, "/api/v1/orders"), ("v2", "/api/v1/orders"), ("v1", "/api/v1/v1/orders"), ("v1", "/v1/orders")],
 )
 def test_another_version_is_another_path(current: str | None, asked: str) -> None:
-    with pytest.raises(NoRoute):
+    with pytest.raises(RouteNotFound):
         table([("/api/orders", "GET")], current).match("GET", asked)
 
 
@@ -348,7 +348,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Callable[[RouteTable, str], int]:
 
     def count(routes: RouteTable, path: str) -> int:
         visited[0] = 0
-        with contextlib.suppress(NoRoute):
+        with contextlib.suppress(RouteNotFound):
             routes.match("GET", path)
         return visited[0]
 
@@ -414,7 +414,7 @@ def test_static_goes_before_a_parameter_before_the_rest(routes: list[str], asked
     if not ranked:
         other = path.removesuffix("/") if path.endswith("/") else f"{path}/"
         redirects = any(shadowed(route, other) is not None for route in routes)
-        with pytest.raises(SlashRedirect if redirects else NoRoute):
+        with pytest.raises(SlashRedirect if redirects else RouteNotFound):
             tree.match("GET", path)
     else:
         assert tree.match("GET", path).route.path == min(ranked)[1]

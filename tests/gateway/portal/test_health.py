@@ -69,7 +69,7 @@ def hanging() -> Iterator[Callable[[Seen], Reply]]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "listed"), [(unwell, "answered 503"), (away, "broke off before its answer was whole")]
+    ("answer", "listed"), [(unwell, "answered 503"), (away, "closed the connection before its response was complete")]
 )
 def test_a_service_that_is_not_well_is_listed_and_the_gateway_is_ready(
     client: Client,
@@ -108,7 +108,7 @@ def test_services_are_asked_at_the_same_time_and_one_that_hangs_is_waited_for_on
     assert time.monotonic() - began < 6
     for reply in replies:
         assert reply.status_code == 200
-        assert set(reply.json()["services"].values()) == {"did not answer in time"}
+        assert set(reply.json()["services"].values()) == {"did not respond in time"}
     for service in services.values():
         assert len(service.seen) == 1
 
@@ -131,7 +131,7 @@ def test_a_health_response_without_an_end_is_cut_off(
     monkeypatch.setattr(fetching, "MAX_RESPONSE", 1000)
     service = serve(lambda seen: Reply(200, b"x" * 200_000))
     configure(services={"things": {"url": service.url, "health": "/up"}})
-    assert client.get("/readyz").json()["services"] == {"things": "gave a malformed answer"}
+    assert client.get("/readyz").json()["services"] == {"things": "sent a malformed response"}
 
 
 def test_keys_that_cannot_be_read_again_show_and_the_gateway_is_ready(

@@ -15,7 +15,7 @@ from tests.gateway.service import Reply, Seen, Service
 from gateway.identity import sessions
 from gateway.identity.models import Session
 from gateway.identity.revocations import revocations
-from gateway.policy.refusals import InvalidToken
+from gateway.policy.rejections import InvalidToken
 
 CLIENT = sessions.Client("192.0.2.1", "test")
 pytestmark = pytest.mark.django_db
@@ -156,7 +156,7 @@ def test_an_outage_is_said_on_the_page(login: LoginService, client: Client) -> N
     login.broken = Reply.json({}, 500)
     reply = sign_in(client)
     assert reply.status_code == 502
-    assert "The people service answered with an error (500)." in reply.content.decode()
+    assert "The people service responded with an error (500)." in reply.content.decode()
 
 
 def test_a_refused_passport_is_not_said_to_be_a_wrong_password(login: LoginService, client: Client) -> None:
@@ -165,7 +165,7 @@ def test_a_refused_passport_is_not_said_to_be_a_wrong_password(login: LoginServi
     assert reply.status_code == 502
     page = reply.content.decode()
     assert "Wrong username or password" not in page
-    assert "The people service refuses this gateway" in page
+    assert "The people service rejects this gateway" in page
     assert 'value="user"' in page
 
 
@@ -173,7 +173,7 @@ def test_who_signs_in_while_too_many_do_is_told_when_to_try_again(login: LoginSe
     login.broken = Reply(503, b"{}", [("Retry-After", "2")])
     reply = sign_in(client)
     assert (reply.status_code, reply["Retry-After"]) == (503, "2")
-    assert "The people service cannot do this now. Try again in a moment." in reply.content.decode()
+    assert "The people service cannot handle the request now. Try again later." in reply.content.decode()
 
 
 def test_a_sign_out_ends_the_session_and_forgets_the_cookies(login: LoginService, client: Client) -> None:
@@ -250,7 +250,7 @@ def test_who_saves_a_form_after_the_session_has_ended_is_told_so_and_where_to_si
     # A path that another page could not lead to, a sign-in does not lead to either.
     reply = client.post("/pages/a?x\\y", headers=PAGE | OWN)
     assert 'href="/login/?next=/"' in reply.content.decode()
-    assert client.post("/pages/a", headers=OWN).json()["detail"].startswith("Expected a sign-in")
+    assert client.post("/pages/a", headers=OWN).json()["detail"].startswith("Authentication required")
 
 
 def test_the_pages_say_who_is_signed_in(login: LoginService, client: Client) -> None:
@@ -495,7 +495,7 @@ def test_a_session_that_cannot_be_stored_is_said_on_the_page(login: LoginService
         reply = sign_in(client, next="/api/things")
     assert (reply.status_code, reply["Retry-After"]) == (503, "1")
     page = reply.content.decode()
-    assert "The sessions&#x27; database did not answer in time. Try again." in page
+    assert "The sessions&#x27; database did not respond in time. Try again later. Try again." in page
     assert 'value="/api/things"' in page
     assert 'value="user"' in page
     assert not reply.cookies

@@ -386,7 +386,7 @@ def test_a_browser_sees_a_problem_as_a_page(service: Service, client: Client) ->
     reply = client.get("/api/things", headers=BROWSER)
     assert reply.status_code == 401
     assert reply["Content-Type"].startswith("text/html")
-    assert "Expected a sign-in" in reply.content.decode()
+    assert "Authentication required" in reply.content.decode()
 
 
 def test_a_browser_gets_the_pages_of_a_passthrough_route_from_the_service(service: Service, client: Client) -> None:
@@ -473,7 +473,7 @@ def test_a_service_that_fails_is_a_problem_that_names_it(
 def test_a_body_broken_off_after_its_head_went_out_breaks_the_connection(
     client: Client, configure: Callable[..., None]
 ) -> None:
-    from gateway.policy.refusals import UpstreamBroke
+    from gateway.policy.rejections import UpstreamDisconnected
 
     def broken_off(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nabc")
@@ -485,7 +485,7 @@ def test_a_body_broken_off_after_its_head_went_out_breaks_the_connection(
         )
         reply = client.get("/api/open")
         assert reply.status_code == 200
-        with pytest.raises(UpstreamBroke):
+        with pytest.raises(UpstreamDisconnected):
             list(reply.streaming_content)  # type: ignore[arg-type]
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from gateway import configuration, gate
-from gateway.proxy.door import Door
+from gateway.proxy.door import FastProxy
 from gateway.upstreams import Pools
 
 Message = dict[str, Any]
@@ -111,10 +111,10 @@ async def nobody(scope: Message, receive: Any, send: Any) -> None:
 @asynccontextmanager
 async def opened(
     django: Callable[..., Awaitable[None]] = nobody, its_gate: gate.Gate | None = None
-) -> AsyncIterator[Door]:
+) -> AsyncIterator[FastProxy]:
     """A door in front of what gateway.yaml says, on this loop."""
     pools = Pools(configuration.current().services, asyncio.get_running_loop())
-    door = Door(its_gate or gate.current(), pools, django, django)
+    door = FastProxy(its_gate or gate.current(), pools, django, django)
     try:
         yield door
     finally:

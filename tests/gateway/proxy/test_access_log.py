@@ -19,7 +19,7 @@ from tests.gateway.upstreams.origin import on_a_loop
 
 from chassis import logs, middleware
 from gateway.portal import clients
-from gateway.portal.middleware import OwnWord
+from gateway.portal.middleware import StripClientIdentity
 from gateway.proxy.access_log import AccessLog
 
 Written = Callable[[], list[str]]
@@ -106,7 +106,7 @@ def test_a_line_has_the_shape_of_the_drf_door_s(
     try:
         handler()
         request = RequestFactory().get(path)
-        OwnWord(middleware.RequestLogMiddleware(view))(request)
+        StripClientIdentity(middleware.RequestLogMiddleware(view))(request)
     finally:
         logging.getLogger().handlers[:], level = before
         logging.getLogger().setLevel(level)

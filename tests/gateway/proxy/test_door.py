@@ -12,7 +12,7 @@ from tests.gateway.proxy.asgi import LEFT, Server, ask, opened, scope_of
 from tests.gateway.upstreams.origin import Origin, Wire, answering, on_a_loop, until
 
 from gateway import gate
-from gateway.policy.refusals import BadRequest
+from gateway.policy.rejections import BadRequest
 from gateway.policy.routes import Match, RouteTable
 from gateway.proxy import door as doors
 

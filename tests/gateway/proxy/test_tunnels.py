@@ -13,7 +13,7 @@ from tests.gateway.upstreams.origin import Origin, Ours, Wire, begin, on_a_loop,
 
 from gateway.identity.revocations import revocations
 from gateway.policy.access import Identity
-from gateway.policy.refusals import UpstreamMalformed
+from gateway.policy.rejections import UpstreamProtocolError
 from gateway.proxy import tunnels
 from gateway.proxy.tunnels import Direction, Tunnel, Tunnels, is_handshake
 from gateway.upstreams import Connection
@@ -177,7 +177,7 @@ async def test_a_switch_to_anything_else_is_malformed(upgrade: bytes) -> None:
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
         connection = await only(pools).fresh(1)
         begin(connection, may_upgrade=True)
-        with pytest.raises(UpstreamMalformed):
+        with pytest.raises(UpstreamProtocolError):
             await connection.head()
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.gateway.proxy.asgi import LEFT, Server, ask, scope_of
 from tests.gateway.upstreams.origin import on_a_loop, until
 
-from gateway.policy.refusals import BodyLate
+from gateway.policy.rejections import RequestTimeout
 from gateway.proxy.wsgi import PIECE, THREADS, ThreadedWSGI, WSGIApplication, environ
 
 Environ = dict[str, Any]
@@ -132,7 +132,7 @@ async def test_a_body_that_stops_coming_is_late() -> None:
         assert environ["wsgi.input"].read(2) == b"ab"
         try:
             environ["wsgi.input"].read()
-        except BodyLate:
+        except RequestTimeout:
             late.append(True)
         start_response("408 Request Timeout", [])
         return [b"late"]

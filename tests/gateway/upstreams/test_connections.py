@@ -23,9 +23,9 @@ from tests.gateway.upstreams.origin import (
     until,
 )
 
-from gateway.policy.refusals import UpstreamBroke, UpstreamFailed, UpstreamLate, UpstreamMalformed
+from gateway.policy.rejections import UpstreamDisconnected, UpstreamError, UpstreamProtocolError, UpstreamTimeout
 from gateway.upstreams import Connection, connections
-from gateway.upstreams.connections import HIGH_WATER, WHOLE, ClosedBeforeAnswer
+from gateway.upstreams.connections import HIGH_WATER, WHOLE, ClosedBeforeResponse
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 LARGE = WHOLE + 1
@@ -132,7 +132,7 @@ async def test_a_malformed_answer_is_none_and_ends_the_connection(says: bytes) -
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
         connection = await only(pools).fresh(1)
         begin(connection)
-        with pytest.raises(UpstreamMalformed):
+        with pytest.raises(UpstreamProtocolError):
             await answer_of(connection)
         assert not connection.end()
         await until(lambda: connection.closed)
@@ -216,7 +216,7 @@ def outcome(method: str, pieces: list[bytes]) -> Any:
                 body = b""
                 while piece := await connection.piece():
                     body += piece
-            except UpstreamFailed as failed:
+            except UpstreamError as failed:
                 return type(failed), connection.end()
             return connection.status, connection.headers, body, connection.end()
 
@@ -248,7 +248,7 @@ async def test_an_answer_that_does_not_begin_is_late() -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         begin(connection, head_by=began + 0.05, whole_by=began + 5)
-        with pytest.raises(UpstreamLate):
+        with pytest.raises(UpstreamTimeout):
             await connection.head()
         assert 0.04 <= loop.time() - began < LATER
         await until(lambda: connection.closed)
@@ -270,7 +270,7 @@ async def test_an_answer_that_has_begun_has_until_its_end_and_no_longer() -> Non
         begin(connection, head_by=began + 0.5, whole_by=began + 1.5)
         await connection.head()
         assert await connection.piece() == b"ok"
-        with pytest.raises(UpstreamLate):
+        with pytest.raises(UpstreamTimeout):
             await connection.piece()
         assert 1.49 <= loop.time() - began < 1.5 + LATER
 
@@ -285,7 +285,7 @@ async def test_a_small_answer_that_is_not_whole_in_time_is_none() -> None:
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
         connection = await only(pools).fresh(1)
         begin(connection, within=0.05)
-        with pytest.raises(UpstreamLate):
+        with pytest.raises(UpstreamTimeout):
             await connection.head()
 
 
@@ -300,7 +300,7 @@ async def test_a_deadline_is_moved_on(first_byte: float | None, whole: float, la
         began = loop.time()
         begin(connection, within=0.03)
         connection.extend(began + whole, first_byte=first_byte)
-        with pytest.raises(UpstreamLate):
+        with pytest.raises(UpstreamTimeout):
             await connection.head()
         assert late_after - 0.01 <= loop.time() - began < LATER
 
@@ -313,7 +313,7 @@ async def test_a_deadline_is_moved_back() -> None:
         began = loop.time()
         begin(connection, within=5)
         connection.extend(began + 0.05)
-        with pytest.raises(UpstreamLate):
+        with pytest.raises(UpstreamTimeout):
             await connection.head()
         assert loop.time() - began < LATER
 
@@ -326,7 +326,7 @@ async def test_a_deadline_that_is_nearly_now_can_be_moved_like_any_other(within:
         begin(connection, within=within)
         moved_to = pools.loop.time() + 0.05
         connection.extend(moved_to)
-        with pytest.raises(UpstreamLate):
+        with pytest.raises(UpstreamTimeout):
             await connection.head()
         assert pools.loop.time() >= moved_to
 
@@ -373,12 +373,12 @@ async def test_an_idle_connection_past_its_time_is_not_used_even_before_it_is_cl
 @pytest.mark.parametrize(
     ("exchanges", "says", "failure"),
     [
-        (0, b"", UpstreamBroke),
-        (0, b"H", UpstreamBroke),
-        (1, b"", ClosedBeforeAnswer),
-        (1, b"H", UpstreamBroke),
-        (1, OK[:-1], UpstreamBroke),
-        (2, b"", ClosedBeforeAnswer),
+        (0, b"", UpstreamDisconnected),
+        (0, b"H", UpstreamDisconnected),
+        (1, b"", ClosedBeforeResponse),
+        (1, b"H", UpstreamDisconnected),
+        (1, OK[:-1], UpstreamDisconnected),
+        (2, b"", ClosedBeforeResponse),
     ],
 )
 @on_a_loop
@@ -415,7 +415,7 @@ async def test_an_answer_that_is_broken_off_is_passed_on_as_far_as_it_came() -> 
         await until(lambda: connection.closed)
         await connection.head()
         assert await connection.piece() == b"ok"
-        with pytest.raises(UpstreamBroke):
+        with pytest.raises(UpstreamDisconnected):
             await connection.piece()
 
 
@@ -531,11 +531,11 @@ async def test_a_body_under_way_ends_with_the_connection() -> None:
         sending = asyncio.create_task(send())
         await until(lambda: connection.transport.get_write_buffer_size() > 0)
         go.set()
-        with pytest.raises(UpstreamBroke):
+        with pytest.raises(UpstreamDisconnected):
             await sending
-        with pytest.raises(UpstreamBroke):
+        with pytest.raises(UpstreamDisconnected):
             await connection.send(b"x")
-        with pytest.raises(UpstreamBroke):
+        with pytest.raises(UpstreamDisconnected):
             await connection.head()
 
 

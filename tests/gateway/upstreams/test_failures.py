@@ -10,7 +10,7 @@ from tests.gateway.upstreams.origin import Origin, Ours, Wire, answering, on_a_l
 from tests.gateway.upstreams.test_pools import certificate
 
 from gateway.config import Timeouts
-from gateway.policy.refusals import UpstreamFailed
+from gateway.policy.rejections import UpstreamError
 from gateway.upstreams import Pools, fetch, pools
 from gateway.upstreams.failures import FailureLog
 
@@ -18,8 +18,8 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 TIMEOUTS = Timeouts().model_copy(update={"connect": 5.0, "total": 5.0})
 
 
-async def failure(pools: Pools, **timeouts: float) -> UpstreamFailed:
-    with pytest.raises(UpstreamFailed) as failed:
+async def failure(pools: Pools, **timeouts: float) -> UpstreamError:
+    with pytest.raises(UpstreamError) as failed:
         await fetch(pools, "things", "/", timeouts=TIMEOUTS.model_copy(update=timeouts))
     return failed.value
 
@@ -33,7 +33,7 @@ async def test_a_refused_connection_is_logged_once_with_its_address(caplog: pyte
             failed = await failure(ours)
             assert failed.reason == "cannot be reached: connection refused"
             assert failed.address == url.removeprefix("http://")
-            assert failed.detail == "The things service cannot be reached. Try again."
+            assert failed.detail == "The things service cannot be reached. Try again later."
     (line,) = caplog.records
     assert line.getMessage() == f"The things service at {failed.address} cannot be reached: connection refused"
     assert (line.levelname, line.__dict__["service"], line.__dict__["address"]) == ("WARNING", "things", failed.address)
@@ -91,9 +91,9 @@ async def test_a_service_without_tls_is_called_one(caplog: pytest.LogCaptureFixt
 @pytest.mark.parametrize(
     ("said", "timeouts", "reason"),
     [
-        (b"", {}, "broke off before its answer was whole"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", {}, "gave a malformed answer"),
-        (OK[:20], {"total": 0.1}, "did not answer in time"),
+        (b"", {}, "closed the connection before its response was complete"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", {}, "sent a malformed response"),
+        (OK[:20], {"total": 0.1}, "did not respond in time"),
     ],
 )
 @on_a_loop

@@ -25,14 +25,14 @@ from tests.gateway.upstreams.origin import (
 
 from gateway.config import Timeouts
 from gateway.memory import Holding, Memory
-from gateway.policy.refusals import (
-    BodyLate,
+from gateway.policy.rejections import (
+    ContentTooLarge,
     MemoryFull,
-    TooLarge,
-    UpstreamBroke,
-    UpstreamDown,
-    UpstreamLate,
-    UpstreamMalformed,
+    RequestTimeout,
+    UpstreamConnectError,
+    UpstreamDisconnected,
+    UpstreamProtocolError,
+    UpstreamTimeout,
 )
 from gateway.upstreams import Body, Outgoing, Pools, Receive, forward, forwarding
 from gateway.upstreams.connections import HIGH_WATER, WHOLE
@@ -75,7 +75,7 @@ async def answered(pools: Pools, request: Outgoing) -> tuple[int, bytes]:
     try:
         return connection.status, await body_of(connection)
     finally:
-        pool.give_back(connection)
+        pool.release(connection)
 
 
 # Bodies.
@@ -155,10 +155,10 @@ async def test_a_body_that_stalls_gives_way_to_one_that_comes() -> None:
 async def test_a_body_is_replayed_to_its_end_or_to_where_it_is_too_large(most: int) -> None:
     body = Body(coming(b"abc", b"de", b"f"), None, most)
     if most == 4:
-        with pytest.raises(TooLarge):
+        with pytest.raises(ContentTooLarge):
             await body.begin()
         assert (await body.replay())["body"] == b"abc"
-        with pytest.raises(TooLarge):
+        with pytest.raises(ContentTooLarge):
             await body.replay()
     else:
         await body.begin()
@@ -185,15 +185,15 @@ async def test_a_body_of_no_bytes_is_not_asked_for() -> None:
 )
 @on_a_loop
 async def test_a_body_larger_than_the_route_takes_is_refused(length: int | None, pieces: list[bytes]) -> None:
-    with pytest.raises(TooLarge):
+    with pytest.raises(ContentTooLarge):
         await Body(coming(*pieces), length, 10).begin()
 
 
 @on_a_loop
 async def test_a_body_that_stops_coming_is_late() -> None:
-    with pytest.raises(BodyLate):
+    with pytest.raises(RequestTimeout):
         await Body(coming(b"a", then=LEFT), 2, 10).begin()
-    with pytest.raises(BodyLate):
+    with pytest.raises(RequestTimeout):
         # Nobody asks for more of a body that is whole.
         await Body.of(b"a").piece()
 
@@ -274,7 +274,7 @@ async def test_a_body_that_becomes_too_large_on_its_way_is_refused_and_ends_the_
     async with Origin(silent) as origin, Ours((origin.url,)) as pools:
         body = Body(coming(b"a" * (HELD + 1), b"b" * WHOLE), None, HELD + 10)
         await body.begin()
-        with pytest.raises(TooLarge):
+        with pytest.raises(ContentTooLarge):
             await forward(pools, outgoing("POST", body))
         await until(lambda: not only(pools).live)
 
@@ -284,7 +284,7 @@ async def test_a_body_that_stops_on_its_way_is_the_client_s_fault() -> None:
     async with Origin(silent) as origin, Ours((origin.url,)) as pools:
         body = Body(coming(b"a" * (HELD + 1), then=LEFT), None, 2 * MIB)
         await body.begin()
-        with pytest.raises(BodyLate):
+        with pytest.raises(RequestTimeout):
             await forward(pools, outgoing("POST", body, total=0.1))
         await until(lambda: not only(pools).live)
 
@@ -321,7 +321,7 @@ async def test_a_service_that_does_not_answer_a_body_in_time_is_late(timeouts: d
         await body.begin()
         loop = asyncio.get_running_loop()
         began = loop.time()
-        with pytest.raises(UpstreamLate):
+        with pytest.raises(UpstreamTimeout):
             await forward(pools, outgoing("POST", body, **timeouts))
         assert 0.09 <= loop.time() - began < LATER
 
@@ -371,7 +371,7 @@ async def test_a_body_is_not_collected_for_a_service_that_has_answered_and_reads
         for _ in range(100):
             await asyncio.sleep(0.001)
         waits = connection.transport.get_write_buffer_size()
-        pool.give_back(connection)
+        pool.release(connection)
         assert waits <= MIB + HIGH_WATER
 
 
@@ -384,7 +384,7 @@ async def test_a_service_that_does_not_answer_in_time_is_late(timeouts: dict[str
     async with Origin(silent) as origin, Ours((origin.url,)) as pools:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        with pytest.raises(UpstreamLate):
+        with pytest.raises(UpstreamTimeout):
             await forward(pools, outgoing(**timeouts))
         assert 0.09 <= loop.time() - began < LATER
 
@@ -403,7 +403,7 @@ async def test_a_service_that_takes_no_connection_in_time_is_late(timeouts: dict
         async with Ours((f"http://127.0.0.1:{listener.getsockname()[1]}",)) as pools:
             loop = asyncio.get_running_loop()
             began = loop.time()
-            with pytest.raises(UpstreamLate):
+            with pytest.raises(UpstreamTimeout):
                 await forward(pools, outgoing(**timeouts))
             assert 0.09 <= loop.time() - began < LATER
 
@@ -424,7 +424,7 @@ async def test_a_service_without_an_address_that_answers_is_down() -> None:
         gone = origin.url
     for urls in ((gone,), (gone, gone)):
         async with Ours(urls) as pools:
-            with pytest.raises(UpstreamDown):
+            with pytest.raises(UpstreamConnectError):
                 await forward(pools, outgoing())
 
 
@@ -435,7 +435,7 @@ async def test_a_request_that_was_sent_is_not_sent_to_another_address() -> None:
         Origin(answering(OK)) as sound,
         Ours((broken.url, sound.url)) as pools,
     ):
-        with pytest.raises(UpstreamBroke):
+        with pytest.raises(UpstreamDisconnected):
             await forward(pools, outgoing())
         assert (len(broken.seen), len(sound.seen)) == (1, 0)
 
@@ -453,7 +453,7 @@ async def test_what_met_a_closed_connection_is_sent_once_more_where_it_may_be(me
             assert (await answered(pools, outgoing(method, Body.of(b"abc"))))[0] == 200
             assert [(seen.method, seen.body) for seen in origin.seen[1:]] == [(method, b"abc")] * 2
         else:
-            with pytest.raises(UpstreamBroke):
+            with pytest.raises(UpstreamDisconnected):
                 await forward(pools, outgoing(method, Body.of(b"abc")))
             assert len(origin.seen) == 2
 
@@ -463,8 +463,8 @@ async def test_it_is_sent_once_more_on_a_fresh_connection_and_no_third_time() ->
     async with Origin(answering(OK, OK, b"")) as origin, Ours((origin.url,)) as pools:
         one, two = await forward(pools, outgoing()), await forward(pools, outgoing())
         for pool, connection in (one, two):
-            pool.give_back(connection)
-        with pytest.raises(UpstreamBroke):
+            pool.release(connection)
+        with pytest.raises(UpstreamDisconnected):
             await forward(pools, outgoing())
         assert len(origin.seen) == 4
         assert len(origin.wires) == 3
@@ -474,7 +474,7 @@ async def test_it_is_sent_once_more_on_a_fresh_connection_and_no_third_time() ->
 async def test_what_was_answered_with_something_malformed_is_not_sent_again() -> None:
     async with Origin(answering(OK, b"hello\r\n\r\n")) as origin, Ours((origin.url,)) as pools:
         await answered(pools, outgoing())
-        with pytest.raises(UpstreamMalformed):
+        with pytest.raises(UpstreamProtocolError):
             await forward(pools, outgoing())
         assert len(origin.seen) == 2
 
@@ -492,7 +492,7 @@ async def test_a_body_that_came_piece_by_piece_is_not_sent_again() -> None:
         await answered(pools, outgoing())
         body = Body(coming(b"a" * (HELD + 1), b"b"), None, 2 * MIB)
         await body.begin()
-        with pytest.raises(UpstreamBroke):
+        with pytest.raises(UpstreamDisconnected):
             await forward(pools, outgoing("PUT", body))
         assert len(origin.wires) == 1
 
@@ -513,7 +513,7 @@ async def test_one_deadline_holds_for_all_that_is_tried() -> None:
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
         await answered(pools, outgoing())
         began = loop.time()
-        with pytest.raises(UpstreamLate):
+        with pytest.raises(UpstreamTimeout):
             await forward(pools, outgoing(total=2))
         # With one each it would be 3.2 s.
         assert 1.99 <= loop.time() - began < 3.1
@@ -523,7 +523,7 @@ async def test_one_deadline_holds_for_all_that_is_tried() -> None:
 @on_a_loop
 async def test_nothing_is_begun_after_the_deadline() -> None:
     async with Origin(answering(OK)) as origin, Ours((origin.url,)) as pools:
-        with pytest.raises(UpstreamLate):
+        with pytest.raises(UpstreamTimeout):
             await forwarding.answered(only(pools), outgoing(), asyncio.get_running_loop().time())
         assert origin.wires == []
 

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.gateway.upstreams.origin import Origin, Ours, answering, begin, body_of, on_a_loop, only, silent, until
 
-from gateway.policy.refusals import UpstreamBroke, UpstreamBusy, UpstreamDown, UpstreamLate
+from gateway.policy.rejections import UpstreamConnectError, UpstreamDisconnected, UpstreamOverloaded, UpstreamTimeout
 from gateway.upstreams import Connection, Pool, pools
-from gateway.upstreams.pools import Address, NotConnected
+from gateway.upstreams.pools import Address, ConnectFailed
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -51,7 +51,7 @@ async def test_the_connection_that_was_used_last_is_used_first() -> None:
         assert pool.kept(repeatable=True) is None
         one, two, three = [await used(pool) for _ in range(3)]
         for connection in (two, one, three):
-            pool.give_back(connection)
+            pool.release(connection)
         assert [pool.kept(repeatable=True) for _ in range(4)] == [three, one, two, None]
 
 
@@ -60,8 +60,8 @@ async def test_a_connection_that_the_service_has_closed_is_passed_over() -> None
     async with Origin(answering(OK)) as origin, Ours((origin.url,)) as ours:
         pool = only(ours)
         one, two = await used(pool), await used(pool)
-        pool.give_back(one)
-        pool.give_back(two)
+        pool.release(one)
+        pool.release(two)
         origin.wires[1].close()
         await until(lambda: two.closed)
         assert pool.kept(repeatable=True) is one
@@ -75,7 +75,7 @@ async def test_a_connection_in_doubt_is_not_kept() -> None:
         connection = await pool.fresh(1)
         begin(connection)
         await connection.head()
-        pool.give_back(connection)
+        pool.release(connection)
         assert pool.kept(repeatable=True) is None
         await until(lambda: connection.closed)
 
@@ -84,12 +84,12 @@ async def test_a_connection_in_doubt_is_not_kept() -> None:
 async def test_no_more_than_so_many_idle_connections_are_kept_and_the_oldest_goes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pools, "MOST_IDLE", 2)
+    monkeypatch.setattr(pools, "MAX_IDLE", 2)
     async with Origin(answering(OK)) as origin, Ours((origin.url,)) as ours:
         pool = only(ours)
         one, two, three = [await used(pool) for _ in range(3)]
         for connection in (one, two, three):
-            pool.give_back(connection)
+            pool.release(connection)
         await until(lambda: one.closed)
         assert [pool.kept(repeatable=True) for _ in range(3)] == [three, two, None]
 
@@ -104,15 +104,15 @@ async def test_a_service_is_not_asked_with_very_many_requests_under_way(monkeypa
         one, two, busy = fresh
         assert isinstance(one, Connection)
         assert isinstance(two, Connection)
-        assert isinstance(busy, UpstreamBusy)
+        assert isinstance(busy, UpstreamOverloaded)
         assert (busy.status, busy.headers, busy.service) == (503, {"Retry-After": "1"}, "things")
-        with pytest.raises(UpstreamBusy):
+        with pytest.raises(UpstreamOverloaded):
             await pool.fresh(1)
         # What is idle can be used,
-        pool.give_back(await used(pool, one))
+        pool.release(await used(pool, one))
         assert pool.kept(repeatable=True) is one
         # and what is closed makes room.
-        pool.give_back(two)
+        pool.release(two)
         await until(lambda: two.closed)
         await used(pool)
 
@@ -124,18 +124,18 @@ async def test_a_connection_that_could_not_be_made_does_not_count(monkeypatch: p
         gone = origin.url
     async with Ours((gone,)) as ours:
         for _ in range(3):
-            with pytest.raises(NotConnected) as failed:
+            with pytest.raises(ConnectFailed) as failed:
                 await only(ours).fresh(1)
-            assert isinstance(failed.value.refused, UpstreamDown)
+            assert isinstance(failed.value.refused, UpstreamConnectError)
 
 
 @on_a_loop
 async def test_a_connection_that_takes_too_long_is_late() -> None:
     async with Origin(silent) as origin, Ours((origin.url,)) as ours:
-        with pytest.raises(NotConnected) as failed:
+        with pytest.raises(ConnectFailed) as failed:
             await only(ours).fresh(0)
-        assert isinstance(failed.value.refused, UpstreamLate)
-        assert str(failed.value) == "The things service did not answer in time."
+        assert isinstance(failed.value.refused, UpstreamTimeout)
+        assert str(failed.value) == "The things service did not respond in time. Try again later."
 
 
 @on_a_loop
@@ -161,12 +161,12 @@ async def test_all_connections_close_at_the_end() -> None:
     async with Origin(answering(OK)) as origin, Ours((origin.url, f"{origin.url}/b")) as ours:
         first, second = ours.of("things")
         idle, busy = await used(first), await second.fresh(1)
-        first.give_back(idle)
+        first.release(idle)
         begin(busy)
         ours.close()
         await until(lambda: idle.closed and busy.closed)
         assert first.kept(repeatable=True) is None
-        with pytest.raises(UpstreamBroke):
+        with pytest.raises(UpstreamDisconnected):
             await busy.head()
 
 
@@ -210,13 +210,13 @@ def test_an_https_service_has_to_prove_who_it_is(
             pool = only(ours)
             if known and host == "127.0.0.1":
                 connection = await used(pool)
-                pool.give_back(connection)
+                pool.release(connection)
                 # Nothing but an answer is there to be read, of TLS's own neither.
                 assert pool.kept(repeatable=False) is connection
             else:
-                with pytest.raises(NotConnected) as failed:
+                with pytest.raises(ConnectFailed) as failed:
                     await pool.fresh(5)
-                assert isinstance(failed.value.refused, UpstreamDown)
+                assert isinstance(failed.value.refused, UpstreamConnectError)
 
     try:
         ask()

@@ -16,7 +16,14 @@ from tests.gateway.upstreams.origin import Origin, Wire, answering, on_a_loop, u
 
 from gateway import upstreams
 from gateway.config import Timeouts
-from gateway.policy.refusals import BadRequest, TooLarge, UpstreamBusy, UpstreamDown, UpstreamLate, UpstreamMalformed
+from gateway.policy.rejections import (
+    BadRequest,
+    ContentTooLarge,
+    UpstreamConnectError,
+    UpstreamOverloaded,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+)
 from gateway.upstreams import pools
 
 Configure = Callable[..., None]
@@ -149,10 +156,10 @@ def test_an_answer_that_is_closed_early_takes_its_connection_with_it(configure: 
 
 
 FAILURES: list[tuple[tuple[bytes, ...], type[Exception]]] = [
-    ((b"hello\r\n\r\n",), UpstreamMalformed),
-    ((b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",), UpstreamLate),
-    ((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",), UpstreamLate),
-    ((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz",), UpstreamMalformed),
+    ((b"hello\r\n\r\n",), UpstreamProtocolError),
+    ((b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",), UpstreamTimeout),
+    ((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",), UpstreamTimeout),
+    ((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz",), UpstreamProtocolError),
 ]
 
 
@@ -171,7 +178,7 @@ def test_an_answer_that_breaks_off_says_so_where_it_does(configure: Configure) -
         answer = upstreams.upstreams().send("things", "GET", "/", timeouts=Timeouts.model_construct(total=0.1))
         body = answer.body()
         assert next(body) == b"ab"
-        with pytest.raises(UpstreamLate):
+        with pytest.raises(UpstreamTimeout):
             next(body)
         assert end() == b""
 
@@ -233,7 +240,7 @@ def test_a_chunked_body_ends_with_an_empty_piece(configure: Configure) -> None:
     with taking(configure) as got:
         # Its last chunk is no `END`: the service waits, and is late.
         body = upload(source.read, None)
-        with pytest.raises(UpstreamLate):
+        with pytest.raises(UpstreamTimeout):
             upstreams.upstreams().send("things", "PUT", "/", body=body, timeouts=Timeouts.model_construct(total=0.5))
         assert got() > SIZE
 
@@ -253,7 +260,7 @@ def test_what_reading_the_body_raises_ends_the_exchange(configure: Configure, at
 
 def test_more_than_a_route_takes_is_refused_on_the_way(configure: Configure) -> None:
     source = io.BytesIO(b"x" * SIZE)
-    with taking(configure), pytest.raises(TooLarge):
+    with taking(configure), pytest.raises(ContentTooLarge):
         upstreams.upstreams().send("things", "PUT", "/", body=upload(source.read, None, SIZE - 1))
     assert source.tell() <= SIZE
 
@@ -297,7 +304,7 @@ def test_a_service_that_cannot_be_reached_is_down(configure: Configure, serve: S
     service = serve()
     service.stop()
     configure(services={"things": {"url": service.url}})
-    with pytest.raises(UpstreamDown):
+    with pytest.raises(UpstreamConnectError):
         upstreams.upstreams().send("things", "GET", "/")
     # `stop` runs again with the test's end.
     service.stop = lambda: None  # type: ignore[method-assign]
@@ -305,13 +312,13 @@ def test_a_service_that_cannot_be_reached_is_down(configure: Configure, serve: S
 
 def test_a_service_with_very_many_requests_is_busy(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "MOST", 0)
-    with pytest.raises(UpstreamBusy):
+    with pytest.raises(UpstreamOverloaded):
         upstreams.upstreams().send("things", "GET", "/")
 
 
 def test_the_service_s_own_timeouts_hold_where_none_are_given(configure: Configure) -> None:
     with saying(configure, timeouts={"total": "100ms"}) as end:
-        with pytest.raises(UpstreamLate):
+        with pytest.raises(UpstreamTimeout):
             upstreams.upstreams().send("things", "GET", "/")
         assert end() == b""
 

@@ -1,4 +1,4 @@
-"""DRF's exception handler at the gateway: refusals become problems like any other error."""
+"""DRF's exception handler at the gateway: rejections become problems like any other error."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 
 from chassis import problems
-from gateway.policy.refusals import Refused
+from gateway.policy.rejections import RequestRejected
 
 from . import storage
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     """Return the problem for an exception that a view raised; `None`, which means 500, for one nobody expected."""
-    exc = storage.refusal(exc) or exc
-    if not isinstance(exc, Refused):
+    exc = storage.as_rejection(exc) or exc
+    if not isinstance(exc, RequestRejected):
         return problems.exception_handler(exc, context)
     known = APIException(exc.detail, exc.code or None)
     known.status_code = exc.status

@@ -1,0 +1,333 @@
+"""Every way in which a request, or a service's response, is rejected.
+
+Exception
+└── RequestRejected                 `status`, `code`, `detail` and `headers` of the response
+    ├── SlashRedirect               308  the path is routed with a trailing slash, or without it
+    ├── BadRequest                  400  the request is malformed or ambiguous
+    ├── Unauthenticated             401  the route requires authentication
+    ├── InvalidToken                401  the token is not valid
+    │   └── TokenExpired            401  the token has expired
+    ├── Forbidden                   403  the user has none of the route's roles
+    ├── CrossOrigin                 403  the request carries a cookie but comes from another site
+    ├── RouteNotFound               404  no route matches the path
+    ├── MethodNotAllowed            405  the route does not accept the method
+    ├── RequestTimeout              408  the client stopped sending the body
+    ├── ContentTooLarge             413  the body exceeds the route's `max_body`
+    ├── ExpectationFailed           417  the `Expect` header is not supported
+    ├── Misdirected                 421  the target names a different scheme
+    ├── RateLimited                 429  the rate limit is used up
+    ├── MethodNotImplemented        501  the method is not an HTTP method
+    ├── MemoryFull                  503  the worker's bound on buffered bodies is reached
+    ├── InvalidUpstreamResponse     502  the service's response is malformed
+    └── UpstreamError               `service` is the service's name
+        ├── UpstreamConnectError    502  no connection could be made
+        ├── UpstreamDisconnected    502  the connection closed before the response was complete
+        ├── UpstreamErrorResponse   502  a request of the gateway's own got an error response
+        ├── UpstreamRedirects       502  the service redirects to the same path, trailing slash aside
+        ├── PassportRejected        502  the login service does not accept the gateway's passport
+        ├── UpstreamProtocolError   502  the response violates HTTP
+        ├── UpstreamOverloaded      503  too many requests to the service are in flight
+        ├── UpstreamUnavailable     503  a request of the gateway's own got a 503
+        ├── GatewayStopped          503  the gateway stopped before the service responded
+        └── UpstreamTimeout         504  the service did not respond in time
+"""
+
+import math
+from typing import ClassVar
+
+
+class RequestRejected(Exception):
+    """A decision to reject a request: `detail` is for people, `code` is stable (docs/problems.md)."""
+
+    status: ClassVar[int]
+    code: ClassVar[str] = ""  # the status's own name
+
+    def __init__(self, detail: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = headers or {}
+
+
+class SlashRedirect(RequestRejected):
+    """The path is routed with a trailing slash, or without it (RFC 9110, section 15.4.9).
+
+    A client may cache a 308 forever, but the next gateway.yaml may route the path: hence `no-store`.
+    """
+
+    status = 308
+
+    def __init__(self, location: str) -> None:
+        super().__init__(f"This path is routed as {location}.", {"Location": location, "Cache-Control": "no-store"})
+        self.location = location
+
+
+class BadRequest(RequestRejected):
+    """The request is malformed or ambiguous (RFC 9110, section 15.5.1)."""
+
+    status = 400
+    code = "bad_request"
+
+
+class Unauthenticated(RequestRejected):
+    """The route requires authentication (RFC 6750, section 3)."""
+
+    status = 401
+    code = "not_authenticated"
+
+    def __init__(
+        self, detail: str = "Authentication required. Send an access token: `Authorization: Bearer <token>`."
+    ) -> None:
+        super().__init__(detail, {"WWW-Authenticate": 'Bearer realm="api"'})
+
+
+class InvalidToken(RequestRejected):
+    """The token is malformed, revoked or signed by another issuer (RFC 6750, section 3.1)."""
+
+    status = 401
+    code = "token_invalid"
+
+    def __init__(self, detail: str = "The access token is not valid. Sign in again.") -> None:
+        super().__init__(detail, {"WWW-Authenticate": 'Bearer realm="api", error="invalid_token"'})
+
+
+class TokenExpired(InvalidToken):
+    """The access token was valid and has expired; a refresh token gets a new one."""
+
+    code = "token_expired"
+
+    def __init__(self) -> None:
+        super().__init__("The access token has expired. Refresh it, or sign in again.")
+
+
+class Forbidden(RequestRejected):
+    """The user has none of the route's roles."""
+
+    status = 403
+    code = "permission_denied"
+
+
+class CrossOrigin(RequestRejected):
+    """The request carries a cookie, but another site's page may have made the browser send it."""
+
+    status = 403
+    code = "cross_origin"
+
+    def __init__(
+        self,
+        detail: str = "A cookie is accepted only from this site's own pages. "
+        "Send an access token: `Authorization: Bearer <token>`.",
+    ) -> None:
+        super().__init__(detail)
+
+
+class RouteNotFound(RequestRejected):
+    """No route matches the path."""
+
+    status = 404
+    code = "route_not_found"
+
+
+class MethodNotAllowed(RequestRejected):
+    """The route does not accept the method (RFC 9110, section 15.5.6)."""
+
+    status = 405
+    code = "method_not_allowed"
+
+    def __init__(self, allow: str) -> None:
+        super().__init__(f"Method not allowed. Use {allow}.", {"Allow": allow})
+
+
+class MethodNotImplemented(RequestRejected):
+    """The method is not an HTTP method (RFC 9110, sections 9.1 and 15.6.2)."""
+
+    status = 501
+    code = "method_unknown"
+
+    def __init__(self) -> None:
+        super().__init__("Unknown HTTP method.")
+
+
+class RequestTimeout(RequestRejected):
+    """The client did not send its body in time (RFC 9110, section 15.5.9)."""
+
+    status = 408
+    code = "request_timeout"
+
+    def __init__(self) -> None:
+        super().__init__("Timed out reading the request body. Send it faster.")
+
+
+class ContentTooLarge(RequestRejected):
+    """The body exceeds the route's `max_body`."""
+
+    status = 413
+    code = "content_too_large"
+
+    def __init__(self, max_body: int) -> None:
+        super().__init__(f"The body is too large. Send at most {max_body} bytes.")
+
+
+class ExpectationFailed(RequestRejected):
+    """The `Expect` header asks for something other than 100-continue (RFC 9110, section 15.5.18)."""
+
+    status = 417
+    code = "expectation_failed"
+
+    def __init__(self) -> None:
+        super().__init__("Unsupported `Expect` header: only `100-continue` is accepted.")
+
+
+class Misdirected(RequestRejected):
+    """The target names a different scheme than the connection's (RFC 9110, sections 7.4 and 15.5.20)."""
+
+    status = 421
+    code = "misdirected_request"
+
+    def __init__(self, scheme: str) -> None:
+        super().__init__(f"The request target names another scheme. Use {scheme}:// or only the path.")
+
+
+class RateLimited(RequestRejected):
+    """The rate limit is used up (RFC 6585, section 4); `retry_after` is in seconds."""
+
+    status = 429
+    code = "rate_limited"
+
+    def __init__(self, retry_after: float) -> None:
+        seconds = max(1, math.ceil(retry_after))
+        super().__init__(f"Too many requests. Try again in {seconds} s.", {"Retry-After": str(seconds)})
+
+
+class MemoryFull(RequestRejected):
+    """The worker buffers as many request and response bytes as it may (RFC 9110, section 15.6.4)."""
+
+    status = 503
+    code = "overloaded"
+
+    def __init__(self) -> None:
+        super().__init__("Too many request bodies at once. Try again in 1 s.", {"Retry-After": "1"})
+
+
+class InvalidUpstreamResponse(RequestRejected):
+    """The service's response is malformed."""
+
+    status = 502
+    code = "upstream_malformed"
+
+
+class UpstreamError(RequestRejected):
+    """A service failed. `service` is its name; `cause` is the reason, if it is known."""
+
+    problem: ClassVar[str]
+    # Which of the service's addresses failed, for the log.
+    address = ""
+
+    def __init__(self, service: str, headers: dict[str, str] | None = None, cause: str = "") -> None:
+        super().__init__(f"The {service} service {self.problem}", headers)
+        self.service = service
+        self.cause = cause
+
+    @property
+    def reason(self) -> str:
+        """The problem without advice, to follow "the service"."""
+        problem = self.problem.partition(". ")[0].rstrip(".")
+        return f"{problem}: {self.cause}" if self.cause else problem
+
+
+class UpstreamConnectError(UpstreamError):
+    """No connection could be made; nothing of the request was sent (RFC 9110, section 15.6.3)."""
+
+    status = 502
+    code = "upstream_unreachable"
+    problem = "cannot be reached. Try again later."
+
+
+class UpstreamDisconnected(UpstreamError):
+    """The connection closed before the response was complete (RFC 9110, section 15.6.3)."""
+
+    status = 502
+    code = "upstream_disconnected"
+    problem = "closed the connection before its response was complete. The request may have been processed."
+
+
+class UpstreamErrorResponse(UpstreamError):
+    """A request of the gateway's own got an error response (RFC 9110, section 15.6.3)."""
+
+    status = 502
+    code = "upstream_error"
+    problem = "responded with an error"
+
+    def __init__(self, service: str, status: int) -> None:
+        super().__init__(service)
+        self.detail += f" ({status})."
+
+
+class UpstreamRedirects(UpstreamError):
+    """The service redirects to the same path, trailing slash aside: the client would be redirected in a loop."""
+
+    status = 502
+    code = "upstream_redirect_loop"
+    problem = (
+        "redirects this path to the same path, trailing slash aside. Write the route's path as the service does, "
+        "or set trailing_slash: append for the service."
+    )
+
+
+class PassportRejected(UpstreamError):
+    """The login service does not accept the gateway's own passport: all sign-ins fail."""
+
+    status = 502
+    code = "passport_rejected"
+    problem = (
+        "rejects this gateway's passport. Sign-ins fail until an operator fixes the configuration; "
+        "see the gateway's log."
+    )
+
+
+class UpstreamProtocolError(UpstreamError):
+    """The response violates HTTP; nothing of it is forwarded (RFC 9110, section 15.6.3)."""
+
+    status = 502
+    code = "upstream_malformed"
+    problem = "sent a malformed response."
+
+
+class UpstreamOverloaded(UpstreamError):
+    """The bound of requests in flight to one address is reached (RFC 9110, section 15.6.4)."""
+
+    status = 503
+    code = "upstream_busy"
+    problem = "has too many requests in flight. Try again later."
+
+    def __init__(self, service: str) -> None:
+        super().__init__(service, {"Retry-After": "1"})
+
+
+class UpstreamUnavailable(UpstreamError):
+    """A request of the gateway's own got a 503; `retry_after` is in seconds (RFC 9110, section 15.6.4)."""
+
+    status = 503
+    code = "upstream_unavailable"
+    problem = "cannot handle the request now. Try again later."
+
+    def __init__(self, service: str, retry_after: int) -> None:
+        super().__init__(service, {"Retry-After": str(retry_after)})
+
+
+class GatewayStopped(UpstreamError):
+    """The gateway aborted the request at the end of a reload or a stop; the service is not at fault."""
+
+    status = 503
+    code = "gateway_stopped"
+    problem = "had not responded when the gateway stopped. The request may have been processed."
+
+    def __init__(self, service: str) -> None:
+        super().__init__(service, {"Retry-After": "1"})
+
+
+class UpstreamTimeout(UpstreamError):
+    """The service did not respond in time (RFC 9110, section 15.6.5)."""
+
+    status = 504
+    code = "upstream_timeout"
+    problem = "did not respond in time. Try again later."
