@@ -19,7 +19,8 @@ usage: ./manage_all.sh COMMAND
   logs [NAME...]        follow their logs
   test [ARG...]         the test suite; arguments go to each pytest, such as -m long for the long tests
   check                 lint, types, import rules, Django's checks, migrations, known vulnerabilities, documentation
-  bench [OPTION...]     measure the gateway beside Envoy, Fastify and FastAPI, or --orders; --help says what can be chosen
+  bench [OPTION...]     measure the gateway beside Envoy, nginx, Fastify and FastAPI, the --orders service, or this
+                        checkout --against another; --help lists the options
   lock                  pin requirements/*.txt anew from requirements/*.in
   help                  this
   NAME ARG...           manage.py of that project: ./manage_all.sh gateway routes
@@ -485,11 +486,11 @@ bench() {
   local arguments=("$@")
   while (($#)); do
     case $1 in
-      --rounds | --seconds | --warm-up | --connections | --only | --rows)
+      --rounds | --seconds | --warm-up | --connections | --only | --rows | --against)
         (($# > 1)) || fail "expected a value after $1 of bench"
         shift
         ;;
-      --rounds=* | --seconds=* | --warm-up=* | --connections=* | --only=* | --rows=*) ;;
+      --rounds=* | --seconds=* | --warm-up=* | --connections=* | --only=* | --rows=* | --against=*) ;;
       --orders | --publish | -h | --help) ;;
       *) fail "unknown option '$1' of bench; --help says what there is" ;;
     esac
@@ -525,7 +526,9 @@ bench() {
       echo "$wanted" > "$own/fastify/.installed"
     fi
   fi
-  PYTHONPATH=$root/gateway_project exec "$venv/bin/python" -m tests.bench "$@"
+  # `--against` may name a path relative to where the command was typed.
+  cd "$caller"
+  PYTHONPATH=$root:$root/gateway_project exec "$venv/bin/python" -m tests.bench "$@"
 }
 
 lock() {

@@ -8,8 +8,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,8 +20,8 @@ from tests.conformance.gateways import Gateway, free_port
 
 from gateway.identity.keys import key_create
 
-from . import chains, orders, report
-from .load import Sample, measure
+from . import chains, compare, orders, report
+from .load import LOADS, Sample, measure
 from .peers import BODY, PATH, PEERS, WHOAMI, Peer, Place, nginx
 from .processes import BenchError, Server, ask, kill_children
 
@@ -38,12 +38,15 @@ def say(text: str) -> None:
 def arguments() -> argparse.Namespace:
     """Return what was asked for."""
     parser = argparse.ArgumentParser(prog="manage_all.sh bench", description="Measure this gateway beside others.")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (5)")
+    parser.add_argument("--rounds", type=int, help="how often each is measured (5; 20 with --against)")
     parser.add_argument("--seconds", type=int, default=4, help="how long each time (4)")
     parser.add_argument("--warm-up", type=int, default=2, help="seconds of load before each time (2)")
     parser.add_argument("--connections", type=int, default=32, help="how many requests are under way at once (32)")
     parser.add_argument(
         "--only", action="append", metavar="NAME", choices=NAMES, help=f"may repeat: {', '.join(NAMES)}"
+    )
+    parser.add_argument(
+        "--against", type=Path, metavar="PATH", help="compare the fast door with that of another checkout instead"
     )
     parser.add_argument("--orders", action="store_true", help="measure the orders service instead")
     parser.add_argument(
@@ -92,11 +95,36 @@ def checked(peer: Peer, server: Server, place: Place, token: str) -> None:
             raise BenchError(f"{peer.name}, {what}: expected {status} {body or ''}, got {got[0]} {got[1][:200]}")
 
 
+@contextmanager
+def place(directory: Path, pin: tuple[str, ...]) -> Iterator[Place]:
+    """Yield where the gateways run, with a key that all of them accept tokens of."""
+    with TemporaryDirectory(dir=directory, prefix="run-") as own:
+        keys = Path(own) / "keys"
+        keys.mkdir()
+        key = key_create(keys)
+        yield Place(Path(own), directory, free_port(), keys / f"{key.kid}.pem", pin)
+
+
+def write_users(place: Place) -> Path:
+    """Return a directory with files of tokens, a token a line: of one user, and of 10,000."""
+    directory = place.own("users")
+    signer = Gateway("drf", directory, {})
+    head = {"kid": place.key.kid}
+    for name, count in (("user", 1), ("many", 10_000)):
+        tokens = (
+            jwt.encode(signer.claims(str(number), ttl=86400), place.key.private, "ES256", head)
+            for number in range(2, 2 + count)
+        )
+        (directory / name).write_text("".join(f"{token}\n" for token in tokens))
+    return directory
+
+
 def measured(options: argparse.Namespace, peers: Sequence[Peer], place: Place) -> dict[str, list[Sample]]:
     """Start all, check all, and measure them in turn, round by round."""
     with ExitStack() as running:
         upstream = running.enter_context(nginx(place))
-        token = Gateway("drf", place.directory / "token", {}).token(ttl=86400)
+        users = write_users(place)
+        token = (users / "user").read_text().strip()
         servers = {report.DIRECT: upstream}
         for peer in peers:
             say(f"starting {peer.name}")
@@ -106,9 +134,8 @@ def measured(options: argparse.Namespace, peers: Sequence[Peer], place: Place) -
         for number in range(1, options.rounds + 1):
             # There and back, so that a drift of the machine's speed hits all alike.
             for name, server in list(servers.items())[:: 1 if number % 2 else -1]:
-                load = {"token": token, "connections": options.connections}
-                measure(server, upstream, **load, seconds=options.warm_up)
-                sample = measure(server, upstream, **load, seconds=options.seconds)
+                measure(server, upstream, LOADS[0], users, seconds=options.warm_up)
+                sample = measure(server, upstream, LOADS[0], users, seconds=options.seconds)
                 samples[name].append(sample)
                 failed = f", {sample.failed} failed" if sample.failed else ""
                 say(f"round {number}/{options.rounds}  {name:16} {sample.rate:9,.0f}/s  {sample.cpu:8.1f} µs{failed}")
@@ -129,13 +156,8 @@ def bench(options: argparse.Namespace, directory: Path) -> int:
     notes += unpinned
     for note in notes:
         say(note)
-    with TemporaryDirectory(dir=directory, prefix="run-") as own:
-        # Where a gateway at that place would have it, so that it can sign the token.
-        key_directory = Path(own) / "token" / "gateway" / "keys"
-        key_directory.mkdir(parents=True)
-        key = key_create(key_directory)
-        place = Place(Path(own), directory, free_port(), key_directory / f"{key.kid}.pem", pin)
-        samples = measured(options, peers, place)
+    with place(directory, pin) as where:
+        samples = measured(options, peers, where)
     rows = report.rows(samples, {peer.name: peer.title for peer in peers} | {report.DIRECT: "no gateway"})
     run = {
         "date": datetime.now(UTC).date().isoformat(),
@@ -177,6 +199,20 @@ def bench_orders(options: argparse.Namespace, directory: Path) -> int:
     return int(any(sum(case.failed) for case in every))
 
 
+def bench_against(options: argparse.Namespace, directory: Path) -> int:
+    """Compare the fast door with another checkout's, print; return the exit status."""
+    with place(directory, ()) as where, ExitStack() as running:
+        users = write_users(where)
+        upstream = running.enter_context(nginx(where))
+        servers = []
+        for peer in compare.checkouts(options.against):
+            servers.append(running.enter_context(peer.start(where)))
+            checked(peer, servers[-1], where, (users / "user").read_text().strip())
+        pairs = compare.measured(servers, upstream, users, options.rounds or 20)
+    print(compare.text(pairs, options.against))  # noqa: T201
+    return int(any(sample.failed for pair in pairs for sample in [*pair.ours, *pair.theirs]))
+
+
 def leave(number: int, frame: FrameType | None) -> None:
     """End at the first signal, undisturbed by a second one while all that was started is stopped."""
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -191,6 +227,9 @@ def main() -> int:
         signal.signal(each, leave)
     directory = Path(os.environ["GATEHOUSE_VAR"]) / "bench"
     try:
+        if options.against:
+            return bench_against(options, directory)
+        options.rounds = options.rounds or 5
         return (bench_orders if options.orders else bench)(options, directory)
     except BenchError as exc:
         say(f"manage_all.sh bench: {exc}")

@@ -1,17 +1,48 @@
-"""One measurement: wrk against one server, and what that server's processes used meanwhile."""
+"""One measurement: a load against one server, and what that server's processes used meanwhile."""
 
 import json
 import os
+import random
 import re
 import subprocess
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from .peers import PATH
+from .peers import PATH, VARIED
 from .processes import BenchError, Server, ask, cpu_seconds
 
 SCRIPT = Path(__file__).parent / "wrk.lua"
+# The routes that a varied request is spread over, if not told otherwise.
+ROUTES = 9
+
+
+@dataclass(frozen=True)
+class Load:
+    """Requests of one kind. A varied one has another path, query and ETag each time; `users` is a file of tokens."""
+
+    name: str
+    title: str
+    size: int = 0
+    varied: bool = False
+    connections: int = 32
+    users: str = "user"
+    routes: int = ROUTES
+
+    def text(self, token: str) -> str:
+        """Return the request as it is sent, with holes where it varies."""
+        path = f"{VARIED}@PATH@" if self.varied else PATH
+        headers = {"Authorization": f"Bearer {'@TOKEN@' if self.varied else token}"}
+        return request_text(path, headers, '{"note":"' + "x" * (self.size - 11) + '"}' if self.size else "")
+
+
+LOADS = (
+    Load("get", "GET, repeated"),
+    Load("get-varied", "GET, varied", varied=True),
+    Load("post-200", "POST of 200 bytes, varied", size=200, varied=True),
+    Load("post-20k", "POST of 20 KiB, varied", size=20 * 1024, varied=True),
+)
 
 
 @dataclass(frozen=True)
@@ -27,40 +58,65 @@ class Sample:
     failed: int
 
 
+def request_text(path: str, headers: Mapping[str, str], body: str = "") -> str:
+    """Return a GET, or a POST of the JSON body, as it is sent."""
+    lines = [f"{'POST' if body else 'GET'} {path} HTTP/1.1", "Host: localhost", "Accept: */*"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if body:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, "", body])
+
+
 def upstream_requests(upstream: Server) -> int:
-    """Return how many requests nginx has had, this one included (its `stub_status`)."""
+    """Return how many requests nginx has received, this one included (its `stub_status`)."""
     found = re.search(r"\n \d+ \d+ (\d+) \n", ask(upstream.port, "/status")[1])
     if not found:
         raise BenchError("expected nginx's stub_status")
     return int(found[1])
 
 
-def measure(server: Server, upstream: Server, *, token: str, connections: int, seconds: float) -> Sample:
-    """Load the server for that long. A request fails with a bad status, a broken connection, or no visit upstream."""
+def wrk(port: int, text: str, connections: int, seconds: float, tokens: Path | None = None, routes: int = 1) -> Any:
+    """Return wrk's figures for that request, sent as fast as it is answered."""
+    # wrk takes whole seconds.
     command = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds:g}s", "-s", str(SCRIPT)]
-    seen, used, began = upstream_requests(upstream), cpu_seconds(server.session), time.monotonic()
+    environ = {
+        "BENCH_REQUEST": text,
+        "BENCH_TOKENS": str(tokens),
+        "BENCH_ROUTES": str(routes),
+        "BENCH_START": str(random.randrange(100_003)),  # no secret
+    }
     done = subprocess.run(
-        [*command, f"http://127.0.0.1:{server.port}{PATH}"],
-        env={**os.environ, "BENCH_TOKEN": token},
+        [*command, f"http://127.0.0.1:{port}/"],
+        env=os.environ | environ,
         capture_output=True,
         text=True,
         timeout=seconds + 60,
         check=False,
     )
-    used, lasted = cpu_seconds(server.session) - used, time.monotonic() - began
-    seen = upstream_requests(upstream) - seen - 1
     if done.returncode:
         raise BenchError(f"{' '.join(command)} failed\n{done.stdout}{done.stderr}")
     result = json.loads(done.stdout.splitlines()[-1])
+    if not result["requests"]:
+        raise BenchError(f"expected responses, got none\n{done.stdout}{done.stderr}")
+    return result
+
+
+def measure(server: Server, upstream: Server, load: Load, users: Path, seconds: float) -> Sample:
+    """Load the server for that long. A request fails with a bad status, a broken connection, or no visit upstream."""
+    tokens = users / load.users
+    with tokens.open() as file:
+        text = load.text(file.readline().strip())
+    seen, used = upstream_requests(upstream), cpu_seconds(server.session)
+    result = wrk(server.port, text, load.connections, seconds, tokens, load.routes)
+    used = cpu_seconds(server.session) - used
+    seen = upstream_requests(upstream) - seen - 1
     requests = result["requests"]
-    if not requests:
-        raise BenchError(f"expected answers, got none\n{done.stdout}{done.stderr}")
     return Sample(
         rate=requests / result["seconds"],
         p50_ms=result["p50_ms"],
         p99_ms=result["p99_ms"],
         cpu=used / requests * 1e6,
-        busy=used / lasted,
+        busy=used / result["seconds"],
         requests=requests,
         failed=result["broken"] + max(result["refused"], requests - seen),
     )

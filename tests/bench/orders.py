@@ -1,6 +1,5 @@
 """`./manage_all.sh bench --orders`: what the orders service costs, alone, through the gateway, and with many orders."""
 
-import json
 import os
 import sqlite3
 import subprocess
@@ -14,11 +13,11 @@ from typing import Any
 
 from tests.conformance.gateways import Gateway, free_port
 
-from .processes import BenchError, Server, cpu_seconds, served
+from .load import request_text, wrk
+from .processes import Server, cpu_seconds, served
 from .report import table
 
 PROJECT = Path(__file__).resolve().parents[2] / "orders_project"
-SCRIPT = Path(__file__).parent / "wrk.lua"
 BEGIN = "<!-- results of the orders, written by ./manage_all.sh bench --orders --publish -->"
 END = "<!-- end of the results of the orders -->"
 # Users: one has 10 orders, one places them, one has as many as there are.
@@ -50,23 +49,9 @@ class Case:
     def load(self, connections: int, seconds: float, *, count: bool) -> None:
         """Send the request over and over; keep the figures if they count."""
         used = sum(cpu_seconds(server.session) for server in self.servers)
-        environ = {
-            **os.environ,
-            "BENCH_TOKEN": self.headers["Authorization"].removeprefix("Bearer "),
-            "BENCH_USER": self.headers.get("Request-User-Id", ""),
-            "BENCH_BODY": self.body,
-        }
-        command = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds:g}s", "-s", str(SCRIPT)]
-        url = f"http://127.0.0.1:{self.servers[0].port}{self.path}"
-        done = subprocess.run(
-            [*command, url], env=environ, capture_output=True, text=True, check=False, timeout=seconds + 60
-        )
+        text = request_text(self.path, self.headers, self.body)
+        result = wrk(self.servers[0].port, text, connections, seconds)
         used = sum(cpu_seconds(server.session) for server in self.servers) - used
-        if done.returncode:
-            raise BenchError(f"{' '.join(command)} failed\n{done.stdout}{done.stderr}")
-        result = json.loads(done.stdout.splitlines()[-1])
-        if not result["requests"]:
-            raise BenchError(f"{self.title}: expected answers, got none\n{done.stdout}")
         if count:
             self.rates.append(result["requests"] / result["seconds"])
             self.cpus.append(used / result["requests"] * 1e6)

@@ -4,7 +4,10 @@ Each checks the same ES256 token, tells the upstream who is asking in `request-u
 """
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -13,15 +16,15 @@ from pathlib import Path
 from string import Template
 
 from cryptography.hazmat.primitives import serialization
-from tests.conformance.gateways import Door, Gateway, free_port
+from tests.conformance.gateways import APPLICATIONS, PROJECT, Door, free_port
 
 from gateway.identity.keys import Key, key_load
 
 from .processes import Server, served
 
 HERE = Path(__file__).parent
-# The path that is measured; one route, with a parameter, of those that the gateway has.
-PATH = "/api/items/7"
+# The path of the repeated request, and the beginning of the varied ones: routes with a parameter.
+PATH, VARIED = "/api/items/7", "/api/things-"
 # Answered by the upstream with the user id that it was told.
 WHOAMI = "/api/items/whoami"
 BODY = '{"message":"hello, world!"}'
@@ -68,7 +71,8 @@ def nginx(place: Place) -> AbstractContextManager[Server]:
     own = place.own("nginx")
     config = own / "nginx.conf"
     template = Template((HERE / "nginx.conf").read_text())
-    config.write_text(template.substitute(directory=own, port=place.upstream_port, whoami=WHOAMI, body=BODY))
+    ports = {"port": place.upstream_port, "inner_port": free_port()}
+    config.write_text(template.substitute(directory=own, whoami=WHOAMI, body=BODY, **ports))
     command = ["nginx", "-p", str(own), "-e", "stderr", "-c", str(config)]
     return served(command, place.upstream_port, own / "log")
 
@@ -131,31 +135,46 @@ def fastapi(kind: str) -> Callable[[Place], AbstractContextManager[Server]]:
     return start
 
 
-def gatehouse(door: Door, routes: int) -> Callable[[Place], AbstractContextManager[Server]]:
-    """Return what starts this gateway at one of its doors, with so many routes and every policy on."""
+def gatehouse(
+    door: Door, routes: int = 10, workers: int = 1, project: Path = PROJECT
+) -> Callable[[Place], AbstractContextManager[Server]]:
+    """Return what starts this gateway at one of its doors, with that many routes and every policy on."""
     items = {
-        "methods": ["GET", "PUT", "PATCH", "DELETE"],
+        "methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],
         "service": "items",
         "allow": "authenticated",
         # Counted with every request, and never reached.
         "rate_limit": "100000/second",
         "max_body": "1MiB",
     }
-    paths = ["/api/items/{id}", *(f"/api/things-{number}/{{id}}" for number in range(routes - 1))]
+    paths = ["/api/items/{id}", *(f"{VARIED}{number}/{{id}}" for number in range(routes - 1))]
 
     @contextmanager
     def start(place: Place) -> Iterator[Server]:
-        own = place.own(f"{door}-{routes}")
+        own, port = place.own(f"{door}-{routes}-{workers}-{project.parent.name}"), free_port()
         keys = own / "gateway" / "keys"
         keys.mkdir(parents=True)
         shutil.copy(place.key_file, keys)
-        config = {
-            "services": {"items": {"url": place.upstream}},
-            "versions": {"current": "v1"},
-            "routes": [{"path": path, **items} for path in paths],
+        config = own / "gateway.yaml"
+        routed = [{"path": path, **items} for path in paths]
+        # JSON is YAML.
+        services = {"items": {"url": place.upstream}}
+        config.write_text(
+            json.dumps({"version": 1, "services": services, "versions": {"current": "v1"}, "routes": routed})
+        )
+        environ = {
+            "GATEHOUSE_VAR": str(own),
+            "GATEWAY_CONFIG": str(config),
+            "GATEWAY_PORT": str(port),
+            "GATEWAY_WORKERS": str(workers),
+            # An installed chassis is that of one checkout.
+            "PYTHONPATH": str(project.parent / "chassis" / "src"),
         }
-        with Gateway(door, own, config, wrapper=place.pin) as gateway:
-            yield Server(gateway.port, gateway.pid)
+        migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+        subprocess.run(migrate, cwd=project, env=os.environ | environ, check=True)
+        command = [*place.pin, sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *APPLICATIONS[door]]
+        with served(command, port, own / "gateway.log", environ, project) as server:
+            yield server
 
     return start
 
@@ -166,7 +185,7 @@ PEERS = (
     Peer("fastify", "Fastify, http-proxy and jwt", fastify),
     Peer("fastapi-aiohttp", "FastAPI and aiohttp", fastapi("aiohttp")),
     Peer("fastapi-httpx", "FastAPI and HTTPX", fastapi("httpx")),
-    Peer("drf", "Gatehouse, DRF door", gatehouse("drf", 10)),
-    Peer("fast", "Gatehouse, fast door", gatehouse("fast", 10)),
+    Peer("drf", "Gatehouse, DRF door", gatehouse("drf")),
+    Peer("fast", "Gatehouse, fast door", gatehouse("fast")),
     Peer("fast-1000", "Gatehouse, fast door, 1,000 routes", gatehouse("fast", 1000)),
 )

@@ -12,7 +12,6 @@ from pathlib import Path
 
 STARTS_WITHIN = 30
 STOPS_WITHIN = 20
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class BenchError(Exception):
@@ -39,12 +38,15 @@ def ask(port: int, path: str, headers: Mapping[str, str] | None = None, body: st
 
 
 @contextmanager
-def served(command: Sequence[str], port: int, log: Path, environ: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """Run the command until the block ends; the block begins once something answers HTTP on its port."""
+def served(
+    command: Sequence[str], port: int, log: Path, environ: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Iterator[Server]:
+    """Run the command until the block ends; the block begins once its port answers HTTP."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
             env={**os.environ, **(environ or {})},
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -80,8 +82,15 @@ def statuses() -> Iterator[tuple[int, list[str]]]:
 
 
 def cpu_seconds(session: int) -> float:
-    """Return the CPU time, user and system, that the session's living processes have used."""
-    return sum(int(fields[11]) + int(fields[12]) for _, fields in statuses() if int(fields[3]) == session) / TICKS
+    """Return the CPU time, user and system, that the threads of the session's processes have used."""
+    used = 0
+    for pid, fields in statuses():
+        if int(fields[3]) == session:
+            # In nanoseconds, where /proc/PID/stat counts hundredths of a second.
+            for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+                with suppress(OSError):
+                    used += int(path.read_text().split()[0])
+    return used / 1e9
 
 
 def kill_children() -> None:

@@ -1,10 +1,11 @@
 """The figures of the benchmark's report, from samples whose medians and ratios are known."""
 
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from tests.bench import chains, orders, report
-from tests.bench.load import Sample
+from tests.bench import chains, compare, orders, report
+from tests.bench.load import LOADS, Sample
 
 TITLES = {"envoy": "Envoy, jwt_authn", "fast": "Gatehouse, fast door", "fast-1000": "1,000", "direct": "none"}
 RUN = {
@@ -108,3 +109,11 @@ def test_the_chains_report_compares_within_the_round() -> None:
     lines = chains.text([measured(chains.OWN, 1500, 750, 1500), measured("FastAPI", 1000, 500, 1000)]).splitlines()
     assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == ["Gatehouse", "1,500", "750", "", "900", "30.0", "2"]
     assert [cell.strip() for cell in lines[3].split("|")[1:5]] == ["FastAPI", "1,000", "500", "1.50 and 1.50"]
+
+
+def test_two_checkouts_are_compared_within_the_round() -> None:
+    # The machine was half as fast in the second round, for both.
+    pair = compare.Pair(LOADS[0], samples(11000, 5500, 11000), samples(10000, 5000, 10000, failed=1))
+    (line,) = compare.text([pair], Path("other")).splitlines()[2:]
+    cells = [cell.strip() for cell in line.split("|")[1:-1]]
+    assert cells == ["GET, repeated", "90.9", "100.0", "0.909", "0.909 – 0.909", "1.100", "3"]

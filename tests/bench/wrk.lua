@@ -1,11 +1,17 @@
--- Sends the token in $BENCH_TOKEN with every request, and what $BENCH_USER and $BENCH_BODY say, if they do; the last line of the output is the result as JSON.
-wrk.headers["Authorization"] = "Bearer " .. os.getenv("BENCH_TOKEN")
-if (os.getenv("BENCH_USER") or "") ~= "" then
-  wrk.headers["Request-User-Id"] = os.getenv("BENCH_USER")
+-- Sends the request $BENCH_REQUEST (see load.py); the last line of the output is the result as JSON.
+local text = os.getenv("BENCH_REQUEST")
+local before, middle, after = text:match("^(.-)@PATH@(.-)@TOKEN@(.*)$")
+local routes, number = tonumber(os.getenv("BENCH_ROUTES")), tonumber(os.getenv("BENCH_START"))
+local tokens = {}
+if before then
+  for line in io.lines(os.getenv("BENCH_TOKENS")) do tokens[#tokens + 1] = line end
 end
-if (os.getenv("BENCH_BODY") or "") ~= "" then
-  wrk.method, wrk.body = "POST", os.getenv("BENCH_BODY")
-  wrk.headers["Content-Type"] = "application/json"
+
+function request()
+  if not before then return text end
+  number = number + 1
+  local path = number % routes .. "/" .. number % 100003 .. "?page=" .. number % 50
+  return before .. path .. middle .. tokens[number % #tokens + 1] .. after
 end
 
 function done(summary, latency)

@@ -1,0 +1,78 @@
+"""Compare the fast door of two checkouts: `./manage_all.sh bench --against PATH`.
+
+Both run side by side, and each round loads both at once for a second. The result is the median of the ratios within
+the rounds: a machine with other work is slower for both, so the ratio holds where the figures themselves do not.
+"""
+
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median, quantiles
+
+from .load import LOADS, Load, Sample, measure
+from .peers import Peer, gatehouse
+from .processes import Server
+from .report import table
+
+SECONDS = 1
+
+
+@dataclass
+class Pair:
+    """The samples of one load: this checkout's and the other's, round by round."""
+
+    load: Load
+    ours: list[Sample] = field(default_factory=list)
+    theirs: list[Sample] = field(default_factory=list)
+
+    def ratios(self, figure: str) -> list[float]:
+        """Return this checkout's figure by the other's in each round."""
+        pairs = zip(self.ours, self.theirs, strict=True)
+        return [getattr(mine, figure) / getattr(other, figure) for mine, other in pairs]
+
+
+def checkouts(other: Path) -> list[Peer]:
+    """Return this checkout's fast door, and the other's."""
+    return [
+        Peer("ours", "this checkout", gatehouse("fast")),
+        Peer("theirs", str(other), gatehouse("fast", project=other / "gateway_project")),
+    ]
+
+
+def measured(servers: Sequence[Server], upstream: Server, users: Path, rounds: int) -> list[Pair]:
+    """Measure both at once with each load in turn, round by round."""
+    pairs = [Pair(load) for load in LOADS]
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(rounds + 1):
+            for pair in pairs:
+                both = pool.map(lambda server: measure(server, upstream, pair.load, users, SECONDS), servers)  # noqa: B023
+                ours, theirs = both
+                # The first round warms up.
+                if number:
+                    pair.ours.append(ours)
+                    pair.theirs.append(theirs)
+            print(f"round {number}/{rounds}", file=sys.stderr, flush=True)  # noqa: T201
+    return pairs
+
+
+def text(pairs: Sequence[Pair], other: Path) -> str:
+    """Return the report as Markdown: the ratios, and the range of the middle half of the rounds."""
+    heads = ["load", "CPU µs/request", f"of {other}", "ratio, CPU", "middle half", "ratio, requests/s", "failed"]
+    body = []
+    for pair in pairs:
+        ratios = pair.ratios("cpu")
+        low, _, high = quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+        body.append(
+            [
+                pair.load.title,
+                f"{median(sample.cpu for sample in pair.ours):.1f}",
+                f"{median(sample.cpu for sample in pair.theirs):.1f}",
+                f"{median(ratios):.3f}",
+                f"{low:.3f} – {high:.3f}",
+                f"{median(pair.ratios('rate')):.3f}",
+                str(sum(sample.failed for sample in [*pair.ours, *pair.theirs])),
+            ]
+        )
+    return table(heads, body)
