@@ -173,14 +173,14 @@ def test_a_login_service_that_fails_was_reached(login: LoginService, client: Cli
      ("Wed, 21 Oct 2026 07:28:00 GMT", "1")],
 )  # fmt: skip
 def test_a_login_service_that_is_busy_says_when_to_try_again(
-    login: LoginService, client: Client, said: str | None, to_response: str
+    login: LoginService, client: Client, said: str | None, passed_on: str
 ) -> None:
     """Too many hashes at once, as the users service says it."""
     pair = sign_in(client).json()
     value = [] if said is None else [("Retry-After", said.encode().decode("latin-1"))]
     login.broken = Reply(503, b"{}", value)
     for reply in (sign_in(client), refresh(client, pair["refresh_token"])):
-        assert (reply.status_code, reply["Retry-After"]) == (503, to_response)
+        assert (reply.status_code, reply["Retry-After"]) == (503, passed_on)
         assert reply["Content-Type"] == "application/problem+json"
         assert reply.json()["detail"] == "The people service cannot handle the request now. Try again later."
     login.broken = None
