@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from tests.conformance import cases, faults
+from tests.conformance import faults
+from tests.conformance.cases.routes import ROUTES
 from tests.conformance.gateways import DOORS, Door, Gateway
 from tests.conformance.upstream import Upstream
 
@@ -43,7 +44,7 @@ def fleet(
     config = {
         "services": services | faulty.services(),
         "versions": {"current": "v1"},
-        "routes": [{"service": "echo"} | route for route in cases.ROUTES] + faults.ROUTES,
+        "routes": [{"service": "echo"} | route for route in ROUTES] + faults.ROUTES,
     }
     gateways = {
         (door, trusted): Gateway(

@@ -8,7 +8,8 @@ from typing import Any
 import jwt
 import pytest
 from tests.conformance import tokens
-from tests.conformance.cases import CASES, OK, Case, Expectations, Expected, Gets, Sees
+from tests.conformance.cases import CASES
+from tests.conformance.cases.case import OK, Case, Expectations, Expected, Gets, Sees
 from tests.conformance.client import Client, ConnectionBroken, Reply, once
 from tests.conformance.conftest import Fleet
 from tests.conformance.gateways import DOORS, Door, Gateway

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.conformance import faults
-from tests.conformance.cases import ask
+from tests.conformance.cases.case import ask
 from tests.conformance.client import Client, ConnectionBroken, Reply, once
 from tests.conformance.conftest import Fleet
 from tests.conformance.faults import FAULTS, OK_BODY, TOTAL, Fault, FaultyService, Outcome

@@ -1,7 +1,7 @@
 """A service that names its own address in `Location`: the client is told the gateway's, at both doors."""
 
 import pytest
-from tests.conformance.cases import answer
+from tests.conformance.cases.case import answer
 from tests.conformance.client import once
 from tests.conformance.conftest import Fleet
 from tests.conformance.gateways import DOORS, Door

@@ -1,7 +1,7 @@
 """The gateway's own paths, at both doors: every method, and whom the request is for."""
 
 import pytest
-from tests.conformance.cases import ask
+from tests.conformance.cases.case import ask
 from tests.conformance.client import Reply, once
 from tests.conformance.conftest import Fleet
 from tests.conformance.gateways import DOORS, Door, Gateway

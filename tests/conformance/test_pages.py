@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from tests.conformance.cases import CASES, OK, Case
+from tests.conformance.cases import CASES
+from tests.conformance.cases.case import OK, Case
 from tests.conformance.client import Client, ConnectionBroken, Reply
 from tests.conformance.conftest import Fleet
 from tests.conformance.gateways import DOORS, Door, Gateway, free_port

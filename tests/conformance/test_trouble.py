@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
-from tests.conformance.cases import ask
+from tests.conformance.cases.case import ask
 from tests.conformance.client import once
 from tests.conformance.gateways import DOORS, Door, Gateway, free_port
 from tests.conformance.upstream import Answer, Upstream
