@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,7 +68,7 @@ class Reader:
 
     def stop(self) -> None:
         if self.server is not None:
-            self.server.send_signal(signal.SIGINT)
+            self.server.terminate()
             self.server.wait(20)
             self.server = None
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import urllib.error
@@ -95,7 +94,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
         yield reader
     finally:
         if server is not None:
-            server.send_signal(signal.SIGINT)
+            server.terminate()
             server.wait(10)
         stack.down()
     assert stack.processes() == []
