@@ -1,6 +1,11 @@
-"""The decisions on a request, the same at both doors: route, then admit. Any of them may raise `RequestRejected`.
+"""The decisions on a request, in their order, the same at both doors.
 
-A door takes the request apart, asks here, and does the I/O.
+How the two doors stay equal. A door parses the request, asks the gate, and does the I/O. Everything
+that is decided is here or in `policy`, which has no I/O: target, path, route, headers, token, access,
+rate limit. The gate takes values that both doors have and raises `RequestRejected`, so neither door can
+skip or reorder a step. Both forward through `upstreams`, so that connections and failures are the same
+too. What could still differ is tested: tests/conformance sends one table of requests, and one of
+failing services, through both doors of a real gateway and compares the responses.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,12 @@
-"""The gateway's signing keys: P-256, one PEM file each, readable by their owner alone.
+"""The gateway's signing keys: P-256, one PEM file each, which only the owner can read.
 
-`kid` is the key's JWK thumbprint (RFC 7638). A new key is published at once and signs later, when whoever verifies has
-had time to learn it; those before it verify until what they signed has expired. Both moments stand in its file, above
-the key, so that a rotation is one file that appears at once. Files never change: their names say whether one is new.
+Key rotation. Every token names its key in `kid`, the key's JWK thumbprint (RFC 7638), so several keys
+are valid at once. A new key is published at once (RFC 7517, section 5), but signs only after
+`KEY_LEAD_TIME`: until then all caches of the published keys have it. The older keys then verify until
+the last token that they signed has expired, and are removed. Both moments are in the key's file, so a
+rotation is one new file, which appears atomically. Files never change: the names tell the workers
+whether there is a new one, and each looks once a second. After a theft all keys are replaced at once
+and all sessions end.
 """
 
 import base64

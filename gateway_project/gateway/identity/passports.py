@@ -1,7 +1,12 @@
-"""Passports: what a service gets instead of the client's token.
+"""Passports: the token that a service gets instead of the client's.
 
-Each is for one service (`aud`), for 60 seconds, and reused for the same session and service while it is fresh, so that
-a request costs no signature.
+After the decisions on a request, the gateway replaces `Authorization` with a JWT of its own (RFC 7519).
+Its `aud` is the one service, so that a service cannot use it at another (RFC 8725, section 3.9). It has
+`sub`, `username`, `role` and `sid` of the session, and is valid for 60 seconds. A service checks the
+signature with the public keys of the gateway and holds no secret. It also compares `sub` with the
+header `request-user-id`. A user's access token has another `token_type` and no `aud`, so services
+reject it. The gateway caches a passport for each identity and service while it is valid for at least
+20 more seconds, so that a request costs no signature. New keys empty the cache.
 """
 
 import time

@@ -1,8 +1,18 @@
-"""Which sessions have ended: known to each worker within a second, without asking anyone on a request's way.
+"""Which sessions have ended: every worker knows it within a second, and no request waits for it.
 
-Each worker follows two lists: the login service's, of users whose sessions ended, which it applies to the gateway's
-sessions; and the gateway's own, of the sessions that ended within the lifetime of an access token. Each has a thread,
-so that a login service that lets one wait keeps no logout from being known.
+An access token is valid for 15 minutes and is verified without a lookup. So each worker has the set
+of ended sessions whose tokens may be unexpired, in memory, and every request is compared with it.
+Two threads in each worker poll twice a second to keep the set current:
+
+- one reads the login service's list of users whose sessions ended (`/internal/session-ends`, from a
+  cursor on) and ends those sessions in the gateway's database;
+- one reads from that database which sessions have ended.
+
+There are two threads so that a slow login service does not delay logouts. Each step can be repeated
+without effect, so a failed poll is simply tried again, and any worker may be the first. If a list
+cannot be read, the known ends stay in force, and /readyz reports `stale`. A cursor that the login
+service does not know belongs to another list, for example of a restored database: the list is read
+from its beginning, or all sessions end.
 """
 
 import logging

@@ -1,4 +1,21 @@
-"""Writes on sessions: begin, go on, end, forget."""
+"""Writes on sessions: begin, refresh, end, purge.
+
+Session epochs. The users service counts a `session_epoch` for each user. A change of password, role
+or activity, and a deletion, raise it. A session stores the epoch in which it began, and ends when the
+user's epoch is higher. A counter needs no clocks that agree: a login that runs at the same time as a
+password change has the old epoch or the new one, never both. The account is read a second time after
+the session is stored, for an end in between.
+
+Refresh rotation. A session has one current refresh token, `refresh_jti`. A refresh replaces it in one
+conditional UPDATE, so only one of several concurrent requests succeeds. A token that comes a second
+time has two holders, and one of them has stolen it, so the session ends (RFC 9700, section 4.14.2).
+
+Grace. A response with the next token may be lost, and the tabs of a browser refresh at the same
+moment. So within the grace (10 s for a browser's cookie, `REFRESH_GRACE` for programs) a used token
+returns its successor again, always the same one: the successor's `jti` is a keyed hash of the used
+`jti` and the time. If a thief has the token too, both hold that successor, and the session ends when
+the second of them uses it after the grace.
+"""
 
 import hashlib
 import logging

@@ -1,7 +1,11 @@
-"""Rate limits as a pure function: the generic cell rate algorithm (GCRA), which needs one number a client.
+"""Rate limits by the generic cell rate algorithm (GCRA), as a pure function.
 
-The number is the moment at which the client would have used up nothing, had it kept to an even pace. Each request
-moves it on by the pace's interval; a request is admitted while it lies no more than the whole burst ahead.
+GCRA (ITU-T I.371, annex A) needs one number for each client, the theoretical arrival time: the
+moment up to which the client has used its rate. Each request moves that moment on by one interval,
+`seconds / count`. A request is accepted while the moment is at most one whole period in the future.
+So a client may send the whole count at once, and after that one request in each interval. There is
+no window at whose border twice the count gets through, and no list of past requests. A rejected
+request moves nothing, and the distance to the limit is its `Retry-After` (RFC 9110, section 10.2.3).
 """
 
 from typing import NamedTuple

@@ -1,4 +1,13 @@
-"""How long a client may keep the gateway waiting."""
+"""How long a client may keep the gateway waiting.
+
+One clock of a body. A timeout for each read lets a client hold a connection forever with a byte now
+and then. A timeout for the whole body rejects honest slow clients. So a body has one clock, which
+runs only while the gateway waits for the client. It starts with 20 seconds and gains one for every 500
+bytes, like `RequestReadTimeout` of Apache's mod_reqtimeout. Below that rate the clock runs out,
+however the bytes are spread. One wait lasts at most 60 seconds, so that a fast start earns no long
+pause. The same clock measures a client that takes a response. A request that runs out of time is 408
+(RFC 9110, section 15.5.9); a response is cut.
+"""
 
 from typing import Final
 
