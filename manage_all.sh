@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything one does with the three projects together. `./manage_all.sh help` says what there is.
+# Runs, tests and checks the three projects together. `./manage_all.sh help` lists the commands.
 set -euo pipefail
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -10,32 +10,51 @@ usage() {
   cat <<'EOF'
 usage: ./manage_all.sh COMMAND
 
-  up [-d] [NAME...]     install, migrate and start users, orders and gateway (or only those named), and wait until they
-                        are ready; stays in the foreground until Ctrl-C, or returns once ready with -d
-  down [NAME...]        stop them
-  reload [NAME...]      install, migrate, and start new workers with the code and gateway.yaml as they are now; no request
-                        is lost
-  status [NAME...]      what is running, and where; what is not ready, and why
-  logs [NAME...]        follow their logs
-  test [ARG...]         the test suite; arguments go to each pytest, such as -m long for the long tests
-  check                 lint, types, import rules, Django's checks, migrations, known vulnerabilities, documentation
-  bench [OPTION...]     measure the gateway beside Envoy, nginx, Fastify and FastAPI, the --orders service, or this
-                        checkout --against another; --help lists the options
-  lock                  pin requirements/*.txt anew from requirements/*.in
-  help                  this
-  NAME ARG...           manage.py of that project: ./manage_all.sh gateway routes
+  up [-d] [NAME...]     install, migrate and start users, orders and gateway, or only the projects named; wait until they
+                        are ready. Stay in the foreground until Ctrl-C; with -d (--detach) return once they are ready
+  down [NAME...]        stop them, after their requests have finished
+  reload [NAME...]      install, migrate, and start new workers with the current code and gateway.yaml, without losing a
+                        request
+  status [NAME...]      show what runs, at which address, and why it is not ready; fail unless everything named is ready
+  logs [NAME...]        follow the logs
+  test [ARG...]         run all tests; arguments go to each pytest, for example -m long for the long tests
+  check                 lint, types, import rules, wording, Django's checks, migrations, documentation, known
+                        vulnerabilities
+  bench [OPTION...]     measure the gateway beside Envoy, nginx, Fastify and FastAPI; bench --help lists the options
+  lock                  pin requirements/*.txt again from requirements/*.in
+  help                  show this
+  NAME ARG...           run manage.py of a project: ./manage_all.sh gateway routes
+EOF
+}
+
+bench_usage() {
+  cat <<'EOF'
+usage: ./manage_all.sh bench [OPTION...]
+
+Measure the gateway beside other gateways. The first run installs them; wrk and nginx are needed.
+
+  --rounds N            measurements of each gateway (5; 20 with --against)
+  --seconds N           length of one measurement (4)
+  --warm-up N           seconds of load before each measurement (2)
+  --connections N       concurrent requests (32)
+  --only NAME           measure this gateway alone; may be repeated; a wrong name lists the names
+  --against PATH        compare the fast door with that of another checkout instead
+  --orders              measure the orders service instead
+  --rows N              with --orders: orders in its large table (5000000)
+  --publish             write the results to docs/benchmarks.md
+  -h, --help            show this
 EOF
 }
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "manage_all.sh: $*"; exit 1; }
 
-# A relative path is one from where the command was typed; one of .env, from where that file is.
+# A relative path starts at the caller's directory; in .env, at the directory of that file.
 for name in GATEHOUSE_VAR GATEHOUSE_VENV GATEWAY_CONFIG; do
   [[ -z ${!name:-} || ${!name} == /* ]] || export "$name=$caller/${!name}"
 done
 
-# Variables that are already set win over the file's. Its lines are read as Docker Compose reads them.
+# Variables of the environment win over those of the file. The syntax is that of Docker Compose.
 env_line='^[[:space:]]*(export[[:space:]]+)?([A-Za-z_][A-Za-z0-9_]*)[[:space:]]*=[[:space:]]*(.*)$'
 double_quoted='^"([^"]*)"[[:space:]]*(#.*)?$'
 single_quoted="^'([^']*)'[[:space:]]*(#.*)?$"
@@ -45,7 +64,7 @@ if [[ -f .env ]]; then
     number=$((number + 1))
     line=${line%$'\r'}
     [[ ! $line =~ ^[[:space:]]*(#.*)?$ ]] || continue
-    # The line itself may hold a secret.
+    # The message leaves the line out: it may contain a secret.
     [[ $line =~ $env_line ]] || fail ".env, line $number: expected NAME=value"
     name=${BASH_REMATCH[2]} value=${BASH_REMATCH[3]}
     if [[ $value =~ $double_quoted || $value =~ $single_quoted ]]; then
@@ -75,7 +94,7 @@ port() {
   esac
 }
 
-# host NAME: the address at which it is reached from here, without brackets.
+# host NAME: the address to connect to, without brackets.
 host() {
   local bind=${1^^}_BIND
   bind=${!bind:-127.0.0.1}
@@ -88,7 +107,7 @@ host() {
   esac
 }
 
-# url NAME: where it is reached from here.
+# url NAME: its URL by the settings.
 url() {
   local address
   address=$(host "$1")
@@ -101,28 +120,33 @@ ORDERS_URL=${ORDERS_URL:-$(url orders)}
 JWKS_URL=${JWKS_URL:-$(url gateway)/.well-known/jwks.json}
 export USERS_URL ORDERS_URL JWKS_URL
 
+# running_url NAME: the URL at which it was started, which the settings may no longer have.
+running_url() {
+  if [[ -f $run/$1.url ]]; then cat "$run/$1.url"; else url "$1"; fi
+}
+
 ready_url() {
   case $1 in
-    gateway) echo "$(url gateway)/$2" ;;
-    *) echo "$(url "$1")/healthz" ;;
+    gateway) echo "$(running_url gateway)/$2" ;;
+    *) echo "$(running_url "$1")/healthz" ;;
   esac
 }
 
 known() {
   local name
   for name in "$@"; do
-    [[ " ${projects[*]} " == *" $name "* ]] || fail "expected one of: ${projects[*]}; got '$name'"
+    [[ " ${projects[*]} " == *" $name "* ]] || fail "unknown project '$name'; use one of: ${projects[*]}"
   done
 }
 
-# install KIND FILE...: the pinned packages of these files, once for each content that they have.
+# install KIND FILE...: install the pinned packages of these files, unless the files have not changed.
 install() {
   local kind=$1 wanted python=${PYTHON:-python3}
   shift
   if [[ ! -x $venv/bin/python ]]; then
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
-      fail "expected Python 3.11 or later as '$python'; PYTHON=... names another one"
-    say "Making $venv"
+      fail "expected Python 3.11 or later, got '$python'; set PYTHON to a later one"
+    say "Creating $venv"
     "$python" -m venv "$venv"
   fi
   wanted=$(cat "$@" | cksum)
@@ -134,7 +158,7 @@ install() {
   echo "$wanted" > "$venv/.installed-$kind"
 }
 
-# The chassis, from the checkout and in place: a change to it needs no second install. What it imports is pinned above.
+# The chassis is installed in place, so that its changes need no second install. Its dependencies are pinned above.
 install_chassis() {
   local wanted
   wanted="$root $(cksum < chassis/pyproject.toml)"
@@ -154,67 +178,67 @@ django() {
   (cd "$root/${name}_project" && exec "$venv/bin/python" manage.py "$@")
 }
 
-# pid NAME: the process id of the gunicorn that we started for it, if it still is that.
+# pid NAME: the process id of its gunicorn, if that runs and was started here.
 pid() {
   local file=$run/$1.pid number
   [[ -f $file ]] && read -r number < "$file" && [[ -n $number ]] || return 1
   ps -ww -p "$number" -o args= 2>/dev/null | grep -qF -- "--pid $file" && echo "$number"
 }
 
-# left NAME: the workers of it that have outlived a master that was killed, until they notice that themselves.
-left() {
+# orphans NAME: workers of a master that was killed. They live until they notice.
+orphans() {
   ! pid "$1" >/dev/null || return 0
-  # By the environment: awk's own arguments must not be found.
+  # By the environment, so that awk does not find its own arguments.
   ps -ww -eo pid=,args= | started_with="--pid $run/$1.pid" awk 'index($0, ENVIRON["started_with"]) { print $1 }'
 }
 
-# end_left NAME: end those; they hold the port, and nobody reloads or stops them.
-end_left() {
+# end_orphans NAME: stop these workers: they keep the port, and no master stops them.
+end_orphans() {
   local numbers deadline=$((SECONDS + 25)) how=TERM
-  mapfile -t numbers < <(left "$1")
-  ((${#numbers[@]} == 0)) || say "$1 was killed; ending the workers that it has left"
+  mapfile -t numbers < <(orphans "$1")
+  ((${#numbers[@]} == 0)) || say "the master of $1 was killed; stopping its workers"
   while ((${#numbers[@]})); do
     ((SECONDS < deadline)) || how=KILL
     kill "-$how" "${numbers[@]}" 2>/dev/null || true
-    # One that was stopped hears of nothing else.
+    # A suspended process handles no other signal.
     kill -CONT "${numbers[@]}" 2>/dev/null || true
     sleep 0.1
-    mapfile -t numbers < <(left "$1")
+    mapfile -t numbers < <(orphans "$1")
   done
 }
 
-answers() {
+responds() {
   "$venv/bin/python" - "$1" <<'EOF' 2>/dev/null
 import sys, urllib.request
 urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sys.argv[1], timeout=2)
 EOF
 }
 
-# Migrations are such that what is running goes on with them.
+# Migrations are compatible with the version that runs.
 prepare() {
   local name=$1
   django "$name" migrate --verbosity 0
   [[ $name != users ]] || pid "$name" >/dev/null || django users demo_users
 }
 
-# check_port NAME: fail if another program has its port.
+# check_port NAME: fail if its port is in use.
 check_port() {
   ! (exec 3<> "/dev/tcp/$(host "$1")/$(port "$1")") 2>/dev/null ||
-    fail "port $(port "$1") is in use; ${1^^}_PORT=... gives $1 another one"
+    fail "port $(port "$1") is in use; set ${1^^}_PORT to another one for $1"
 }
 
 start() {
   local name=$1 application=${1}_project.wsgi
   [[ $name != gateway ]] || application=gateway_project.asgi
   if pid "$name" >/dev/null; then
-    say "$name is running already"
+    say "$name is already running"
     return
   fi
   rm -f "$run/$name.pid"
   url "$name" > "$run/$name.url"
   (
     cd "$root/${name}_project"
-    # Blocks of memory as large as a password hash's are given back: glibc would keep one for every thread.
+    # glibc returns blocks as large as a password hash's to the system; by default each thread keeps one.
     [[ $name != users ]] || export MALLOC_MMAP_THRESHOLD_=1048576
     exec setsid "$venv/bin/gunicorn" -c gunicorn.conf.py --pid "$run/$name.pid" "$application" \
       >> "$logs/$name.log" 2>&1 < /dev/null
@@ -222,13 +246,13 @@ start() {
   started[$name]=$!
 }
 
-# await NAME PATH: until it answers there with success; 1 where the gateway runs and is not ready after a minute.
+# await NAME PATH: wait until this path responds with success; return 1 if the gateway runs but is not ready in time.
 await() {
   local name=$1 what=$2 deadline=$((SECONDS + 60))
-  until answers "$(ready_url "$name" "$what")"; do
+  until responds "$(ready_url "$name" "$what")"; do
     if [[ -n ${started[$name]:-} ]] && ! kill -0 "${started[$name]}" 2>/dev/null; then
       tail -n 15 "$logs/$name.log" >&2
-      fail "$name did not start; the end of $logs/$name.log is above"
+      fail "$name did not start; see the end of $logs/$name.log above"
     fi
     if ((SECONDS >= deadline)); then
       [[ $what != readyz ]] || return 1
@@ -238,49 +262,69 @@ await() {
   done
 }
 
+# longest_total: seconds of the longest `total` in gateway.yaml, rounded up.
+longest_total() {
+  (
+    cd "$root/gateway_project"
+    "$venv/bin/python" - "${GATEWAY_CONFIG:-gateway.yaml}" <<'EOF' || echo 0
+import math, os, sys
+from pathlib import Path
+
+sys.path.insert(0, os.getcwd())
+from gateway.config import load
+
+config = load(Path(sys.argv[1]), os.environ)
+print(math.ceil(max((each.timeouts.total for each in (*config.services.values(), *config.routes)), default=0)))
+EOF
+  ) 2>/dev/null
+}
+
 stop() {
-  local name deadline
+  local name deadline asked
   local -A numbers=()
   for name in "$@"; do
     numbers[$name]=$(pid "$name") && kill -TERM "${numbers[$name]}" 2>/dev/null || true
   done
   for name in "$@"; do
-    deadline=$((SECONDS + 25))
+    deadline=$((SECONDS + 25)) asked=''
     [[ $name != gateway ]] || deadline=$((deadline + ${DRAIN_SECONDS:-0}))
-    # The process itself, not its pid file, which gunicorn removes a moment before it ends.
+    # The process, not its pid file: gunicorn removes that a moment before it ends.
     while [[ -n ${numbers[$name]} ]] && kill -0 "${numbers[$name]}" 2>/dev/null; do
-      if ((SECONDS >= deadline)); then
+      if ((SECONDS >= deadline)) && [[ $name == gateway && -z $asked ]]; then
+        # The gateway lets a request run for the longest `total`. Reading it takes too long for every stop.
+        asked=1 deadline=$((deadline + $(longest_total)))
+      elif ((SECONDS >= deadline)); then
         say "$name did not stop in time; killing it"
         pkill -KILL -g "${numbers[$name]}" || true
         deadline=$((SECONDS + 25))
       fi
       sleep 0.05
     done
-    end_left "$name"
+    end_orphans "$name"
     rm -f "$run/$name.pid" "$run/$name.url"
     if [[ -n ${numbers[$name]} ]]; then say "$name is stopped"; else say "$name was not running"; fi
   done
 }
 
 reload() {
-  local name number away=() lines failed=''
+  local name number stopped=() lines failed=''
   install_projects
   for name in "$@"; do
     if number=$(pid "$name"); then
       prepare "$name"
       lines=$(wc -l < "$logs/$name.log")
       kill -HUP "$number"
-      say "$name is starting new workers; if it cannot, the old ones stay, and $logs/$name.log says why"
+      say "$name is starting new workers; if that fails, the old ones stay, and the reason is in $logs/$name.log"
       [[ $name != gateway ]] || confirm "$((lines + 1))" || failed=1
     else
-      away+=("$name")
+      stopped+=("$name")
     fi
   done
-  ((${#away[@]} == 0)) || fail "not running: ${away[*]}; ./manage_all.sh up -d ${away[*]} starts what is not"
+  ((${#stopped[@]} == 0)) || fail "not running: ${stopped[*]}; start with ./manage_all.sh up -d ${stopped[*]}"
   [[ -z $failed ]] || exit 1
 }
 
-# confirm LINE: say what the gateway's log has of the reload from that line on; 1 where it is not what was asked for.
+# confirm LINE: print what the gateway logs about the reload from this line on; return 1 if the reload failed.
 confirm() {
   "$venv/bin/python" - "$logs/gateway.log" "$1" <<'EOF'
 import json, sys, time
@@ -303,13 +347,13 @@ while time.monotonic() < deadline:
             sys.exit(faulty)
     shown = len(lines)
     time.sleep(0.1)
-print(f"gateway: new workers are not known to serve after 60 s; see {path}", file=sys.stderr)
+print(f"gateway: no new worker serves after 60 s; see {path}", file=sys.stderr)
 EOF
 }
 
-greet() {
+print_urls() {
   local at
-  at=$(url gateway)
+  at=$(running_url gateway)
   at=${at/127.0.0.1/localhost}
   cat <<EOF
 
@@ -319,21 +363,21 @@ Gatehouse is ready.
   users' admin     $at/admin/
 EOF
   if [[ ${GATEHOUSE_ENV:-development} == production ]]; then
-    echo "In production there are no demo users; ./manage_all.sh users createsuperuser makes an admin."
+    echo "Production has no demo users. Create an admin with ./manage_all.sh users createsuperuser."
   else
     cat <<EOF
-Sign in (admin/a and user/u are there for a first look):
+Sign in as a demo user, admin/a or user/u:
   curl -H 'Content-Type: application/json' -d '{"username":"admin","password":"a"}' $at/api/login
 EOF
   fi
 }
 
 up() {
-  local detached='' name is_ready=1 said=()
+  local detached='' name is_ready=1 report=()
   while [[ ${1:-} == -* ]]; do
     case $1 in
       -d | --detach) detached=1 ;;
-      *) fail "unknown option '$1' of up; it takes -d or --detach, and names" ;;
+      *) fail "unknown option '$1' of up; use -d (--detach) and names" ;;
     esac
     shift
   done
@@ -343,15 +387,15 @@ up() {
   install_projects
   mkdir -p "$run" "$logs"
   for name in "${names[@]}"; do
-    # What runs keeps its address until it is stopped.
+    # A running process keeps its address until it stops.
     [[ ! -f $run/$name.url || $(<"$run/$name.url") == "$(url "$name")" ]] || ! pid "$name" > /dev/null ||
-      fail "$name is running at $(<"$run/$name.url"), not at $(url "$name"); ./manage_all.sh down $name first"
+      fail "$name is running at $(<"$run/$name.url"), not at $(url "$name"); stop it with ./manage_all.sh down $name"
   done
-  # Else each of the three fails in its own way, and cannot log it.
+  # With a full disk each project fails in another way, and cannot log it.
   head -c 1048576 /dev/zero > "$run/room" 2>/dev/null || { rm -f "$run/room"; fail "no room on the disk of $GATEHOUSE_VAR"; }
   rm -f "$run/room"
-  for name in "${names[@]}"; do end_left "$name"; done
-  # Before anything is started, so that nothing has to be stopped again.
+  for name in "${names[@]}"; do end_orphans "$name"; done
+  # Look at all ports first, so that a taken one stops nothing.
   for name in "${names[@]}"; do pid "$name" > /dev/null || check_port "$name"; done
   local -A started=() preparing=()
   for name in "${names[@]}"; do
@@ -359,10 +403,10 @@ up() {
     preparing[$name]=$!
   done
   for name in "${!preparing[@]}"; do
-    wait "${preparing[$name]}" || { cat "$logs/$name.prepare.log" >&2; fail "$name could not be prepared"; }
+    wait "${preparing[$name]}" || { cat "$logs/$name.prepare.log" >&2; fail "$name could not be migrated; see above"; }
     grep -v '^$' "$logs/$name.prepare.log" >&2 || true
   done
-  # What was started here, and no more, goes again if something else does not start, or at Ctrl-C.
+  # If a project does not start, or at Ctrl-C, stop those that were started here, and no others.
   trap '((${#started[@]} == 0)) || stop "${!started[@]}"' EXIT
   trap 'exit 130' INT TERM
   for name in "${names[@]}"; do start "$name"; done
@@ -370,9 +414,9 @@ up() {
   ((${#names[@]} == ${#projects[@]})) || for name in "${names[@]}"; do say "$name is up at $(url "$name")"; done
   if ((${#names[@]} == ${#projects[@]})); then
     await gateway readyz || is_ready=
-    mapfile -t said < <(health "$(ready_url gateway readyz)")
-    [[ -z ${said[1]:-} ]] || say "gateway: ${said[1]}; see $logs/gateway.log"
-    if [[ -n $is_ready ]]; then greet; else say "The gateway goes on running, but is not ready: see above."; fi
+    mapfile -t report < <(readiness "$(ready_url gateway readyz)")
+    [[ -z ${report[1]:-} ]] || say "gateway: ${report[1]}; see $logs/gateway.log"
+    if [[ -n $is_ready ]]; then print_urls; else say "The gateway runs, but is not ready: see above."; fi
   fi
   if [[ -n $detached ]]; then
     trap - EXIT INT TERM
@@ -382,51 +426,56 @@ up() {
   wait "${started[@]}" || true
 }
 
-# health URL: a line with `ready` or `not ready`, and one with what is not well, and why, if anything is.
-health() {
+# readiness URL: print `ready` or `not ready`, then a line with the problems, if there are any.
+readiness() {
   "$venv/bin/python" - "$1" <<'EOF'
 import json, sys, urllib.error, urllib.request
 
-def unwell(response):
+def problems(response):
     try:
-        said = json.load(response)
-        states = {**said.get("parts", {}), **said.get("services", {})}
+        report = json.load(response)
+        states = {**report.get("parts", {}), **report.get("services", {})}
         found = [f"{name}: {state}" for name, state in states.items() if state not in ("ok", "unknown")]
-        return "; ".join(found) or said.get("detail", "")
+        return "; ".join(found) or report.get("detail", "")
     except (ValueError, AttributeError):
-        return f"answers {response.status}"
+        return f"responds with {response.status}"
 
 try:
     response = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sys.argv[1], timeout=5)
-    print("ready", unwell(response), sep="\n")
+    print("ready", problems(response), sep="\n")
 except urllib.error.HTTPError as response:
-    print("not ready", unwell(response), sep="\n")
+    print("not ready", problems(response), sep="\n")
 except OSError:
-    print("not ready", "does not answer within 5 s", sep="\n")
+    print("not ready", "does not respond within 5 s", sep="\n")
 EOF
 }
 
 status() {
-  local name number said
+  local name number report all_ready=1
   for name in "$@"; do
     if number=$(pid "$name"); then
-      mapfile -t said < <(health "$(ready_url "$name" readyz)")
-      printf '%-8s %-10s pid %-7s %s\n' "$name" "${said[0]}" "$number" "$(url "$name")"
-      [[ -z ${said[1]:-} ]] || printf '%-8s %s\n' '' "${said[1]}; see $logs/$name.log"
-    elif [[ -f $run/$name.pid ]]; then
-      # gunicorn removes the file when it ends by itself, or is told to.
-      printf '%-8s killed     ./manage_all.sh up -d %s starts it again; what it was doing is in %s\n' \
+      mapfile -t report < <(readiness "$(ready_url "$name" readyz)")
+      printf '%-8s %-10s pid %-7s %s\n' "$name" "${report[0]}" "$number" "$(running_url "$name")"
+      [[ -z ${report[1]:-} ]] || printf '%-8s %s\n' '' "${report[1]}; see $logs/$name.log"
+      [[ ${report[0]} == ready ]] || all_ready=''
+      continue
+    fi
+    all_ready=''
+    # gunicorn removes its pid file when it stops by itself or at a signal.
+    if [[ -f $run/$name.pid ]]; then
+      printf '%-8s killed     start it again with ./manage_all.sh up -d %s; its log is %s\n' \
         "$name" "$name" "$logs/$name.log"
     else
       printf '%-8s stopped\n' "$name"
     fi
   done
+  [[ -n $all_ready ]]
 }
 
-# Suites side by side; tests/suites.py says which.
+# tests/suites.py runs the suites side by side.
 test_all() {
   install_tools
-  # Each of many short processes would compile the projects again.
+  # Without bytecode files each of many short processes compiles the projects again.
   unset PYTHONDONTWRITEBYTECODE
   exec "$venv/bin/python" -m tests.suites "$@"
 }
@@ -453,7 +502,7 @@ check() {
   say '== pip-audit'; audit
 }
 
-# Known vulnerabilities are a failure. Being cut off from the advisory service is not, but it is said.
+# A known vulnerability is a failure. Without access to the advisory service the audit is left out, with a message.
 audit() {
   local report=$GATEHOUSE_VAR/audit.json
   "$venv/bin/pip-audit" --progress-spinner off --disable-pip --require-hashes -r requirements/dev.txt --format json \
@@ -468,51 +517,49 @@ except ValueError:
 audited = [package for package in packages if "vulns" in package]
 for package in audited:
     for vulnerability in package["vulns"]:
-        print(f"{package['name']} {package['version']}: {vulnerability['id']}, mended in {vulnerability['fix_versions']}")
-print(f"{len(audited)} packages audited" if audited else "left out: the advisory service cannot be reached from here")
+        print(f"{package['name']} {package['version']}: {vulnerability['id']}, fixed in {vulnerability['fix_versions']}")
+print(f"{len(audited)} packages audited" if audited else "left out: the advisory service cannot be reached")
 sys.exit(any(package["vulns"] for package in audited))
 EOF
 }
 
-# quietly LOG COMMAND...: show what it says only if it fails.
+# quietly LOG COMMAND...: show the output only if the command fails.
 quietly() {
   local log=$1
   shift
   "$@" > "$log" 2>&1 || { cat "$log" >&2; fail "failed: $*"; }
 }
 
-# The tools, the peers and what they import; then tests/bench.
+# Install the tools and the other gateways; then run tests/bench.
 bench() {
   local arguments=("$@")
   while (($#)); do
     case $1 in
       --rounds | --seconds | --warm-up | --connections | --only | --rows | --against)
-        (($# > 1)) || fail "expected a value after $1 of bench"
+        (($# > 1)) || fail "bench: $1 needs a value; see bench --help"
         shift
         ;;
       --rounds=* | --seconds=* | --warm-up=* | --connections=* | --only=* | --rows=* | --against=*) ;;
-      --orders | --publish | -h | --help) ;;
-      *) fail "unknown option '$1' of bench; --help says what there is" ;;
+      --orders | --publish) ;;
+      -h | --help) bench_usage; return ;;
+      *) fail "unknown option '$1' of bench; see bench --help" ;;
     esac
     shift
   done
   set -- "${arguments[@]}"
   install_tools
-  if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
-    PYTHONPATH=$root/gateway_project exec "$venv/bin/python" -m tests.bench --help
-  fi
   local own=$GATEHOUSE_VAR/bench wanted
   mkdir -p "$own"
   export PATH=$PATH:/usr/sbin:$own/debian/usr/sbin
   if ! command -v wrk >/dev/null; then
-    [[ $EUID == 0 ]] && command -v apt-get >/dev/null || fail 'expected wrk; install it (Debian: apt-get install wrk)'
+    [[ $EUID == 0 ]] && command -v apt-get >/dev/null || fail 'wrk is not installed; install it (Debian: apt-get install wrk)'
     say 'Installing wrk'
     quietly "$own/apt.log" eval 'apt-get update && apt-get install --yes --no-install-recommends wrk'
   fi
   if ! command -v nginx >/dev/null; then
-    command -v apt-get >/dev/null || fail 'expected nginx; install it (Debian: apt-get install nginx)'
+    command -v apt-get >/dev/null || fail 'nginx is not installed; install it (Debian: apt-get install nginx)'
     say "Unpacking nginx into $own/debian"
-    # Only the program: the package, once installed, starts a server on port 80.
+    # Only the program: an installed package starts a server on port 80.
     (cd "$own" && quietly apt.log eval '((EUID)) || apt-get update; apt-get download nginx && dpkg -x nginx_*.deb debian')
   fi
   (venv=$own/venv; install peers requirements/bench.txt)
@@ -526,7 +573,7 @@ bench() {
       echo "$wanted" > "$own/fastify/.installed"
     fi
   fi
-  # `--against` may name a path relative to where the command was typed.
+  # A relative path after --against starts at the caller's directory.
   cd "$caller"
   PYTHONPATH=$root:$root/gateway_project exec "$venv/bin/python" -m tests.bench "$@"
 }
@@ -536,7 +583,7 @@ lock() {
   install_tools
   "$venv/bin/python" -m pip install --quiet uv
   cd requirements
-  # With extras in the pins: pip before 23.3 takes `coverage[toml]>=7` for unpinned beside `coverage==7.17.3`.
+  # Keep extras in the pins: pip before 23.3 treats `coverage[toml]>=7` as unpinned beside `coverage==7.17.3`.
   local compile=("$venv/bin/uv" pip compile --quiet --universal --generate-hashes --no-strip-extras)
   compile+=(--python-version 3.11 --no-header --upgrade)
   "${compile[@]}" dev.in -o dev.txt
@@ -564,7 +611,7 @@ case $command in
   gateway) install_projects; django gateway "$@" ;;
   users | orders)
     install_projects
-    # From where one is: their commands take files.
+    # Paths of files in the arguments start at the caller's directory.
     cd "$caller"
     exec "$venv/bin/python" "$root/${command}_project/manage.py" "$@"
     ;;

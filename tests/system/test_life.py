@@ -1,4 +1,4 @@
-"""Starting, stopping, failing to start."""
+"""Start, stop, and failures to start."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import pytest
 from tests.system.stack import ROOT, Stack, children, until
 
 
-def test_down_leaves_no_process_and_a_second_up_installs_nothing_and_finds_all(tmp_path: Path) -> None:
+def test_down_leaves_no_process_and_a_second_up_finds_all_data(tmp_path: Path) -> None:
     stack = Stack(tmp_path / "var")
     try:
         stack.up()
@@ -30,7 +30,7 @@ def test_down_leaves_no_process_and_a_second_up_installs_nothing_and_finds_all(t
     assert stack.processes() == []
 
 
-def test_state_is_for_its_owner_alone(stack: Stack) -> None:
+def test_only_the_owner_can_read_the_state(stack: Stack) -> None:
     for path in (stack.var / "gateway" / "keys").iterdir():
         assert path.stat().st_mode & 0o077 == 0, path
     for name in ("gateway", "users", "orders"):
@@ -38,7 +38,7 @@ def test_state_is_for_its_owner_alone(stack: Stack) -> None:
     assert (stack.var / "users" / "users.jsonl").stat().st_mode & 0o077 == 0
 
 
-def test_a_fault_in_gateway_yaml_keeps_the_gateway_from_starting_and_says_where(tmp_path: Path) -> None:
+def test_a_fault_in_gateway_yaml_stops_the_start_and_has_a_place(tmp_path: Path) -> None:
     text = (
         (ROOT / "gateway_project" / "gateway.yaml").read_text().replace("allow: authenticated", "allow: everybody", 1)
     )
@@ -46,15 +46,15 @@ def test_a_fault_in_gateway_yaml_keeps_the_gateway_from_starting_and_says_where(
     config.write_text(text.replace("version: 1", "version: 1\ncolour: red", 1))
     stack = Stack(tmp_path / "var", {"GATEWAY_CONFIG": str(config)})
     done = stack.manage("up", "-d", "gateway", check=False)
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     assert done.returncode != 0
-    assert "colour" in said
-    assert "everybody" in said
-    assert "faulty.yaml:" in said
+    assert "colour" in output
+    assert "everybody" in output
+    assert "faulty.yaml:" in output
     assert stack.processes() == []
 
 
-def test_a_port_that_is_taken_is_named_and_nothing_is_started(tmp_path: Path) -> None:
+def test_a_port_in_use_is_named_and_nothing_starts(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         stack = Stack(tmp_path / "var", {"GATEWAY_PORT": str(port)})
@@ -70,7 +70,7 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_started(tmp_path: Path) ->
     ("name", "value"),
     [("GATEWAY_WORKERS", "many"), ("ORDERS_PORT", "99999"), ("LOG_LEVEL", "loud"), ("TRUSTED_PROXIES", "10.0.0.0/40")],
 )
-def test_a_bad_setting_keeps_its_project_from_starting_and_is_named(tmp_path: Path, name: str, value: str) -> None:
+def test_a_bad_setting_stops_the_start_and_is_named(tmp_path: Path, name: str, value: str) -> None:
     project = "orders" if name.startswith("ORDERS") else "gateway"
     stack = Stack(tmp_path / "var")
     stack.environ[name] = value
@@ -81,14 +81,14 @@ def test_a_bad_setting_keeps_its_project_from_starting_and_is_named(tmp_path: Pa
 
 
 @pytest.mark.parametrize("project", ["gateway", "users", "orders"])
-def test_production_refuses_a_default_secret(tmp_path: Path, project: str) -> None:
+def test_production_rejects_a_default_secret(tmp_path: Path, project: str) -> None:
     stack = Stack(tmp_path / "var", {"GATEHOUSE_ENV": "production"})
     done = stack.manage("up", "-d", project, check=False)
     assert done.returncode != 0
     assert f"{project.upper()}_SECRET_KEY" in done.stdout + done.stderr
 
 
-def test_a_service_that_is_away_is_a_502_that_names_it_and_the_rest_goes_on(stack: Stack) -> None:
+def test_a_stopped_service_is_a_502_with_its_name_and_the_others_serve(stack: Stack) -> None:
     token = stack.login("user", "u")
     stack.manage("down", "orders")
     try:
@@ -100,7 +100,7 @@ def test_a_service_that_is_away_is_a_502_that_names_it_and_the_rest_goes_on(stac
         ready = stack.ask("GET", "/readyz")
         assert (ready.status, ready.json["services"]["users"]) == (200, "ok")
         assert "cannot be reached" in ready.json["services"]["orders"]
-        status = stack.manage("status").stdout.splitlines()
+        status = stack.manage("status", check=False).stdout.splitlines()
         assert [line.split()[:2] for line in status if line[0] != " "] == [
             ["users", "ready"],
             ["orders", "stopped"],
@@ -113,7 +113,7 @@ def test_a_service_that_is_away_is_a_502_that_names_it_and_the_rest_goes_on(stac
 
 
 def with_a_hanging_service(directory: Path, port: int, *, login: str = "users") -> Path:
-    """Return a gateway.yaml with a service whose health and whose document are never answered."""
+    """Return a gateway.yaml with a service that never responds to requests for its health and document."""
     text = (ROOT / "gateway_project" / "gateway.yaml").read_text()
     hanging = f"  reports: {{url: 'http://127.0.0.1:{port}', health: /health, openapi: /openapi.json}}\n"
     text = text.replace("services:\n", f"services:\n{hanging}", 1).replace(
@@ -125,7 +125,7 @@ def with_a_hanging_service(directory: Path, port: int, *, login: str = "users") 
     return path
 
 
-def test_a_service_whose_health_hangs_keeps_nothing_from_starting_and_is_named(tmp_path: Path) -> None:
+def test_a_service_that_hangs_stops_no_start_and_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as hanging:
         config = with_a_hanging_service(tmp_path, hanging.getsockname()[1])
         stack = Stack(tmp_path / "var", {"GATEWAY_CONFIG": str(config)})
@@ -142,7 +142,7 @@ def test_a_service_whose_health_hangs_keeps_nothing_from_starting_and_is_named(t
 
 
 @pytest.mark.long
-def test_a_gateway_that_is_not_ready_is_not_ended(tmp_path: Path) -> None:
+def test_up_does_not_stop_a_gateway_that_is_not_ready(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as hanging:
         config = with_a_hanging_service(tmp_path, hanging.getsockname()[1], login="reports")
         stack = Stack(tmp_path / "var", {"GATEWAY_CONFIG": str(config)})
@@ -157,7 +157,7 @@ def test_a_gateway_that_is_not_ready_is_not_ended(tmp_path: Path) -> None:
             stack.down()
 
 
-def test_a_killed_worker_is_replaced_and_its_ended_sessions_stay_ended(stack: Stack) -> None:
+def test_ended_sessions_stay_ended_after_a_worker_is_killed(stack: Stack) -> None:
     token = stack.login("user", "u")
     assert stack.ask("POST", "/api/logout", token=token).status == 204
     for worker in children(stack.master("gateway")):
@@ -169,11 +169,11 @@ def test_a_killed_worker_is_replaced_and_its_ended_sessions_stay_ended(stack: St
         except OSError:
             return 0
 
-    assert until(status, 60, "the gateway answers again") == 401
+    assert until(status, 60, "the gateway responds again") == 401
 
 
 @pytest.mark.parametrize("command", [["reload", "orders"], ["up", "-d", "orders"]], ids=" ".join)
-def test_what_is_running_is_migrated_before_new_workers_come(tmp_path: Path, command: list[str]) -> None:
+def test_a_running_project_is_migrated_before_new_workers_start(tmp_path: Path, command: list[str]) -> None:
     stack = Stack(tmp_path / "var")
     try:
         stack.manage("up", "-d", "orders")
@@ -181,12 +181,12 @@ def test_what_is_running_is_migrated_before_new_workers_come(tmp_path: Path, com
         assert "[ ]" in stack.manage("orders", "showmigrations", "orders").stdout
         stack.manage(*command)
         assert "[ ]" not in stack.manage("orders", "showmigrations", "orders").stdout
-        until(lambda: stack.ask("GET", "/healthz", to="orders").status == 200, 60, "orders answers")
+        until(lambda: stack.ask("GET", "/healthz", to="orders").status == 200, 60, "orders responds")
     finally:
         stack.down()
 
 
-# In what a shell has put into the background SIGINT is ignored, which a child inherits and no shell can change.
+# A background process of a shell ignores SIGINT, and its children inherit that.
 INTERRUPTIBLE = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -194,7 +194,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def test_ctrl_c_stops_what_runs_in_the_foreground(tmp_path: Path) -> None:
+def test_ctrl_c_stops_an_up_in_the_foreground(tmp_path: Path) -> None:
     stack = Stack(tmp_path / "var")
     command = [sys.executable, "-c", INTERRUPTIBLE, ROOT / "manage_all.sh", "up"]
     with subprocess.Popen(command, env=stack.environ, start_new_session=True, stdout=subprocess.DEVNULL) as up:

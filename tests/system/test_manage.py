@@ -1,11 +1,15 @@
-"""`manage_all.sh`: what it takes, and what it says that it did."""
+"""`manage_all.sh`: its options, and its messages about what it did."""
 
+import re
 import shutil
+import socket
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.system.stack import ROOT, Stack
+from tests.system.stack import ROOT, Stack, until
 
 
 def test_a_bad_option_is_named_before_anything_is_installed(tmp_path: Path) -> None:
@@ -17,8 +21,20 @@ def test_a_bad_option_is_named_before_anything_is_installed(tmp_path: Path) -> N
     assert not (tmp_path / "venv").exists()
 
 
+def test_bench_help_installs_nothing_and_lists_every_option(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "var", {"GATEHOUSE_VENV": str(tmp_path / "venv")})
+    done = stack.manage("bench", "--orders", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (tmp_path / "venv").exists()
+    parsed = re.findall(r'"(--[a-z-]+)"', (ROOT / "tests" / "bench" / "__main__.py").read_text())
+    assert set(re.findall(r"^  (--[a-z-]+)", done.stdout, re.MULTILINE)) == set(parsed)
+    # The script accepts each of them: only the last one, which it does not know, stops it.
+    values = [f"{option}=1" if re.search(rf"{option} [NAP]", done.stdout) else option for option in parsed]
+    assert "unknown option '--nope'" in stack.manage("bench", *values, "--nope", check=False).stderr
+
+
 @pytest.mark.parametrize("bind", ["127.0.0.2", "::1", "[::1]", "0.0.0.0"])
-def test_what_listens_on_another_address_is_ready_and_says_what_is_in_force(tmp_path: Path, bind: str) -> None:
+def test_a_service_on_another_address_is_ready_and_keeps_it_until_it_stops(tmp_path: Path, bind: str) -> None:
     stack = Stack(tmp_path / "var", {"ORDERS_BIND": bind})
     try:
         done = stack.manage("up", "--detach", "orders")
@@ -29,13 +45,17 @@ def test_what_listens_on_another_address_is_ready_and_says_what_is_in_force(tmp_
         moved = stack.manage("up", "-d", "orders", check=False)
         assert moved.returncode == 1
         assert f"orders is running at http://{shown}:{port}, not at http://{shown}:9" in moved.stderr
+        status = stack.manage("status", "orders").stdout.split()
+        assert (status[:2], status[-1]) == (["orders", "ready"], f"http://{shown}:{port}")
         assert "orders is stopped" in stack.manage("down", "orders").stderr
         assert "orders was not running" in stack.manage("down", "orders").stderr
+        stopped = stack.manage("status", "orders", check=False)
+        assert (stopped.returncode, stopped.stdout.split()) == (1, ["orders", "stopped"])
     finally:
         stack.manage("down", "orders")
 
 
-def test_a_reload_says_what_is_in_force(tmp_path: Path) -> None:
+def test_a_reload_names_the_file_that_is_in_force(tmp_path: Path) -> None:
     config = tmp_path / "gateway.yaml"
     config.write_text("version: 1\nservices: {}\nroutes: []\n")
     stack = Stack(tmp_path / "var", {"GATEWAY_CONFIG": str(config)})
@@ -51,29 +71,61 @@ def test_a_reload_says_what_is_in_force(tmp_path: Path) -> None:
         stack.manage("down", "gateway")
 
 
-def test_lines_of_env_may_have_quotes_and_paths_are_from_where_they_are_written(tmp_path: Path) -> None:
+SLOW_ROUTE = """\
+version: 1
+services: {{slow: {{url: "http://127.0.0.1:{port}"}}}}
+routes: [{{path: /slow, service: slow, allow: public, timeouts: {{total: 60s}}}}]
+"""
+
+
+@pytest.mark.long
+def test_down_waits_for_a_request_within_the_longest_total(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as service, ThreadPoolExecutor() as threads:
+        config = tmp_path / "gateway.yaml"
+        config.write_text(SLOW_ROUTE.format(port=service.getsockname()[1]))
+        stack = Stack(tmp_path / "var", {"GATEWAY_CONFIG": str(config)})
+        try:
+            stack.manage("up", "-d", "gateway")
+            master = stack.master("gateway")
+            reply = threads.submit(stack.ask, "GET", "/slow")
+            connection, _ = service.accept()
+            down = threads.submit(stack.manage, "down", "gateway")
+            # Without the route's `total` the gateway is killed after 25 s.
+            began = time.monotonic()
+            until(lambda: time.monotonic() > began + 30 or down.done(), 40, "30 s")
+            assert Path(f"/proc/{master}").exists()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+            assert (reply.result().status, reply.result().text) == (200, "done")
+            assert down.result().stderr == "gateway is stopped\n"
+        finally:
+            stack.manage("down", "gateway")
+
+
+def test_env_lines_may_have_quotes_and_relative_paths(tmp_path: Path) -> None:
     shutil.copy(ROOT / "manage_all.sh", tmp_path)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     environ = Stack(tmp_path / "var").environ
     del environ["GATEHOUSE_VAR"]
 
-    def status(line: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    def manage(line: str, **more: str) -> "subprocess.CompletedProcess[str]":
         (tmp_path / ".env").write_text(line)
-        command = [tmp_path / "manage_all.sh", "status"]
+        command = [tmp_path / "manage_all.sh", "help"]
         return subprocess.run(
             command, env=environ | more, cwd=elsewhere, capture_output=True, text=True, check=False, timeout=60
         )
 
     for line, name in [
         ('GATEHOUSE_VAR="two words"', "two words"),
-        ("export GATEHOUSE_VAR='single'  # said\n", "single"),
-        ("# x\n\nGATEHOUSE_VAR=plain # said\r\n", "plain"),
+        ("export GATEHOUSE_VAR='single'  # a comment\n", "single"),
+        ("# x\n\nGATEHOUSE_VAR=plain # a comment\r\n", "plain"),
     ]:
-        assert status(line).returncode == 0
+        assert manage(line).returncode == 0
         assert (tmp_path / name).is_dir()
-    assert status("GATEHOUSE_VAR=unused", GATEHOUSE_VAR="typed").returncode == 0
+    assert manage("GATEHOUSE_VAR=unused", GATEHOUSE_VAR="typed").returncode == 0
     assert (elsewhere / "typed").is_dir()
     assert not (tmp_path / "unused").exists()
-    refused = status("A=1\nSECRET hunter2\n")
+    refused = manage("A=1\nSECRET hunter2\n")
     assert (refused.returncode, refused.stderr) == (1, "manage_all.sh: .env, line 2: expected NAME=value\n")

@@ -1,4 +1,4 @@
-"""What an operator meets at night: something was killed, hangs, or has no room; and what the commands say then."""
+"""Killed and hanging processes, a full disk, and the messages of the commands about them."""
 
 import os
 import signal
@@ -23,34 +23,34 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def running(own: Stack) -> Stack:
-    """It, up and ready, however the test before has left it."""
+    """The stack, up and ready, whatever the last test did to it."""
     if not all(map(own.is_ready, own.ports)):
         own.up()
     return own
 
 
 def status(stack: Stack) -> dict[str, str]:
-    """Return what `status` says of each, its second line too."""
-    said: dict[str, str] = {}
+    """Return the output of `status` for each project, with its second line."""
+    lines: dict[str, str] = {}
     name = ""
-    for line in stack.manage("status").stdout.splitlines():
+    for line in stack.manage("status", check=False).stdout.splitlines():
         first, _, rest = line.partition(" ")
         name = first or name
-        said[name] = said.get(name, "") + rest.strip()
-    return said
+        lines[name] = lines.get(name, "") + rest.strip()
+    return lines
 
 
-def test_one_that_was_killed_is_said_and_started_again_and_the_others_go_on(running: Stack) -> None:
-    # Its workers are busy, and hold its port for as long.
+def test_status_reports_a_killed_project_and_up_starts_it_alone(running: Stack) -> None:
+    # Its workers are busy, and keep its port.
     number = running.master("users")
     for worker in children(number):
         os.kill(worker, signal.SIGSTOP)
     os.kill(number, signal.SIGKILL)
-    said = status(running)
-    assert said["users"].startswith("killed")
-    assert "./manage_all.sh up -d users" in said["users"]
-    assert said["orders"].startswith("ready")
-    assert running.manage("status", "users").stdout.startswith("users    killed")
+    report = status(running)
+    assert report["users"].startswith("killed")
+    assert "./manage_all.sh up -d users" in report["users"]
+    assert report["orders"].startswith("ready")
+    assert running.manage("status", "users", check=False).stdout.startswith("users    killed")
     others = {name: running.master(name) for name in ("orders", "gateway")}
     reloaded = running.manage("reload", check=False)
     assert reloaded.returncode == 1
@@ -63,7 +63,7 @@ def test_one_that_was_killed_is_said_and_started_again_and_the_others_go_on(runn
     running.login("user", "u")
 
 
-def test_after_kill_9_of_everything_up_is_all_it_takes(running: Stack) -> None:
+def test_after_kill_9_of_everything_up_starts_all(running: Stack) -> None:
     order = running.ask("POST", "/api/orders", {"item": "x", "address": "y"}, token=running.login("user", "u")).json
     masters = [running.master(name) for name in running.ports]
     for number in masters:
@@ -78,7 +78,7 @@ def test_after_kill_9_of_everything_up_is_all_it_takes(running: Stack) -> None:
     assert running.ask("GET", f"/api/orders/{order['id']}", token=running.login("user", "u")).json == order
 
 
-def test_down_ends_what_a_killed_master_has_left(running: Stack) -> None:
+def test_down_stops_the_workers_of_a_killed_master(running: Stack) -> None:
     for name in running.ports:
         os.kill(running.master(name), signal.SIGKILL)
     running.down()
@@ -86,7 +86,7 @@ def test_down_ends_what_a_killed_master_has_left(running: Stack) -> None:
     assert set(status(running).values()) == {"stopped"}
 
 
-def test_an_up_that_fails_stops_nothing_that_ran_before(running: Stack) -> None:
+def test_a_failed_up_stops_no_running_project(running: Stack) -> None:
     running.manage("down", "orders")
     before = {name: running.master(name) for name in ("users", "gateway")}
     with socket.create_server(("127.0.0.1", running.ports["orders"])):
@@ -94,25 +94,25 @@ def test_an_up_that_fails_stops_nothing_that_ran_before(running: Stack) -> None:
     assert done.returncode != 0
     assert f"port {running.ports['orders']} is in use" in done.stderr
     assert {name: running.master(name) for name in before} == before
-    said = status(running)
-    assert said["orders"] == "stopped"
-    assert said["users"].startswith("ready")
-    assert "orders: cannot be reached" in said["gateway"]
+    report = status(running)
+    assert report["orders"] == "stopped"
+    assert report["users"].startswith("ready")
+    assert "orders: cannot be reached" in report["gateway"]
 
 
 @pytest.mark.long
-def test_one_that_hangs_is_told_from_one_that_is_down(running: Stack) -> None:
+def test_status_tells_a_hanging_project_from_a_stopped_one(running: Stack) -> None:
     number = running.master("users")
     os.killpg(number, signal.SIGSTOP)
     try:
-        said = status(running)
+        report = status(running)
     finally:
         os.killpg(number, signal.SIGCONT)
-    assert "does not answer within" in said["users"]
-    assert "users: did not respond in time" in said["gateway"]
+    assert "does not respond within" in report["users"]
+    assert "users: did not respond in time" in report["gateway"]
 
 
-def test_logs_of_nothing_are_none(tmp_path: Path) -> None:
+def test_logs_of_an_unused_directory_are_an_error(tmp_path: Path) -> None:
     done = Stack(tmp_path / "var").manage("logs", check=False)
     assert done.returncode == 1
     assert "nothing was started there yet" in done.stderr
@@ -120,13 +120,13 @@ def test_logs_of_nothing_are_none(tmp_path: Path) -> None:
 
 @contextmanager
 def small_disk(place: Path) -> Iterator[Path]:
-    """Put a disk of 8 MiB there. To mount it is for root alone, and not in every container."""
+    """Mount a disk of 8 MiB. Only root can, and not in every container."""
     place.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=8M,mode=0700", "tmpfs", place], check=False, capture_output=True, text=True
     )
     if done.returncode != 0:
-        pytest.skip(f"needs a small disk of its own, and cannot mount one: {done.stderr.strip()}")
+        pytest.skip(f"cannot mount a small disk: {done.stderr.strip()}")
     try:
         yield place
     finally:
@@ -139,7 +139,7 @@ def fill(disk: Path) -> None:
             os.write(file.fileno(), bytes(4096))
 
 
-def test_a_full_disk_keeps_anything_from_being_started_and_is_said(tmp_path: Path) -> None:
+def test_a_full_disk_stops_the_start_and_is_named(tmp_path: Path) -> None:
     with small_disk(tmp_path / "var") as disk:
         stack = Stack(disk)
         fill(disk)
@@ -149,7 +149,7 @@ def test_a_full_disk_keeps_anything_from_being_started_and_is_said(tmp_path: Pat
         assert stack.processes() == []
 
 
-def test_where_the_logs_have_no_room_everything_goes_on(tmp_path: Path) -> None:
+def test_all_projects_serve_without_room_for_logs(tmp_path: Path) -> None:
     stack = Stack(tmp_path / "var")
     with small_disk(stack.var / "logs") as disk:
         try:
