@@ -1,14 +1,10 @@
-"""Slow clients against a live gateway, and what they cost everyone else.
+"""Measure what slow clients cost all other clients of a running gateway.
 
-    python -m tests.attacks http://localhost:8001
-    python -m tests.attacks http://localhost:8001 --attack slow-body --attack unread --connections 200 --seconds 30
+Each attack opens connections as a slow client does, and holds them. During the attack another client sends one request
+of each kind after the other. The output is the longest time of each kind before and during the attack, and the
+statuses that the slow clients got. The exit status is 1 if a request took longer than `--within`.
 
-Each attack opens the connections that a slow client would, and holds them. Meanwhile another client sends one request
-of each kind after the other. Printed is how long each kind took before the attack and during it, and what the held
-connections were answered. The exit status is 1 if a request took longer than `--within`.
-
-The gateway is the one of `./manage_all.sh up`, with its demo users. Only a loopback address is accepted, unless
-`--not-loopback` says that the gateway is yours; connections and seconds are bounded.
+Start the gateway with ./manage_all.sh up: the demo users sign in. Attack only your own gateway.
 """
 
 import argparse
@@ -29,7 +25,7 @@ from urllib.parse import urlsplit
 
 MAX_CONNECTIONS: Final = 2000
 MAX_SECONDS: Final = 300.0
-# Seconds after which a request of the other client counts as not answered.
+# Seconds after which a request of the other client counts as failed.
 GIVE_UP: Final = 20.0
 # One of the largest files that the gateway serves.
 STATIC: Final = "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js"
@@ -47,7 +43,7 @@ class Target:
     other: str = ""
 
     async def open(self, receive_buffer: int = 0) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect. With a `receive_buffer` the kernel takes in about that much for a client that does not read."""
+        """Connect. With a `receive_buffer` the kernel accepts about that many bytes for a client that does not read."""
         found = (await asyncio.get_running_loop().getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM))[0]
         made = socket.socket(found[0], socket.SOCK_STREAM)
         made.setblocking(False)
@@ -66,10 +62,10 @@ class Target:
         reader, writer = await self.open()
         try:
             writer.write(head(line, *headers, "Connection: close", f"Content-Length: {len(body)}") + body)
-            answer = await reader.read(-1)
+            response = await reader.read(-1)
         finally:
             writer.transport.abort()
-        return status_of(answer), answer.partition(b"\r\n\r\n")[2]
+        return status_of(response), response.partition(b"\r\n\r\n")[2]
 
     async def sign_in(self, username: str, password: str) -> str:
         """Return an access token."""
@@ -77,20 +73,20 @@ class Target:
             "POST /api/login", JSON, body=json.dumps({"username": username, "password": password}).encode()
         )
         if status != 200:
-            sys.exit(f"The sign-in of {username} failed with {status}. Start the gateway with its demo users.")
+            sys.exit(f"Signing in as {username} failed with {status}. Start the gateway with its demo users.")
         token = re.search(rb'"access_token": ?"([^"]+)"', content)
         assert token
         return token[1].decode()
 
 
 def head(line: str, *headers: str) -> bytes:
-    """Return a request's head."""
+    """Return a request's headers."""
     return "\r\n".join([f"{line} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode()
 
 
-def status_of(answer: bytes) -> int:
-    """Return an answer's status, 0 where there is none."""
-    final = re.sub(rb"\AHTTP/1\.1 100 [^\r]*\r\n\r\n", b"", answer)
+def status_of(response: bytes) -> int:
+    """Return a response's status, or 0 without one."""
+    final = re.sub(rb"\AHTTP/1\.1 100 [^\r]*\r\n\r\n", b"", response)
     return int(final[9:12]) if final.startswith(b"HTTP/1.1 ") else 0
 
 
@@ -100,7 +96,7 @@ Sends = Callable[[Target, asyncio.StreamWriter], Awaitable[None]]
 
 
 def slow_body(path: str, *headers: str, kind: str = JSON) -> Sends:
-    """Say that a thousand bytes come, and send one."""
+    """Announce a body of a thousand bytes and send one."""
 
     async def send(target: Target, writer: asyncio.StreamWriter) -> None:
         writer.write(head(f"POST {path}", kind, "Content-Length: 1000", *headers))
@@ -134,7 +130,7 @@ def drip(request: str, *headers: str) -> Sends:
 
 
 async def unread(target: Target, writer: asyncio.StreamWriter) -> None:
-    """Ask for a large file a hundred times; nothing is read."""
+    """Request a large file a hundred times and read nothing."""
     writer.write(head(f"GET {STATIC}") * 100)
 
 
@@ -146,14 +142,26 @@ ATTACKS: Final[Mapping[str, Sends]] = {
     "slow-refresh": slow_body("/api/token/refresh"),
     "slow-expect": slow_body("/api/login", "Expect: 100-continue"),
     "stopped-upload": stopped_upload("POST /api/orders"),
-    # The orders' route has a rate limit, which would keep most of the attackers out for a minute.
+    # Not an order: the rate limit of that route would reject most of the attackers.
     "stopped-upload-page": stopped_upload("PATCH /api/users/me", HTML),
     "drip": drip("PATCH /api/users/me"),
     "drip-page": drip("PATCH /api/users/me", HTML),
     "unread": unread,
 }
 
-# What the other client asks.
+DESCRIPTIONS: Final[Mapping[str, str]] = {
+    "slow-body": "a login with one byte of its body",
+    "slow-form": "a login form with one byte of its body",
+    "slow-refresh": "a token refresh with one byte of its body",
+    "slow-expect": "a login that expects 100-continue and sends one byte",
+    "stopped-upload": "an upload to the orders service that stops half-way",
+    "stopped-upload-page": "the same from a browser",
+    "drip": "a body of one byte every five seconds",
+    "drip-page": "the same from a browser",
+    "unread": "a hundred large responses that the client does not read",
+}
+
+# What the other client sends.
 
 Ask = Callable[[Target], Awaitable[tuple[int, bytes]]]
 KINDS: Final[Mapping[str, Ask]] = {
@@ -171,23 +179,23 @@ KINDS: Final[Mapping[str, Ask]] = {
 
 @dataclass
 class Outcome:
-    """How long each kind of request took at most, before the attack and during it; what the attackers were answered."""
+    """The longest time of each kind of request before and during the attack, and the statuses of the attackers."""
 
     before: dict[str, float] = field(default_factory=dict)
     during: dict[str, float] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
-    answered: Counter[int] = field(default_factory=Counter)
+    statuses: Counter[int] = field(default_factory=Counter)
     memory_before: int = 0
     memory: int = 0
 
     @property
     def slowest(self) -> float:
-        """The longest of all during the attack."""
+        """The longest time of any request during the attack."""
         return max(self.during.values())
 
 
 async def each_kind(target: Target, times: dict[str, float], wrong: list[str]) -> None:
-    """Send a request of each kind; note how long it took, and what was not 200 or 201."""
+    """Send a request of each kind; record how long it took, and any status but 200 and 201."""
     for kind, ask in KINDS.items():
         began = time.monotonic()
         try:
@@ -201,35 +209,35 @@ async def each_kind(target: Target, times: dict[str, float], wrong: list[str]) -
             wrong.append(f"{kind}: {status}")
 
 
-async def hold(target: Target, sends: Sends, answered: Counter[int], *, reads: bool) -> None:
-    """Be one slow client until the task is cancelled, or the gateway closes."""
+async def hold(target: Target, sends: Sends, statuses: Counter[int], *, reads: bool) -> None:
+    """Act as one slow client until the task is cancelled or the gateway closes the connection."""
     with contextlib.suppress(OSError):
         reader, writer = await target.open(0 if reads else 4096)
-        answer = b""
+        response = b""
         sending = asyncio.create_task(sends(target, writer))  # type: ignore[arg-type]  # they are coroutines
         try:
             if not reads:
                 await asyncio.Event().wait()
             while piece := await reader.read(4096):
-                answer += piece
+                response += piece
         finally:
-            answered[status_of(answer)] += 1
+            statuses[status_of(response)] += 1
             sending.cancel()
             writer.transport.abort()
 
 
 async def attack(target: Target, name: str, *, connections: int, seconds: float, pids: list[int]) -> Outcome:
-    """Run the attack for so many seconds, or for one request of each kind if that takes longer."""
+    """Run the attack for this many seconds, or for one request of each kind if that takes longer."""
     outcome = Outcome(memory_before=memory(pids))
-    # Of the first requests some pay for what is made once.
+    # The first requests fill caches, so they are not measured.
     await each_kind(target, {}, outcome.wrong)
     await each_kind(target, outcome.before, outcome.wrong)
     held = [
-        asyncio.create_task(hold(target, ATTACKS[name], outcome.answered, reads=name != "unread"))
+        asyncio.create_task(hold(target, ATTACKS[name], outcome.statuses, reads=name != "unread"))
         for _ in range(connections)
     ]
     try:
-        # All of them are there.
+        # Wait until all are connected.
         await asyncio.sleep(min(1.0, seconds))
         ends = time.monotonic() + seconds
         while True:
@@ -237,7 +245,7 @@ async def attack(target: Target, name: str, *, connections: int, seconds: float,
             outcome.memory = max(outcome.memory, memory(pids))
             if time.monotonic() >= ends:
                 return outcome
-            # The orders' route takes 120 requests a minute.
+            # The route of the orders accepts 120 requests a minute.
             await asyncio.sleep(1.0)
     finally:
         for task in held:
@@ -246,7 +254,7 @@ async def attack(target: Target, name: str, *, connections: int, seconds: float,
 
 
 def memory(pids: list[int]) -> int:
-    """Return the most memory that one of the processes has resident, in bytes."""
+    """Return the resident memory of the largest of the processes, in bytes."""
     sizes = [0]
     for pid in pids:
         found = re.search(r"^VmRSS:\s+([0-9]+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
@@ -255,34 +263,50 @@ def memory(pids: list[int]) -> int:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether all addresses of the host are this machine's."""
+    """Return whether all addresses of the host are loopback addresses."""
     addresses = {found[4][0] for found in socket.getaddrinfo(host, None)}
     return all(ipaddress.ip_address(address).is_loopback for address in addresses)
 
 
 def arguments() -> argparse.Namespace:
-    """Return what the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url")
-    parser.add_argument("--attack", action="append", choices=ATTACKS, help="one of them; by default each in turn")
-    parser.add_argument("--connections", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--within", type=float, default=0.5, help="seconds that the other client's requests may take")
-    parser.add_argument("--pid", type=int, action="append", default=[], help="a worker, whose memory is shown")
-    parser.add_argument("--not-loopback", action="store_true", help="the gateway is mine, on another machine")
+    """Return the arguments of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.attacks",
+        usage="%(prog)s [options] URL",
+        description=__doc__,
+        epilog="attacks:\n" + "\n".join(f"  {name:21} {text}" for name, text in DESCRIPTIONS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("url", metavar="URL", help="the gateway, for example http://localhost:8001")
+    parser.add_argument(
+        "--attack",
+        metavar="NAME",
+        action="append",
+        choices=ATTACKS,
+        help="run this one; may be repeated (default: all)",
+    )
+    parser.add_argument("--connections", metavar="N", type=int, default=200, help="slow clients at once (200)")
+    parser.add_argument("--seconds", metavar="N", type=float, default=10.0, help="length of each attack (10)")
+    parser.add_argument(
+        "--within", metavar="N", type=float, default=0.5, help="seconds that other requests may take (0.5)"
+    )
+    parser.add_argument(
+        "--pid", type=int, action="append", default=[], help="print the memory of this worker; may be repeated"
+    )
+    parser.add_argument("--not-loopback", action="store_true", help="accept a URL of another machine, which is yours")
     given = parser.parse_args()
     given.host, given.port = urlsplit(given.url).hostname, urlsplit(given.url).port or 80
     if urlsplit(given.url).scheme != "http" or not given.host:
-        parser.error("Expected a URL like http://localhost:8001.")
+        parser.error(f"{given.url} is not an http:// URL. Use one like http://localhost:8001.")
     if not (given.not_loopback or is_loopback(given.host)):
-        parser.error(f"{given.host} is not a loopback address. Attack nothing that is not yours.")
+        parser.error(f"{given.host} is not a loopback address. If the gateway is yours, add --not-loopback.")
     if not (0 < given.connections <= MAX_CONNECTIONS and 0 < given.seconds <= MAX_SECONDS):
-        parser.error(f"At most {MAX_CONNECTIONS} connections and {MAX_SECONDS:.0f} seconds.")
+        parser.error(f"Use 1 to {MAX_CONNECTIONS} connections and at most {MAX_SECONDS:.0f} seconds.")
     return given
 
 
 async def main() -> int:
-    """Run what the command line says."""
+    """Run the attacks of the command line."""
     given = arguments()
     target = Target(given.host, given.port)
     target.attacker, target.other = await target.sign_in("user", "u"), await target.sign_in("admin", "a")
@@ -294,8 +318,8 @@ async def main() -> int:
         print(f"{name}: {'SLOW' if is_slow else 'ok'}")  # noqa: T201  # a command
         for kind, seconds in outcome.during.items():
             print(f"  {kind:13} {outcome.before[kind] * 1000:8.1f} ms before, {seconds * 1000:8.1f} ms at most during")  # noqa: T201
-        answers = ", ".join(f"{count} x {status or 'nothing'}" for status, count in outcome.answered.items())
-        print(f"  the slow clients were answered: {answers}")  # noqa: T201
+        statuses = ", ".join(f"{count} x {status or 'none'}" for status, count in outcome.statuses.items())
+        print(f"  statuses of the slow clients: {statuses}")  # noqa: T201
         if given.pid:
             print(f"  memory: {outcome.memory_before / 2**20:.0f} MiB before, {outcome.memory / 2**20:.0f} at most")  # noqa: T201
         for what in sorted(set(outcome.wrong)):
