@@ -7,10 +7,10 @@ from tests.conformance.cases.access import ACCESS, RATE_LIMITS, TOKENS
 from tests.conformance.cases.bodies import BODIES, BODY_LIMITS
 from tests.conformance.cases.connections import CONNECTIONS, MALFORMED
 from tests.conformance.cases.headers import HEADERS_IN, HOSTS, SPOOFING, TRUSTED
-from tests.conformance.cases.responses import ANSWERS
+from tests.conformance.cases.responses import RESPONSES
 from tests.conformance.cases.targets import METHODS, PATHS, QUERIES
 
 CASES = [
     *PATHS, *QUERIES, *METHODS, *HEADERS_IN, *SPOOFING, *TRUSTED, *TOKENS, *ACCESS, *RATE_LIMITS, *BODY_LIMITS,
-    *BODIES, *ANSWERS, *MALFORMED, *HOSTS, *CONNECTIONS,
+    *BODIES, *RESPONSES, *MALFORMED, *HOSTS, *CONNECTIONS,
 ]  # fmt: skip

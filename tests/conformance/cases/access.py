@@ -15,7 +15,7 @@ from tests.conformance.cases.case import (
 
 
 def token(name: str, value: str) -> Case:
-    """An Authorization that does not hold, whatever the route."""
+    """An invalid Authorization, also on a public route."""
     return Case(name, ask("GET /api/open", f"Authorization: {value}"), gets=problem(401, INVALID_TOKEN))
 
 
@@ -25,7 +25,7 @@ TOKENS = [
          sees("GET /api/open HTTP/1.1", passport=USER), gets()),
     Case("a token of another user", ask("GET /api/private", signed("admin")),
          sees("GET /api/private HTTP/1.1", passport={"aud": "echo", "sub": "1", "role": "admin"}), gets()),
-    Case("a passport is for the one service", ask("GET /api/based", signed("user")),
+    Case("a passport is for one service", ask("GET /api/based", signed("user")),
          sees("GET /base/api/based HTTP/1.1", passport=USER | {"aud": "based"}), gets()),
     Case("no token, as Java's HttpURLConnection asks",
          ask("GET /api/private", "Accept: text/html, image/gif, image/jpeg, */*; q=0.2"),
@@ -37,7 +37,7 @@ TOKENS = [
     Case("several spaces before the token", ask("GET /api/private", "Authorization:   Bearer   <user>  "),
          sees("GET /api/private HTTP/1.1", passport=USER), gets()),
     token("Bearer without a token", "Bearer"),
-    token("Bearer with a word that is no token", "Bearer x"),
+    token("Bearer with a word that is not a token", "Bearer x"),
     token("two tokens", "Bearer <user> <user>"),
     token("two tokens with a comma", "Bearer <user>, Bearer <user>"),
     token("a token with a parameter", 'Bearer token="<user>"'),
@@ -56,16 +56,16 @@ TOKENS = [
     token("a token of another issuer", "Bearer <other-issuer>"),
     token("a token without a subject", "Bearer <no-subject>"),
     token("a token whose subject is a number", "Bearer <number-subject>"),
-    token("a token without an end", "Bearer <endless>"),
+    token("a token without an expiry", "Bearer <endless>"),
     token("a token without a session", "Bearer <no-session>"),
-    token("a token that holds only later", "Bearer <not-yet>"),
+    token("a token that is not valid yet", "Bearer <not-yet>"),
     token("a refresh token", "Bearer <refresh>"),
-    token("a passport in place of a token", "Bearer <passport>"),
+    token("a passport as a token", "Bearer <passport>"),
     Case("two Authorization headers", ask("GET /api/open", signed("user"), signed("user")),
          gets=problem(401, INVALID_TOKEN)),
     Case("a second Authorization of another scheme", ask("GET /api/open", signed("user"), "Authorization: Basic eDp5"),
          gets=problem(401, INVALID_TOKEN)),
-    Case("a token that does not hold, where nothing is routed", ask("GET /api/nothing", signed("expired")),
+    Case("an expired token on a path without a route", ask("GET /api/nothing", signed("expired")),
          gets=problem(404)),
 ]  # fmt: skip
 
@@ -76,18 +76,18 @@ CROSS_ORIGIN = (
     "A cookie is accepted only from this site's own pages. Send an access token: `Authorization: Bearer <token>`."
 )
 ACCESS = [
-    Case("nobody on a route for the signed in", ask("GET /api/private"), gets=problem(401, NOT_SIGNED_IN)),
-    Case("nobody on a route for some", ask("GET /api/staff"), gets=problem(401, NOT_SIGNED_IN)),
-    Case("nobody, with HEAD", ask("HEAD /api/private"), gets=problem(401, NOT_SIGNED_IN)),
-    Case("nobody, with a body", ask("POST /api/private", body=b"x" * 1000), gets=problem(401, NOT_SIGNED_IN)),
-    Case("Basic on a route for the signed in", ask("GET /api/private", "Authorization: Basic eDp5"),
+    Case("no token on a route for signed-in users", ask("GET /api/private"), gets=problem(401, NOT_SIGNED_IN)),
+    Case("no token on a route for two roles", ask("GET /api/staff"), gets=problem(401, NOT_SIGNED_IN)),
+    Case("no token, with HEAD", ask("HEAD /api/private"), gets=problem(401, NOT_SIGNED_IN)),
+    Case("no token, with a body", ask("POST /api/private", body=b"x" * 1000), gets=problem(401, NOT_SIGNED_IN)),
+    Case("Basic on a route for signed-in users", ask("GET /api/private", "Authorization: Basic eDp5"),
          gets=problem(401, NOT_SIGNED_IN)),
     Case("a browser's cookie", ask("GET /api/private", "Cookie: a=1; gatehouse-access=<user>; b=2"),
          sees("GET /api/private HTTP/1.1", {"Cookie": "a=1; b=2"}, passport={"sub": "2", "role": "default"}), gets()),
     Case("a browser's cookie without the role", ask("GET /api/staff", COOKIE),
          gets=problem(403, detail="Expected the role admin or editor; yours is default.")),
     *[
-        Case(f"a cookie with {name} is nobody", ask("GET /api/open", f"Cookie: {cookie}"),
+        Case(f"a cookie with {name} identifies no user", ask("GET /api/open", f"Cookie: {cookie}"),
              sees("GET /api/open HTTP/1.1", {"Cookie": kept}), gets())
         for name, cookie, kept in [
             ("an expired token", "gatehouse-access=<expired>", None),
@@ -95,12 +95,13 @@ ACCESS = [
             ("a refresh token", "gatehouse-access=<refresh>", None),
             ("no token", "gatehouse-access=", None),
             ("the name of https", "__Host-gatehouse-access=<user>", None),
-            ("another's name", "xgatehouse-access=<user>", re.compile("xgatehouse-access=.*")),
+            ("another name", "xgatehouse-access=<user>", re.compile("xgatehouse-access=.*")),
             ("two tokens", "gatehouse-access=<user>; gatehouse-access=<admin>", None),
-            ("a refresh token of nobody's", "gatehouse-refresh=nonsense; c=1", "c=1"),
+            ("a refresh token that is invalid", "gatehouse-refresh=nonsense; c=1", "c=1"),
         ]
     ],
-    Case("an expired cookie where one must be signed in", ask("GET /api/private", "Cookie: gatehouse-access=<expired>"),
+    Case("an expired cookie on a route for signed-in users",
+         ask("GET /api/private", "Cookie: gatehouse-access=<expired>"),
          gets=problem(401, NOT_SIGNED_IN)),
     *[
         Case(f"a cookie, and {name} in Authorization",
@@ -109,31 +110,31 @@ ACCESS = [
             ("an expired token", "Bearer <expired>"), ("nonsense", "Bearer"), ("another scheme", "Basic dTpw"),
         ]
     ],
-    Case("the header is who asks, not the cookie",
+    Case("the header wins over the cookie",
          ask("GET /api/private", signed("admin"), COOKIE),
          sees("GET /api/private HTTP/1.1", {"Cookie": None}, passport={"sub": "1"}), gets()),
     *[
-        Case(f"a cookie on a POST {name}", ask("POST /api/private", COOKIE, *said, body=b"{}"),
+        Case(f"a cookie on a POST {name}", ask("POST /api/private", COOKIE, *headers, body=b"{}"),
              sees("POST /api/private HTTP/1.1", {"Cookie": None}, body=b"{}", passport={"sub": "2"}), gets())
-        for name, said in [
+        for name, headers in [
             ("of this origin", ["Origin: http://localhost"]),
-            ("of this origin, as the browser says", ["Sec-Fetch-Site: same-origin"]),
-            ("of this origin in both words", ["Origin: http://LOCALHOST", "Sec-Fetch-Site: same-origin"]),
+            ("of this origin, by Sec-Fetch-Site", ["Sec-Fetch-Site: same-origin"]),
+            ("of this origin by both headers", ["Origin: http://LOCALHOST", "Sec-Fetch-Site: same-origin"]),
         ]
     ],
     *[
-        Case(f"a cookie on a POST {name}", ask("POST /api/private", COOKIE, *said, body=b"{}"),
+        Case(f"a cookie on a POST {name}", ask("POST /api/private", COOKIE, *headers, body=b"{}"),
              gets=problem(403, detail=CROSS_ORIGIN))
-        for name, said in [
-            ("of nobody knows where", []),
+        for name, headers in [
+            ("without an origin", []),
             ("of another site", ["Origin: http://evil.example"]),
             ("of another port", ["Origin: http://localhost:8080"]),
             ("of another scheme", ["Origin: https://localhost"]),
             ("of a host that begins like ours", ["Origin: http://localhost.evil.example"]),
             ("of a hidden origin", ["Origin: null"]),
             ("of a sibling", ["Sec-Fetch-Site: same-site"]),
-            ("of another site, as the browser says", ["Sec-Fetch-Site: cross-site", "Origin: http://localhost"]),
-            ("of a person's bookmark", ["Sec-Fetch-Site: none"]),
+            ("of another site, by Sec-Fetch-Site", ["Sec-Fetch-Site: cross-site", "Origin: http://localhost"]),
+            ("of a bookmark", ["Sec-Fetch-Site: none"]),
             ("of two origins", ["Origin: http://localhost", "Origin: http://evil.example"]),
         ]
     ],
@@ -143,7 +144,7 @@ ACCESS = [
     Case("a header needs no origin",
          ask("POST /api/private", signed("user"), "Origin: http://evil.example", body=b"{}"),
          sees("POST /api/private HTTP/1.1", {}, body=b"{}", passport={"sub": "2"}), gets()),
-    Case("a cookie of another's on a route for the signed in", ask("GET /api/private", "Cookie: sessionid=<user>"),
+    Case("another service's cookie on a route for signed-in users", ask("GET /api/private", "Cookie: sessionid=<user>"),
          gets=problem(401, NOT_SIGNED_IN)),
     Case("a role that the route does not have", ask("GET /api/staff", signed("user")),
          gets=problem(403, {"WWW-Authenticate": None})),
@@ -151,11 +152,12 @@ ACCESS = [
          sees("GET /api/staff HTTP/1.1", passport={"role": "admin"}), gets()),
     Case("the second of the route's roles", ask("GET /api/staff", signed("editor")),
          sees("GET /api/staff HTTP/1.1", passport={"role": "editor"}), gets()),
-    Case("a role by way of the version's path", ask("GET /api/v1/staff", signed("user")), gets=problem(403)),
-    Case("a role by way of an encoded path", ask("GET /api/%73taff", signed("user")), gets=problem(403)),
-    Case("one method of a path for all", ask("GET /api/mixed"), sees("GET /api/mixed HTTP/1.1"), gets()),
-    Case("another method of it for some", ask("POST /api/mixed", signed("user"), body=b"x"), gets=problem(403)),
-    Case("that other method, for one of those", ask("POST /api/mixed", signed("admin"), body=b"x"),
+    Case("a missing role on the path with the version", ask("GET /api/v1/staff", signed("user")), gets=problem(403)),
+    Case("a missing role on an encoded path", ask("GET /api/%73taff", signed("user")), gets=problem(403)),
+    Case("a public method of a path", ask("GET /api/mixed"), sees("GET /api/mixed HTTP/1.1"), gets()),
+    Case("a method of the same path for admins, as another role",
+         ask("POST /api/mixed", signed("user"), body=b"x"), gets=problem(403)),
+    Case("a method of the same path for admins, as an admin", ask("POST /api/mixed", signed("admin"), body=b"x"),
          sees("POST /api/mixed HTTP/1.1", body=b"x", passport={"role": "admin"}), gets()),
 ]  # fmt: skip
 
@@ -165,12 +167,12 @@ RATE_LIMITS = [
          before=[ask("GET /api/thrice")] * 2),
     Case("one request more than a rate limit", ask("GET /api/once"), before=[ask("GET /api/once")],
          gets=problem(429, {"Retry-After": re.compile("3[56][0-9]{2}")})),
-    Case("a rate limit is each user's own", ask("GET /api/each", signed("user")),
+    Case("a rate limit counts each user alone", ask("GET /api/each", signed("user")),
          sees("GET /api/each HTTP/1.1", passport=USER), gets(),
          before=[ask("GET /api/each"), ask("GET /api/each", signed("admin"))]),
-    Case("a rate limit by any of a path's forms", ask("HEAD /api/v1/%65veryone"), gets=problem(429),
+    Case("a rate limit counts all spellings of a path", ask("HEAD /api/v1/%65veryone"), gets=problem(429),
          before=[ask("GET /api/everyone")]),
-    Case("who is not let in uses up nothing", ask("GET /api/locked", signed("admin")),
+    Case("a rejected request does not count against the rate limit", ask("GET /api/locked", signed("admin")),
          sees("GET /api/locked HTTP/1.1", passport={"role": "admin"}), gets(),
          before=[ask("GET /api/locked"), ask("GET /api/locked", signed("user"))]),
 ]  # fmt: skip

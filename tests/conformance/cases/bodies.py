@@ -25,13 +25,13 @@ BODY_LIMITS = [
          gets=problem(413), may_begin=True),
     Case("a body over the limit in many chunks", chunked("POST /api/small", in_chunks(*[b"xyz"] * 50)),
          gets=problem(413), may_begin=True),
-    Case("no body where none is allowed", ask("POST /api/bodyless"), sees("POST /api/bodyless HTTP/1.1"), gets()),
-    Case("an empty body where none is allowed", ask("POST /api/bodyless", body=b""),
+    Case("no body on a route without bodies", ask("POST /api/bodyless"), sees("POST /api/bodyless HTTP/1.1"), gets()),
+    Case("an empty body on a route without bodies", ask("POST /api/bodyless", body=b""),
          sees("POST /api/bodyless HTTP/1.1"), gets()),
-    Case("an empty chunked body where none is allowed", chunked("POST /api/bodyless", in_chunks()),
+    Case("an empty chunked body on a route without bodies", chunked("POST /api/bodyless", in_chunks()),
          sees("POST /api/bodyless HTTP/1.1"), gets()),
-    Case("a body where none is allowed", ask("POST /api/bodyless", body=b"x"), gets=problem(413)),
-    Case("a chunked body where none is allowed", chunked("POST /api/bodyless", in_chunks(b"x")), gets=problem(413),
+    Case("a body on a route without bodies", ask("POST /api/bodyless", body=b"x"), gets=problem(413)),
+    Case("a chunked body on a route without bodies", chunked("POST /api/bodyless", in_chunks(b"x")), gets=problem(413),
          may_begin=True),
     Case("a length over the limit is refused before the body comes",
          ask("POST /api/open", f"Content-Length: {MIB + 1}", "Connection: close"), gets=problem(413)),
@@ -42,13 +42,13 @@ BODY_LIMITS = [
     Case("a chunked body of exactly the default limit",
          chunked("POST /api/open", in_chunks(*[b"0123456789abcdef" * 1024] * 64)),
          sees("POST /api/open HTTP/1.1", body=b"0123456789abcdef" * 65536), gets()),
-    Case("who may not come in is told so before the body's size is",
+    Case("a missing token is reported before a body that is too large",
          ask("POST /api/private", f"Content-Length: {MIB + 1}", "Connection: close"), gets=problem(401)),
 ]  # fmt: skip
 
 
 def bad_body(name: str, *lines: str, body: bytes = b"", statuses: Sequence[int] = (400,)) -> Case:
-    """A framing of which it is not certain where the body ends."""
+    """A framing that leaves the end of the body in doubt."""
     return Case(name, ask("POST /api/open", *lines, body=body), gets=refused(*statuses))
 
 
@@ -63,7 +63,7 @@ EXPECT = "Expect: 100-continue"
 BODIES = [
     Case("a body of a known length", ask("POST /api/open", body=b"\x00\xff\r\n\r\n" * 10),
          sees("POST /api/open HTTP/1.1", {"Transfer-Encoding": None}, body=b"\x00\xff\r\n\r\n" * 10), gets()),
-    Case("a POST without a body says so", ask("POST /api/open"),
+    Case("a POST without a body is forwarded with length 0", ask("POST /api/open"),
          sees("POST /api/open HTTP/1.1", {"Content-Length": "0"}, framing="length"), gets()),
     Case("a body of length 0", ask("PUT /api/open", "Content-Length: 0"), sees("PUT /api/open HTTP/1.1"), gets()),
     Case("a length with zeros in front", ask("POST /api/open", "Content-Length: 0003", body=b"abc"),
@@ -96,9 +96,10 @@ BODIES = [
          sees("POST /api/open HTTP/1.1", {"Expect": None}, body=b"abc"), gets(), body=b"abc"),
     Case("a chunked body that is asked for", ask("POST /api/open", EXPECT, "Transfer-Encoding: chunked"),
          sees("POST /api/open HTTP/1.1", {"Expect": None}, body=b"abc"), gets(), body=in_chunks(b"abc")),
-    Case("a body that is too large is refused to who asks first",
+    Case("a body that is too large is rejected at Expect: 100-continue",
          ask("POST /api/small", EXPECT, "Content-Length: 11"), gets=problem(413), body=b"x" * 11),
-    Case("a body of nobody's is refused to who asks first", ask("POST /api/private", EXPECT, "Content-Length: 3"),
+    Case("a body without a token is rejected at Expect: 100-continue",
+         ask("POST /api/private", EXPECT, "Content-Length: 3"),
          gets=problem(401), body=b"abc"),
     Case("an early 413 of the service", ask("POST /api/open", body=b"x" * 500_000),
          sees=None, gets=gets(413, body=b"no"), answers=[answer("413 Content Too Large", body=b"no", early=True)]),
@@ -112,7 +113,7 @@ BODIES = [
     bad_body("a length in hexadecimal", "Content-Length: 0x3", body=b"abc"),
     bad_body("a length of two words", "Content-Length: 3 3", body=b"abc"),
     bad_body("a length without digits", "Content-Length:", body=b"abc"),
-    bad_body("a coding that nobody knows", "Transfer-Encoding: rot13", body=b"abc", statuses=(400, 501)),
+    bad_body("an unknown coding", "Transfer-Encoding: rot13", body=b"abc", statuses=(400, 501)),
     bad_body("a coding that only looks like chunked", "Transfer-Encoding: xchunked", body=in_chunks(b"abc"),
              statuses=(400, 501)),
     bad_body("the coding identity", "Transfer-Encoding: identity", body=b"abc", statuses=(400, 501)),
@@ -120,14 +121,14 @@ BODIES = [
     bad_body("chunked that is not the last", "Transfer-Encoding: chunked, gzip", body=in_chunks(b"abc"),
              statuses=(400, 501)),
     bad_body("a space before the colon of the coding", "Transfer-Encoding : chunked", body=in_chunks(b"abc")),
-    bad_chunks("a chunk's size that is no number", b"xyz\r\nabc\r\n0\r\n\r\n"),
+    bad_chunks("a chunk's size that is not a number", b"xyz\r\nabc\r\n0\r\n\r\n"),
     bad_chunks("a chunk's size that is negative", b"-3\r\nabc\r\n0\r\n\r\n"),
     bad_chunks("a chunk's size with a prefix", b"0x3\r\nabc\r\n0\r\n\r\n"),
-    bad_chunks("a chunk's size that no integer holds", b"fffffffffffffffff\r\nabc\r\n0\r\n\r\n", finishes=True),
+    bad_chunks("a chunk's size that is too large", b"fffffffffffffffff\r\nabc\r\n0\r\n\r\n", finishes=True),
     bad_chunks("a chunk without its end", b"3\r\nabcXX0\r\n\r\n"),
     bad_chunks("a chunk longer than its size", b"3\r\nabcdef\r\n0\r\n\r\n"),
     bad_chunks("a line feed alone after a chunk's size", b"3\nabc\r\n0\r\n\r\n"),
-    bad_chunks("a chunked body that is broken off", b"a\r\nabc", finishes=True),
-    Case("a body that is broken off", ask("POST /api/open", "Content-Length: 10", body=b"abc"), gets=refused(400),
+    bad_chunks("a chunked body that is truncated", b"a\r\nabc", finishes=True),
+    Case("a body that is truncated", ask("POST /api/open", "Content-Length: 10", body=b"abc"), gets=refused(400),
          finishes=True, may_begin=True),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A row of the table, and the words that the rows are written in.
+"""A row of the table, and the functions that rows are written with.
 
 `<name>` in a request is the token of that name (see `tokens`).
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.conformance.upstream import Answer
 
-# What a header has to be: exactly this, like this, or not there.
+# What a header must be: exactly this, matching this, or absent.
 Expected = str | re.Pattern[str] | None
 Expectations = Mapping[str, Expected]
 
@@ -19,7 +19,7 @@ OK_BODY = b'{"ok": true}'
 
 @dataclass(frozen=True)
 class Sees:
-    """The one request that the service gets. A passport says who, and nobody's request has none."""
+    """The one request that the service receives. It has a passport if a user is signed in."""
 
     line: str
     headers: Expectations = field(default_factory=dict)
@@ -30,8 +30,8 @@ class Sees:
 
 @dataclass(frozen=True)
 class Gets:
-    """One answer. `problem` are members of a problem, those that every problem has not counted; `server` says that
-    the server in front may answer, in words of its own, or close.
+    """One response. `problem` are members that the problem must have beside those of every problem. With `server`,
+    the HTTP server may respond instead of the gateway, or close the connection.
     """
 
     statuses: frozenset[int]
@@ -55,18 +55,18 @@ class Case:
     answers: Sequence[Answer] = ()
     # Requests that are sent before, each on a connection of its own.
     before: Sequence[bytes] = ()
-    # The gateway that trusts whoever is on this machine to be a proxy.
+    # The gateway that trusts this machine as a proxy.
     trusted: bool = False
-    # Sent when asked for with 100 (Continue).
+    # Sent after 100 (Continue).
     body: bytes | None = None
-    # The client says that it sends no more.
+    # The client closes its sending direction.
     finishes: bool = False
     # The gateway may have begun to send the request on when it finds the fault.
     may_begin: bool = False
 
 
 def ask(line: str, *headers: str | bytes, body: bytes | None = None, version: str = "1.1") -> bytes:
-    """Return a request. It gets a `Host`, and a `Content-Length` where it has a body, unless the headers say them."""
+    """Return a request. It gets a `Host`, and a `Content-Length` where it has a body, unless the headers have them."""
     lines = [header.encode() if isinstance(header, str) else header for header in headers]
     names = {one.partition(b":")[0].lower() for one in lines}
     if b"host" not in names:
@@ -89,7 +89,7 @@ def chunked(line: str, framed: bytes, *headers: str) -> bytes:
 
 
 def answer(status: str, *headers: str | bytes, body: bytes | None = b"", **how: Any) -> Answer:
-    """Return an answer with a `Content-Length`; with `body=None`, one that has neither."""
+    """Return a response with a `Content-Length`; with `body=None`, without body and length."""
     lines = [header.encode() if isinstance(header, str) else header for header in headers]
     if body is not None:
         lines.append(b"Content-Length: %d" % len(body))
@@ -114,22 +114,22 @@ def sees(
 def gets(
     status: int = 200, headers: Expectations | None = None, body: bytes | None = OK_BODY, framing: str | None = None
 ) -> Gets:
-    """What the client must get."""
+    """What the client must receive."""
     return Gets(frozenset({status}), headers or {}, body, framing=framing)
 
 
 def problem(status: int, headers: Expectations | None = None, **members: object) -> Gets:
-    """What the client must get where our code refuses."""
+    """What the client must receive if the gateway rejects the request."""
     return Gets(frozenset({status}), headers or {}, problem=members)
 
 
 def refused(*statuses: int) -> Gets:
-    """What the client must get where the server may refuse what is no HTTP before our code sees it."""
+    """What the client must receive if the HTTP server may reject the request first."""
     return Gets(frozenset(statuses or {400}), server=True)
 
 
 def signed(token: str) -> str:
-    """The header of who is signed in."""
+    """Return the header with the token of that name."""
     return f"Authorization: Bearer <{token}>"
 
 
@@ -138,7 +138,7 @@ USER = {"aud": "echo", "sub": "2", "role": "default", "username": "user2", "iss"
 
 
 def path(name: str, sent: str, seen: str) -> Case:
-    """A path that goes through, in the one form of it."""
+    """A path that is forwarded, in its canonical form."""
     return Case(name, ask(f"GET {sent}"), sees(f"GET {seen} HTTP/1.1"), gets())
 
 

@@ -1,4 +1,4 @@
-"""Request headers: forwarded, dropped or replaced; of a stranger and of a trusted proxy; and the host."""
+"""Request headers: forwarded, dropped or replaced; of clients and of a trusted proxy; and the host."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from tests.conformance.cases.case import (
 
 
 def header(name: str, *lines: str | bytes, keeps: Expectations | None = None, drops: Sequence[str] = ()) -> Case:
-    """Headers that a client sends to a public route, and what becomes of them."""
+    """Headers that a client sends to a public route, and what the service receives."""
     expected = {**(keeps or {}), **dict.fromkeys(drops)}
     return Case(name, ask("GET /api/open", *lines), sees("GET /api/open HTTP/1.1", expected), gets())
 
@@ -37,7 +37,7 @@ HEADERS_IN = [
     header("a cookie", 'Cookie: a=1; b="2"; c=x,y', keeps={"Cookie": 'a=1; b="2"; c=x,y'}),
     header("Accept-Encoding is the client's", "Accept-Encoding: br;q=1, gzip;q=0",
            keeps={"Accept-Encoding": "br;q=1, gzip;q=0"}),
-    header("what a client does not say is not said for it",
+    header("no header is added that the client has not sent",
            drops=["Accept", "Accept-Encoding", "User-Agent", "Content-Type", "Content-Length", "Transfer-Encoding",
                   "Cookie"], keeps={"Via": "1.1 gatehouse"}),
     header("Via goes on, with the gateway at its end", "Via: 1.0 fred, HTTPS/2 a.example:1 (x)", "Via: 1.1 b",
@@ -58,7 +58,8 @@ HEADERS_IN = [
     header("hop-by-hop headers", "Keep-Alive: timeout=5", "TE: trailers", "Trailer: X-T",
            "Proxy-Authorization: Basic eDp5", "Proxy-Connection: keep-alive", "Proxy-Authenticate: Basic",
            drops=["Keep-Alive", "TE", "Trailer", "Proxy-Authorization", "Proxy-Connection", "Proxy-Authenticate"]),
-    header("an upgrade that is not made", "Connection: Upgrade", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__",
+    header("an upgrade that is not supported",
+           "Connection: Upgrade", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__",
            drops=["Upgrade"]),
     header("headers that Connection names", "Connection: keep-alive, X-Hop , x-other", "X-Hop: 1", "X-Other: 2",
            "X-Kept: 3", keeps={"X-Kept": "3"}, drops=["X-Hop", "X-Other"]),
@@ -94,7 +95,7 @@ SPOOFING = [
          sees("POST /api/kept HTTP/1.1", {"Host": "localhost"}, body=b"abc"), gets()),
     Case("the target's host, for a service that keeps it", ask("GET http://127.0.0.1:81/api/kept", "Host: localhost"),
          sees("GET /api/kept HTTP/1.1", {"Host": "127.0.0.1:81", "X-Forwarded-Host": "127.0.0.1:81"}), gets()),
-    Case("a host that is not ours, for a service that keeps it", ask("GET /api/kept", "Host: evil.example"),
+    Case("a host that is not allowed, for a service that keeps it", ask("GET /api/kept", "Host: evil.example"),
          gets=problem(400)),
     Case("a forged host, for a service that keeps it", ask("GET /api/kept", "X-Forwarded-Host: evil.example"),
          sees("GET /api/kept HTTP/1.1", {"Host": "localhost"}), gets()),
@@ -107,14 +108,14 @@ SPOOFING = [
     header("X-Request-ID", "X-Request-ID: chosen-by-the-client", keeps={"X-Request-ID": re.compile("[0-9a-f]{32}")}),
     header("a Basic Authorization", "Authorization: Basic YWRtaW46YQ==", drops=["Authorization"]),
     header("an Authorization without a scheme", "Authorization: ", drops=["Authorization"]),
-    Case("a user who says to be another", ask("GET /api/private", signed("user"), "Request-User-Id: 1"),
+    Case("a user who claims to be another", ask("GET /api/private", signed("user"), "Request-User-Id: 1"),
          sees("GET /api/private HTTP/1.1", passport=USER), gets()),
     Case("Connection that names authorization", ask("GET /api/private", signed("user"), "Connection: authorization"),
          sees("GET /api/private HTTP/1.1", passport=USER), gets()),
     Case("Connection that names request-user-id",
          ask("GET /api/private", signed("user"), "Connection: Request-User-Id, Authorization, Host, Content-Length"),
          sees("GET /api/private HTTP/1.1", passport=USER), gets()),
-    Case("Connection that names what the gateway says itself",
+    Case("Connection that names headers of the gateway",
          ask("GET /api/open", "Connection: x-forwarded-for, x-request-id, host"),
          sees("GET /api/open HTTP/1.1"), gets()),
 ]  # fmt: skip
@@ -129,51 +130,53 @@ def proxied(name: str, *lines: str, keeps: Expectations, path: str = "/api/open"
 
 
 TRUSTED = [
-    proxied("word for the client", "X-Forwarded-For: 203.0.113.9", keeps={"X-Forwarded-For": "203.0.113.9"}),
-    proxied("client is the last stranger", "X-Forwarded-For: 6.6.6.6, 203.0.113.9, 127.0.0.5",
+    proxied("address of the client", "X-Forwarded-For: 203.0.113.9", keeps={"X-Forwarded-For": "203.0.113.9"}),
+    proxied("client is the last untrusted address", "X-Forwarded-For: 6.6.6.6, 203.0.113.9, 127.0.0.5",
             keeps={"X-Forwarded-For": "203.0.113.9"}),
     proxied("client in two headers", "X-Forwarded-For: 6.6.6.6", "X-Forwarded-For: 203.0.113.9",
             keeps={"X-Forwarded-For": "203.0.113.9"}),
     proxied("client with a port", "X-Forwarded-For: 203.0.113.9:1234", keeps={"X-Forwarded-For": "203.0.113.9"}),
     proxied("client of IPv6", "X-Forwarded-For: 2001:DB8::1", keeps={"X-Forwarded-For": "2001:db8::1"}),
-    proxied("nonsense for a client", "X-Forwarded-For: 6.6.6.6, unknown", keeps={"X-Forwarded-For": "127.0.0.1"}),
+    proxied("client that is not an address",
+            "X-Forwarded-For: 6.6.6.6, unknown", keeps={"X-Forwarded-For": "127.0.0.1"}),
     proxied("scheme and host", "X-Forwarded-Proto: https", "X-Forwarded-Host: 127.0.0.1:444",
             keeps={"X-Forwarded-Proto": "https", "X-Forwarded-Host": "127.0.0.1:444"}),
-    proxied("nonsense for a scheme", "X-Forwarded-Proto: gopher", keeps={"X-Forwarded-Proto": "http"}),
+    proxied("scheme that is unknown", "X-Forwarded-Proto: gopher", keeps={"X-Forwarded-Proto": "http"}),
     proxied("other X-Forwarded headers", "X-Forwarded-Prefix: /x", keeps={"X-Forwarded-Prefix": "/x"}),
     proxied("request id", "X-Request-ID: abc.DEF-123_4", keeps={"X-Request-ID": "abc.DEF-123_4"}),
-    proxied("request id that is none", "X-Request-ID: not an id", keeps={"X-Request-ID": re.compile("[0-9a-f]{32}")}),
-    proxied("Forwarded and X-Real-IP are not believed all the same", "Forwarded: for=6.6.6.6", "X-Real-IP: 6.6.6.6",
+    proxied("request id that is not valid",
+            "X-Request-ID: not an id", keeps={"X-Request-ID": re.compile("[0-9a-f]{32}")}),
+    proxied("Forwarded and X-Real-IP are ignored", "Forwarded: for=6.6.6.6", "X-Real-IP: 6.6.6.6",
             keeps={"Forwarded": None, "X-Real-IP": None, "X-Forwarded-For": "127.0.0.1"}),
-    proxied("request-user-id is not believed all the same", "Request-User-Id: 1", keeps={"Request-User-Id": None}),
+    proxied("request-user-id is ignored", "Request-User-Id: 1", keeps={"Request-User-Id": None}),
     Case("a trusted proxy's host, for a service that keeps it", ask("GET /api/kept", "X-Forwarded-Host: 127.0.0.1:444"),
          sees("GET /api/kept HTTP/1.1", {"Host": "127.0.0.1:444", "X-Forwarded-Host": "127.0.0.1:444"}), gets(),
          trusted=True),
     proxied("the path", "X-Forwarded-Path: /evil", keeps={"X-Forwarded-Path": "/api/open"}),
-    Case("a trusted proxy's host that is not ours", ask("GET /api/open", "X-Forwarded-Host: evil.example"),
+    Case("a trusted proxy's host that is not allowed", ask("GET /api/open", "X-Forwarded-Host: evil.example"),
          gets=problem(400), trusted=True),
-    Case("a rate limit counts the clients of a trusted proxy apart",
+    Case("a rate limit counts each client of a trusted proxy alone",
          ask("GET /api/forwarded", "X-Forwarded-For: 203.0.113.2"), sees("GET /api/forwarded HTTP/1.1", {
              "X-Forwarded-For": "203.0.113.2"}), gets(),
          before=[ask("GET /api/forwarded", "X-Forwarded-For: 203.0.113.1")], trusted=True),
-    Case("a rate limit does not believe a stranger's X-Forwarded-For",
+    Case("a rate limit ignores the X-Forwarded-For of other clients",
          ask("GET /api/hearsay", "X-Forwarded-For: 203.0.113.2"), gets=problem(429),
          before=[ask("GET /api/hearsay", "X-Forwarded-For: 203.0.113.1")]),
 ]  # fmt: skip
 
 
 HOSTS = [
-    Case("a host that is not ours", ask("GET /api/open", "Host: evil.example"), gets=problem(400, detail=(
+    Case("a host that is not allowed", ask("GET /api/open", "Host: evil.example"), gets=problem(400, detail=(
         "Expected a Host that names this gateway, as its operator says in GATEWAY_ALLOWED_HOSTS."))),
-    Case("a host of ours with another at its end", ask("GET /api/open", "Host: localhost.evil.example"),
+    Case("an allowed host with another domain at its end", ask("GET /api/open", "Host: localhost.evil.example"),
          gets=problem(400)),
-    Case("a host of ours in a user's place", ask("GET /api/open", "Host: localhost:80@evil.example"),
+    Case("an allowed host as the user of a URL", ask("GET /api/open", "Host: localhost:80@evil.example"),
          gets=problem(400)),
-    Case("a host of ours in capitals with a port", ask("GET /api/open", "Host: LOCALHOST:8001"),
+    Case("an allowed host in capitals with a port", ask("GET /api/open", "Host: LOCALHOST:8001"),
          sees("GET /api/open HTTP/1.1", {"X-Forwarded-Host": re.compile("localhost:8001", re.IGNORECASE)}), gets()),
     Case("the host of IPv6", ask("GET /api/open", "Host: [::1]:8001"),
          sees("GET /api/open HTTP/1.1", {"X-Forwarded-Host": "[::1]:8001"}), gets()),
-    Case("an absolute-form target's host that is not ours", ask("GET http://evil.example/api/open"),
+    Case("an absolute-form target's host that is not allowed", ask("GET http://evil.example/api/open"),
          gets=problem(400)),
     *[
         Case(f"an absolute-form target of {scheme}", ask(f"GET {scheme}://localhost/api/open"), gets=problem(421))
@@ -185,7 +188,7 @@ HOSTS = [
          sees("GET /api/open HTTP/1.1", {"X-Forwarded-Proto": "https"}), gets(), trusted=True),
     Case("an absolute-form target of http, of a proxy that ends TLS",
          ask("GET http://localhost/api/open", "X-Forwarded-Proto: https"), gets=problem(421), trusted=True),
-    Case("an absolute-form target of https, of a stranger who says to end TLS",
+    Case("an absolute-form target of https, of a client that claims to end TLS",
          ask("GET https://localhost/api/open", "X-Forwarded-Proto: https"), gets=problem(421)),
     Case("an absolute-form target without a Host", b"GET http://localhost/api/open HTTP/1.1\r\n\r\n",
          gets=problem(400)),

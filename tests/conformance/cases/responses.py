@@ -18,7 +18,7 @@ from tests.conformance.upstream import Answer
 
 
 def passes(name: str, sent: Answer, got: Gets, request: str = "GET /api/open", *lines: str) -> Case:
-    """An answer of the service, and what becomes of it."""
+    """A response of the service, and what the client receives."""
     return Case(name, ask(request, *lines), sees(f"{request} HTTP/1.1"), got, answers=[sent])
 
 
@@ -36,7 +36,7 @@ STATUSES = {
 LARGE = bytes(range(256)) * 4096 * 5
 COOKIES = ["a=1; Path=/; HttpOnly", "b=2; Expires=Wed, 21 Oct 2037 07:28:00 GMT", "c=3"]
 PROBLEM = b'{"type": "about:blank", "status": 409, "origin": "echo"}'
-ANSWERS = [
+RESPONSES = [
     *(
         passes(f"the status {status}", answer(f"{status} {reason}", "X-Own: 1", body=b"abc"),
                gets(status, {"X-Own": "1"}, b"abc"))
@@ -46,49 +46,50 @@ ANSWERS = [
     passes("204", answer("204 No Content", "ETag: x", body=None), gets(204, {"ETag": "x", "Content-Type": None}, b"")),
     passes("204 with a length, which it may not have", answer("204 No Content"),
            gets(204, {"Content-Length": None}, b"")),
-    passes("304 with the length of what is not sent",
+    passes("304 with the length of the body that is not sent",
            answer("304 Not Modified", 'ETag: "x"', "Content-Length: 500", body=None), gets(304, {"ETag": '"x"'}, b"")),
     passes("205", answer("205 Reset Content"), gets(205, {}, b"")),
-    passes("an answer of length 0", answer("200 OK", body=b""), gets(200, {"Content-Length": "0"}, b"")),
-    passes("an answer without a type gets none", answer("200 OK", body=b"abc"),
+    passes("a response of length 0", answer("200 OK", body=b""), gets(200, {"Content-Length": "0"}, b"")),
+    passes("a response without a type gets no type", answer("200 OK", body=b"abc"),
            gets(200, {"Content-Type": None}, b"abc")),
-    passes("an answer of exactly as much as is held whole", answer("200 OK", body=LARGE[:65536]),
+    passes("a response of exactly as much as is held whole", answer("200 OK", body=LARGE[:65536]),
            gets(200, {"Content-Length": "65536"}, LARGE[:65536])),
-    passes("an answer of one byte more than is held whole", answer("200 OK", body=LARGE[:65537]),
+    passes("a response of one byte more than is held whole", answer("200 OK", body=LARGE[:65537]),
            gets(200, {"Content-Length": "65537"}, LARGE[:65537])),
-    passes("a large answer", answer("200 OK", body=LARGE), gets(200, {"Content-Length": str(len(LARGE))}, LARGE)),
-    passes("a large answer in chunks",
+    passes("a large response", answer("200 OK", body=LARGE), gets(200, {"Content-Length": str(len(LARGE))}, LARGE)),
+    passes("a large response in chunks",
            Answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + in_chunks(LARGE[:100], LARGE[100:])),
            gets(200, {"Content-Length": None}, LARGE, framing="chunked")),
-    passes("an answer in chunks", Answer(
+    passes("a response in chunks", Answer(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + in_chunks(b"abc", b"d" * 300, b"e")),
         gets(200, {}, b"abc" + b"d" * 300 + b"e")),
-    passes("an empty answer in chunks", Answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + in_chunks()),
+    passes("an empty response in chunks",
+           Answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + in_chunks()),
            gets(200, {}, b"")),
-    passes("an answer in chunks with extensions", Answer(
+    passes("a response in chunks with extensions", Answer(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n" + in_chunks(b"abc", extension=b";a=b")),
         gets(200, {}, b"abc")),
-    passes("an answer's trailers are dropped", Answer(
+    passes("a response's trailers are dropped", Answer(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n"
         + in_chunks(b"abc", trailers=b"X-T: 1\r\nX-U: 2\r\n")),
         gets(200, {"X-T": None, "X-U": None, "Trailer": None}, b"abc")),
-    passes("an answer that ends with its connection", answer("200 OK", body=None, close=True), gets(200, {}, b"")),
-    passes("an answer with a body that ends with its connection",
+    passes("a response that ends with its connection", answer("200 OK", body=None, close=True), gets(200, {}, b"")),
+    passes("a response with a body that ends with its connection",
            Answer(b"HTTP/1.1 200 OK\r\nX-Own: 1\r\n\r\nabc", close=True), gets(200, {"X-Own": "1"}, b"abc")),
-    passes("a large answer that ends with its connection", Answer(b"HTTP/1.1 200 OK\r\n\r\n" + LARGE, close=True),
+    passes("a large response that ends with its connection", Answer(b"HTTP/1.1 200 OK\r\n\r\n" + LARGE, close=True),
            gets(200, {}, LARGE)),
-    passes("an answer that comes byte by byte",
+    passes("a response that comes byte by byte",
            Answer(b"HTTP/1.1 200 OK\r\nX-Own: 1\r\nTransfer-Encoding: chunked\r\n\r\n" + in_chunks(b"abc", b"de"),
                   step=1),
            gets(200, {"X-Own": "1"}, b"abcde")),
-    passes("an answer of HTTP/1.0", Answer(b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabc", close=True),
+    passes("a response of HTTP/1.0", Answer(b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabc", close=True),
            gets(200, {}, b"abc")),
-    passes("an answer that closes the connection keeps the client's",
+    passes("a response that closes the connection keeps the client's",
            answer("200 OK", "Connection: close", body=b"abc", close=True), gets(200, {}, b"abc")),
-    passes("100 (Continue) before the answer", Answer(b"HTTP/1.1 100 Continue\r\n\r\n" + OK.raw), gets()),
-    passes("103 (Early Hints) before the answer",
+    passes("100 (Continue) before the response", Answer(b"HTTP/1.1 100 Continue\r\n\r\n" + OK.raw), gets()),
+    passes("103 (Early Hints) before the response",
            Answer(b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n" + OK.raw), gets(200, {"Link": None})),
-    passes("several 1xx before the answer",
+    passes("several 1xx before the response",
            Answer(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 X\r\nA: b\r\n\r\n"
                   + OK.raw),
            gets(200, {"A": None})),
@@ -98,13 +99,13 @@ ANSWERS = [
            gets(200, {"Content-Length": None}, b""), "HEAD /api/open"),
     passes("HEAD, without a length", answer("200 OK", "X-Own: 1", body=None),
            gets(200, {"Content-Length": None, "X-Own": "1"}, b""), "HEAD /api/open"),
-    passes("HEAD of what is not there", answer("404 Not Found", "Content-Length: 77", body=None),
+    passes("HEAD of a 404", answer("404 Not Found", "Content-Length: 77", body=None),
            gets(404, {"Content-Length": "77"}, b""), "HEAD /api/open"),
-    passes("a redirect is the client's to follow", answer("302 Found", "Location: http://127.0.0.1:9/x?y=1", body=b""),
+    passes("a redirect is left to the client", answer("302 Found", "Location: http://127.0.0.1:9/x?y=1", body=b""),
            gets(302, {"Location": "http://127.0.0.1:9/x?y=1"}, b"")),
     passes("a redirect within the service", answer("301 Moved Permanently", "Location: /api/items/5", body=b""),
            gets(301, {"Location": "/api/items/5"}, b"")),
-    Case("a redirect that the gateway would lead back", ask("GET /api/open?a", "Accept: application/json"),
+    Case("a redirect that would loop through the gateway", ask("GET /api/open?a", "Accept: application/json"),
          sees("GET /api/open?a HTTP/1.1"), problem(502, service="echo", detail=(
              "The echo service redirects this path to the same path, trailing slash aside. Write the route's "
              "path as the service does, or set trailing_slash: append for the service.")),
@@ -144,17 +145,18 @@ ANSWERS = [
            gets(200, {"X-Hop": None, "X-Kept": "2"})),
     passes("Date and Server of the service's own",
            answer("200 OK", "Date: Tue, 15 Nov 1994 08:12:31 GMT", "Server: own", body=OK_BODY), gets()),
-    passes("an answer says what it came through", OK, gets(200, {"Via": "1.1 gatehouse"})),
-    passes("an answer of HTTP/1.0 says so in Via",
+    passes("a response has Via", OK, gets(200, {"Via": "1.1 gatehouse"})),
+    passes("a response of HTTP/1.0 has its version in Via",
            Answer(b"HTTP/1.0 200 OK\r\nVia: 1.1 a\r\nContent-Length: 3\r\n\r\nabc", close=True),
            gets(200, {"Via": re.compile("1.1 a(, |\n)1.0 gatehouse")}, b"abc")),
-    passes("an error of the service's says what it came through", answer("500 Internal Server Error", body=b"no"),
+    passes("an error of the service has Via", answer("500 Internal Server Error", body=b"no"),
            gets(500, {"Via": "1.1 gatehouse"}, b"no")),
     passes("X-Request-ID of the service's own", answer("200 OK", "X-Request-ID: of-the-service", body=OK_BODY),
            gets(200, {"X-Request-ID": re.compile("[0-9a-f]{32}")})),
-    passes("Vary says that a browser would get another", answer("200 OK", body=OK_BODY), gets(200, {"Vary": "Accept"})),
+    passes("Vary names Accept where browsers get a page",
+           answer("200 OK", body=OK_BODY), gets(200, {"Vary": "Accept"})),
     *[
-        passes(f"a cookie of the gateway's is not set: {value[:26]}",
+        passes(f"a service cannot set a cookie of the gateway: {value[:26]}",
                answer("200 OK", f"Set-Cookie: {value}", "Set-Cookie: kept=1", body=OK_BODY),
                gets(200, {"Set-Cookie": "kept=1"}))
         for value in ["gatehouse-access=x; Path=/", "Gatehouse-Refresh=x", "__Host-gatehouse-access=x; Secure",
@@ -162,17 +164,17 @@ ANSWERS = [
     ],
     passes("Vary of the service's own stays", answer("200 OK", "Vary: Origin, Cookie", body=OK_BODY),
            gets(200, {"Vary": re.compile("Origin, ?Cookie(, ?|\n)Accept")})),
-    passes("Vary where a browser gets the same", answer("200 OK", "Vary: Origin", body=OK_BODY),
+    passes("Vary where browsers get the same", answer("200 OK", "Vary: Origin", body=OK_BODY),
            gets(200, {"Vary": "Origin"}), "GET /files/a"),
-    passes("what has not changed", answer("304 Not Modified", 'ETag: "x"', "Cache-Control: max-age=1", body=None),
+    passes("304 to If-None-Match", answer("304 Not Modified", 'ETag: "x"', "Cache-Control: max-age=1", body=None),
            gets(304, {"ETag": '"x"', "Cache-Control": "max-age=1", "Content-Type": None}, b""),
            "GET /api/open", 'If-None-Match: "x"'),
-    passes("an ETag is the service's to judge", answer("200 OK", 'ETag: "x"', body=OK_BODY),
+    passes("If-None-Match is left to the service", answer("200 OK", 'ETag: "x"', body=OK_BODY),
            gets(200, {"ETag": '"x"'}), "GET /api/open", 'If-None-Match: "x"'),
-    passes("a part of it",
+    passes("a range",
            answer("206 Partial Content", "Content-Range: bytes 2-3/10", "Accept-Ranges: bytes", body=b"cd"),
            gets(206, {"Content-Range": "bytes 2-3/10", "Accept-Ranges": "bytes"}, b"cd"),
            "GET /api/open", "Range: bytes=2-3"),
-    passes("a part that is not there", answer("416 Range Not Satisfiable", "Content-Range: bytes */10"),
+    passes("a range that does not exist", answer("416 Range Not Satisfiable", "Content-Range: bytes */10"),
            gets(416, {"Content-Range": "bytes */10"}, b""), "GET /api/open", "Range: bytes=20-30"),
 ]  # fmt: skip
