@@ -41,6 +41,8 @@ class Suite:
     folders: tuple[str, ...]
     project: str = ""
     on_postgres: bool = False
+    # Whether all of its tests are long, so that it is left out unless arguments choose what runs.
+    long: bool = False
 
     @property
     def command(self) -> list[str]:
@@ -57,12 +59,14 @@ class Suite:
             return ["--cov=chassis/src", "--cov-branch", "--cov-report="]
         return [f"--cov={self.project}", f"--cov={self.project}_project", "--cov-branch", "--cov-report="]
 
-    def missing(self) -> str:
-        """Return what is not installed and left out for that; nothing where it is here, or required."""
+    def missing(self, arguments: Sequence[str] = ()) -> str:
+        """Return why the suite is left out; nothing if it runs."""
+        if self.long and not arguments:
+            return "it takes long: -m long"
         if self.on_postgres and os.environ.get("POSTGRES_TESTS") != "required" and not programs():
-            return "PostgreSQL"
+            return "PostgreSQL is not installed"
         if self.name == "browser" and os.environ.get("BROWSER_TESTS") != "required" and not find_chromium():
-            return "Chromium"
+            return "Chromium is not installed"
         return ""
 
 
@@ -78,6 +82,7 @@ SUITES = (
     Suite("chassis", ("chassis/tests",), "chassis"),
     Suite("browser", ("tests/browser",)),
     Suite("gateway on PostgreSQL", ("tests/gateway/identity",), "gateway", on_postgres=True),
+    Suite("soak", ("tests/soak",), "gateway", long=True),
 )
 
 
@@ -150,7 +155,7 @@ def main(arguments: list[str], chosen: Sequence[Suite] = SUITES, logs: Path = LO
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
     measured = os.environ.get("COVERAGE") == "required"
-    suites = [suite for suite in chosen if not suite.missing()]
+    suites = [suite for suite in chosen if not suite.missing(arguments)]
     say(f"{len(suites)} suites; what each prints is in {logs}")
     failed = []
     for done in run_all(suites, arguments, measured, logs):
@@ -162,8 +167,8 @@ def main(arguments: list[str], chosen: Sequence[Suite] = SUITES, logs: Path = LO
         projects = sorted({suite.project for suite in suites if suite.project})
         failed += [f"coverage of {project}" for project in projects if not is_covered(project, logs)]
     for suite in chosen:
-        if missing := suite.missing():
-            say(f"left out: {suite.name}, as {missing} is not installed")
+        if missing := suite.missing(arguments):
+            say(f"left out: {suite.name} ({missing})")
     if failed:
         say(f"failed: {', '.join(failed)}")
     return 1 if failed else 0

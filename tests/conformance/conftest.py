@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from tests.conformance import faults
 from tests.conformance.cases.routes import ROUTES
-from tests.conformance.gateways import DOORS, Door, Gateway
+from tests.conformance.doors import doors, gateway, worker
+from tests.conformance.gateways import DOORS, Door, Gateway, migrated_state
 from tests.conformance.upstream import Upstream
 
+__all__ = ["doors", "gateway", "worker"]
 # Whether the gateway takes this machine for a proxy of its own.
 Fleet = Mapping[tuple[Door, bool], Gateway]
 TRUSTING = {"TRUSTED_PROXIES": "127.0.0.0/8"}
@@ -54,6 +56,7 @@ def fleet(
         if any(item.callspec.params.get("door") == door for item in request.session.items if hasattr(item, "callspec"))
         for trusted in (False, True)
     }
+    migrated_state()
     with ExitStack() as running, ThreadPoolExecutor() as starting:
         started = [starting.submit(gateway.__enter__) for gateway in gateways.values()]
         for future in started:

@@ -174,6 +174,11 @@ class Wire:
         except OSError as exc:
             raise ConnectionBroken(f"The connection ended while it was sent to: {exc!r}") from exc
 
+    async def flush(self) -> None:
+        """Return once the kernel has everything that was sent, so that closing the connection loses none of it."""
+        self.writer.transport.set_write_buffer_limits(high=0)
+        await self.send(b"")
+
     async def send_chunks(self, pieces: Iterator[bytes]) -> None:
         """Send the pieces as a whole chunked body."""
         for piece in pieces:
@@ -420,7 +425,7 @@ def memory(pid: int, what: str = "VmRSS") -> int:
 
 
 def forget_peak(pid: int) -> int:
-    """Begin to measure `VmHWM` anew (proc(5), clear_refs); return the memory now."""
+    """Reset `VmHWM` (proc(5), clear_refs); return the memory now."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
     return memory(pid)
 

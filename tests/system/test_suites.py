@@ -1,10 +1,11 @@
 """How `./manage_all.sh test` runs the suites, shown on small ones."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests import suites
-from tests.suites import Suite
+from tests.suites import SUITES, Suite
 
 GOOD = "def test_good(): pass\n"
 BAD = 'def test_bad(): assert "what is wrong" == ""\n'
@@ -50,11 +51,29 @@ def test_long_tests_are_left_out_unless_they_are_asked_for(tmp_path: Path, capsy
     assert "short: 1 deselected" in shown
 
 
-def test_a_suite_without_a_test_fails_where_nothing_was_chosen(tmp_path: Path) -> None:
+def test_a_suite_of_long_tests_alone_runs_if_they_are_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soak = replace(suite(tmp_path, "soak", LONG), long=True)
+    assert run(tmp_path, soak) == 0
+    assert capsys.readouterr().out.endswith("left out: soak (it takes long: -m long)\n")
+    assert run(tmp_path, soak, arguments=("-m", "long")) == 0
+    assert "soak: 1 passed" in capsys.readouterr().out
+
+
+def test_each_test_file_belongs_to_one_suite() -> None:
+    root = Path(__file__).resolve().parents[2]
+    files = [path for folder in ("tests", "chassis/tests") for path in (root / folder).rglob("test_*.py")]
+    places = [(one.name, root / folder) for one in SUITES if not one.on_postgres for folder in one.folders]
+    suites_of = {path: [name for name, place in places if path.is_relative_to(place)] for path in files}
+    assert {path: names for path, names in suites_of.items() if len(names) != 1} == {}
+
+
+def test_a_suite_without_tests_fails_unless_arguments_chose_none(tmp_path: Path) -> None:
     assert run(tmp_path, suite(tmp_path, "empty", "")) == 1
 
 
-def test_the_stacks_own_settings_are_not_the_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_suites_do_not_see_the_stack_s_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGIN_FREE_TRIES", "1")
     asks = 'import os\ndef test_none(): assert "LOGIN_FREE_TRIES" not in os.environ\n'
     assert run(tmp_path, suite(tmp_path, "asks", asks)) == 0
