@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from tests.gateway.disks import disk
 from tests.gateway.service import Answer, Reply, Service
 
 from gateway import configuration, counters, gate, upstreams
 from gateway.identity import authentication, keys, passports, revocations, tokens
 from gateway.portal import documents, health, openapi
 
+__all__ = ["disk"]
 CACHES = [
     configuration.current, configuration.route_table, gate.current, counters.counters, upstreams.upstreams,
     authentication.verified, keys.folder,

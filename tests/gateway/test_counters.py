@@ -1,9 +1,8 @@
 """Counts that the workers share."""
 
 from concurrent.futures import ProcessPoolExecutor
+from itertools import count, islice
 from pathlib import Path
-
-import pytest
 
 from gateway import counters
 from gateway.config import RateLimit
@@ -28,16 +27,16 @@ def test_processes_share_a_limit_exactly(tmp_path: Path) -> None:
 def test_processes_that_count_ahead_never_admit_more_than_the_limit(tmp_path: Path) -> None:
     with ProcessPoolExecutor(4) as pool:
         shares = list(pool.map(admitted, [tmp_path / "counts"] * 4, [8000] * 4, [MANY] * 4))
-    # A portion of 20 each may be lost, where it was not used while it was good.
+    # A portion of 20 each may be lost, if it was not used in time.
     assert 20_000 - 4 * 20 <= sum(shares) <= 20_000 + 10, "10: what comes back in the seconds of the test"
 
 
-def test_what_was_counted_ahead_is_good_for_its_own_time_only(tmp_path: Path) -> None:
+def test_a_portion_counted_ahead_expires(tmp_path: Path) -> None:
     counts = counters.Counters(tmp_path / "counts")
     assert counts.admit("key", MANY, now=1000.0).admitted
     (_, until) = counts.ahead["key"]
     assert until == 1000.0 + 20 * 36_000 / 20_000
-    # Used up by others meanwhile: what was counted for us is still ours, and then no more.
+    # Another worker uses up the rest: the portion is still available here, and nothing after it.
     other = counters.Counters(tmp_path / "counts")
     assert sum(other.admit("key", MANY, now=1000.0).admitted for _ in range(20_100)) == 20_000 - 20
     assert [counts.admit("key", MANY, now=1000.0).admitted for _ in range(20)] == [True] * 19 + [False]
@@ -51,7 +50,7 @@ def test_threads_share_a_limit_exactly(tmp_path: Path) -> None:
         assert sum(pool.map(lambda _: counts.admit("key", LIMIT).admitted, range(300))) == 100
 
 
-def test_a_worker_that_starts_anew_finds_the_counts(tmp_path: Path) -> None:
+def test_a_restarted_worker_finds_the_counts(tmp_path: Path) -> None:
     assert admitted(tmp_path / "counts", 100) == 100
     assert admitted(tmp_path / "counts", 1) == 0
 
@@ -63,14 +62,13 @@ def test_keys_do_not_count_for_each_other(tmp_path: Path) -> None:
     assert [counts.admit(f"key {number}", one).admitted for number in range(500)] == [False] * 500
 
 
-def test_where_room_is_short_the_count_that_is_due_first_gives_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(counters, "SETS", 1)
+def test_a_set_that_is_full_drops_the_count_that_is_due_first(tmp_path: Path) -> None:
     counts = counters.Counters(tmp_path / "counts")
     one = RateLimit(count=1, seconds=3600)
-    for number in range(counters.WAYS):
-        assert counts.admit(f"key {number}", one, now=1000.0 + number).admitted
-    assert counts.admit("another", one, now=2000.0).admitted
-    assert not counts.admit("key 1", one, now=2000.0).admitted
-    assert counts.admit("key 0", one, now=2000.0).admitted
+    in_one_set = (key for key in map(str, count()) if counters.place(key)[1] == 0)
+    *keys, another = islice(in_one_set, counters.WAYS + 1)
+    for number, key in enumerate(keys):
+        assert counts.admit(key, one, now=1000.0 + number).admitted
+    assert counts.admit(another, one, now=2000.0).admitted
+    assert not counts.admit(keys[1], one, now=2000.0).admitted
+    assert counts.admit(keys[0], one, now=2000.0).admitted

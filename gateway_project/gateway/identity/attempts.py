@@ -159,10 +159,10 @@ def store(row: Attempts, counted: policy.Attempts, who: Subjects) -> None:
     row.save()
 
 
-def attempts_purge() -> None:
+def attempts_purge(capacity: int = CAPACITY) -> None:
     """Forget what weighs on nobody any more, and of more rows than there may be those that would be forgotten next."""
     Attempts.objects.filter(expires_at__lt=time.time()).delete()
-    last = Attempts.objects.order_by("-expires_at").values_list("expires_at", flat=True)[CAPACITY : CAPACITY + 1]
+    last = Attempts.objects.order_by("-expires_at").values_list("expires_at", flat=True)[capacity : capacity + 1]
     for moment in last:
         Attempts.objects.filter(expires_at__lte=moment).delete()
 

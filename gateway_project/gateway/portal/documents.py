@@ -1,7 +1,7 @@
 """The services' OpenAPI documents, fetched on the event loop, and the merged one that is made of them.
 
 A service that is slow or away holds up nobody: its last good document serves, and a request to it that takes longer
-than `LIMIT` goes on by itself, for the next one who asks.
+than its limit goes on by itself, for the next one who asks.
 """
 
 import asyncio
@@ -39,7 +39,9 @@ class Unusable(Exception):  # noqa: N818  # an outcome
 class Documents:
     """The last good document of each service, and the merged one."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float = LIMIT, shared: float = SHARED, fresh: float = FRESH) -> None:
+        self.limit = limit
+        self.fresh = fresh
         self.config = configuration.current()
         self.known: dict[str, Document] = {}
         # What was wrong with a service's document when it was last asked for.
@@ -50,10 +52,10 @@ class Documents:
         self.fetching: dict[str, asyncio.Task[None]] = {}
         self.merged = b""
         self.is_current = False
-        self.shared = SingleFlight(self.look, fresh=SHARED)
+        self.shared = SingleFlight(self.look, fresh=shared)
 
     async def look(self) -> None:
-        """Fetch the documents that are due, all at once, and merge them; wait for `LIMIT` seconds at most."""
+        """Fetch the documents that are due, all at once, and merge them; wait for `limit` seconds at most."""
         now = asyncio.get_running_loop().time()
         started = []
         for name, service in self.config.services.items():
@@ -61,7 +63,7 @@ class Documents:
                 self.fetching[name] = asyncio.create_task(self.update(name, service, service.openapi))
                 started.append(self.fetching[name])
         if started:
-            await asyncio.wait(started, timeout=LIMIT)
+            await asyncio.wait(started, timeout=self.limit)
         if not self.is_current:
             # First: what is fetched meanwhile is for the next time.
             self.is_current = True
@@ -107,7 +109,7 @@ class Documents:
             self.is_current = self.is_current and name not in self.faults and self.known.get(name) == document
             self.faults.pop(name, None)
             self.known[name] = document
-            self.due[name] = loop.time() + FRESH
+            self.due[name] = loop.time() + self.fresh
         finally:
             self.fetching.pop(name, None)
 

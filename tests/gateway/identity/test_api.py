@@ -15,7 +15,7 @@ from django.utils import timezone
 from tests.gateway.login import LoginService
 from tests.gateway.service import Reply
 
-from gateway.identity import credentials, keys, sessions
+from gateway.identity import keys, sessions
 from gateway.identity.authentication import verified
 from gateway.identity.models import Session
 from gateway.identity.revocations import revocations
@@ -390,7 +390,7 @@ def test_after_the_grace_a_retry_ends_the_session(
     first = sign_in(client).json()
     refresh(client, first["refresh_token"])
     now = time.time()
-    monkeypatch.setattr("gateway.identity.sessions.time.time", lambda: now + 62)
+    monkeypatch.setattr(time, "time", lambda: now + 62)
     assert refresh(client, first["refresh_token"]).status_code == 401
     assert Session.objects.get().ended_at is not None
 
@@ -408,10 +408,8 @@ def test_sessions_of_which_no_token_holds_are_forgotten(login: LoginService, cli
     assert set(Session.objects.values_list("id", flat=True)) == {ids[2], ids[3]}
 
 
-def test_a_sign_in_forgets_them_once_in_a_while(
-    login: LoginService, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sessions, "purge", sessions.Purge(3600, sessions.sessions_purge))
+def test_a_sign_in_deletes_expired_sessions_at_most_once_an_hour(login: LoginService, client: Client) -> None:
+    sessions.purge.due = 0
     sign_in(client)
     Session.objects.update(expires_at=timezone.now() - timedelta(days=1))
     sign_in(client)
@@ -436,24 +434,23 @@ def test_one_ends_all_one_s_own_sessions(login: LoginService, client: Client) ->
     assert statuses == [401, 401, 200]
 
 
-@pytest.mark.parametrize("meanwhile", ["changed", "deleted", "away"])
+@pytest.mark.parametrize("meanwhile", ["changed", "deleted", "unavailable"])
 def test_what_ends_a_user_s_sessions_during_a_sign_in_ends_that_one_too(
-    login: LoginService, client: Client, meanwhile: str, monkeypatch: pytest.MonkeyPatch
+    login: LoginService, client: Client, meanwhile: str
 ) -> None:
-    checked = credentials.account_by_password
-
-    def then(**said: str) -> Any:
-        account = checked(**said)
+    def end_sessions(path: str) -> None:
+        """Change the user once the password has been checked."""
+        if path != "/internal/credentials":
+            return
         if meanwhile == "changed":
             login.users["user"]["session_epoch"] = 1
         elif meanwhile == "deleted":
             del login.users["user"]
         else:
             login.broken = Reply.json({}, 503)
-        return account
 
-    monkeypatch.setattr(credentials, "account_by_password", then)
-    assert sign_in(client).status_code == (503 if meanwhile == "away" else 401)
+    login.before_response = end_sessions
+    assert sign_in(client).status_code == (503 if meanwhile == "unavailable" else 401)
     assert Session.objects.get().ended_at is not None
 
 

@@ -80,15 +80,8 @@ def test_a_refused_passport_is_no_failed_sign_in_and_the_log_says_what_to_do(
 
 
 @pytest.mark.parametrize("status", [200, 404, 500, 503])
-def test_a_wrong_password_is_one_whatever_becomes_of_the_look_at_the_passport(
-    login: LoginService, monkeypatch: pytest.MonkeyPatch, status: int
-) -> None:
-    users = login.__class__.__call__
-    monkeypatch.setattr(
-        LoginService,
-        "__call__",
-        lambda self, seen: Reply.json({}, status) if "session-ends" in seen.target else users(self, seen),
-    )
+def test_a_wrong_password_is_one_whatever_becomes_of_the_look_at_the_passport(login: LoginService, status: int) -> None:
+    login.session_ends = Reply.json({}, status)
     guess(5)
     with pytest.raises(SignInThrottled):
         sign_in(address=ELSEWHERE)
@@ -244,13 +237,14 @@ def test_what_weighs_on_nobody_any_more_is_forgotten(login: LoginService) -> Non
     assert Attempts.objects.count() == 3
 
 
-def test_the_table_is_bounded_and_the_known_stay(login: LoginService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "CAPACITY", 10)
+def test_the_table_is_bounded_and_keeps_where_users_sign_in(login: LoginService) -> None:
     assert sign_in()
-    for number in range(30):
-        attempts.purge.due = 0
+    for number in range(10):
         guess(1, f"name{number}", f"198.51.100.{number}")
-    assert Attempts.objects.count() <= 10 + 2
+        let_pass(1)
+    assert Attempts.objects.count() > 20
+    attempts.attempts_purge(capacity=10)
+    assert 5 < Attempts.objects.count() <= 10
     guess(5)
     assert sign_in()
 

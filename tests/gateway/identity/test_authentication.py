@@ -1,10 +1,11 @@
-"""Who is asking."""
+"""Which user a request identifies."""
 
+import time
 from collections.abc import Callable
 
 import pytest
 
-from gateway.identity import authentication, tokens
+from gateway.identity import authentication
 from gateway.policy.access import Identity
 from gateway.policy.rejections import InvalidToken
 
@@ -12,20 +13,11 @@ SignedIn = Callable[..., dict[str, str]]
 
 
 @pytest.mark.django_db
-def test_a_token_is_verified_once_and_then_remembered(signed_in: SignedIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    value = signed_in()["Authorization"]
-    who = Identity("2", "user", "default", "s2")
-    assert authentication.identify(value) == who
-    monkeypatch.setattr(tokens, "read_access", lambda token: pytest.fail("verified again"))
-    assert authentication.identify(value) == who
-
-
-@pytest.mark.django_db
 def test_a_remembered_token_expires(signed_in: SignedIn, monkeypatch: pytest.MonkeyPatch) -> None:
     value = signed_in()["Authorization"]
     authentication.identify(value)
-    later = authentication.time.time() + 901
-    monkeypatch.setattr(authentication.time, "time", lambda: later)
+    later = time.time() + 901
+    monkeypatch.setattr(time, "time", lambda: later)
     with pytest.raises(InvalidToken):
         authentication.identify(value)
 
@@ -38,7 +30,7 @@ def test_the_number_of_remembered_tokens_is_bounded(signed_in: SignedIn) -> None
 
 
 @pytest.mark.parametrize("value", [None, "Basic dTpw", "Basic dTpw,Bearer abc"])
-def test_nobody_is_asking_without_a_bearer_token(value: str | None) -> None:
+def test_a_request_without_a_bearer_token_identifies_no_user(value: str | None) -> None:
     assert authentication.identify(value) is None
 
 

@@ -265,8 +265,10 @@ def test_the_command_says_what_happens_when(settings: Any, capsys: Any) -> None:
     assert len(list(settings.KEYS.glob("*.pem"))) == 2
 
 
-def test_the_command_fails_where_there_are_too_many_keys(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "MAX_KEYS", 1)
+def test_the_command_fails_if_there_are_too_many_keys(settings: Any) -> None:
+    keys.load(settings.KEYS)
+    for number in range(1, keys.MAX_KEYS):
+        keys.key_create(settings.KEYS, signs_from=number)
     with pytest.raises(CommandError, match="rotate less often"):
         call_command("rotate_keys")
 

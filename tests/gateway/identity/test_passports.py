@@ -16,7 +16,7 @@ def claims_of(passport: str) -> dict[str, object]:
     return jwt.decode(passport, key.private.public_key(), ["ES256"], audience="orders", issuer="gatehouse")
 
 
-def test_a_passport_says_who_for_which_service_for_a_minute() -> None:
+def test_a_passport_names_user_and_service_and_holds_for_a_minute() -> None:
     claims = claims_of(passports.Passports().get(IDENTITY, "orders"))
     assert claims["sub"] == "2"
     assert claims["aud"] == "orders"
@@ -42,11 +42,11 @@ def test_a_passport_is_reused_for_the_same_session_and_service_only(identity: Id
     assert made.get(identity, service) != first
 
 
-def test_a_passport_near_its_end_is_not_handed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_passport_near_its_end_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     made = passports.Passports()
     first = made.get(IDENTITY, "orders")
     later = time.monotonic() + passports.LIFETIME - passports.MARGIN
-    monkeypatch.setattr(passports.time, "monotonic", lambda: later)
+    monkeypatch.setattr(time, "monotonic", lambda: later)
     assert made.get(IDENTITY, "orders") != first
 
 

@@ -2,11 +2,10 @@
 
 import os
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 import requests
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from tests.conformance.gateways import Gateway
+from tests.gateway.disks import fill
 from tests.gateway.login import LoginService
 from tests.gateway.service import Reply, Seen, Service
 
@@ -25,35 +25,7 @@ from gateway.policy.rejections import RequestRejected
 ON_SQLITE = connection.vendor == "sqlite"
 on_sqlite = pytest.mark.skipif(not ON_SQLITE, reason="of SQLite")
 on_postgresql = pytest.mark.skipif(ON_SQLITE, reason="of PostgreSQL")
-SIZE = 8 * 1024 * 1024
-BLOCK = 4096
 PAIR = {"username": "user", "password": "secret"}
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 8 MiB. To mount it is for root alone, and not in every container."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0700", "tmpfs", place],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode != 0:
-        pytest.skip(f"needs a small disk of its own, and cannot mount one: {done.stderr.strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", place], check=True)
-
-
-def fill(ballast: Path) -> None:
-    """Fill the disk to its last block."""
-    with ballast.open("wb") as file, suppress(OSError):
-        while True:
-            os.write(file.fileno(), bytes(BLOCK))
 
 
 class Asking:

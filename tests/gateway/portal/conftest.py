@@ -1,0 +1,39 @@
+"""Services behind the gateway: a documented one, and one for logins."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from tests.gateway.login import LoginService
+from tests.gateway.portal.openapi_documents import ROUTES, answering, document
+from tests.gateway.service import Reply, Seen, Service
+
+
+@pytest.fixture
+def things(serve: Callable[..., Service], configure: Callable[..., None]) -> Service:
+    """A documented service."""
+    service = serve(answering(json.dumps(document()).encode()))
+    configure(
+        services={"things": {"url": service.url, "openapi": "/openapi.json"}},
+        routes=[route | {"service": "things"} for route in ROUTES],
+    )
+    return service
+
+
+@pytest.fixture
+def login(serve: Callable[..., Service], configure: Callable[..., None]) -> LoginService:
+    service = LoginService()
+
+    def answer(seen: Seen) -> Reply:
+        return service(seen) if seen.target.startswith("/internal/") else Reply()
+
+    configure(
+        services={"people": {"url": serve(answer).url}},
+        login={"service": "people"},
+        routes=[
+            {"path": "/api/things", "methods": ["GET", "POST"], "service": "people", "allow": "authenticated"},
+            {"path": "/pages/{path...}", "methods": ["GET", "POST"], "service": "people", "allow": ["admin"],
+             "browser": "passthrough"},
+        ],
+    )  # fmt: skip
+    return service
