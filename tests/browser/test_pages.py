@@ -24,7 +24,7 @@ def token_of(context: BrowserContext, name: str) -> str | None:
     return next((cookie["value"] for cookie in context.cookies() if cookie["name"] == name), None)
 
 
-def test_a_sign_in_leads_to_the_page_that_was_asked_for(page: Page, context: BrowserContext, pictures: Path) -> None:
+def test_a_sign_in_redirects_to_the_requested_page(page: Page, context: BrowserContext, pictures: Path) -> None:
     page.goto("/api/users?limit=1")
     expect(page).to_have_url(re.compile(r"/login/\?next=/api/users%3Flimit%3D1$"))
     page.screenshot(path=pictures / "login.png")
@@ -66,7 +66,7 @@ def test_the_admin_opens_without_a_second_password(page: Page, pictures: Path) -
     expect(page).to_have_url(re.compile("/login/"))
 
 
-def test_the_admin_is_for_admins(page: Page, complaints: Complaints, pictures: Path) -> None:
+def test_only_admins_can_open_the_admin(page: Page, complaints: Complaints, pictures: Path) -> None:
     page.goto("/login/")
     sign_in(page, "user", "u")
     expect(page.locator(".who")).to_contain_text("user")
@@ -92,7 +92,7 @@ def as_admin(page: Page) -> Callable[..., Any]:
     return call
 
 
-def test_two_admins_write_over_nothing_of_each_other_s(page: Page, pictures: Path) -> None:
+def test_two_admins_do_not_overwrite_each_other_s_changes(page: Page, pictures: Path) -> None:
     page.goto("/login/?next=/admin/users/user/?q=kim")
     other = as_admin(page)
     made = {"username": "kim", "email": "kim@example.com", "password": "correct horse battery"}
@@ -153,7 +153,7 @@ def test_the_admin_fits_a_phone(chromium: Browser, stack: Stack, pictures: Path,
     phone.close()
 
 
-def test_the_documents_try_it_out(page: Page, pictures: Path) -> None:
+def test_swagger_ui_can_log_in_and_send_a_request(page: Page, pictures: Path) -> None:
     page.goto("/login/?next=/docs")
     sign_in(page, "user", "u")
     operation = page.locator(".opblock-get").filter(has_text="/api/orders").first
@@ -167,7 +167,7 @@ def test_the_documents_try_it_out(page: Page, pictures: Path) -> None:
     page.screenshot(path=pictures / "redoc.png")
 
 
-def test_a_session_goes_on_while_it_is_in_use(page: Page, context: BrowserContext) -> None:
+def test_a_session_is_renewed_while_it_is_in_use(page: Page, context: BrowserContext) -> None:
     page.goto("/login/?next=/api/orders")
     sign_in(page, "user", "u")
     expect(page.locator(".who")).to_contain_text("user")
@@ -210,7 +210,7 @@ def other_site(stack: Stack) -> Iterator[str]:
         thread.join()
 
 
-def test_another_origin_cannot_act_for_a_person(page: Page, other_site: str) -> None:
+def test_another_origin_cannot_act_for_a_signed_in_user(page: Page, other_site: str) -> None:
     page.goto("/login/")
     sign_in(page, "user", "u")
     expect(page.locator(".who")).to_contain_text("user")
@@ -221,7 +221,7 @@ def test_another_origin_cannot_act_for_a_person(page: Page, other_site: str) -> 
     expect(page.locator("body")).to_contain_text(re.compile("Expected a (page of this origin|sign-in)"))
 
 
-def test_the_browsable_api_sends_what_a_person_writes_and_shows_the_answer(page: Page, pictures: Path) -> None:
+def test_the_browsable_api_sends_a_form_and_shows_the_response(page: Page, pictures: Path) -> None:
     page.goto("/login/?next=/api/orders")
     sign_in(page, "user", "u")
     page.get_by_label("Content").fill('{"item": "book", "address": "Main street 1"}')
@@ -238,7 +238,7 @@ def test_the_browsable_api_sends_what_a_person_writes_and_shows_the_answer(page:
     page.screenshot(path=pictures / "not-found.png")
 
 
-def test_an_admin_deletes_a_user_in_the_browsable_api(page: Page) -> None:
+def test_an_admin_can_delete_a_user_in_the_browsable_api(page: Page) -> None:
     page.goto("/login/?next=/")
     made = {"username": "sam", "email": "sam@example.com", "password": "correct horse battery"}
     sam = as_admin(page)("POST", "/api/users", **made)["id"]
@@ -288,7 +288,7 @@ def things(tmp_path: Path) -> Iterator[Gateway]:
         server.shutdown()
 
 
-def test_a_service_s_html_becomes_no_part_of_a_page(page: Page, things: Gateway) -> None:
+def test_a_service_s_html_is_escaped_in_a_page(page: Page, things: Gateway) -> None:
     page.goto(f"http://localhost:{things.port}/things")
     shown = page.locator(".response-info")
     expect(shown).to_contain_text("1.10")

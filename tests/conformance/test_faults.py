@@ -92,7 +92,7 @@ def test_a_fault_has_one_outcome_at_each_door(fault: Fault, door: Door, fleet: F
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("service", ["refusing", "slamming", "resetting"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_service_that_takes_no_request_is_a_502(
+def test_a_service_that_accepts_no_request_is_a_502(
     method: str, service: str, door: Door, fleet: Fleet, faulty: FaultyService
 ) -> None:
     gateway = fleet[door, False]
@@ -103,7 +103,7 @@ def test_a_service_that_takes_no_request_is_a_502(
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "POST"])
-def test_a_connection_that_was_closed_after_an_answer_costs_no_request(
+def test_a_connection_closed_after_a_response_fails_no_request(
     method: str, door: Door, fleet: Fleet, faulty: FaultyService
 ) -> None:
     gateway = fleet[door, False]
@@ -122,7 +122,7 @@ def test_a_connection_that_was_closed_after_an_answer_costs_no_request(
     ("method", "status", "times"),
     [("GET", 200, 2), ("HEAD", 200, 2), ("PUT", 200, 2), ("DELETE", 200, 2), ("POST", 502, 1)],
 )
-def test_a_request_that_met_a_closing_connection_is_sent_again_only_where_it_may_be(
+def test_a_request_on_a_closing_connection_is_retried_only_if_it_is_idempotent(
     method: str, status: int, times: int, door: Door, fleet: Fleet, faulty: FaultyService
 ) -> None:
     gateway = fleet[door, False]
@@ -135,9 +135,7 @@ def test_a_request_that_met_a_closing_connection_is_sent_again_only_where_it_may
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_request_that_is_sent_again_does_not_meet_another_closing_connection(
-    door: Door, fleet: Fleet, faulty: FaultyService
-) -> None:
+def test_a_retry_uses_a_new_connection(door: Door, fleet: Fleet, faulty: FaultyService) -> None:
     gateway = fleet[door, False]
     leave_open(gateway, faulty, 4)
     faulty.begin()

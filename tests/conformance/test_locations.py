@@ -29,7 +29,7 @@ FORWARDED = "X-Forwarded-Proto: https\r\nX-Forwarded-Host: 127.0.0.1:444\r\n"
 )
 @pytest.mark.parametrize("trusted", [False, True])
 @pytest.mark.parametrize("name", ["Location", "Content-Location"])
-def test_a_services_own_address_becomes_the_public_one(
+def test_a_service_s_address_becomes_the_public_one(
     fleet: Fleet, upstream: Upstream, door: Door, asked: str, said: str, got: str, name: str, *, trusted: bool
 ) -> None:
     public = "https://127.0.0.1:444" if trusted else "http://localhost:8001"
@@ -45,7 +45,7 @@ def test_a_services_own_address_becomes_the_public_one(
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_head_that_comes_again_names_what_each_client_asked_for(fleet: Fleet, upstream: Upstream, door: Door) -> None:
+def test_a_repeated_response_gets_each_client_s_own_host(fleet: Fleet, upstream: Upstream, door: Door) -> None:
     upstream.begin([answer("201 Created", f"Location: {upstream.url}/api/items/5", body=b"{}")])
     for path, host, expected in (
         ("/api/open", "localhost:1", "http://localhost:1/api/items/5"),

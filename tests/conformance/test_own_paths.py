@@ -53,7 +53,7 @@ def check_problem(reply: Reply, status: int) -> None:
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("path", OWN)
-def test_a_path_has_its_methods_and_no_others(gateway: Gateway, path: str, method: str) -> None:
+def test_each_path_accepts_only_its_methods(gateway: Gateway, path: str, method: str) -> None:
     allow, answers = OWN[path]
     reply = once(gateway.port, ask(f"{method} {path}"))
     if method == "OPTIONS":
@@ -70,7 +70,7 @@ def test_a_path_has_its_methods_and_no_others(gateway: Gateway, path: str, metho
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
-def test_a_file_of_ours_is_only_read(gateway: Gateway, method: str) -> None:
+def test_a_static_file_can_only_be_read(gateway: Gateway, method: str) -> None:
     reply = once(gateway.port, ask(f"{method} {STATIC}"))
     assert (reply.status, reply.get("Allow")) == (405, "GET, HEAD")
 
@@ -88,7 +88,7 @@ HOSTS = [
 @pytest.mark.parametrize("hosts", HOSTS, ids=", ".join)
 @pytest.mark.parametrize("accept", ACCEPTS)
 @pytest.mark.parametrize("path", PATHS)
-def test_a_host_is_one_of_ours(gateway: Gateway, path: str, accept: str, hosts: list[str]) -> None:
+def test_a_host_that_is_not_allowed_is_a_400(gateway: Gateway, path: str, accept: str, hosts: list[str]) -> None:
     reply = once(gateway.port, ask(f"GET {path}", f"Accept: {accept}", *hosts))
     if path in PROBES and len(hosts) == 1 and "," not in hosts[0] and hosts[0] != "Host:":
         assert reply.status == 200
@@ -103,7 +103,7 @@ def test_a_host_is_one_of_ours(gateway: Gateway, path: str, accept: str, hosts: 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
 @pytest.mark.parametrize("accept", ACCEPTS)
 @pytest.mark.parametrize("path", PATHS)
-def test_a_host_is_there(gateway: Gateway, path: str, accept: str, version: str) -> None:
+def test_a_missing_host_is_a_400(gateway: Gateway, path: str, accept: str, version: str) -> None:
     reply = once(gateway.port, f"GET {path} HTTP/{version}\r\nAccept: {accept}\r\n\r\n".encode())
     if path in PROBES and version == "1.0":
         assert reply.status == 200
@@ -124,9 +124,7 @@ def test_a_host_is_there(gateway: Gateway, path: str, accept: str, version: str)
         (["Cookie: gatehouse-access=x; gatehouse-refresh=x"], 200),
     ],
 )
-def test_the_root_page_says_what_is_wrong_with_a_sign_in(
-    gateway: Gateway, accept: str, said: list[str], status: int
-) -> None:
+def test_the_root_page_rejects_an_invalid_token(gateway: Gateway, accept: str, said: list[str], status: int) -> None:
     reply = once(gateway.port, ask("GET /", f"Accept: {accept}", *said))
     assert (reply.status, b"request_id" in reply.body) == (status, status != 200)
 

@@ -40,7 +40,7 @@ REQUEST_LINE = re.compile(rb"(\s*[^\r\n]+\r\n)")
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("case", COMPARED, ids=lambda case: case.name)
-def test_a_browser_gets_the_status_and_the_headers_that_a_program_gets(
+def test_a_browser_gets_the_status_and_headers_that_a_program_gets(
     case: Case,
     door: Door,
     fleet: Fleet,

@@ -42,7 +42,7 @@ def healthy(gateway: Gateway) -> bool:
         return client.reply().status == 200
 
 
-def test_clients_that_leave_amid_a_body_hold_none_of_django_s_threads(gateway: Gateway) -> None:
+def test_clients_that_leave_within_a_body_occupy_no_thread(gateway: Gateway) -> None:
     login = (
         b"POST /api/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
     )
@@ -56,7 +56,7 @@ def test_clients_that_leave_amid_a_body_hold_none_of_django_s_threads(gateway: G
     assert healthy(gateway)
 
 
-def test_a_malformed_chunk_amid_a_body_holds_none_of_django_s_threads(gateway: Gateway) -> None:
+def test_a_malformed_chunk_within_a_body_occupies_no_thread(gateway: Gateway) -> None:
     login = (
         b"POST /api/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"
@@ -69,9 +69,7 @@ def test_a_malformed_chunk_amid_a_body_holds_none_of_django_s_threads(gateway: G
     assert healthy(gateway)
 
 
-def test_the_access_log_has_a_line_for_each_request_with_the_id_that_the_client_was_told(
-    gateway: Gateway, upstream: Upstream
-) -> None:
+def test_the_access_log_has_the_request_id_of_the_response(gateway: Gateway, upstream: Upstream) -> None:
     upstream.begin((OK,))
     with Client(gateway.port) as client:
         client.send(b"GET /api/open HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -82,7 +80,7 @@ def test_the_access_log_has_a_line_for_each_request_with_the_id_that_the_client_
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/html"])
-def test_who_closes_their_own_direction_has_left(gateway: Gateway, accept: str) -> None:
+def test_a_client_that_closes_its_sending_direction_counts_as_gone(gateway: Gateway, accept: str) -> None:
     with Client(gateway.port) as client:
         client.send(b"GET /api/silent HTTP/1.1\r\nHost: localhost\r\nAccept: %b\r\n\r\n" % accept.encode())
         client.finish()
@@ -108,7 +106,7 @@ def sent_until_refused(client: socket.socket) -> int:
 
 
 @pytest.mark.parametrize("beginning", [each for each, _ in ENDLESS], ids=[what for _, what in ENDLESS])
-def test_what_has_no_end_amid_a_body_is_bounded(gateway: Gateway, beginning: bytes) -> None:
+def test_endless_framing_within_a_body_is_bounded(gateway: Gateway, beginning: bytes) -> None:
     head = b"POST /api/sent HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as client:
         client.sendall(head + b"2\r\nab\r\n" + beginning)
@@ -117,7 +115,7 @@ def test_what_has_no_end_amid_a_body_is_bounded(gateway: Gateway, beginning: byt
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 5])
-def test_a_head_has_one_bound_however_it_comes(gateway: Gateway, pieces: int) -> None:
+def test_the_bound_on_headers_does_not_depend_on_packets(gateway: Gateway, pieces: int) -> None:
     fields = b"".join(b"X-%d: %b\r\n" % (number, b"a" * 6000) for number in range(15))
     head = b"GET /api/open HTTP/1.1\r\nHost: localhost\r\n" + fields
     with Client(gateway.port) as client:
@@ -129,7 +127,7 @@ def test_a_head_has_one_bound_however_it_comes(gateway: Gateway, pieces: int) ->
         assert client.reply().status == 431
 
 
-def test_persons_who_wait_for_a_slow_service_keep_nobody_from_the_gateway_s_own_answers(gateway: Gateway) -> None:
+def test_browsers_waiting_for_a_slow_service_do_not_delay_the_gateway_s_own_responses(gateway: Gateway) -> None:
     page = b"GET /api/silent HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n"
     with ExitStack() as waiting:
         for _ in range(MANY):
@@ -174,7 +172,7 @@ UNCLEAR = [
 
 @pytest.mark.parametrize(("fields", "status"), UNCLEAR, ids=[", ".join(fields) for fields, _ in UNCLEAR])
 @pytest.mark.parametrize("path", ["/api/open", "/api/login", "/nothing"])
-def test_a_body_that_two_could_frame_differently_ends_the_connection(
+def test_an_ambiguous_framing_ends_the_connection(
     gateway: Gateway, upstream: Upstream, path: str, fields: list[str], status: int
 ) -> None:
     upstream.begin((OK,))
@@ -193,9 +191,7 @@ def test_a_body_that_two_could_frame_differently_ends_the_connection(
     [("HTTP/1.0", 200), ("HTTP/1.1", 200), ("HTTP/1.2", 200), ("HTTP/1.9", 200), ("HTTP/1.10", 400), ("HTTP/0.9", 400),
      ("HTTP/2.0", 505), ("HTTP/3.1", 505), ("http/1.1", 400), ("RTSP/1.0", 400), ("ICE/1.0", 400)],
 )  # fmt: skip
-def test_each_http_1_is_served_and_nothing_else(
-    gateway: Gateway, upstream: Upstream, version: str, status: int
-) -> None:
+def test_only_versions_of_http_1_are_served(gateway: Gateway, upstream: Upstream, version: str, status: int) -> None:
     upstream.begin((OK,))
     with Client(gateway.port) as client:
         client.send(f"GET /api/open {version}\r\nHost: localhost\r\n\r\n".encode())
@@ -203,7 +199,7 @@ def test_each_http_1_is_served_and_nothing_else(
     assert len(upstream.seen) == (status == 200)
 
 
-def test_a_minor_version_of_the_future_is_http_1_1(gateway: Gateway, upstream: Upstream) -> None:
+def test_a_later_minor_version_is_treated_as_http_1_1(gateway: Gateway, upstream: Upstream) -> None:
     upstream.begin((OK,))
     with Client(gateway.port) as client:
         for _ in range(2):
@@ -220,7 +216,7 @@ TYPES = [["Content-Type: text/a", "Content-Type: text/b"], ["Content-Type: text/
 @pytest.mark.parametrize("fields", [*TYPES, ["Content-Type: text/a, text/b"]])
 @pytest.mark.parametrize("path", ["/api/open", "/api/login", "/login/", "/healthz"])
 @pytest.mark.parametrize("accept", ["application/json", "text/html"])
-def test_a_content_type_stands_once(
+def test_a_repeated_content_type_is_a_400(
     gateway: Gateway, upstream: Upstream, accept: str, path: str, fields: list[str]
 ) -> None:
     upstream.begin((OK,))
@@ -256,7 +252,7 @@ OTHER_PROTOCOL = b"OPTIONS /api/open RTSP/1.0\r\nHost: localhost\r\nCSeq: 1\r\n\
         [OTHER_PROTOCOL.replace(b"OPTIONS", b"SOURCE").replace(b"RTSP", b"ICE")],
     ],
 )
-def test_a_request_of_another_protocol_is_none(gateway: Gateway, upstream: Upstream, pieces: list[bytes]) -> None:
+def test_a_request_of_another_protocol_is_a_400(gateway: Gateway, upstream: Upstream, pieces: list[bytes]) -> None:
     upstream.begin((OK,))
     with Client(gateway.port) as client:
         for piece in pieces:
@@ -269,7 +265,7 @@ def test_a_request_of_another_protocol_is_none(gateway: Gateway, upstream: Upstr
     assert upstream.seen == []
 
 
-def test_the_name_of_another_protocol_may_stand_anywhere_else(gateway: Gateway, upstream: Upstream) -> None:
+def test_the_name_of_another_protocol_is_allowed_elsewhere(gateway: Gateway, upstream: Upstream) -> None:
     upstream.begin((OK,))
     body = b"/api/open RTSP/1.0\r\n"
     with Client(gateway.port) as client:

@@ -61,13 +61,13 @@ def test_a_forgery_is_401(name: str, door: Door, forger: Callable[[Door], Forger
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("name", SCHEMES)
-def test_another_way_to_say_it_is_401(name: str, door: Door, forger: Callable[[Door], Forger]) -> None:
+def test_another_scheme_or_spelling_is_a_401(name: str, door: Door, forger: Callable[[Door], Forger]) -> None:
     for target in ("GET /api/private", "POST /api/logout"):
         check(ask(forger(door), target, SCHEMES[name](forger(door))))
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_the_forger_s_own_token_is_good(door: Door, forger: Callable[[Door], Forger]) -> None:
+def test_the_token_that_forgeries_start_from_is_valid(door: Door, forger: Callable[[Door], Forger]) -> None:
     """Else nothing here would show anything."""
     mine = forger(door)
     for good in (mine.good, mine.token(), mine.signed(), mine.raw("sub", '"1"'), mine.headed(typ="at+jwt")):
@@ -82,16 +82,14 @@ def test_several_authorizations_are_401(door: Door, forger: Callable[[Door], For
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_an_access_token_is_no_refresh_token_and_the_other_way_round(
-    door: Door, forger: Callable[[Door], Forger]
-) -> None:
+def test_access_and_refresh_tokens_are_not_interchangeable(door: Door, forger: Callable[[Door], Forger]) -> None:
     check(refresh(forger(door), forger(door).good))
     check(ask(forger(door), "GET /api/private", f"Bearer {forger(door).signed(token_type='refresh')}"))
 
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("size", [8_300, 70_000])
-def test_a_token_larger_than_a_header_may_be_is_431(size: int, door: Door, forger: Callable[[Door], Forger]) -> None:
+def test_a_token_over_the_header_limit_is_a_431(size: int, door: Door, forger: Callable[[Door], Forger]) -> None:
     assert ask(forger(door), "GET /api/private", f"Bearer {'a' * size}").status in {400, 431}
 
 
@@ -106,7 +104,7 @@ NAMES = ["alg", "kid", "typ", "crit", "b64", "jwk", "jku", "x5u", "x5c", "cty", 
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_nothing_at_random_is_a_token(door: Door, forger: Callable[[Door], Forger]) -> None:
+def test_random_text_is_never_a_valid_token(door: Door, forger: Callable[[Door], Forger]) -> None:
     mine = forger(door)
     header = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=4).map(lambda said: mine.header | said)
     tokens = st.one_of(
@@ -122,7 +120,7 @@ def test_nothing_at_random_is_a_token(door: Door, forger: Callable[[Door], Forge
         ),
     )
 
-    @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(tokens)
     def holds(token: str) -> None:
         if token != mine.good:
@@ -133,7 +131,7 @@ def test_nothing_at_random_is_a_token(door: Door, forger: Callable[[Door], Forge
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_no_forgery_is_a_fault_of_ours(door: Door, forger: Callable[[Door], Forger]) -> None:
+def test_no_forgery_causes_an_error_in_the_log(door: Door, forger: Callable[[Door], Forger]) -> None:
     """The last here: what went wrong would be in the log."""
     lines = forger(door).gateway.log_lines()[forger(door).logged :]
     assert [line for line in lines if line["level"] == "ERROR"] == []

@@ -61,7 +61,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("path", ["/readyz", "/openapi.json"])
-def test_a_service_that_hangs_costs_an_answer_a_second_and_no_more(door: Door, path: str, fleet: Fleet) -> None:
+def test_a_hanging_service_delays_a_probe_by_a_second_at_most(door: Door, path: str, fleet: Fleet) -> None:
     for _ in range(3):
         began = time.monotonic()
         reply = once(fleet[door].port, ask(f"GET {path}"))
@@ -78,7 +78,7 @@ def test_a_service_that_hangs_costs_an_answer_a_second_and_no_more(door: Door, p
 
 
 @pytest.mark.parametrize("target", ["/readyz", "/%72eadyz", "/openapi.json"])
-def test_clients_that_ask_of_a_service_that_hangs_and_leave_hold_up_nobody(target: str, fleet: Fleet) -> None:
+def test_clients_that_leave_a_hanging_service_delay_no_other_request(target: str, fleet: Fleet) -> None:
     gateway = fleet["fast"]
     ended = threading.Event()
 
@@ -139,7 +139,7 @@ def logged(gateway: Gateway, request_id: str | None, logger: str) -> dict[str, A
         ("/nothing", 404, None),
     ],
 )
-def test_the_access_log_says_who_asked_and_where_it_went(
+def test_the_access_log_names_client_service_and_address(
     door: Door, path: str, status: int, service: str | None, fleet: Fleet
 ) -> None:
     gateway = fleet[door]
@@ -154,7 +154,7 @@ def test_the_access_log_says_who_asked_and_where_it_went(
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_why_a_service_cannot_be_reached_is_logged_once_a_minute(door: Door, fleet: Fleet) -> None:
+def test_the_reason_for_an_unreachable_service_is_logged_once_a_minute(door: Door, fleet: Fleet) -> None:
     gateway = fleet[door]
     for _ in range(5):
         reply = once(gateway.port, ask("GET /api/refusing"))

@@ -48,7 +48,9 @@ def test_a_body_within_its_bound_is_read(content: bytes, said: dict[str, Any], e
         (b"x", {"CONTENT_LENGTH": "5"}, BadRequest),
     ],
 )
-def test_any_other_body_is_refused(content: bytes, said: dict[str, Any], refused: type[RequestRejected]) -> None:
+def test_a_body_over_its_bound_is_rejected(
+    content: bytes, said: dict[str, Any], refused: type[RequestRejected]
+) -> None:
     with pytest.raises(refused):
         whole(environ(content, **said))
 

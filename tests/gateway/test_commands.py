@@ -48,7 +48,7 @@ def test_check_reports_every_fault_of_gateway_yaml(faulty: Path) -> None:
     assert str(failed.value).splitlines()[-1] == "3 faults"
 
 
-def test_check_prints_the_faults_alone_and_counts_them_once(tmp_path: Path) -> None:
+def test_check_prints_only_the_faults_and_one_count(tmp_path: Path) -> None:
     path = tmp_path / "faulty.yaml"
     path.write_text(FAULTY)
     environ = os.environ | {"GATEHOUSE_VAR": str(tmp_path / "var"), "GATEWAY_CONFIG": str(path)}
@@ -63,16 +63,14 @@ def test_check_prints_the_faults_alone_and_counts_them_once(tmp_path: Path) -> N
 
 
 @pytest.mark.django_db
-def test_other_commands_are_refused_with_every_fault_and_their_count(faulty: Path) -> None:
+def test_other_commands_fail_with_all_faults_and_their_count(faulty: Path) -> None:
     with pytest.raises(SystemCheckError) as failed:
         call_command("migrate", "--plan", stdout=StringIO(), skip_checks=False)
     assert "faulty.yaml:6:29: " in str(failed.value)
     assert str(failed.value).rstrip().splitlines()[-1] == "\t3 faults"
 
 
-def test_check_warns_of_a_role_that_no_user_has_and_routes_are_served_all_the_same(
-    tmp_path: Path, settings: Any
-) -> None:
+def test_check_only_warns_of_a_role_that_no_user_has(tmp_path: Path, settings: Any) -> None:
     path = tmp_path / "roles.yaml"
     path.write_text(
         "version: 1\nservices: {a: {url: 'http://a'}}\nroutes:\n  - {path: /x, service: a, allow: [admn]}\n"
@@ -108,7 +106,9 @@ def test_check_reports_faults_in_the_order_of_lines(faulty: Path) -> None:
     ("name", "value"),
     [("GATEWAY_WORKERS", "many"), ("USERS_URL", "ftp://x"), ("DATABASE_URL", "mysql://u:hunter2@h/x")],
 )
-def test_a_bad_setting_is_a_message_and_no_traceback(tmp_path: Path, command: list[str], name: str, value: str) -> None:
+def test_an_invalid_setting_is_reported_without_a_traceback(
+    tmp_path: Path, command: list[str], name: str, value: str
+) -> None:
     environ = os.environ | {"GATEHOUSE_VAR": str(tmp_path), name: value}
     done = subprocess.run(command, cwd=PROJECT, env=environ, capture_output=True, text=True, check=False, timeout=60)
     said = done.stdout + done.stderr
@@ -118,7 +118,7 @@ def test_a_bad_setting_is_a_message_and_no_traceback(tmp_path: Path, command: li
     assert "hunter2" not in said
 
 
-def test_check_finds_nothing_in_the_gateway_yaml_that_is_shipped() -> None:
+def test_check_finds_no_fault_in_the_shipped_gateway_yaml() -> None:
     out = StringIO()
     call_command("check", stdout=out)
     assert "no issues" in out.getvalue()
@@ -134,12 +134,12 @@ def test_routes_prints_the_table() -> None:
     assert row.split() == ["/api/orders", "GET,POST", "orders", "authenticated", "120/minute", "10s", "1,048,576"]
 
 
-def test_routes_of_a_faulty_gateway_yaml_says_what_is_wrong(faulty: Path) -> None:
+def test_routes_reports_the_faults_of_gateway_yaml(faulty: Path) -> None:
     with pytest.raises(CommandError, match="colour"):
         call_command("routes", stdout=StringIO())
 
 
-def test_runserver_judges_the_path_as_it_was_sent(tmp_path: Path) -> None:
+def test_runserver_checks_the_raw_path(tmp_path: Path) -> None:
     port = free_port()
     environ = os.environ | {"GATEHOUSE_VAR": str(tmp_path), "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "manage.py", "runserver", "--noreload", str(port)]

@@ -31,7 +31,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]],
 
 @pytest.mark.parametrize("first", MOMENTS)
 @pytest.mark.parametrize("then", MOMENTS)
-def test_a_deadline_that_is_moved_is_reached_once_and_not_before_its_moment(
+def test_a_moved_deadline_fires_once_at_its_new_time(
     run: Callable[[Coroutine[Any, Any, None]], None], first: float, then: float
 ) -> None:
     async def moved() -> None:
@@ -58,7 +58,7 @@ def test_a_deadline_that_is_moved_is_reached_once_and_not_before_its_moment(
 
 @pytest.mark.parametrize("end", ["clear", "close"])
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_deadline_that_has_been_taken_back_is_not_reached(
+def test_a_cancelled_deadline_does_not_fire(
     run: Callable[[Coroutine[Any, Any, None]], None], moment: float, end: str
 ) -> None:
     async def taken_back() -> None:

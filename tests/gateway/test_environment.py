@@ -61,14 +61,14 @@ def test_importing_the_application_makes_the_keys_and_loads_gateway_yaml(setting
     assert list(settings.KEYS.glob("*.pem"))
 
 
-def test_every_bad_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_invalid_values_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_PORT", "x")
     monkeypatch.setenv("LOG_LEVEL", "x")
     with pytest.raises(ImproperlyConfigured, match=r"LOG_LEVEL.*GATEWAY_PORT"):
         environment.read()
 
 
-def test_production_wants_a_secret_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_production_requires_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEHOUSE_ENV", "production")
     with pytest.raises(ImproperlyConfigured, match="GATEWAY_SECRET_KEY"):
         environment.read()
@@ -76,7 +76,7 @@ def test_production_wants_a_secret_of_its_own(monkeypatch: pytest.MonkeyPatch) -
     assert environment.read().gateway_secret_key == SECRET
 
 
-def test_a_secret_that_is_too_short_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_for_a_short_secret_does_not_contain_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_SECRET_KEY", "hunter2")
     with pytest.raises(ImproperlyConfigured, match="GATEWAY_SECRET_KEY") as refused:
         environment.read()
@@ -84,7 +84,7 @@ def test_a_secret_that_is_too_short_is_not_repeated(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("url", ["postgres://u:p@h:5432/x", "postgresql:///x"])
-def test_a_database_of_postgresql_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_a_postgresql_url_is_accepted(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
     assert environment.read().database_url == url
 
@@ -123,7 +123,9 @@ def test_a_database_of_postgresql_is_taken(monkeypatch: pytest.MonkeyPatch, url:
         ),
     ],
 )
-def test_a_bad_value_is_told_in_plain_words(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
+def test_an_invalid_value_has_a_plain_message(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ImproperlyConfigured) as refused:
         environment.read()
@@ -150,7 +152,7 @@ def test_an_address_is_bound_as_it_is_written_with_or_without_brackets(
 @pytest.mark.parametrize(
     ("bind", "more"), [("127.0.0.2", ("127.0.0.2",)), ("::1", ()), ("0.0.0.0", ()), ("::2", ("[::2]",))]
 )
-def test_the_address_that_is_listened_on_is_a_host_the_gateway_answers_to(
+def test_the_bound_address_is_an_allowed_host(
     monkeypatch: pytest.MonkeyPatch, bind: str, more: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("GATEWAY_BIND", bind)
@@ -159,9 +161,7 @@ def test_the_address_that_is_listened_on_is_a_host_the_gateway_answers_to(
     assert environment.read().gateway_allowed_hosts == ("api.example.org",)
 
 
-def test_a_relative_path_is_one_from_where_the_program_is_started(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_relative_path_is_relative_to_the_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GATEWAY_CONFIG", "own.yaml")
     monkeypatch.setenv("GATEHOUSE_VAR", "state")

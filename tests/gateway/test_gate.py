@@ -91,7 +91,7 @@ def test_the_parameters_are_encoded_in_one_form(signed_in: SignedIn) -> None:
 
 
 @pytest.mark.parametrize("query", ["a b", "a#b", "\xe9", "a\tb", "a\r\nb", "\x00", "\x7f"])
-def test_what_no_query_may_hold_is_refused(query: str) -> None:
+def test_an_invalid_query_is_rejected(query: str) -> None:
     with pytest.raises(BadRequest):
         admitted(request(query=query))
 
@@ -113,7 +113,7 @@ REFUSED: list[tuple[str, str, Pairs, type[RequestRejected]]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "headers", "refusal"), REFUSED)
-def test_what_is_refused_is_refused_each_time(
+def test_a_rejected_request_is_rejected_each_time(
     method: str, path: str, headers: Pairs, refusal: type[RequestRejected]
 ) -> None:
     asked = request(headers, method=method, path=path)
@@ -122,7 +122,7 @@ def test_what_is_refused_is_refused_each_time(
             admitted(asked)
 
 
-def test_a_role_that_the_route_does_not_name_is_refused(signed_in: SignedIn) -> None:
+def test_a_role_that_the_route_does_not_name_is_rejected(signed_in: SignedIn) -> None:
     with pytest.raises(Forbidden):
         admitted(request(signed_in(role="default").items(), path="/api/admin"))
     identity = admitted(request(signed_in(role="admin").items(), path="/api/admin")).identity
@@ -130,7 +130,7 @@ def test_a_role_that_the_route_does_not_name_is_refused(signed_in: SignedIn) -> 
     assert identity.role == "admin"
 
 
-def test_a_continue_is_not_passed_on() -> None:
+def test_expect_100_continue_is_not_forwarded() -> None:
     names = {name.lower() for name, _ in admitted(request([("Expect", "100-Continue")])).headers}
     assert "expect" not in names
 
@@ -152,7 +152,7 @@ def test_a_continue_is_not_passed_on() -> None:
         ("api.example.org:80\n", False),
     ],
 )
-def test_a_host_is_ours_or_it_is_refused(host: str, ours: bool) -> None:
+def test_only_an_allowed_host_is_accepted(host: str, ours: bool) -> None:
     assert gate.is_one_of(host, ("api.example.org", ".example.com")) is ours
 
 
@@ -165,7 +165,7 @@ def test_a_host_is_ours_or_it_is_refused(host: str, ours: bool) -> None:
         ("", True, "", "http", "api.example.org", None),
     ],
 )
-def test_only_a_proxy_of_ours_is_believed(
+def test_only_a_trusted_proxy_s_headers_are_used(
     peer: str, forwarded: bool, address: str, scheme: str, host: str, request_id: str | None
 ) -> None:
     said = [
@@ -207,7 +207,7 @@ CHECKED: list[tuple[dict[str, Any], Pairs, int | None]] = [
 
 
 @pytest.mark.parametrize(("asked", "said", "status"), CHECKED)
-def test_a_request_is_for_this_gateway_and_for_one_thing(
+def test_a_target_for_another_scheme_or_host_is_rejected(
     asked: dict[str, Any], said: Pairs, status: int | None
 ) -> None:
     of_request = {name: asked[name] for name in asked if name in {"version", "target_scheme"}}
@@ -222,7 +222,7 @@ def test_a_request_is_for_this_gateway_and_for_one_thing(
         assert found == status
 
 
-def test_what_is_remembered_of_headers_says_nothing_of_a_target_in_absolute_form() -> None:
+def test_cached_headers_do_not_decide_an_absolute_form_target() -> None:
     checked = request()
     gate.current().check(checked)
     with pytest.raises(RequestRejected):
@@ -231,12 +231,12 @@ def test_what_is_remembered_of_headers_says_nothing_of_a_target_in_absolute_form
         gate.current().check(checked._replace(target_scheme="http", host="evil.example"))
 
 
-def test_a_forwarded_host_has_to_be_ours_too() -> None:
+def test_a_forwarded_host_must_be_allowed_too() -> None:
     with pytest.raises(BadRequest):
         admitted(request([("X-Forwarded-Host", "evil.example")], peer=PROXY))
 
 
-def test_a_limit_is_each_client_s_and_each_user_s_own(signed_in: SignedIn) -> None:
+def test_a_rate_limit_counts_each_client_and_each_user_alone(signed_in: SignedIn) -> None:
     for peer in ("192.0.2.1", "192.0.2.2"):
         for _ in range(2):
             admitted(request(path="/api/few", peer=peer))
@@ -257,7 +257,7 @@ def test_the_addresses_of_one_ipv6_network_are_one_client() -> None:
     admitted(request(path="/api/few", peer="2001:db8:0:1::1"))
 
 
-def test_who_is_refused_uses_up_nothing(signed_in: SignedIn) -> None:
+def test_a_rejected_request_does_not_count_against_the_rate_limit(signed_in: SignedIn) -> None:
     for _ in range(3):
         with pytest.raises(Unauthenticated):
             admitted(request(path="/api/own"))
@@ -275,7 +275,7 @@ def test_who_is_refused_uses_up_nothing(signed_in: SignedIn) -> None:
         ([("host", "b")], "api.example.org,b", None, False),
     ],
 )
-def test_repeated_headers_are_heard_as_one(headers: Pairs, host: str, authorization: str | None, page: bool) -> None:
+def test_repeated_headers_are_joined(headers: Pairs, host: str, authorization: str | None, page: bool) -> None:
     heard = RequestHeaders([("Host", "api.example.org"), *headers], "192.0.2.1", gate.current())
     assert (heard.host, heard.authorization, heard.prefers_page) == (host, authorization, page)
 
@@ -322,7 +322,7 @@ queries = st.one_of(st.just(""), st.binary(max_size=12).map(lambda query: query.
     st.sampled_from(["192.0.2.1", PROXY]),
     st.just("api.example.org"),
 )
-def test_whatever_a_client_says_is_one_request_to_the_service(
+def test_any_headers_of_a_client_give_one_valid_request(
     headers: Pairs, query: str, body: bytes, peer: str, host: str
 ) -> None:
     its = gate.current()
@@ -366,13 +366,13 @@ def test_whatever_a_client_says_is_one_request_to_the_service(
 
 
 @given(st.text(max_size=30), st.sampled_from(["*", ".example.org", "api.example.org"]))
-def test_any_host_is_judged(host: str, allowed: str) -> None:
+def test_any_host_is_accepted_or_rejected(host: str, allowed: str) -> None:
     assume(host != "*")
     if gate.is_one_of(host, (allowed,)):
         assert re.fullmatch(r"[a-z0-9.:\[\]_-]+", host.lower())
 
 
-def test_a_gate_without_proxies_believes_nobody() -> None:
+def test_without_trusted_proxies_forwarding_headers_are_ignored() -> None:
     alone = Gate(gate.current().table, trusted_proxies=(), allowed_hosts=("*",))
     heard = RequestHeaders([("x-forwarded-for", "203.0.113.9"), ("x-request-id", "from-a-client")], PROXY, alone)
     assert (heard.trusted, heard.address, heard.request_id) == (False, PROXY, None)

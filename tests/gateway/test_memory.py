@@ -19,7 +19,7 @@ class Client:
         self.ended = True
 
 
-def test_the_client_that_has_stalled_for_longest_gives_way_and_one_that_goes_on_does_not() -> None:
+def test_the_client_that_stalled_longest_is_dropped_and_an_active_one_is_not() -> None:
     memory = Memory(limit=100)
     first, second, third = (Client(memory) for _ in range(3))
     first.holding.add(40)
@@ -32,7 +32,7 @@ def test_the_client_that_has_stalled_for_longest_gives_way_and_one_that_goes_on_
     assert memory.held == 80
 
 
-def test_as_many_give_way_as_there_have_to() -> None:
+def test_only_as_many_clients_are_dropped_as_necessary() -> None:
     memory = Memory(limit=100)
     stalled = [Client(memory) for _ in range(10)]
     for client in stalled:
@@ -43,7 +43,7 @@ def test_as_many_give_way_as_there_have_to() -> None:
     assert (large.ended, memory.held) == (False, 95)
 
 
-def test_what_a_service_needs_does_not_give_way() -> None:
+def test_memory_that_a_service_needs_is_never_taken_away() -> None:
     memory = Memory(limit=100)
     needed, other = Client(memory), Client(memory)
     needed.holding.add(90)
@@ -56,7 +56,7 @@ def test_what_a_service_needs_does_not_give_way() -> None:
     assert memory.held == 20
 
 
-def test_what_is_released_counts_no_more_and_does_not_give_way_either() -> None:
+def test_released_memory_no_longer_counts() -> None:
     memory = Memory(limit=100)
     gone, other = Client(memory), Client(memory)
     gone.holding.add(60)
@@ -66,7 +66,7 @@ def test_what_is_released_counts_no_more_and_does_not_give_way_either() -> None:
     assert (gone.ended, memory.held) == (False, 100)
 
 
-def test_a_client_that_cannot_be_told_keeps_its_place() -> None:
+def test_a_client_that_cannot_receive_a_response_is_not_dropped() -> None:
     memory = Memory(limit=100)
     untold = Holding(memory, None)
     untold.add(60)
@@ -75,7 +75,7 @@ def test_a_client_that_cannot_be_told_keeps_its_place() -> None:
     assert memory.held == 60
 
 
-def test_a_response_shrinks_as_it_is_taken_and_is_held_beyond_the_limit_where_none_can_give_way() -> None:
+def test_a_response_shrinks_as_it_is_read_and_may_exceed_the_limit_if_no_client_can_be_dropped() -> None:
     memory = Memory(limit=100)
     body, response = Client(memory), Client(memory)
     body.holding.add(50)

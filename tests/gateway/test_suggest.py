@@ -61,7 +61,7 @@ def suggest(url: str, **options: Any) -> tuple[str, str]:
     return out.getvalue(), err.getvalue()
 
 
-def test_the_entries_can_be_pasted_once_allow_is_said(serve: Callable[..., str], tmp_path: Path) -> None:
+def test_the_entries_are_valid_once_allow_is_filled_in(serve: Callable[..., str], tmp_path: Path) -> None:
     address = serve(openapi=json.dumps(DOCUMENT).encode(), healthz=b"{}")
     text, advice = suggest(f"{address}/openapi.json")
     assert "allow" in advice
@@ -81,7 +81,7 @@ def test_the_entries_can_be_pasted_once_allow_is_said(serve: Callable[..., str],
     assert "# /files/{name}.pdf is left out" in text
 
 
-def test_a_name_a_base_path_and_yaml_are_taken(serve: Callable[..., str]) -> None:
+def test_a_name_a_base_path_and_a_yaml_document_are_accepted(serve: Callable[..., str]) -> None:
     document = DOCUMENT | {"servers": [{"url": "https://example.org/v2/"}]}
     address = serve(schema=yaml.safe_dump(document).encode())
     text, _ = suggest(f"{address}/schema.yaml", name="books")
@@ -90,7 +90,7 @@ def test_a_name_a_base_path_and_yaml_are_taken(serve: Callable[..., str]) -> Non
     assert [route["path"] for route in entries["routes"]] == ["/v2/books", "/v2/books/{id}", "/v2/loans/"]
 
 
-def test_what_gateway_yaml_has_already_is_left_out_and_said(
+def test_routes_that_gateway_yaml_already_has_are_left_out_and_listed(
     serve: Callable[..., str], configure: Callable[..., None], tmp_path: Path
 ) -> None:
     address = serve(openapi=json.dumps(DOCUMENT).encode())
@@ -108,7 +108,7 @@ def test_what_gateway_yaml_has_already_is_left_out_and_said(
     }
 
 
-def test_a_service_that_gateway_yaml_has_as_a_whole_has_nothing_to_add(
+def test_a_service_that_gateway_yaml_has_completely_adds_nothing(
     serve: Callable[..., str], configure: Callable[..., None]
 ) -> None:
     address = serve(openapi=json.dumps(DOCUMENT | {"paths": {"/books": {"get": {}, "head": {}}}}).encode())
@@ -137,7 +137,7 @@ def test_a_name_that_another_service_has_is_an_error(serve: Callable[..., str], 
     assert "service: library-2" in suggest(f"{address}/openapi.json", name="library-2")[0]
 
 
-def test_a_faulty_gateway_yaml_stops_nothing_and_is_told(
+def test_an_invalid_gateway_yaml_is_reported_and_does_not_stop_the_command(
     serve: Callable[..., str], settings: Any, tmp_path: Path
 ) -> None:
     address = serve(openapi=json.dumps(DOCUMENT).encode())

@@ -10,14 +10,14 @@ from tests.gateway.config.files import HEAD, faults, read, route, timeouts
 from gateway.config import ConfigError, load, warnings
 
 
-def test_a_route_without_more_gets_every_default(tmp_path: Path) -> None:
+def test_a_minimal_route_gets_all_defaults(tmp_path: Path) -> None:
     (only,) = read(tmp_path, route()).routes
     assert only.methods == ("GET", "POST", "PUT", "PATCH", "DELETE")
     assert only.timeouts == timeouts("1000ms", "10000ms")
     assert (only.max_body, only.rate_limit, only.browser, only.allow) == (1048576, None, "api", "public")
 
 
-def test_what_is_nearer_to_the_route_wins_key_by_key(tmp_path: Path) -> None:
+def test_the_declaration_nearest_to_the_route_wins_for_each_key(tmp_path: Path) -> None:
     config = read(
         tmp_path,
         """
@@ -60,7 +60,7 @@ def test_optional_sections_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["path", "service", "allow"])
-def test_what_a_route_must_say_has_no_default(tmp_path: Path, key: str) -> None:
+def test_required_keys_of_a_route_have_no_default(tmp_path: Path, key: str) -> None:
     lines = {"path": "path: /x", "service": "service: a", "allow": "allow: public"}
     del lines[key]
     (found,) = faults(tmp_path, HEAD + "  - methods: [GET]\n    " + "\n    ".join(lines.values()) + "\n")
@@ -85,13 +85,13 @@ def test_missing_sections_are_reported_at_the_start(tmp_path: Path) -> None:
     ]
 
 
-def test_a_login_service_that_nobody_defined_is_a_fault(tmp_path: Path) -> None:
+def test_an_undefined_login_service_is_a_fault(tmp_path: Path) -> None:
     assert faults(tmp_path, "version: 1\nservices: {}\nroutes: []\nlogin: {service: users}\n") == [
         "4:18: got 'users'; expected a service that is defined: none is"
     ]
 
 
-def test_unknown_keys_are_told_what_their_own_section_knows(tmp_path: Path) -> None:
+def test_an_unknown_key_is_reported_with_the_keys_of_its_section(tmp_path: Path) -> None:
     text = """
 version: 1
 rutes: []
@@ -158,7 +158,7 @@ def test_a_value_that_cannot_be_read_is_not_reported_twice(tmp_path: Path) -> No
         ("x:\n" + "  [" * 40 + "]" * 40, ["2:48: got more than 16 levels of nesting; expected fewer"]),
     ],
 )
-def test_what_is_no_mapping_in_one_utf_8_document_is_a_fault(
+def test_a_file_that_is_not_one_utf_8_mapping_is_a_fault(
     tmp_path: Path, text: str | bytes, expected: list[str]
 ) -> None:
     assert faults(tmp_path, text) == expected
@@ -187,7 +187,7 @@ def test_a_syntax_error_is_reported_where_it_is(tmp_path: Path, text: str, place
         ("version:\t1\nroutes: []\n\tx: 1", "3:1"),
     ],
 )
-def test_a_tab_is_named_and_what_stands_in_its_place(tmp_path: Path, text: str, place: str) -> None:
+def test_a_tab_is_reported_with_spaces_to_write_instead(tmp_path: Path, text: str, place: str) -> None:
     assert faults(tmp_path, text) == [f"{place}: got a tab; expected spaces; YAML takes no tab before a key or a value"]
 
 
@@ -220,21 +220,21 @@ def test_a_syntax_error_does_not_hide_what_was_found_before(tmp_path: Path) -> N
     assert [each.partition(": got")[0] for each in found] == ["1:10", "3:1"]
 
 
-def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     assert read(tmp_path, b"\xef\xbb\xbf" + route().encode()).version == 1
 
 
-def test_a_key_that_is_there_twice_is_a_fault_at_the_second(tmp_path: Path) -> None:
+def test_a_repeated_key_is_a_fault_at_the_second(tmp_path: Path) -> None:
     assert faults(tmp_path, route() + "version: 1\n") == [
         "7:1: got 'version' a second time; expected each key once; the first is in line 1"
     ]
 
 
-def test_a_key_that_is_no_text_is_a_fault(tmp_path: Path) -> None:
+def test_a_key_that_is_not_text_is_a_fault(tmp_path: Path) -> None:
     assert faults(tmp_path, route() + "? [a]\n: 1\n") == ["7:3: got a key that is not text; expected text"]
 
 
-def test_a_file_of_aliases_is_refused_at_once(tmp_path: Path) -> None:
+def test_a_file_of_nested_aliases_is_rejected_at_once(tmp_path: Path) -> None:
     laughs = "a: &a [x, x]\n" + "".join(
         f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
         for before, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -245,7 +245,7 @@ def test_a_file_of_aliases_is_refused_at_once(tmp_path: Path) -> None:
     assert time.process_time() - started < 4
 
 
-def test_a_merge_key_is_no_key(tmp_path: Path) -> None:
+def test_a_merge_key_is_rejected(tmp_path: Path) -> None:
     found = faults(tmp_path, route() + "    <<: {browser: api}\n")
     assert found[0].startswith("7:5: got '<<'; expected one of `path`")
 
@@ -300,7 +300,7 @@ def test_a_role_that_no_user_has_is_a_warning(tmp_path: Path) -> None:
     ]
 
 
-def test_roles_that_are_declared_are_those_that_users_have(tmp_path: Path) -> None:
+def test_declared_roles_replace_the_default_ones(tmp_path: Path) -> None:
     text = route(allow="[editor]") + "roles: [editor]\n"
     assert odd(tmp_path, text) == []
     assert odd(tmp_path, text.replace("allow: [editor]", "allow: [admin]"))

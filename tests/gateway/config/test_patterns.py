@@ -64,7 +64,7 @@ SEGMENTS = "segments of letters"
         ("/{a}/{a...}", "each parameter name once"),
     ],
 )
-def test_a_path_outside_of_the_grammar_is_refused(path: str, expected: str) -> None:
+def test_a_path_outside_of_the_grammar_is_a_fault(path: str, expected: str) -> None:
     with pytest.raises(ValueError, match=f"^{expected}"):
         parse(path)
 
@@ -108,7 +108,7 @@ def faults(tmp_path: Path, *routes: tuple[str, str], more: str = "") -> list[str
         (("/a/{x}/c", "GET"), ("/b/{x}/c", "GET")),
     ],
 )
-def test_routes_of_which_one_is_more_specific_stand_beside_each_other(
+def test_a_more_specific_route_does_not_conflict(
     tmp_path: Path, first: tuple[str, str], second: tuple[str, str]
 ) -> None:
     assert faults(tmp_path, first, second) == []
@@ -134,7 +134,7 @@ def test_routes_of_which_one_is_more_specific_stand_beside_each_other(
         (("/x/{a}/c", "GET"), ("/x/b/{d}", "POST")),
     ],
 )
-def test_routes_that_leave_open_which_is_meant_are_a_fault_that_names_both_lines(
+def test_ambiguous_routes_are_a_fault_that_names_both_lines(
     tmp_path: Path, first: tuple[str, str], second: tuple[str, str]
 ) -> None:
     for one, other in (first, second), (second, first):
@@ -148,7 +148,7 @@ def test_a_conflict_names_the_first_of_several_routes(tmp_path: Path) -> None:
     assert found == ["7:12: got '/a'; expected a path and methods that cannot match what '/a' in line 5 matches"]
 
 
-def test_the_current_version_and_none_are_the_same_path(tmp_path: Path) -> None:
+def test_a_path_with_the_current_version_conflicts_with_one_without(tmp_path: Path) -> None:
     routes = ("/api/v1/x", "GET"), ("/api/x", "GET")
     assert faults(tmp_path, *routes) == []
     assert faults(tmp_path, *routes, more="versions: {current: v2}\n") == []
@@ -180,7 +180,7 @@ def test_the_gateways_own_paths_are_reserved(tmp_path: Path, path: str) -> None:
         ("/{a}/{b}", ["/api/login", "/api/logout", "/api/sessions", "/api/sessions/{rest...}"]),
     ],
 )
-def test_a_route_that_can_match_one_of_them_is_a_fault(tmp_path: Path, path: str, own: list[str]) -> None:
+def test_a_route_that_can_match_a_reserved_path_is_a_fault(tmp_path: Path, path: str, own: list[str]) -> None:
     (found,) = faults(tmp_path, (path, "GET"))
     named = found.partition("the gateway's own ")[2].split(", ")
     assert (own[0] in named) if path == "/{a}/{b}" else named == list(own)
@@ -189,7 +189,7 @@ def test_a_route_that_can_match_one_of_them_is_a_fault(tmp_path: Path, path: str
 @pytest.mark.parametrize(
     "path", ["/login", "/gateway", "/static", "/api/logins", "/docs/x", "/login/{x}", "/api/v1/login"]
 )
-def test_what_only_looks_like_one_of_them_is_not_reserved(tmp_path: Path, path: str) -> None:
+def test_a_path_that_only_resembles_a_reserved_one_is_allowed(tmp_path: Path, path: str) -> None:
     assert faults(tmp_path, (path, "GET")) == []
 
 
@@ -198,7 +198,7 @@ def test_the_gateways_own_paths_are_reserved_under_the_current_version_too(tmp_p
     assert found == "4:12: got '/api/v1/login'; expected a path that cannot match the gateway's own /api/login"
 
 
-def test_routes_in_a_wrong_place_do_not_stop_the_other_checks(tmp_path: Path) -> None:
+def test_routes_of_a_wrong_type_do_not_stop_the_other_checks(tmp_path: Path) -> None:
     path = tmp_path / "gateway.yaml"
     path.write_text("version: 1\nservices: [a]\nroutes: {path: /api/login}\nlogin: x\nversions: 7\n")
     with pytest.raises(ConfigError) as refused:
@@ -249,7 +249,7 @@ def test_overlap_and_specificity_agree_with_what_paths_match(one: Pattern, other
 
 
 @given(patterns, st.lists(patterns, max_size=8))
-def test_the_tree_finds_the_patterns_that_overlap_and_no_others(pattern: Pattern, others: list[Pattern]) -> None:
+def test_the_tree_finds_exactly_the_patterns_that_overlap(pattern: Pattern, others: list[Pattern]) -> None:
     shapes = Shapes()
     for index, other in enumerate(others):
         shapes.add(other, index)

@@ -27,7 +27,7 @@ def is_valid(document: object) -> bool:
     return bool(Draft202012Validator(json_schema()).is_valid(document))
 
 
-def test_the_schema_in_the_docs_is_the_models() -> None:
+def test_the_schema_in_the_docs_is_current() -> None:
     assert json.loads((ROOT / "docs" / "gateway.schema.json").read_text()) == json_schema()
 
 
@@ -39,7 +39,7 @@ def test_the_module_prints_the_schema() -> None:
     assert printed.stdout == (ROOT / "docs" / "gateway.schema.json").read_text()
 
 
-def test_the_schema_is_a_schema() -> None:
+def test_the_schema_is_a_valid_json_schema() -> None:
     Draft202012Validator.check_schema(json_schema())
     assert "null" not in json.dumps(json_schema())
 
@@ -58,7 +58,7 @@ def test_the_schema_accepts_the_gateways_own_file() -> None:
         {"versions": {"current": "v1"}, "login": {"service": "a"}},
     ],
 )
-def test_the_schema_accepts_what_is_right(change: dict[str, Any]) -> None:
+def test_the_schema_accepts_valid_files(change: dict[str, Any]) -> None:
     assert is_valid(GOOD | change)
 
 
@@ -84,7 +84,7 @@ def test_the_schema_accepts_what_is_right(change: dict[str, Any]) -> None:
         {"versions": {"current": "1"}},
     ],
 )
-def test_the_schema_refuses_what_is_wrong(change: dict[str, Any]) -> None:
+def test_the_schema_rejects_invalid_files(change: dict[str, Any]) -> None:
     assert not is_valid(GOOD | change)
 
 
@@ -100,7 +100,7 @@ def keys(section: Any = Config, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("key", "meaning"), list(keys()))
-def test_every_key_is_in_the_reference_with_its_meaning(key: str, meaning: str) -> None:
+def test_each_key_is_documented_in_the_reference(key: str, meaning: str) -> None:
     heading = f"### `{key}`\n"
     assert REFERENCE.count(heading) == 1
     section = REFERENCE.partition(heading)[2].partition("\n### ")[0]
@@ -109,12 +109,12 @@ def test_every_key_is_in_the_reference_with_its_meaning(key: str, meaning: str) 
     assert "```yaml" in section
 
 
-def test_the_reference_names_no_key_that_is_not_there() -> None:
+def test_the_reference_documents_only_existing_keys() -> None:
     headings = {line.split("`")[1] for line in REFERENCE.splitlines() if line.startswith("### `")}
     assert headings == {key for key, _ in keys()}
 
 
-def test_the_examples_of_the_reference_hold(tmp_path: Path) -> None:
+def test_the_examples_of_the_reference_are_valid(tmp_path: Path) -> None:
     whole = REFERENCE.partition("<!-- whole -->\n```yaml\n")[2].partition("```")[0]
     path = tmp_path / "gateway.yaml"
     path.write_text(whole)
@@ -135,7 +135,9 @@ OWN_ROUTES = [
 
 
 @pytest.mark.parametrize(("path", "methods", "service", "allow"), OWN_ROUTES)
-def test_the_gateways_own_file_says_what_is_public(path: str, methods: str, service: str, allow: object) -> None:
+def test_the_shipped_gateway_yaml_declares_the_public_paths(
+    path: str, methods: str, service: str, allow: object
+) -> None:
     config = load(OWN, {})
     table = RouteTable(config)
     for method in methods.split(", "):
@@ -147,7 +149,7 @@ def test_the_gateways_own_file_says_what_is_public(path: str, methods: str, serv
     assert len(config.routes) == len(OWN_ROUTES)
 
 
-def test_the_gateways_own_file_finds_the_services_by_environment() -> None:
+def test_the_shipped_gateway_yaml_takes_service_urls_from_the_environment() -> None:
     config = load(OWN, {"USERS_URL": "http://users:1", "ORDERS_URL": "https://orders/base"})
     assert {name: service.url for name, service in config.services.items()} == {
         "users": ("http://users:1",),

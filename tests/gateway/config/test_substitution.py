@@ -40,7 +40,7 @@ def test_a_missing_variable_is_named() -> None:
 
 
 @pytest.mark.parametrize("text", ["$", "a$b", "$A", "${", "${}", "${A", "${A-x}", "${9}", "${A:-{}}", "${A B}"])
-def test_a_lone_dollar_is_refused(text: str) -> None:
+def test_a_lone_dollar_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"^\$\{NAME\}, \$\{NAME:-default\} .*, or \$\$ for a literal \$$"):
         substitute(text, ENVIRON)
 
@@ -57,14 +57,14 @@ def test_values_are_substituted_however_they_are_quoted(tmp_path: Path, written:
 
 
 @pytest.mark.parametrize("value", ["[http://x, http://y]", "http://x\nhealth: /x", "*alias", "on", "http://x # y"])
-def test_what_is_put_in_is_never_read_as_yaml(tmp_path: Path, value: str) -> None:
+def test_a_substituted_value_is_never_read_as_yaml(tmp_path: Path, value: str) -> None:
     with pytest.raises(ConfigError) as refused:
         read(tmp_path, "${URL}", {"URL": value})
     (fault,) = refused.value.faults
     assert (fault.line, fault.column, fault.value) == (4, 10, repr(value))
 
 
-def test_a_missing_variable_is_a_fault_at_its_place(tmp_path: Path) -> None:
+def test_a_missing_variable_is_reported_with_its_line_and_column(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         read(tmp_path, "${URL}", {})
     (fault,) = refused.value.faults
@@ -72,7 +72,7 @@ def test_a_missing_variable_is_a_fault_at_its_place(tmp_path: Path) -> None:
     assert "the environment variable URL to be set" in fault.expected
 
 
-def test_a_put_in_value_is_typed_by_its_key(tmp_path: Path) -> None:
+def test_a_substituted_value_has_the_type_of_its_key(tmp_path: Path) -> None:
     path = tmp_path / "gateway.yaml"
     path.write_text(
         "version: 1\nservices: {}\nroutes: []\ndefaults:\n  max_body: ${BODY}\n  timeouts: {total: '${T}'}\n"

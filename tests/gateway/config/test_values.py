@@ -33,13 +33,13 @@ from gateway.config import RateLimit
         ("browser", "passthrough", "browser", "passthrough"),
     ],
 )
-def test_a_value_becomes_what_it_means(tmp_path: Path, key: str, written: str, field: str, value: object) -> None:
+def test_a_value_is_parsed(tmp_path: Path, key: str, written: str, field: str, value: object) -> None:
     found = getattr(read(tmp_path, route(**{key: written})).routes[0], field)
     assert found == (pytest.approx(value) if isinstance(value, float) else value)
 
 
 @pytest.mark.parametrize("written", ["10/second", "120/minute", "1000/hour", "5000/day"])
-def test_a_rate_is_shown_as_it_is_written(tmp_path: Path, written: str) -> None:
+def test_a_rate_is_printed_as_it_is_written(tmp_path: Path, written: str) -> None:
     assert str(read(tmp_path, route(rate_limit=written)).routes[0].rate_limit) == written
 
 
@@ -50,7 +50,7 @@ def test_a_rate_is_shown_as_it_is_written(tmp_path: Path, written: str) -> None:
         "http://a/base/path", "http://a:8/v1",
     ],
 )  # fmt: skip
-def test_an_url_names_where_a_service_is(tmp_path: Path, url: str) -> None:
+def test_a_url_gives_host_port_and_base_path(tmp_path: Path, url: str) -> None:
     assert read(tmp_path, f"version: 1\nservices: {{a: {{url: '{url}'}}}}\nroutes: []\n").services["a"].url == (url,)
 
 
@@ -68,7 +68,7 @@ URL_EXPECTED = (
 @pytest.mark.parametrize(
     ("url", "write"), [("localhost:8002", "http://localhost:8002"), ("b", "http://b"), ("http://a/", "http://a")]
 )
-def test_an_url_that_may_be_meant_is_shown(tmp_path: Path, url: str, write: str) -> None:
+def test_a_fault_suggests_the_url_that_may_be_meant(tmp_path: Path, url: str, write: str) -> None:
     text = f"version: 1\nservices:\n  a: {{url: '{url}'}}\nroutes: []\n"
     assert faults(tmp_path, text) == [f"3:12: got '{url}'; {URL_EXPECTED}; write url: {write}"]
 
@@ -84,7 +84,7 @@ def test_an_url_that_may_be_meant_is_shown(tmp_path: Path, url: str, write: str)
         ("defaults: {timeouts: {connect: 1}}", "connect: 1s"),
     ],
 )
-def test_what_to_write_is_shown_for_other_keys_too(tmp_path: Path, line: str, write: str) -> None:
+def test_faults_of_other_keys_suggest_a_value_too(tmp_path: Path, line: str, write: str) -> None:
     text = route() if not line.startswith("version:") else route().partition("\n")[2]
     (found,) = faults(tmp_path, text + line + "\n")
     assert found.endswith(f"; write {write}")
@@ -109,7 +109,7 @@ def test_what_to_write_is_shown_for_other_keys_too(tmp_path: Path, line: str, wr
         ("http://a\\nHost: b", "'http://a\\nHost: b'"),
     ],
 )
-def test_an_url_that_names_more_or_less_is_a_fault(tmp_path: Path, url: str, shown: str) -> None:
+def test_a_url_with_missing_or_extra_parts_is_a_fault(tmp_path: Path, url: str, shown: str) -> None:
     text = f'version: 1\nservices:\n  a: {{url: "{url}"}}\nroutes: []\n'
     assert faults(tmp_path, text) == [f"3:12: got {shown}; {URL_EXPECTED}"]
 

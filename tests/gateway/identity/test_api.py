@@ -31,7 +31,7 @@ def refresh(client: Client, token: str) -> Any:
     return client.post("/api/token/refresh", {"refresh_token": token}, "application/json")
 
 
-def test_a_login_answers_a_pair_and_begins_a_session(login: LoginService, client: Client) -> None:
+def test_a_login_returns_a_token_pair_and_starts_a_session(login: LoginService, client: Client) -> None:
     reply = sign_in(client)
     assert reply.status_code == 200
     pair = reply.json()
@@ -43,7 +43,7 @@ def test_a_login_answers_a_pair_and_begins_a_session(login: LoginService, client
     assert pair["refresh_token"] not in json.dumps(list(Session.objects.values()), default=str)
 
 
-def test_a_refused_passport_is_a_502_that_names_the_service(login: LoginService, client: Client) -> None:
+def test_a_rejected_passport_is_a_502_that_names_the_service(login: LoginService, client: Client) -> None:
     pair = sign_in(client).json()
     login.broken = Reply.json({}, 401)
     for reply in (sign_in(client), sign_in(client, password="wrong"), refresh(client, pair["refresh_token"])):
@@ -55,7 +55,7 @@ def test_a_refused_passport_is_a_502_that_names_the_service(login: LoginService,
     assert refresh(client, pair["refresh_token"]).status_code == 200
 
 
-def test_the_oauth_password_form_signs_in(login: LoginService, client: Client) -> None:
+def test_the_oauth_password_form_logs_in(login: LoginService, client: Client) -> None:
     form = {"grant_type": "password", "username": "user", "password": "secret", "client_id": "", "scope": ""}
     assert client.post("/api/login", form).status_code == 415
     from urllib.parse import urlencode
@@ -68,13 +68,15 @@ FORM = "application/x-www-form-urlencoded"
 
 
 @pytest.mark.parametrize("grant", ["grant_type=password&", "grant_type=&", ""])
-def test_a_form_may_leave_its_grant_out(login: LoginService, client: Client, grant: str) -> None:
+def test_the_grant_type_of_a_form_is_optional(login: LoginService, client: Client, grant: str) -> None:
     assert client.post("/api/login", f"{grant}username=user&password=secret", FORM).status_code == 200
 
 
 @pytest.mark.parametrize("grant", ["client_credentials", "refresh_token", "authorization_code", "Password", "x"])
 @pytest.mark.parametrize("kind", [FORM, "application/json"])
-def test_another_grant_is_refused_in_oauth_s_word(login: LoginService, client: Client, kind: str, grant: str) -> None:
+def test_another_grant_type_is_rejected_with_oauth_s_error(
+    login: LoginService, client: Client, kind: str, grant: str
+) -> None:
     said = {"grant_type": grant, "username": "user", "password": "secret"}
     from urllib.parse import urlencode
 
@@ -86,14 +88,14 @@ def test_another_grant_is_refused_in_oauth_s_word(login: LoginService, client: C
 
 
 @pytest.mark.parametrize("twice", ["username=admin", "password=secret", "grant_type=password"])
-def test_a_form_that_says_a_field_twice_is_refused(login: LoginService, client: Client, twice: str) -> None:
+def test_a_form_with_a_repeated_field_is_rejected(login: LoginService, client: Client, twice: str) -> None:
     form = f"{twice}&username=user&password=secret&grant_type=password"
     reply = client.post("/api/login", form, FORM)
     assert (reply.status_code, set(reply.json()["errors"])) == (400, {twice.partition("=")[0]})
     assert not Session.objects.exists()
 
 
-def test_the_versioned_path_is_the_same(login: LoginService, client: Client) -> None:
+def test_the_versioned_path_logs_in_too(login: LoginService, client: Client) -> None:
     said = {"username": "user", "password": "secret"}
     assert client.post("/api/v1/login", said, "application/json").status_code == 200
     assert client.post("/api/v2/login", said, "application/json").status_code == 404
@@ -134,7 +136,7 @@ def test_a_bad_login_gets_a_problem(
 
 
 @pytest.mark.parametrize("body", [b"", b'{"username": "user", "password": "secret"}'])
-def test_a_content_type_that_cannot_be_read_is_none(login: LoginService, body: bytes) -> None:
+def test_an_invalid_content_type_is_rejected(login: LoginService, body: bytes) -> None:
     from gateway_project.wsgi import application
 
     environ: dict[str, Any] = {"REQUEST_METHOD": "POST", "PATH_INFO": "/api/login", "CONTENT_LENGTH": str(len(body))}
@@ -154,13 +156,15 @@ def test_without_a_login_service_there_is_no_login(client: Client, configure: An
 @pytest.mark.parametrize(
     "broken", [Reply.json({}, 500), Reply.json({}, 403), Reply(200, b"no json"), Reply.json({}), Reply.json([])]
 )
-def test_a_login_service_out_of_order_is_a_502(login: LoginService, client: Client, broken: Reply) -> None:
+def test_an_invalid_response_of_the_login_service_is_a_502(login: LoginService, client: Client, broken: Reply) -> None:
     login.broken = broken
     assert sign_in(client).status_code == 502
 
 
 @pytest.mark.parametrize("status", [500, 501, 502, 504, 599])
-def test_a_login_service_that_fails_was_reached(login: LoginService, client: Client, status: int) -> None:
+def test_an_error_of_the_login_service_is_not_reported_as_unreachable(
+    login: LoginService, client: Client, status: int
+) -> None:
     login.broken = Reply.json({}, status)
     reply = sign_in(client)
     assert (reply.status_code, reply.json()["service"]) == (502, "people")
@@ -172,7 +176,7 @@ def test_a_login_service_that_fails_was_reached(login: LoginService, client: Cli
     [("7", "7"), ("0", "0"), (None, "1"), ("", "1"), ("-1", "1"), ("1e9", "1"), ("9" * 30, "1"), ("\u0663", "1"),
      ("Wed, 21 Oct 2026 07:28:00 GMT", "1")],
 )  # fmt: skip
-def test_a_login_service_that_is_busy_says_when_to_try_again(
+def test_a_busy_login_service_s_retry_after_reaches_the_client(
     login: LoginService, client: Client, said: str | None, passed_on: str
 ) -> None:
     """Too many hashes at once, as the users service says it."""
@@ -187,7 +191,9 @@ def test_a_login_service_that_is_busy_says_when_to_try_again(
     assert refresh(client, pair["refresh_token"]).status_code == 200
 
 
-def test_a_refresh_rotates_and_takes_the_current_role(login: LoginService, client: Client, settings: Any) -> None:
+def test_a_refresh_rotates_the_token_and_uses_the_current_role(
+    login: LoginService, client: Client, settings: Any
+) -> None:
     first = sign_in(client).json()
     login.users["user"]["role"] = "admin"
     reply = refresh(client, first["refresh_token"])
@@ -210,13 +216,13 @@ def test_a_reused_refresh_token_ends_the_session(login: LoginService, client: Cl
     assert reply.status_code == 401
 
 
-def test_a_refresh_of_a_deleted_user_is_refused(login: LoginService, client: Client) -> None:
+def test_a_refresh_of_a_deleted_user_is_rejected(login: LoginService, client: Client) -> None:
     first = sign_in(client).json()
     del login.users["user"]
     assert refresh(client, first["refresh_token"]).status_code == 401
 
 
-def test_a_refresh_while_the_login_service_is_away_does_not_use_the_token_up(
+def test_a_refresh_that_fails_because_the_login_service_is_down_can_be_repeated(
     login: LoginService, client: Client
 ) -> None:
     first = sign_in(client).json()
@@ -227,21 +233,21 @@ def test_a_refresh_while_the_login_service_is_away_does_not_use_the_token_up(
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c"])
-def test_what_is_no_refresh_token_is_refused(login: LoginService, client: Client, token: str) -> None:
+def test_an_invalid_refresh_token_is_rejected(login: LoginService, client: Client, token: str) -> None:
     assert refresh(client, token).status_code == (401 if token else 400)
 
 
-def test_a_refresh_token_is_good_for_its_own_user_alone(login: LoginService, client: Client) -> None:
+def test_a_refresh_token_is_valid_for_its_own_user_only(login: LoginService, client: Client) -> None:
     token = sessions.RefreshToken(sign_in(client).json()["refresh_token"])
     token.payload["sub"] = "1"
     assert refresh(client, str(token)).status_code == 401
 
 
-def test_an_access_token_is_no_refresh_token(login: LoginService, client: Client) -> None:
+def test_an_access_token_is_not_accepted_as_a_refresh_token(login: LoginService, client: Client) -> None:
     assert refresh(client, sign_in(client).json()["access_token"]).status_code == 401
 
 
-def test_a_logout_ends_the_session_and_no_other(login: LoginService, client: Client) -> None:
+def test_a_logout_ends_only_its_own_session(login: LoginService, client: Client) -> None:
     mine, other = sign_in(client).json(), sign_in(client).json()
     reply = client.post("/api/logout", headers={"Authorization": f"Bearer {mine['access_token']}"})
     assert reply.status_code == 204
@@ -253,7 +259,7 @@ def test_a_logout_ends_the_session_and_no_other(login: LoginService, client: Cli
     assert refresh(client, mine["refresh_token"]).status_code == 401
 
 
-def test_a_logout_wants_a_session(login: LoginService, client: Client) -> None:
+def test_a_logout_requires_a_session(login: LoginService, client: Client) -> None:
     reply = client.post("/api/logout")
     assert reply.status_code == 401
     assert reply["WWW-Authenticate"].startswith("Bearer")
@@ -276,7 +282,7 @@ def sign_in_from(client: Client, address: str, agent: str, **said: str) -> dict[
     return dict(reply.json())
 
 
-def test_one_sees_where_one_is_signed_in(login: LoginService, client: Client) -> None:
+def test_a_user_sees_their_own_sessions(login: LoginService, client: Client) -> None:
     first = sign_in_from(client, "192.0.2.1", "curl/8")
     second = sign_in_from(client, "2001:db8::1", "a\tb" + "c" * 300)
     sign_in_from(client, "192.0.2.9", "x", username="admin")
@@ -291,7 +297,7 @@ def test_one_sees_where_one_is_signed_in(login: LoginService, client: Client) ->
     assert client.get("/api/sessions").status_code == 401
 
 
-def test_a_refresh_says_where_a_session_is_used_from_now(login: LoginService, client: Client) -> None:
+def test_a_refresh_updates_where_a_session_is_used(login: LoginService, client: Client) -> None:
     first = sign_in_from(client, "192.0.2.1", "curl/8")
     reply = client.post(
         "/api/token/refresh",
@@ -305,7 +311,7 @@ def test_a_refresh_says_where_a_session_is_used_from_now(login: LoginService, cl
     assert datetime.fromisoformat(session["last_used_at"]) > datetime.fromisoformat(session["created_at"])
 
 
-def test_sessions_come_in_pages(login: LoginService, client: Client) -> None:
+def test_the_list_of_sessions_is_paged(login: LoginService, client: Client) -> None:
     for number in range(3):
         mine = sign_in_from(client, f"192.0.2.{number}", "curl/8")
     page = ask(client, "GET", "/api/sessions?limit=2", mine).json()
@@ -317,18 +323,18 @@ def test_sessions_come_in_pages(login: LoginService, client: Client) -> None:
 @pytest.mark.parametrize(
     "cursor", ["", "x", "cD0x", "cD15ZXN0ZXJkYXk=", "cD0yMDI2LTAxLTAx", "cD0yMDI2LTEzLTQ1VDAwOjAwWg=="]
 )
-def test_a_page_that_there_is_not_is_a_400(login: LoginService, client: Client, cursor: str) -> None:
+def test_a_page_that_does_not_exist_is_a_400(login: LoginService, client: Client, cursor: str) -> None:
     reply = ask(client, "GET", f"/api/sessions?cursor={cursor}", sign_in(client).json())
     assert (reply.status_code, set(reply.json()["errors"])) == (400, {"cursor"})
 
 
 @pytest.mark.parametrize("query", ["page=2", "limit=1&limit=1"])
-def test_a_parameter_nobody_knows_or_there_twice_is_a_400(login: LoginService, client: Client, query: str) -> None:
+def test_an_unknown_or_repeated_parameter_is_a_400(login: LoginService, client: Client, query: str) -> None:
     reply = ask(client, "GET", f"/api/sessions?{query}", sign_in(client).json())
     assert (reply.status_code, set(reply.json()["errors"])) == (400, {query.partition("=")[0]})
 
 
-def test_one_ends_a_session_of_one_s_own_and_no_other(login: LoginService, client: Client) -> None:
+def test_a_user_can_end_only_their_own_sessions(login: LoginService, client: Client) -> None:
     mine, other = sign_in(client).json(), sign_in(client).json()
     foreign = sign_in(client, username="admin").json()
     (lost,) = [
@@ -347,7 +353,7 @@ def test_one_ends_a_session_of_one_s_own_and_no_other(login: LoginService, clien
     assert len(ask(client, "GET", "/api/sessions", mine).json()["results"]) == 1
 
 
-def test_an_admin_ends_all_sessions_of_a_user(login: LoginService, client: Client) -> None:
+def test_an_admin_can_end_all_sessions_of_a_user(login: LoginService, client: Client) -> None:
     pairs = [sign_in(client).json() for _ in range(2)]
     admin = sign_in(client, username="admin").json()
     reply = ask(client, "DELETE", "/api/users/2/sessions", pairs[0])
@@ -359,7 +365,7 @@ def test_an_admin_ends_all_sessions_of_a_user(login: LoginService, client: Clien
     assert sign_in(client).status_code == 200
 
 
-def test_a_reused_token_is_in_the_log(login: LoginService, client: Client, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_reused_token_is_logged(login: LoginService, client: Client, caplog: pytest.LogCaptureFixture) -> None:
     first = sign_in(client).json()
     refresh(client, first["refresh_token"])
     refresh(client, first["refresh_token"])
@@ -371,7 +377,7 @@ def test_a_reused_token_is_in_the_log(login: LoginService, client: Client, caplo
     )
 
 
-def test_within_the_grace_a_retry_gets_the_same_successor(login: LoginService, client: Client, settings: Any) -> None:
+def test_a_retry_within_the_grace_gets_the_same_successor(login: LoginService, client: Client, settings: Any) -> None:
     settings.REFRESH_GRACE = 60
     first = sign_in(client).json()
     second, again = (refresh(client, first["refresh_token"]).json() for _ in range(2))
@@ -383,7 +389,7 @@ def test_within_the_grace_a_retry_gets_the_same_successor(login: LoginService, c
     assert refresh(client, third["refresh_token"]).status_code == 401
 
 
-def test_after_the_grace_a_retry_ends_the_session(
+def test_a_retry_after_the_grace_ends_the_session(
     login: LoginService, client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.REFRESH_GRACE = 60
@@ -395,7 +401,7 @@ def test_after_the_grace_a_retry_ends_the_session(
     assert Session.objects.get().ended_at is not None
 
 
-def test_sessions_of_which_no_token_holds_are_forgotten(login: LoginService, client: Client) -> None:
+def test_sessions_without_a_valid_token_are_deleted(login: LoginService, client: Client) -> None:
     for _ in range(4):
         sign_in(client)
     now, hour = timezone.now(), timedelta(hours=1)
@@ -420,12 +426,14 @@ def test_a_sign_in_deletes_expired_sessions_at_most_once_an_hour(login: LoginSer
 
 
 @pytest.mark.parametrize(("user_id", "status"), [("1", 204), ("2", 204), ("3", 404), ("abc", 404), ("a.b", 404)])
-def test_sessions_of_nobody_are_not_ended(login: LoginService, client: Client, user_id: str, status: int) -> None:
+def test_ending_the_sessions_of_an_unknown_user_is_a_404(
+    login: LoginService, client: Client, user_id: str, status: int
+) -> None:
     admin = sign_in(client, username="admin").json()
     assert ask(client, "DELETE", f"/api/users/{user_id}/sessions", admin).status_code == status
 
 
-def test_one_ends_all_one_s_own_sessions(login: LoginService, client: Client) -> None:
+def test_a_user_can_end_all_their_own_sessions(login: LoginService, client: Client) -> None:
     mine, other = sign_in(client).json(), sign_in(client).json()
     foreign = sign_in(client, username="admin").json()
     assert ask(client, "DELETE", "/api/users/me/sessions", mine).status_code == 204
@@ -435,7 +443,7 @@ def test_one_ends_all_one_s_own_sessions(login: LoginService, client: Client) ->
 
 
 @pytest.mark.parametrize("meanwhile", ["changed", "deleted", "unavailable"])
-def test_what_ends_a_user_s_sessions_during_a_sign_in_ends_that_one_too(
+def test_a_change_of_the_user_during_a_login_ends_the_new_session_too(
     login: LoginService, client: Client, meanwhile: str
 ) -> None:
     def end_sessions(path: str) -> None:
@@ -454,7 +462,7 @@ def test_what_ends_a_user_s_sessions_during_a_sign_in_ends_that_one_too(
     assert Session.objects.get().ended_at is not None
 
 
-def test_a_token_outlives_no_lowered_lifetime(login: LoginService, client: Client, settings: Any) -> None:
+def test_a_shorter_lifetime_applies_to_issued_tokens(login: LoginService, client: Client, settings: Any) -> None:
     mine = sign_in(client).json()
     assert ask(client, "GET", "/api/sessions", mine).status_code == 200
     verified.cache_clear()

@@ -47,7 +47,7 @@ def let_pass(seconds: float) -> None:
     attempts.purge.due = 0
 
 
-def test_some_tries_are_free_then_one_waits_longer_each_time(login: LoginService) -> None:
+def test_after_some_free_tries_each_failure_doubles_the_wait(login: LoginService) -> None:
     guess(5)
     for wait in (1, 2, 4):
         with pytest.raises(SignInThrottled) as refused:
@@ -57,7 +57,7 @@ def test_some_tries_are_free_then_one_waits_longer_each_time(login: LoginService
         guess(1)
 
 
-def test_nobody_is_asked_while_one_has_to_wait(login: LoginService, serve: Any) -> None:
+def test_a_throttled_login_does_not_reach_the_login_service(login: LoginService, serve: Any) -> None:
     guess(5)
     login.broken = Reply.json({}, 500)
     with pytest.raises(SignInThrottled):
@@ -65,7 +65,7 @@ def test_nobody_is_asked_while_one_has_to_wait(login: LoginService, serve: Any) 
     assert Attempts.objects.order_by("-weight").first().weight == pytest.approx(5, abs=0.1)  # type: ignore[union-attr]
 
 
-def test_a_refused_passport_is_no_failed_sign_in_and_the_log_says_what_to_do(
+def test_a_rejected_passport_is_not_a_failed_login_and_is_logged_with_its_remedy(
     login: LoginService, caplog: pytest.LogCaptureFixture
 ) -> None:
     login.broken = Reply.json({}, 401)
@@ -80,7 +80,7 @@ def test_a_refused_passport_is_no_failed_sign_in_and_the_log_says_what_to_do(
 
 
 @pytest.mark.parametrize("status", [200, 404, 500, 503])
-def test_a_wrong_password_is_one_whatever_becomes_of_the_look_at_the_passport(login: LoginService, status: int) -> None:
+def test_a_wrong_password_counts_even_if_the_check_of_the_passport_fails(login: LoginService, status: int) -> None:
     login.session_ends = Reply.json({}, status)
     guess(5)
     with pytest.raises(SignInThrottled):
@@ -88,14 +88,14 @@ def test_a_wrong_password_is_one_whatever_becomes_of_the_look_at_the_passport(lo
 
 
 @pytest.mark.parametrize("name", ["user", "nobody"])
-def test_a_name_is_guessed_at_from_many_addresses_no_faster(login: LoginService, name: str) -> None:
+def test_guesses_at_one_name_from_many_addresses_are_throttled(login: LoginService, name: str) -> None:
     for number in range(5):
         guess(1, name, f"198.51.100.{number}")
     with pytest.raises(SignInThrottled):
         sign_in(name, "wrong", "203.0.113.9")
 
 
-def test_one_address_guesses_at_many_names_no_faster(login: LoginService, settings: Any) -> None:
+def test_guesses_at_many_names_from_one_address_are_throttled(login: LoginService, settings: Any) -> None:
     for number in range(settings.LOGIN_FREE_TRIES_PER_ADDRESS):
         guess(1, f"name{number}")
     with pytest.raises(SignInThrottled):
@@ -111,7 +111,7 @@ def test_the_addresses_of_one_ipv6_network_are_one(login: LoginService, settings
     assert sign_in("admin", "secret", "2001:db8:0:1::1")
 
 
-def test_nobody_is_kept_out_from_where_they_sign_in_by_guesses_from_elsewhere(login: LoginService) -> None:
+def test_guesses_from_elsewhere_do_not_lock_a_user_out_of_a_known_address(login: LoginService) -> None:
     assert sign_in()
     guess(5)
     with pytest.raises(SignInThrottled):
@@ -121,7 +121,9 @@ def test_nobody_is_kept_out_from_where_they_sign_in_by_guesses_from_elsewhere(lo
         sign_in(address="203.0.113.9")
 
 
-def test_nobody_is_kept_out_by_guesses_at_other_names_from_the_same_address(login: LoginService, settings: Any) -> None:
+def test_guesses_at_other_names_from_a_known_address_do_not_lock_its_user_out(
+    login: LoginService, settings: Any
+) -> None:
     assert sign_in()
     for number in range(settings.LOGIN_FREE_TRIES_PER_ADDRESS):
         guess(1, f"name{number}", HOME)
@@ -130,7 +132,7 @@ def test_nobody_is_kept_out_by_guesses_at_other_names_from_the_same_address(logi
         sign_in("admin", "secret", HOME)
 
 
-def test_where_one_signs_in_guesses_are_slowed_down_too(login: LoginService) -> None:
+def test_guesses_from_a_known_address_are_throttled_too(login: LoginService) -> None:
     assert sign_in()
     guess(5, address=HOME)
     with pytest.raises(SignInThrottled):
@@ -140,7 +142,7 @@ def test_where_one_signs_in_guesses_are_slowed_down_too(login: LoginService) -> 
     guess(5, address=HOME)
 
 
-def test_ones_own_success_does_not_let_one_guess_on_at_others(login: LoginService, settings: Any) -> None:
+def test_a_successful_login_does_not_allow_further_guesses_at_other_users(login: LoginService, settings: Any) -> None:
     """Whoever has an account of their own signs in between the guesses."""
     for number in range(settings.LOGIN_FREE_TRIES_PER_ADDRESS):
         guess(1, f"name{number}")
@@ -153,12 +155,12 @@ def test_ones_own_success_does_not_let_one_guess_on_at_others(login: LoginServic
         sign_in("admin", "wrong", ELSEWHERE)
 
 
-def test_a_success_is_no_failure(login: LoginService) -> None:
+def test_successful_logins_are_never_throttled(login: LoginService) -> None:
     for number in range(50):
         assert sign_in(address=f"192.0.2.{number}")
 
 
-def test_where_a_user_signed_in_is_forgotten_after_a_while(login: LoginService) -> None:
+def test_a_known_address_is_forgotten_after_a_while(login: LoginService) -> None:
     assert sign_in()
     let_pass(attempts.KNOWN_FOR + 1)
     guess(5)
@@ -166,7 +168,7 @@ def test_where_a_user_signed_in_is_forgotten_after_a_while(login: LoginService) 
         sign_in()
 
 
-def test_an_outage_is_nobodys_failure(login: LoginService, configure: Any) -> None:
+def test_an_unreachable_login_service_is_not_a_failed_login(login: LoginService, configure: Any) -> None:
     configure(services={"people": {"url": f"http://127.0.0.1:{free_port()}"}}, login={"service": "people"})
     for _ in range(40):
         with pytest.raises(UpstreamConnectError):
@@ -190,20 +192,20 @@ def try_in_vain(login: LoginService, reply: Reply | None, times: int) -> list[st
 
 
 @pytest.mark.parametrize("reply", UNCLEAR)
-def test_a_try_that_nobody_judged_counts(login: LoginService, reply: Reply | None) -> None:
+def test_a_login_without_a_verdict_of_the_login_service_counts(login: LoginService, reply: Reply | None) -> None:
     raised = try_in_vain(login, reply, 25)
     assert "SignInThrottled" not in raised[:5]
     assert set(raised[5:]) == {"SignInThrottled"}
 
 
-def test_after_tries_that_nobody_judged_one_waits_for_a_second_and_no_longer(login: LoginService) -> None:
+def test_after_logins_without_a_verdict_the_wait_is_one_second_at_most(login: LoginService) -> None:
     for _ in range(30):
         try_in_vain(login, UNCLEAR[0], 1)
         let_pass(1)
     assert sign_in(address=ELSEWHERE)
 
 
-def test_tries_that_nobody_judged_do_not_shorten_the_wait_of_failures(login: LoginService) -> None:
+def test_logins_without_a_verdict_do_not_shorten_the_wait_after_failures(login: LoginService) -> None:
     guess(5)
     for wait in (1, 2, 4):
         let_pass(wait)
@@ -226,7 +228,7 @@ def test_names_and_addresses_are_not_stored(login: LoginService) -> None:
     assert all(len(row.key) == 32 for row in Attempts.objects.all())
 
 
-def test_what_weighs_on_nobody_any_more_is_forgotten(login: LoginService) -> None:
+def test_expired_attempts_are_deleted(login: LoginService) -> None:
     guess(3)
     assert sign_in()
     let_pass(3 * 900 + 1)
@@ -252,7 +254,9 @@ def test_the_table_is_bounded_and_keeps_where_users_sign_in(login: LoginService)
 @pytest.mark.parametrize(
     ("encode", "kind"), [(json.dumps, "application/json"), (urlencode, "application/x-www-form-urlencoded")]
 )
-def test_the_login_answers_429_with_retry_after(login: LoginService, client: Client, encode: Any, kind: str) -> None:
+def test_a_throttled_login_is_a_429_with_retry_after(
+    login: LoginService, client: Client, encode: Any, kind: str
+) -> None:
     said = encode({"username": "user", "password": "wrong"})
     for _ in range(5):
         assert client.generic("POST", "/api/login", said, kind).status_code == 401
@@ -263,7 +267,9 @@ def test_the_login_answers_429_with_retry_after(login: LoginService, client: Cli
     assert not Session.objects.exists()
 
 
-def test_the_address_is_the_clients_own(login: LoginService, client: Client, settings: Any) -> None:
+def test_the_address_of_an_attempt_is_taken_from_trusted_proxies_only(
+    login: LoginService, client: Client, settings: Any
+) -> None:
     """What a client says of its address counts only where a proxy of ours says it."""
     wrong, right = ({"username": "user", "password": each} for each in ("wrong", "secret"))
 

@@ -35,7 +35,7 @@ def write(directory: Path, content: bytes, mode: int = 0o600) -> Path:
     return path
 
 
-def test_a_first_start_makes_a_key_that_only_its_owner_reads(tmp_path: Path) -> None:
+def test_the_first_start_creates_a_key_that_only_its_owner_can_read(tmp_path: Path) -> None:
     ring = keys.load(tmp_path / "keys")
     (path,) = (tmp_path / "keys").glob("*.pem")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -90,7 +90,9 @@ def test_the_newest_key_signs_and_all_verify(tmp_path: Path) -> None:
         (b"hello\n" + pem(ec.generate_private_key(ec.SECP256R1())), 0o600, "above the key"),
     ],
 )
-def test_what_is_no_key_of_ours_is_refused_by_name(tmp_path: Path, content: bytes, mode: int, expected: str) -> None:
+def test_a_file_that_is_not_a_valid_key_is_rejected_by_name(
+    tmp_path: Path, content: bytes, mode: int, expected: str
+) -> None:
     path = write(tmp_path, content, mode)
     with pytest.raises(ValueError, match=expected) as refused:
         keys.load(tmp_path)
@@ -137,7 +139,7 @@ def test_a_new_key_is_published_then_signs_then_is_the_only_one(tmp_path: Path, 
     assert [path.stem for path in tmp_path.glob("*.pem")] == [new.kid]
 
 
-def test_a_new_key_is_for_its_owner_alone_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_a_new_key_and_no_temporary_file_is_left(tmp_path: Path) -> None:
     keys.load(tmp_path)
     (tmp_path / ".unfinished").write_bytes(b"of a process that was killed")
     new = rotate(tmp_path)
@@ -157,7 +159,7 @@ def rotate_kid(directory: Path) -> str:
     return keys.rotate(directory, lead=600, longest=3600)[0].kid
 
 
-def test_rotations_at_the_same_time_make_one_key(tmp_path: Path) -> None:
+def test_simultaneous_rotations_create_one_key(tmp_path: Path) -> None:
     with ProcessPoolExecutor(4) as pool:
         assert len(set(pool.map(rotate_kid, [tmp_path] * 8))) == 1
     assert len(list(tmp_path.glob("*.pem"))) == 2
@@ -177,20 +179,20 @@ def test_each_of_several_keys_verifies_until_what_it_signed_has_expired(tmp_path
         assert not ring.verifying(key.kid)
 
 
-def test_there_are_no_more_keys_than_services_take(tmp_path: Path) -> None:
+def test_there_are_never_more_keys_than_services_accept(tmp_path: Path) -> None:
     for number in range(keys.MAX_KEYS):
         keys.key_create(tmp_path, signs_from=number)
     with pytest.raises(ValueError, match="rotate less often"):
         rotate(tmp_path)
 
 
-def test_with_the_clock_set_back_before_every_key_the_oldest_signs(tmp_path: Path) -> None:
+def test_the_oldest_key_signs_if_the_clock_is_set_back_before_all_keys(tmp_path: Path) -> None:
     old = keys.key_create(tmp_path, signs_from=time.time() + 100)
     keys.key_create(tmp_path, signs_from=time.time() + 200)
     assert keys.read(tmp_path).signing.kid == old.kid
 
 
-def test_a_key_says_in_its_file_from_when_it_signs(tmp_path: Path) -> None:
+def test_a_key_file_contains_the_time_from_which_it_signs(tmp_path: Path) -> None:
     made = keys.key_create(tmp_path, signs_from=1_800_000_000, earlier_until=1_900_000_000.5)
     path = tmp_path / f"{made.kid}.pem"
     assert path.read_text().startswith("signs-from: 2027-01-15T08:00:00+00:00\nearlier-until: 2030-03-17T17:46:40.5")
@@ -200,7 +202,7 @@ def test_a_key_says_in_its_file_from_when_it_signs(tmp_path: Path) -> None:
     assert (first.signs_from, first.earlier_until) == (0, math.inf)
 
 
-def test_a_process_takes_up_new_keys_by_itself() -> None:
+def test_a_process_loads_new_keys_without_a_restart() -> None:
     old = keys.ring()
     rotate(keys.settings.KEYS)
     deadline = time.monotonic() + 10
@@ -223,7 +225,7 @@ def test_a_process_drops_a_key_once_it_has_expired(clock: Any) -> None:
     assert not (keys.settings.KEYS / f"{old.kid}.pem").exists()
 
 
-def test_keys_that_cannot_be_read_again_go_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_keys_stay_in_use_if_they_cannot_be_read_again(caplog: pytest.LogCaptureFixture) -> None:
     known, folder = keys.ring(), keys.folder()
     bad = write(keys.settings.KEYS, b"nonsense")
     with caplog.at_level(logging.ERROR):
@@ -249,7 +251,7 @@ def access_token() -> str:
     return f"Bearer {token}"
 
 
-def test_the_command_says_what_happens_when(settings: Any, capsys: Any) -> None:
+def test_the_command_prints_when_each_key_takes_effect(settings: Any, capsys: Any) -> None:
     old = keys.ring().signing
     call_command("rotate_keys")
     said = capsys.readouterr().out
@@ -274,7 +276,7 @@ def test_the_command_fails_if_there_are_too_many_keys(settings: Any) -> None:
 
 
 @pytest.mark.django_db
-def test_after_a_theft_nothing_of_the_old_keys_is_good_any_more(settings: Any, client: Client, configure: Any) -> None:
+def test_after_a_theft_nothing_signed_with_the_old_keys_is_valid(settings: Any, client: Client, configure: Any) -> None:
     configure()
     account = Account("2", "user", "default", 0)
     session = sessions.session_create(account=account, client=sessions.Client("192.0.2.1", "test"))
@@ -300,7 +302,7 @@ def test_after_a_theft_nothing_of_the_old_keys_is_good_any_more(settings: Any, c
     assert authentication.verified().identity(access_token())
 
 
-def test_a_theft_s_new_key_ends_the_others_also_where_their_files_stay(tmp_path: Path) -> None:
+def test_the_key_after_a_theft_ends_the_others_even_if_their_files_remain(tmp_path: Path) -> None:
     """As if the process had been killed before it removed them."""
     old = keys.load(tmp_path).signing
     content = (tmp_path / f"{old.kid}.pem").read_bytes()
@@ -311,7 +313,7 @@ def test_a_theft_s_new_key_ends_the_others_also_where_their_files_stay(tmp_path:
     assert keys.read(tmp_path).verifying(old.kid) is None
 
 
-def test_what_was_verified_before_a_rotation_is_verified_still() -> None:
+def test_a_token_verified_before_a_rotation_stays_valid() -> None:
     token = access_token()
     rotate(keys.settings.KEYS)
     keys.folder().look()

@@ -23,7 +23,7 @@ def begin(user_id: str = "2", epoch: int = 0) -> str:
 
 
 @pytest.mark.django_db
-def test_what_the_login_service_ends_is_ended_here(login: LoginService) -> None:
+def test_sessions_that_the_login_service_ends_end_at_the_gateway(login: LoginService) -> None:
     before, after, other = begin(epoch=0), begin(epoch=1), begin("3")
     login.end(2, epoch=1)
     known = revocations.revocations()
@@ -32,7 +32,7 @@ def test_what_the_login_service_ends_is_ended_here(login: LoginService) -> None:
 
 
 @pytest.mark.django_db
-def test_the_kept_session_lives_until_the_next_end(login: LoginService) -> None:
+def test_the_kept_session_stays_valid_until_the_next_end(login: LoginService) -> None:
     kept, ended = begin(), begin()
     login.end(2, epoch=1, kept=kept)
     known = revocations.revocations()
@@ -53,7 +53,7 @@ def test_a_deletion_ends_every_session(login: LoginService) -> None:
 
 
 @pytest.mark.django_db
-def test_all_pages_are_followed_and_the_place_is_kept(login: LoginService) -> None:
+def test_all_pages_of_ended_sessions_are_read_from_the_last_cursor_on(login: LoginService) -> None:
     ids = [begin(str(number)) for number in range(5)]
     for number in range(5):
         login.end(number, epoch=1)
@@ -63,7 +63,7 @@ def test_all_pages_are_followed_and_the_place_is_kept(login: LoginService) -> No
 
 
 @pytest.mark.django_db
-def test_a_list_that_does_not_know_our_place_is_read_from_its_beginning(
+def test_a_list_that_rejects_the_cursor_is_read_from_its_beginning(
     login: LoginService, caplog: pytest.LogCaptureFixture
 ) -> None:
     before, after = begin(), begin("3")
@@ -85,7 +85,7 @@ def test_a_list_that_does_not_know_our_place_is_read_from_its_beginning(
 
 
 @pytest.mark.django_db
-def test_all_sessions_end_once_with_the_users_of_a_restored_copy(
+def test_a_restored_copy_of_the_users_ends_all_sessions_once(
     login: LoginService, caplog: pytest.LogCaptureFixture
 ) -> None:
     login.end(9, epoch=1)
@@ -106,7 +106,9 @@ def test_all_sessions_end_once_with_the_users_of_a_restored_copy(
 
 
 @pytest.mark.django_db
-def test_a_list_that_has_nothing_yet_is_another_one_once(login: LoginService, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_empty_list_after_a_cursor_counts_as_a_new_list_once(
+    login: LoginService, caplog: pytest.LogCaptureFixture
+) -> None:
     Follower.objects.create(pk=1, cursor="7")
     known = revocations.revocations()
     known.look()
@@ -116,7 +118,7 @@ def test_a_list_that_has_nothing_yet_is_another_one_once(login: LoginService, ca
 
 
 @pytest.mark.django_db
-def test_a_login_service_that_knows_none_of_its_own_places_is_one_that_cannot_be_read(
+def test_a_login_service_that_rejects_its_own_cursors_counts_as_unreadable(
     login: LoginService, caplog: pytest.LogCaptureFixture
 ) -> None:
     Follower.objects.create(pk=1, cursor="7")
@@ -128,7 +130,7 @@ def test_a_login_service_that_knows_none_of_its_own_places_is_one_that_cannot_be
 
 
 @pytest.mark.django_db
-def test_being_told_twice_changes_nothing(login: LoginService) -> None:
+def test_an_end_that_is_reported_twice_changes_nothing(login: LoginService) -> None:
     ended = begin()
     login.end(2, epoch=1)
     revocations.revocations().look()
@@ -152,7 +154,7 @@ SENSELESS = [[], {}, {"ends": [{}], "cursor": "9"}, {"ends": None, "cursor": "9"
     "broken",
     [Reply.json({}, 503), Reply.json({}, 403), Reply(200, b"<html>"), *(Reply.json(each) for each in SENSELESS)],
 )
-def test_while_the_login_service_is_away_what_is_known_stays(
+def test_known_ends_stay_in_force_while_the_login_service_is_down(
     login: LoginService, caplog: pytest.LogCaptureFixture, broken: Reply
 ) -> None:
     ended, logged_out, later = begin(), begin("3"), begin("4")
@@ -182,7 +184,7 @@ def test_while_the_login_service_is_away_what_is_known_stays(
 
 
 @pytest.mark.django_db
-def test_what_ended_longer_ago_than_a_token_lives_is_forgotten(login: LoginService, settings: Any) -> None:
+def test_ends_older_than_a_token_s_lifetime_are_forgotten(login: LoginService, settings: Any) -> None:
     ended = begin()
     sessions.session_end(session_id=ended)
     known = revocations.revocations()
@@ -214,7 +216,7 @@ def following(login: LoginService) -> Iterator[revocations.Revocations]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_first_question_starts_the_threads_that_keep_looking(following: revocations.Revocations) -> None:
+def test_the_first_use_starts_the_polling_threads(following: revocations.Revocations) -> None:
     ended = begin()
     assert not following.is_ended(ended)
     sessions.session_end(session_id=ended)
@@ -222,7 +224,7 @@ def test_the_first_question_starts_the_threads_that_keep_looking(following: revo
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_threads_outlive_a_database_that_fails(
+def test_the_polling_threads_survive_a_database_error(
     following: revocations.Revocations, login: LoginService, caplog: pytest.LogCaptureFixture
 ) -> None:
     ended, later = begin(), begin("3")
@@ -243,7 +245,7 @@ def test_the_threads_outlive_a_database_that_fails(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_login_service_that_lets_one_wait_shows_and_keeps_no_logout_from_being_known(
+def test_a_slow_login_service_is_reported_and_delays_no_logout(
     following: revocations.Revocations, login: LoginService
 ) -> None:
     logged_out, answering = begin(), threading.Event()

@@ -85,7 +85,9 @@ def deployed(serve: Callable[..., Service], settings: Any) -> Deployed:
 
 
 @on_sqlite
-def test_a_full_disk_is_507_for_what_is_to_be_stored_and_all_else_goes_on(deployed: Deployed, disk: Path) -> None:
+def test_a_full_disk_is_a_507_for_what_must_be_stored_and_no_other_request_fails(
+    deployed: Deployed, disk: Path
+) -> None:
     with deployed(disk) as (gateway, client):
         pair = client.sign_in().json()
         access, refresh = pair["access_token"], pair["refresh_token"]
@@ -124,7 +126,7 @@ def write_lock(var: Path) -> Iterator[None]:
             yield
 
 
-def test_a_locked_database_is_503_once_it_was_waited_for_and_tokens_hold(deployed: Deployed, tmp_path: Path) -> None:
+def test_a_locked_database_is_a_503_after_a_wait_and_tokens_stay_valid(deployed: Deployed, tmp_path: Path) -> None:
     with deployed(tmp_path / "var") as (_, client), ThreadPoolExecutor(3) as threads:
         pair = client.sign_in().json()
         access, refresh = pair["access_token"], pair["refresh_token"]
@@ -144,7 +146,7 @@ def test_a_locked_database_is_503_once_it_was_waited_for_and_tokens_hold(deploye
 
 
 @on_postgresql
-def test_a_postgresql_that_is_away_is_503_and_tokens_hold(deployed: Deployed, tmp_path: Path) -> None:
+def test_a_postgresql_that_is_down_is_a_503_and_tokens_stay_valid(deployed: Deployed, tmp_path: Path) -> None:
     url = os.environ["GATEWAY_DATABASE_URL"]
     with psycopg.connect(url, autocommit=True) as postgresql:
         postgresql.execute("CREATE DATABASE away")
@@ -202,7 +204,7 @@ CAUSES: list[tuple[Exception | None, int | None]] = [
 
 @pytest.mark.parametrize(("cause", "status"), CAUSES, ids=lambda value: repr(value)[:40])
 @pytest.mark.parametrize("kind", [DatabaseError, OperationalError, InterfaceError])
-def test_what_a_database_raises_is_a_refusal_unless_it_is_a_fault_of_ours(
+def test_a_database_error_is_a_rejection_unless_it_is_a_bug(
     kind: type[Exception], cause: Exception | None, status: int | None
 ) -> None:
     exc = raised(kind, cause)
@@ -213,7 +215,7 @@ def test_what_a_database_raises_is_a_refusal_unless_it_is_a_fault_of_ours(
         raise exc
 
 
-def test_what_no_database_raised_is_left_as_it_is() -> None:
+def test_an_error_that_is_not_of_the_database_is_not_changed() -> None:
     assert storage.as_rejection(raised(ValueError, of_sqlite(sqlite3.SQLITE_FULL))) is None
     with pytest.raises(ValueError, match="what it says"), storage.as_rejections():
         raise raised(ValueError, of_sqlite(sqlite3.SQLITE_FULL))

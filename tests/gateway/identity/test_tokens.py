@@ -112,17 +112,17 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_whatever_is_no_access_token_of_ours_is_refused(case: str) -> None:
+def test_anything_but_an_access_token_of_the_gateway_is_rejected(case: str) -> None:
     with pytest.raises(InvalidToken):
         tokens.read_access(REFUSED[case]())
 
 
-def test_a_clock_that_is_a_second_ahead_makes_good_tokens() -> None:
+def test_a_token_of_a_clock_one_second_ahead_is_valid() -> None:
     ahead = int(time.time()) + 1
     assert tokens.read_access(signed(iat=ahead, nbf=ahead))[0].user_id == "2"
 
 
-def test_an_access_token_says_who_and_until_when() -> None:
+def test_an_access_token_names_its_user_and_expiry() -> None:
     until = int(time.time()) + 60
     assert tokens.read_access(signed(exp=until)) == (Identity("2", "user", "default", "s"), until)
 

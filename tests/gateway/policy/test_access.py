@@ -64,12 +64,12 @@ def test_a_malformed_bearer_is_an_invalid_token(value: str) -> None:
         (("admin",), ADMIN), (("admin", "default"), USER), (["default", "admin"], ADMIN),
     ],
 )  # fmt: skip
-def test_a_route_lets_in_whom_it_allows(allow: str | tuple[str, ...], identity: Identity | None) -> None:
+def test_a_route_admits_the_roles_it_allows(allow: str | tuple[str, ...], identity: Identity | None) -> None:
     check(allow, identity)
 
 
 @pytest.mark.parametrize("allow", ["authenticated", ("admin",), ("admin", "default"), (), "admin"])
-def test_nobody_in_particular_gets_only_what_is_public(allow: str | tuple[str, ...]) -> None:
+def test_without_a_user_only_public_routes_are_allowed(allow: str | tuple[str, ...]) -> None:
     with pytest.raises(Unauthenticated) as refused:
         check(allow, None)
     assert (refused.value.status, refused.value.headers) == (401, {"WWW-Authenticate": 'Bearer realm="api"'})
@@ -85,7 +85,7 @@ def test_nobody_in_particular_gets_only_what_is_public(allow: str | tuple[str, .
         ("admin", "admin"),
     ],
 )
-def test_another_role_is_told_which_ones_there_are(allow: str | tuple[str, ...], roles: str) -> None:
+def test_a_missing_role_is_reported_with_the_allowed_roles(allow: str | tuple[str, ...], roles: str) -> None:
     with pytest.raises(Forbidden) as refused:
         check(allow, USER)
     assert (refused.value.status, refused.value.headers) == (403, {})

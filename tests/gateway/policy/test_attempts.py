@@ -24,7 +24,7 @@ def test_the_wait_doubles_once_the_free_tries_are_used_up(failures: int, wait: f
 
 
 @pytest.mark.parametrize(("later", "wait"), [(0, 4), (1.5, 2.5), (4, 0), (5, 0), (-60, 4)])
-def test_the_wait_runs_from_the_last_failure_on(later: float, wait: float) -> None:
+def test_the_wait_starts_at_the_last_failure(later: float, wait: float) -> None:
     """A clock that was set back makes nobody wait for longer."""
     assert attempts.wait(after(7), 1000 + later, FIVE) == wait
 
@@ -40,7 +40,7 @@ def test_tries_a_few_seconds_apart_count_as_many() -> None:
     assert attempts.wait(after(5, apart=20), 1080, FIVE) == 1
 
 
-def test_one_failure_an_hour_never_makes_wait() -> None:
+def test_one_failure_an_hour_is_never_throttled() -> None:
     assert attempts.wait(after(1000, apart=3600), 1000 + 999 * 3600, FIVE) == 0
 
 
@@ -49,14 +49,14 @@ def test_a_long_attack_is_forgiven_as_soon_as_one_that_just_reached_the_longest_
 
 
 @pytest.mark.parametrize("counted", [NONE, after(1), after(9)])
-def test_what_is_taken_back_weighs_as_before(counted: Attempts) -> None:
+def test_a_try_that_is_taken_back_does_not_count(counted: Attempts) -> None:
     more = attempts.failed(counted, 1000, FIVE)
     assert attempts.taken_back(more).weight == pytest.approx(attempts.weight(counted, 1000, FIVE))
     assert attempts.taken_back(NONE).weight == 0
 
 
 @pytest.mark.parametrize(("failures", "weight"), [(0, 1), (1, 2), (4, 5), (5, 5), (6, 6), (15, 14)])
-def test_what_nobody_has_judged_weighs_up_to_the_first_wait(failures: int, weight: float) -> None:
+def test_tries_without_a_verdict_count_up_to_the_first_wait(failures: int, weight: float) -> None:
     counted = attempts.unjudged(attempts.failed(after(failures), 1000, FIVE), FIVE)
     assert counted == Attempts(weight, 1000)
     assert attempts.wait(counted, 1000, FIVE) <= max(1, attempts.wait(after(failures), 1000, FIVE))

@@ -53,14 +53,14 @@ TRUSTED = tuple(ip_network(each) for each in ("10.0.0.0/8", "192.168.1.1", "fd00
         ("unix:", ["198.51.100.1"], "unix:"),
     ],
 )
-def test_the_client_is_the_right_most_that_is_not_a_proxy_of_ours(
+def test_the_client_is_the_right_most_address_that_is_not_a_trusted_proxy(
     peer: str, forwarded: list[str], expected: str
 ) -> None:
     assert address(peer, forwarded, TRUSTED) == expected
 
 
 @pytest.mark.parametrize("peer", ["10.0.0.1", "203.0.113.9", "::1"])
-def test_nobody_is_trusted_by_default(peer: str) -> None:
+def test_no_proxy_is_trusted_by_default(peer: str) -> None:
     assert address(peer, ["198.51.100.1"], ()) == peer
     assert not is_trusted(peer, ())
 
@@ -76,7 +76,7 @@ def test_nobody_is_trusted_by_default(peer: str) -> None:
         ("", False),
     ],
 )
-def test_a_proxy_of_ours_is_known_by_its_network(peer: str, *, expected: bool) -> None:
+def test_a_trusted_proxy_is_identified_by_its_network(peer: str, *, expected: bool) -> None:
     assert is_trusted(peer, TRUSTED) is expected
 
 
@@ -97,7 +97,7 @@ def test_a_proxy_of_ours_is_known_by_its_network(peer: str, *, expected: bool) -
         (["https"], ["me@a"], True, ("https", "gw:8001")),
     ],
 )
-def test_scheme_and_host_are_the_nearest_trusted_proxys_word(
+def test_scheme_and_host_are_taken_from_the_nearest_trusted_proxy(
     proto: list[str], host: list[str], trusted: bool, expected: tuple[str, str]
 ) -> None:
     assert origin("http", "gw:8001", forwarded_proto=proto, forwarded_host=host, trusted=trusted) == expected

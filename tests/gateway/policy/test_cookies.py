@@ -22,9 +22,7 @@ from gateway.policy import cookies
         (["__Host-gatehouse-access=t; gatehouse-access=u"], "https", "t"),
     ],
 )
-def test_a_cookie_counts_under_its_name_for_the_scheme_and_only_if_there_is_one(
-    said: list[str], scheme: str, value: str | None
-) -> None:
+def test_a_cookie_counts_once_under_the_name_for_its_scheme(said: list[str], scheme: str, value: str | None) -> None:
     assert cookies.read([("Cookie", each) for each in said], cookies.ACCESS, scheme) == value
 
 
@@ -40,7 +38,7 @@ def test_a_cookie_counts_under_its_name_for_the_scheme_and_only_if_there_is_one(
         ("my-gatehouse-access=t", "my-gatehouse-access=t"),
     ],
 )
-def test_a_service_gets_all_cookies_but_ours(said: str, kept: str | None) -> None:
+def test_a_service_receives_all_cookies_but_the_gateway_s(said: str, kept: str | None) -> None:
     expected = [("X", "1")] + ([("cookie", kept)] if kept else [])
     assert cookies.without_own([("X", "1"), ("cookie", said)]) == expected
 
@@ -59,5 +57,5 @@ def test_a_service_gets_all_cookies_but_ours(said: str, kept: str | None) -> Non
         ("gatehouse-access; Path=/", True),
     ],
 )
-def test_a_service_cannot_set_ours(set_cookie: str, is_ours: bool) -> None:
+def test_a_service_cannot_set_the_gateway_s_cookies(set_cookie: str, is_ours: bool) -> None:
     assert cookies.sets_own(set_cookie) is is_ours

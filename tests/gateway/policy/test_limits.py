@@ -37,13 +37,13 @@ def test_after_the_burst_requests_are_admitted_at_an_even_pace(count: int) -> No
     ]  # fmt: skip
 
 
-def test_the_whole_count_is_back_after_the_period_and_never_more() -> None:
+def test_the_whole_count_is_available_again_after_the_period() -> None:
     limit = RateLimit(5, 60.0)
     assert run(limit, [NOW] * 6 + [NOW + 60.1] * 6) == ([True] * 5 + [False]) * 2
     assert run(limit, [NOW] * 6 + [NOW + 6000.0] * 6) == ([True] * 5 + [False]) * 2
 
 
-def test_a_verdict_counts_down_and_says_when_to_come_back() -> None:
+def test_a_verdict_has_the_remaining_count_and_the_wait() -> None:
     limit = RateLimit(3, 60.0)
     previous, seen = 0.0, []
     for now in (NOW, NOW, NOW + 1, NOW + 2):
@@ -54,14 +54,14 @@ def test_a_verdict_counts_down_and_says_when_to_come_back() -> None:
     assert admit(previous, NOW + 20.0, limit).admitted
 
 
-def test_a_refused_request_costs_nothing() -> None:
+def test_a_rejected_request_is_not_counted() -> None:
     limit = RateLimit(1, 10.0)
     first = admit(0.0, NOW, limit)
     refused = admit(first.next, NOW + 5, limit)
     assert (refused.admitted, refused.next) == (False, first.next)
 
 
-def test_a_clock_that_was_set_back_costs_at_most_one_period() -> None:
+def test_a_clock_set_back_delays_by_one_period_at_most() -> None:
     limit = RateLimit(2, 60.0)
     verdict = admit(NOW, NOW - 86_400.0, limit)
     assert (verdict.admitted, verdict.retry_after) == (False, pytest.approx(30.0))
@@ -73,9 +73,7 @@ gaps = st.lists(st.floats(0, 2, allow_nan=False), max_size=120)
 
 
 @given(limits, gaps, st.sampled_from([0.0, 1e3, NOW]))
-def test_no_window_has_more_than_the_count_and_what_its_length_earns(
-    limit: RateLimit, gaps: list[float], start: float
-) -> None:
+def test_no_window_admits_more_than_the_count_plus_the_rate(limit: RateLimit, gaps: list[float], start: float) -> None:
     interval = limit.seconds / limit.count
     times, now = [], start
     for gap in gaps:
@@ -88,7 +86,7 @@ def test_no_window_has_more_than_the_count_and_what_its_length_earns(
 
 
 @given(limits, gaps)
-def test_a_client_that_waits_as_long_as_it_is_told_is_admitted(limit: RateLimit, gaps: list[float]) -> None:
+def test_a_client_that_waits_for_retry_after_is_admitted(limit: RateLimit, gaps: list[float]) -> None:
     previous, now = 0.0, NOW
     for gap in gaps:
         now += gap * limit.seconds / limit.count / 4
@@ -104,7 +102,7 @@ def test_a_client_that_waits_as_long_as_it_is_told_is_admitted(limit: RateLimit,
 
 
 @given(limits, st.integers(1, 50))
-def test_remaining_is_what_is_admitted_next(limit: RateLimit, used: int) -> None:
+def test_remaining_is_the_number_of_requests_admitted_next(limit: RateLimit, used: int) -> None:
     previous = 0.0
     for _ in range(min(used, limit.count)):
         verdict = admit(previous, NOW, limit)

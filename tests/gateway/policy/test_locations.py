@@ -69,7 +69,7 @@ def public(service: str, value: str, asked: str = "/api/other", sent: str = "/ap
         ("django", "/api/nothing/", "/api/nothing/"),
     ],
 )
-def test_a_services_own_address_becomes_the_public_one(service: str, value: str, seen: str) -> None:
+def test_a_service_s_address_becomes_the_public_one(service: str, value: str, seen: str) -> None:
     assert public(service, value) == seen
 
 
@@ -124,13 +124,13 @@ def test_anything_else_stays_as_it_is(service: str, value: str) -> None:
         ("/api/v10/x", "/api/x/5", "/api/x/5"),
     ],
 )
-def test_who_asks_for_the_current_version_stays_in_it(asked: str, value: str, seen: str) -> None:
+def test_a_client_of_the_versioned_path_is_redirected_within_it(asked: str, value: str, seen: str) -> None:
     assert public("plain" if "books" not in value or "://" in value else "django", value, asked) == seen
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("value", ["/api/x/", "http://books/api/x/"])
-def test_a_redirect_to_the_slash_that_the_gateway_takes_away_is_a_fault_that_is_named(status: int, value: str) -> None:
+def test_a_redirect_to_the_slash_that_the_gateway_removes_is_a_fault(status: int, value: str) -> None:
     with pytest.raises(UpstreamRedirects, match="trailing_slash: append") as refused:
         public("plain", f"{value}?a", "/api/x?a", "/api/x", status)
     assert (refused.value.status, refused.value.service) == (502, "plain")
@@ -151,7 +151,7 @@ def test_a_redirect_to_the_slash_that_the_gateway_takes_away_is_a_fault_that_is_
         ("plain", 201, "/api/x/", "/api/x", "/api/x", "/api/x"),
     ],
 )
-def test_other_redirects_are_the_clients_to_follow(
+def test_other_redirects_are_left_to_the_client(
     service: str, status: int, value: str, asked: str, sent: str, seen: str
 ) -> None:
     assert public(service, value, asked, sent, status) == seen

@@ -69,12 +69,12 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("accept", BROWSERS.values(), ids=BROWSERS)
-def test_browsers_as_they_come_get_pages(accept: str) -> None:
+def test_accept_headers_of_real_browsers_get_pages(accept: str) -> None:
     assert prefers_page(accept)
 
 
 @pytest.mark.parametrize("accept", PROGRAMS.values(), ids=PROGRAMS)
-def test_programs_as_they_come_get_data(accept: str) -> None:
+def test_accept_headers_of_real_programs_get_data(accept: str) -> None:
     assert not prefers_page(accept)
 
 
@@ -103,7 +103,7 @@ parts = st.sampled_from(
 @given(
     st.lists(parts, max_size=12).map("".join) | st.text(st.characters(max_codepoint=0xFF)).map("text/html;q={}".format)
 )
-def test_whatever_is_accepted_there_is_an_answer(accept: str) -> None:
+def test_any_accept_header_gets_a_response(accept: str) -> None:
     assert prefers_page(accept) in {True, False}
     # As the doors have it, whatever stands beside it in a list.
     assert prefers_page(f"{accept},application/json;q=0") in {True, False}

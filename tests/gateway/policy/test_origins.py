@@ -28,20 +28,20 @@ SAME = [("Sec-Fetch-Site", "same-origin")]
         ("https", "a.example", [*SAME, ("Sec-Fetch-Site", "none")], False),
     ],
 )
-def test_a_request_is_of_this_origin_if_all_that_the_browser_says_does(
+def test_a_request_is_same_origin_if_all_its_headers_agree(
     scheme: str, host: str, said: list[tuple[str, str]], is_same: bool
 ) -> None:
     assert origins.is_same_origin(said, scheme, host) is is_same
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "BREW"])
-def test_what_could_do_something_needs_this_origin(method: str) -> None:
+def test_an_unsafe_method_requires_the_same_origin(method: str) -> None:
     origins.check_same_origin(method, SAME, "http", "a.example")
     with pytest.raises(CrossOrigin):
         origins.check_same_origin(method, [], "http", "a.example")
 
 
-def test_what_only_reads_does_not_but_a_handshake_does() -> None:
+def test_a_safe_method_needs_no_origin_but_a_handshake_does() -> None:
     origins.check_same_origin("GET", [("Origin", "http://evil.example")], "http", "a.example")
     with pytest.raises(CrossOrigin):
         origins.check_same_origin("GET", [("Upgrade", "websocket")], "http", "a.example")
@@ -54,7 +54,7 @@ def test_what_only_reads_does_not_but_a_handshake_does() -> None:
         "/docs#/orders/list", "/docs#", "/docs?", "/docs?a?b", "/docs#a?b", "/docs?x=%0d%0a#//evil.example",
     ],
 )  # fmt: skip
-def test_a_sign_in_leads_to_paths_of_ours(path: str) -> None:
+def test_a_sign_in_redirects_to_paths_of_the_gateway(path: str) -> None:
     assert origins.own_path(path) == path
 
 
@@ -74,5 +74,5 @@ def test_a_sign_in_leads_to_paths_of_ours(path: str) -> None:
         "/x?" + "a" * 3000, "/x#" + "a" * 3000, "@evil.example", "/%", "?x",
     ],
 )  # fmt: skip
-def test_a_sign_in_leads_nowhere_else(said: str | None) -> None:
+def test_a_sign_in_redirects_nowhere_else(said: str | None) -> None:
     assert origins.own_path(said) == "/"

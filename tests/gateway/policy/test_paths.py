@@ -49,7 +49,7 @@ from gateway.policy.rejections import BadRequest
         ("/" + "a" * 8191, "/" + "a" * 8191, "/" + "a" * 8191),
     ],
 )
-def test_a_path_goes_on_as_it_was_sent_and_is_matched_decoded(raw: str, path: str, matched_with: str) -> None:
+def test_a_path_is_forwarded_as_sent_and_matched_decoded(raw: str, path: str, matched_with: str) -> None:
     assert canonical(raw) == path
     assert matched(path) == matched_with
 
@@ -153,7 +153,7 @@ ONCE = "a path that is percent-encoded once."
         ("/" + "a" * 8192, LONG),
     ],
 )
-def test_an_ambiguous_path_is_refused(raw: str, expected: str) -> None:
+def test_an_ambiguous_path_is_rejected(raw: str, expected: str) -> None:
     with pytest.raises(BadRequest) as refused:
         canonical(raw)
     assert (refused.value.status, refused.value.detail) == (400, f"Expected {expected}")
@@ -199,7 +199,7 @@ def canonical_or_none(raw: str) -> str | None:
 
 @given(raws)
 @example("/%2561")
-def test_what_is_forwarded_reads_as_what_was_decided_on(raw: str) -> None:
+def test_the_forwarded_path_decodes_to_the_matched_one(raw: str) -> None:
     path = canonical_or_none(raw)
     if path is not None:
         assert canonical(path) == path
@@ -209,7 +209,7 @@ def test_what_is_forwarded_reads_as_what_was_decided_on(raw: str) -> None:
 
 @given(raws)
 @example("/%3b;%3B/%3B")
-def test_a_path_is_matched_as_what_any_service_makes_of_it(raw: str) -> None:
+def test_a_path_is_matched_as_any_service_reads_it(raw: str) -> None:
     path = canonical_or_none(raw)
     if path is not None:
         segments = [segment.partition(";")[0] for segment in raw.split("/")]
@@ -220,7 +220,7 @@ def test_a_path_is_matched_as_what_any_service_makes_of_it(raw: str) -> None:
 @given(raws)
 @example("/%25%32%65%25%32%65/a")
 @example("/%25252525252525252525252e")
-def test_no_dot_segment_shows_however_often_the_path_is_decoded(raw: str) -> None:
+def test_no_number_of_decodings_gives_a_dot_segment(raw: str) -> None:
     path = canonical_or_none(raw)
     if path is None:
         return
@@ -232,7 +232,7 @@ def test_no_dot_segment_shows_however_often_the_path_is_decoded(raw: str) -> Non
 
 
 @given(raws)
-def test_what_passes_has_one_segment_for_each_slash_as_sent(raw: str) -> None:
+def test_an_accepted_path_has_one_segment_for_each_slash(raw: str) -> None:
     path = canonical_or_none(raw)
     if path is not None:
         assert path.count("/") == raw.count("/")
@@ -243,7 +243,7 @@ def test_what_passes_has_one_segment_for_each_slash_as_sent(raw: str) -> None:
 @given(raws | st.from_regex(paths.PLAIN, fullmatch=True))
 @example("/a.b/.c")
 @example("/a;x=1")
-def test_a_plain_path_is_what_the_long_way_would_have_found(raw: str) -> None:
+def test_the_shortcut_for_plain_paths_gives_the_same_result(raw: str) -> None:
     short = canonical_or_none(raw)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paths, "PLAIN", re.compile("(?!)"))

@@ -57,7 +57,7 @@ def test_retry_after_is_whole_seconds_that_are_enough(wait: float, seconds: str)
     assert rejected.detail == f"Too many requests. Try again in {seconds} s."
 
 
-def test_a_body_that_is_too_large_is_told_the_limit() -> None:
+def test_a_413_names_the_limit() -> None:
     rejected = ContentTooLarge(1024)
     assert (rejected.detail, rejected.headers, str(rejected)) == (
         "The body is too large. Send at most 1024 bytes.",

@@ -103,7 +103,7 @@ def test_the_most_specific_route_is_matched(method: str, path: str, route: str, 
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "OPTIONS", "TRACE"])
-def test_what_is_not_routed_is_404(method: str, path: str) -> None:
+def test_a_path_without_a_route_is_a_404(method: str, path: str) -> None:
     with pytest.raises(RouteNotFound) as refused:
         TABLE.match(method, path)
     assert (refused.value.status, refused.value.headers) == (404, {})
@@ -137,7 +137,7 @@ SLASHED = [
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "DELETE", "OPTIONS"])
-def test_a_path_that_is_routed_but_for_its_last_slash_is_308_to_it(method: str, path: str, location: str) -> None:
+def test_a_path_that_differs_by_its_last_slash_is_a_308(method: str, path: str, location: str) -> None:
     with pytest.raises(SlashRedirect) as redirect:
         table(SLASHED, "v1").match(method, path)
     assert (redirect.value.status, redirect.value.headers) == (
@@ -158,18 +158,18 @@ def test_a_path_that_is_routed_but_for_its_last_slash_is_308_to_it(method: str, 
         ("GET", "/docs/", "/docs/"),
     ],
 )
-def test_a_slash_at_the_end_is_matched_and_sent_as_it_is_written(method: str, path: str, route: str) -> None:
+def test_a_trailing_slash_is_matched_and_sent_as_written(method: str, path: str, route: str) -> None:
     match = table(SLASHED, "v1").match(method, path)
     assert (match.route.path, match.upstream_path) == (route, path.replace("/v1/", "/"))
 
 
 @pytest.mark.parametrize("path", ["/login/", "/docs"])
-def test_a_route_beside_one_of_the_gateways_own_paths_does_not_lead_away_from_it(path: str) -> None:
+def test_a_route_beside_a_path_of_the_gateway_does_not_redirect_from_it(path: str) -> None:
     with pytest.raises(RouteNotFound):
         table(SLASHED).match("GET", path)
 
 
-def test_where_both_are_routed_neither_takes_the_others_methods() -> None:
+def test_routes_with_and_without_a_slash_keep_their_own_methods() -> None:
     for method, path in (("POST", "/both"), ("GET", "/both/")):
         with pytest.raises(MethodNotAllowed):
             table(SLASHED).match(method, path)
@@ -177,7 +177,7 @@ def test_where_both_are_routed_neither_takes_the_others_methods() -> None:
 
 @pytest.mark.parametrize("method", ["BREW", "get", "PROPFIND", ""])
 @pytest.mark.parametrize("path", ["/api/users", "/nothing/here"])
-def test_a_method_that_http_does_not_know_is_501_wherever_it_is_for(method: str, path: str) -> None:
+def test_an_unknown_method_is_a_501_on_any_path(method: str, path: str) -> None:
     with pytest.raises(MethodNotImplemented):
         TABLE.match(method, path)
 
@@ -197,7 +197,7 @@ def test_a_method_that_http_does_not_know_is_501_wherever_it_is_for(method: str,
         ("TRACE", "/admin/", "GET, HEAD, OPTIONS, POST"),
     ],
 )
-def test_a_method_that_no_route_has_is_405_with_those_that_some_route_has(method: str, path: str, allow: str) -> None:
+def test_a_method_without_a_route_is_a_405_with_the_path_s_methods(method: str, path: str, allow: str) -> None:
     with pytest.raises(MethodNotAllowed) as refused:
         TABLE.match(method, path)
     assert (refused.value.status, refused.value.headers) == (405, {"Allow": allow})
@@ -213,17 +213,17 @@ def test_a_method_that_no_route_has_is_405_with_those_that_some_route_has(method
         ("/admin/", "GET, HEAD, OPTIONS, POST", False),
     ],
 )
-def test_the_gateway_answers_options_unless_a_route_asks_for_it(path: str, allow: str, *, answered: bool) -> None:
+def test_the_gateway_answers_options_unless_a_route_lists_it(path: str, allow: str, *, answered: bool) -> None:
     match = TABLE.match("OPTIONS", path)
     assert (match.allow, match.answer_options) == (allow, answered)
 
 
-def test_every_match_says_all_methods_of_its_path() -> None:
+def test_each_match_has_all_methods_of_its_path() -> None:
     assert TABLE.match("DELETE", "/api/users/7").allow == "DELETE, GET, HEAD, OPTIONS, PUT"
 
 
 @pytest.mark.parametrize("routes", [[("/x", "GET"), ("/x", "HEAD")], [("/x", "HEAD"), ("/x", "GET")]])
-def test_a_route_of_head_alone_goes_before_that_of_get(routes: Routes) -> None:
+def test_a_route_of_head_only_goes_before_that_of_get(routes: Routes) -> None:
     assert table(routes).match("HEAD", "/x").route.methods == ("HEAD",)
 
 
@@ -241,7 +241,9 @@ def test_a_route_of_head_alone_goes_before_that_of_get(routes: Routes) -> None:
         ("/x/v1/y", "/x/v1/y", "/x/v1/y"),
     ],
 )
-def test_the_current_version_and_none_reach_the_same_route(written: str, asked: str, upstream: str) -> None:
+def test_paths_with_and_without_the_current_version_reach_the_same_route(
+    written: str, asked: str, upstream: str
+) -> None:
     match = table([(written, "GET")], "v1").match("GET", asked)
     assert (match.route.path, match.upstream_path) == (written, upstream)
 
@@ -291,7 +293,7 @@ def test_public_paths_are_without_the_slash_that_is_appended() -> None:
         ("/a+b;v=2/1/c", {"x": "1", "y": "c"}, "/a+b/1/c"),
     ],
 )
-def test_parameters_go_on_as_they_were_sent(asked: str, params: dict[str, str], upstream: str | None) -> None:
+def test_parameters_are_forwarded_as_sent(asked: str, params: dict[str, str], upstream: str | None) -> None:
     match = table([("/a+b/{x}/{y...}", "GET")]).match("GET", canonical(asked))
     assert (match.params, match.upstream_path) == (params, upstream or asked)
 
@@ -302,20 +304,20 @@ DEEP = ["/api/v1/items/5", "/api;x/v1/items/5", "/api/v1;x/items;y/5", "/api/ite
 
 
 @pytest.mark.parametrize("asked", SPELLINGS)
-def test_no_spelling_of_a_path_gets_around_its_route(asked: str) -> None:
+def test_no_spelling_of_a_path_bypasses_its_route(asked: str) -> None:
     match = table([("/items/a+b", "GET"), ("/items/{id}", "GET")]).match("GET", canonical(asked))
     assert (match.route.path, match.upstream_path) == ("/items/a+b", "/items/a+b")
 
 
 @pytest.mark.parametrize("asked", SPELLINGS)
-def test_no_spelling_of_a_segment_gets_around_the_routes_below_it(asked: str) -> None:
+def test_no_spelling_of_a_segment_bypasses_the_routes_below_it(asked: str) -> None:
     routes = table([("/items/a+b/{path...}", "GET"), ("/items/{path...}", "GET")])
     match = routes.match("GET", canonical(f"{asked}/x;y/z"))
     assert (match.route.path, match.upstream_path) == ("/items/a+b/{path...}", "/items/a+b/x;y/z")
 
 
 @pytest.mark.parametrize("asked", DEEP)
-def test_no_spelling_of_the_current_version_makes_it_another(asked: str) -> None:
+def test_any_spelling_of_the_current_version_is_the_current_version(asked: str) -> None:
     match = table([("/api/items/{id}", "GET"), ("/api/{x}/{y}/{z}", "GET")], "v1").match("GET", canonical(asked))
     assert match.route.path == "/api/items/{id}"
     assert match.upstream_path.partition(";")[0] == "/api/items/5"
@@ -326,7 +328,7 @@ def test_an_encoded_semicolon_begins_no_path_parameter() -> None:
     assert (match.route.path, match.upstream_path) == ("/items/{id}", "/items/special%3Bx")
 
 
-def test_a_route_says_its_service_and_its_own_settings() -> None:
+def test_a_match_has_the_route_s_service_and_settings() -> None:
     match = TABLE.match("GET", "/both")
     assert isinstance(match, Match)
     assert (match.route.service, match.route.max_body, match.allow) == ("a", 1048576, "GET, HEAD, OPTIONS")

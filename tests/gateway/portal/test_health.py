@@ -23,12 +23,12 @@ from gateway.upstreams import fetching
 pytestmark = pytest.mark.django_db
 
 
-def test_the_gateway_lives_without_asking_anyone(client: Client, configure: Callable[..., None]) -> None:
+def test_healthz_asks_no_service(client: Client, configure: Callable[..., None]) -> None:
     configure()
     assert client.get("/healthz").json() == {"status": "ok", "service": "gateway"}
 
 
-def test_it_is_ready_when_its_services_are(
+def test_readyz_is_ready_when_the_services_are(
     client: Client, configure: Callable[..., None], serve: Callable[..., Service]
 ) -> None:
     service = serve()
@@ -71,7 +71,7 @@ def hanging() -> Iterator[Callable[[Seen], Reply]]:
 @pytest.mark.parametrize(
     ("answer", "listed"), [(unwell, "answered 503"), (away, "closed the connection before its response was complete")]
 )
-def test_a_service_that_is_not_well_is_listed_and_the_gateway_is_ready(
+def test_an_unhealthy_service_is_listed_and_the_gateway_is_ready(
     client: Client,
     configure: Callable[..., None],
     serve: Callable[..., Service],
@@ -93,7 +93,7 @@ def test_without_its_login_service_the_gateway_is_not_ready(
     assert reply.json()["parts"] == {"sessions": "ok", "keys": "ok", "login": "answered 503"}
 
 
-def test_services_are_asked_at_the_same_time_and_one_that_hangs_is_waited_for_once_for_everyone(
+def test_services_are_checked_at_once_and_a_hanging_one_delays_all_probes_together(
     client: Client,
     configure: Callable[..., None],
     serve: Callable[..., Service],
@@ -113,7 +113,7 @@ def test_services_are_asked_at_the_same_time_and_one_that_hangs_is_waited_for_on
         assert len(service.seen) == 1
 
 
-def test_the_state_is_asked_for_again_after_a_second(
+def test_the_health_of_services_is_checked_again_after_a_second(
     client: Client, configure: Callable[..., None], serve: Callable[..., Service]
 ) -> None:
     service = serve()
@@ -133,7 +133,7 @@ def test_a_health_response_that_is_too_large_is_a_malformed_one(
     assert client.get("/readyz").json()["services"] == {"things": "sent a malformed response"}
 
 
-def test_keys_that_cannot_be_read_again_show_and_the_gateway_is_ready(
+def test_stale_keys_are_listed_and_the_gateway_is_ready(
     client: Client, configure: Callable[..., None], settings: Any
 ) -> None:
     configure()
@@ -152,7 +152,7 @@ def refuse(*args: Any) -> Any:
     raise OperationalError("away")
 
 
-def test_unreadable_sessions_show(client: Client, configure: Callable[..., None]) -> None:
+def test_an_unreadable_session_database_is_listed(client: Client, configure: Callable[..., None]) -> None:
     configure()
     with connection.execute_wrapper(refuse):
         revocations().look()
@@ -162,7 +162,7 @@ def test_unreadable_sessions_show(client: Client, configure: Callable[..., None]
     assert reply.json()["revocations"]["status"] == "stale"
 
 
-def test_stale_revocations_show_and_the_gateway_serves_on(
+def test_stale_revocations_are_listed_and_requests_are_served(
     client: Client, configure: Callable[..., None], serve: Callable[..., Service]
 ) -> None:
     service = serve(lambda seen: Reply(503))
@@ -196,7 +196,7 @@ def test_requests_are_counted_under_their_route(
     assert metric(client, line) == before + 3
 
 
-def test_a_client_cannot_make_up_labels(client: Client, configure: Callable[..., None]) -> None:
+def test_a_client_cannot_create_labels(client: Client, configure: Callable[..., None]) -> None:
     configure()
     for number in range(3):
         client.generic(f"M{number}", f"/nothing/{number}")
@@ -206,9 +206,7 @@ def test_a_client_cannot_make_up_labels(client: Client, configure: Callable[...,
     assert metric(client, 'gateway_requests_total{method="other",route="none",status="501"}') >= 3
 
 
-def test_metrics_are_for_the_networks_that_may_ask(
-    client: Client, configure: Callable[..., None], settings: Any
-) -> None:
+def test_only_allowed_networks_get_the_metrics(client: Client, configure: Callable[..., None], settings: Any) -> None:
     configure()
     assert client.get("/metrics", REMOTE_ADDR="203.0.113.9").status_code == 403
     settings.METRICS_NETWORKS = (ip_network("203.0.113.0/24"),)
@@ -216,7 +214,7 @@ def test_metrics_are_for_the_networks_that_may_ask(
     assert client.get("/metrics", REMOTE_ADDR="").status_code == 403
 
 
-def test_the_metrics_of_all_workers_are_one_answer(
+def test_one_response_has_the_metrics_of_all_workers(
     client: Client, configure: Callable[..., None], settings: Any, tmp_path: Path
 ) -> None:
     import subprocess
@@ -232,7 +230,7 @@ def test_the_metrics_of_all_workers_are_one_answer(
     assert metric(client, "gateway_requests_total") == 2
 
 
-def test_the_root_lists_the_entrances(
+def test_the_root_page_lists_the_entry_points(
     client: Client, configure: Callable[..., None], serve: Callable[..., Service]
 ) -> None:
     route = {"methods": ["GET"], "service": "things", "allow": "public"}

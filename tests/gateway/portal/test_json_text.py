@@ -18,13 +18,13 @@ values = st.recursive(
 
 
 @given(values, st.booleans(), st.sampled_from([None, (",", ":"), (" ,\t", "\r\n: ")]))
-def test_json_is_laid_out_as_python_does(value: object, ascii_only: bool, separators: tuple[str, str] | None) -> None:
+def test_json_is_indented_as_python_does(value: object, ascii_only: bool, separators: tuple[str, str] | None) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only, separators=separators)
     assert indented(text, MOST) == json.dumps(value, ensure_ascii=ascii_only, indent=4)
 
 
 @given(st.text(st.sampled_from('{}[]:,"\\ \n1x'), max_size=30))
-def test_whatever_the_text_nothing_but_white_space_is_changed(text: str) -> None:
+def test_indenting_changes_only_white_space(text: str) -> None:
     assert re.sub(r"\s", "", indented(text, MOST)) == re.sub(r"\s", "", text)
 
 
@@ -36,7 +36,7 @@ def test_whatever_the_text_nothing_but_white_space_is_changed(text: str) -> None
         ('{"a":1,"a":2}', '"a": 1 "a": 2'),
     ],
 )
-def test_each_value_is_as_it_was_sent(sent: str, seen: str) -> None:
+def test_values_are_shown_as_sent(sent: str, seen: str) -> None:
     lines = indented(sent, MOST).splitlines()[1:-1]
     assert " ".join(line.strip().removesuffix(",") for line in lines) == seen
 
@@ -44,11 +44,11 @@ def test_each_value_is_as_it_was_sent(sent: str, seen: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{no json", '["a', "[1 2]", "[1}", "]", "[[1]", '{"a" 1}', '"a" "b"', "[]\x0b[]", '["a\\"]', "<html>"]
 )
-def test_what_is_no_json_stays_as_it_came(text: str) -> None:
+def test_text_that_is_not_json_is_unchanged(text: str) -> None:
     assert indented(text, MOST) == text
 
 
-def test_what_would_be_very_long_stays_as_it_came() -> None:
+def test_very_long_json_is_unchanged() -> None:
     deep = "[" * 20_000 + "]" * 20_000
     assert indented(deep, MOST) == deep
 
@@ -62,6 +62,6 @@ def test_what_would_be_very_long_stays_as_it_came() -> None:
         ("<b>https://a.example</b>", "&lt;b&gt;https://a.example&lt;/b&gt;"),
     ],
 )
-def test_a_string_that_is_a_url_is_a_link_and_nothing_else_is_html(text: str, html: str) -> None:
+def test_urls_become_links_and_everything_else_is_escaped(text: str, html: str) -> None:
     assert linked(text).startswith(html)
     assert re.sub("</?a[^>]*>", "", linked(text)).count("<") == 0

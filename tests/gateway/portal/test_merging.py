@@ -282,7 +282,7 @@ some_document = st.fixed_dictionaries(
 )
 
 
-@hypothesis_settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(st.dictionaries(words, documents_of_any_kind, max_size=5) | some_document, some_document)
 def test_any_documents_of_services_give_a_valid_merged_document(one: dict[str, Any], two: dict[str, Any]) -> None:
     merged, faults = merged_of(one=one, two=two, three={})

@@ -44,7 +44,7 @@ def shown(reply: Any) -> str:
     return html.unescape(found[1])
 
 
-def test_headers_that_come_twice_arrive_twice(service: Service, client: Client) -> None:
+def test_repeated_headers_reach_the_browser(service: Service, client: Client) -> None:
     twice = [
         ("Set-Cookie", "a=1; Path=/"), ("Set-Cookie", "b=2"), ("Link", "</1>; rel=next"), ("Link", "</0>; rel=prev"),
     ]  # fmt: skip
@@ -73,7 +73,7 @@ ABOUT_THE_ANSWER = [
 ]  # fmt: skip
 
 
-def test_a_page_has_the_answer_s_headers_but_none_of_the_json_s(service: Service, client: Client) -> None:
+def test_a_page_has_the_response_s_headers_except_those_of_its_content(service: Service, client: Client) -> None:
     service.answer = lambda seen: Reply(201, b"{}", [JSON, *ABOUT_THE_JSON, *ABOUT_THE_ANSWER])
     reply = client.get("/api/open", headers=BROWSER)
     got = pairs(reply)
@@ -91,7 +91,7 @@ def test_a_page_has_the_answer_s_headers_but_none_of_the_json_s(service: Service
 
 
 @pytest.mark.parametrize("path", ["/", "/api/things", "/api/nothing"])
-def test_nothing_stores_a_page_that_shows_who_is_signed_in(
+def test_a_page_that_shows_the_user_is_never_cacheable(
     service: Service, client: Client, signed_in: SignedIn, path: str
 ) -> None:
     reply = client.get(path, headers=BROWSER | signed_in())
@@ -111,7 +111,7 @@ def test_nothing_stores_a_page_that_shows_who_is_signed_in(
         ("GET", "/api/a%2Fb", 400),
     ],
 )
-def test_a_page_says_who_is_signed_in(
+def test_a_page_shows_the_signed_in_user(
     service: Service, client: Client, signed_in: SignedIn, method: str, path: str, status: int
 ) -> None:
     for name in ("Authorization", "Cookie"):
@@ -126,7 +126,7 @@ def test_a_page_says_who_is_signed_in(
 
 
 @pytest.mark.parametrize("path", ["/", "/api/open", "/api/nothing", "/login/", "/docs", "/redoc"])
-def test_a_page_says_its_language_and_fits_the_screen(service: Service, client: Client, path: str) -> None:
+def test_a_page_declares_its_language_and_viewport(service: Service, client: Client, path: str) -> None:
     page = client.get(path, headers=BROWSER).content.decode()
     assert '<html lang="en">' in page
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
@@ -172,7 +172,7 @@ AS_IT_IS = {
 
 
 @pytest.mark.parametrize("case", AS_IT_IS)
-def test_what_cannot_be_shown_comes_as_it_is(service: Service, client: Client, case: str) -> None:
+def test_content_that_no_page_can_show_is_sent_unchanged(service: Service, client: Client, case: str) -> None:
     answer = AS_IT_IS[case]
     service.answer = lambda seen: answer
     reply = client.get("/api/open", headers=BROWSER)
@@ -186,12 +186,14 @@ def test_what_cannot_be_shown_comes_as_it_is(service: Service, client: Client, c
 
 @pytest.mark.parametrize("headers", [BROWSER, {"Accept": "application/json"}], ids=["page", "JSON"])
 @pytest.mark.parametrize("status", [201, 302, 404, 422, 500, 599, 600, 999])
-def test_any_status_is_the_service_s(service: Service, client: Client, headers: dict[str, str], status: int) -> None:
+def test_a_page_has_the_service_s_status(
+    service: Service, client: Client, headers: dict[str, str], status: int
+) -> None:
     service.answer = lambda seen: Reply(status, b"[]", [JSON])
     assert client.get("/api/open", headers=headers).status_code == status
 
 
-def test_options_are_answered_as_to_a_program(service: Service, client: Client) -> None:
+def test_options_is_answered_as_for_a_program(service: Service, client: Client) -> None:
     page, data = (client.options("/api/open", headers=headers) for headers in (BROWSER, {"Accept": "application/json"}))
     assert (page.status_code, page.content, page["Allow"]) == (204, b"", "GET, HEAD, OPTIONS, POST")
     assert {name for name, _ in pairs(page)} == {name for name, _ in pairs(data)}
@@ -201,7 +203,7 @@ HEADED = {**{f"text: {name}": Reply(200, text, [JSON]) for name, (text, _) in TE
 
 
 @pytest.mark.parametrize("case", HEADED)
-def test_the_head_of_a_page_is_that_of_its_get(service: Service, client: Client, case: str) -> None:
+def test_head_of_a_page_equals_its_get(service: Service, client: Client, case: str) -> None:
     service.answer = lambda seen: HEADED[case]
     get, head = (client.generic(method, "/api/open", headers=BROWSER) for method in ("GET", "HEAD"))
     expected, got = ([pair for pair in pairs(reply) if pair[0] != "x-request-id"] for reply in (get, head))
@@ -209,7 +211,7 @@ def test_the_head_of_a_page_is_that_of_its_get(service: Service, client: Client,
 
 
 @pytest.mark.parametrize(("path", "status"), [("/api/nothing", 404), ("/api/staff", 403), ("/", 200)])
-def test_so_is_the_head_of_a_page_of_the_gateway_s_own(
+def test_head_of_the_gateway_s_own_pages_equals_their_get(
     service: Service, client: Client, signed_in: SignedIn, path: str, status: int
 ) -> None:
     get, head = (client.generic(method, path, headers=BROWSER | signed_in()) for method in ("GET", "HEAD"))
