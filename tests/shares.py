@@ -1,4 +1,4 @@
-"""How much the long tests do: all of it, or the share that `LONG_SHARE` says, such as 0.1."""
+"""How much the long tests do: everything, or the share in `LONG_SHARE`, such as 0.1."""
 
 import os
 
@@ -6,5 +6,5 @@ SHARE = float(os.environ.get("LONG_SHARE") or 1)
 
 
 def share(whole: int) -> int:
-    """Return so much of it, 1 at least."""
+    """Return that share of the whole, 1 at least."""
     return max(1, round(whole * SHARE))

@@ -131,8 +131,8 @@ def test_the_admin_fits_a_phone(chromium: Browser, stack: Stack, pictures: Path,
     phone = chromium.new_context(base_url=base, viewport={"width": 390, "height": 844}, color_scheme=scheme)
     page = phone.new_page()
     page.goto("/login/?next=/admin/users/user/")
-    name = f"somebody.with.a.long.name.{scheme}"
-    made = {"email": f"{name}@a-long-name.example.com", "full_name": "Somebody with a Long Name"}
+    name = f"a.user.with.a.long.name.{scheme}"
+    made = {"email": f"{name}@a-long-name.example.com", "full_name": "A User with a Long Name"}
     as_admin(page)("POST", "/api/users", username=name, password="correct horse battery", **made)
     sign_in(page)
     row = page.get_by_role("row", name=name)
@@ -299,7 +299,7 @@ def test_a_service_s_html_is_escaped_in_a_page(page: Page, things: Gateway) -> N
     with page.expect_response(lambda response: response.request.method == "PUT") as html:
         page.get_by_role("button", name="PUT").click()
     assert html.value.headers["content-security-policy"].startswith("sandbox;")
-    # The page that was left, asked for anew.
+    # The page before, requested again.
     expect(shown).to_contain_text("1.10")
     expect(page.locator("#own")).to_have_count(0)
 

@@ -75,7 +75,7 @@ class Talk:
                 return
 
     def is_left(self, within: float = PATIENCE) -> bool:
-        """Wait; return whether the gateway has closed the connection meanwhile."""
+        """Wait; return whether the gateway closes the connection."""
         self.socket.settimeout(within)
         try:
             while self.socket.recv(65536):
@@ -235,7 +235,7 @@ def misframed(name: str, *lines: bytes, body: bytes = b"abc") -> Fault:
 
 
 def status_line(name: str, line: bytes) -> Fault:
-    """An answer whose first line is none."""
+    """A response with an invalid status line."""
     return Fault(name, says(head(b"Content-Length: %d" % len(OK_BODY), status=line) + OK_BODY), Outcome.BAD_GATEWAY)
 
 
@@ -278,13 +278,15 @@ FAULTS = [
     Fault("closes before the first chunk", says_and_closes(CHUNKED_HEAD), Outcome.NEVER_WHOLE),
     Fault("closes amid the first chunk", says_and_closes(CHUNKED_HEAD + b"a\r\nabc"), Outcome.NEVER_WHOLE),
     # Malformed chunks.
-    Fault("a chunk's size that is none", says_then(CHUNKED_HEAD + b"3\r\nabc\r\n", says(b"xyz\r\nabc\r\n0\r\n\r\n")),
+    Fault("a chunk's size that is not a number",
+          says_then(CHUNKED_HEAD + b"3\r\nabc\r\n", says(b"xyz\r\nabc\r\n0\r\n\r\n")),
           Outcome.BROKEN),
     Fault("a negative chunk's size", says_then(CHUNKED_HEAD + b"3\r\nabc\r\n", says(b"-3\r\nabc\r\n0\r\n\r\n")),
           Outcome.BROKEN),
     Fault("a chunk longer than its size", says_then(CHUNKED_HEAD + b"3\r\nabc\r\n", says(b"3\r\nabcdef\r\n0\r\n\r\n")),
           Outcome.BROKEN),
-    Fault("a first chunk's size that is none", says(CHUNKED_HEAD + b"xyz\r\nabc\r\n0\r\n\r\n"), Outcome.NEVER_WHOLE),
+    Fault("a first chunk's size that is not a number",
+          says(CHUNKED_HEAD + b"xyz\r\nabc\r\n0\r\n\r\n"), Outcome.NEVER_WHOLE),
     # No HTTP.
     status_line("garbage", b"\x00\x01\x02\xff hello"),
     status_line("a page without a head", b"<!DOCTYPE html><title>x</title>"),
@@ -292,7 +294,7 @@ FAULTS = [
     status_line("the status 99", b"HTTP/1.1 99 X"),
     status_line("the status 1000", b"HTTP/1.1 1000 X"),
     status_line("the status 000", b"HTTP/1.1 000 X"),
-    status_line("a status that is no number", b"HTTP/1.1 abc X"),
+    status_line("a status that is not a number", b"HTTP/1.1 abc X"),
     status_line("a status line without a status", b"HTTP/1.1"),
     status_line("HTTP 2", b"HTTP/2 200 OK"),
     status_line("HTTP 3.7", b"HTTP/3.7 200 OK"),
@@ -307,11 +309,11 @@ FAULTS = [
     misframed("two lengths in one header", b"Content-Length: 3, 4"),
     misframed("a negative length", b"Content-Length: -3"),
     misframed("a length with a sign", b"Content-Length: +3"),
-    misframed("a length that is no number", b"Content-Length: abc"),
+    misframed("a length that is not a number", b"Content-Length: abc"),
     misframed("a length with something after it", b"Content-Length: 3 x"),
     misframed("a length in hexadecimal", b"Content-Length: 0x3"),
-    misframed("a length that no integer holds", b"Content-Length: 99999999999999999999999999"),
-    misframed("a coding that nobody knows", b"Transfer-Encoding: rot13"),
+    misframed("a length that is too large", b"Content-Length: 99999999999999999999999999"),
+    misframed("an unknown coding", b"Transfer-Encoding: rot13"),
     misframed("a coding within chunks", b"Transfer-Encoding: gzip, chunked", body=b"3\r\nabc\r\n0\r\n\r\n"),
     misframed("chunked twice", b"Transfer-Encoding: chunked, chunked", body=b"3\r\nabc\r\n0\r\n\r\n"),
     # Malformed headers.
@@ -319,7 +321,7 @@ FAULTS = [
     malformed("a header without a name", b": x"),
     malformed("a space before a colon", b"X-Custom : x"),
     malformed("a space in a name", b"X Custom: x"),
-    malformed("a name that is no token", b"X-(Custom): x"),
+    malformed("a name with invalid characters", b"X-(Custom): x"),
     malformed("a name that is not ASCII", b"X-Caf\xe9: x"),
     malformed("a NUL in a name", b"X-\x00: x"),
     malformed("a control character in a value", b"X-Custom: a\x01b"),
@@ -334,9 +336,9 @@ FAULTS = [
     malformed("a head of more than 64 KiB", *(b"X-%d: " % n + b"x" * 1000 for n in range(70))),
     malformed("very many headers", *(b"X-%d: x" % n for n in range(5000))),
     Fault("a head without an end", says(b"HTTP/1.1 200 OK\r\n" + b"X-Custom: x\r\n" * 50_000), Outcome.BAD_GATEWAY),
-    # More than was promised, which belongs to nobody.
+    # More than was announced, which belongs to no response.
     Fault("a body longer than its length", says(OK + b"surplus"), Outcome.ANSWER),
-    Fault("a second answer that nobody asked for", says(OK + OK.replace(b"true", b"evil")), Outcome.ANSWER),
+    Fault("a second response without a request", says(OK + OK.replace(b"true", b"evil")), Outcome.ANSWER),
     Fault("a large body longer than its length", says(LARGE_HEAD + b"x" * LARGE + b"surplus"), Outcome.ANSWER,
           answer=b"x" * LARGE),
     Fault("something after the last chunk", says(CHUNKED_HEAD + b"3\r\nabc\r\n0\r\n\r\n" + OK), Outcome.ANSWER,
@@ -345,7 +347,7 @@ FAULTS = [
           says(head(status=b"HTTP/1.1 204 No Content") + OK), Outcome.ANSWER, status=204, answer=b""),
     Fault("304 with a body", says(head(b"Content-Length: 3", status=b"HTTP/1.1 304 Not Modified") + b"abc"),
           Outcome.ANSWER, status=304, answer=b""),
-    Fault("HEAD answered with a body", says(OK), Outcome.ANSWER, "HEAD", answer=b""),
+    Fault("HEAD with a body", says(OK), Outcome.ANSWER, "HEAD", answer=b""),
     # Odd, but well-formed.
     Fault("HTTP 1.0 with a length", says_and_closes(head(b"Content-Length: 3", status=b"HTTP/1.0 200 OK") + b"abc"),
           Outcome.ANSWER, answer=b"abc"),
@@ -355,7 +357,7 @@ FAULTS = [
           Outcome.ANSWER, answer=b"abc"),
     Fault("a header of 30 KiB", says(head(b"X-Custom: " + b"x" * 30_000, b"Content-Length: 3") + b"abc"),
           Outcome.ANSWER, answer=b"abc", is_sound=True),
-    Fault("an answer before the body is read", answers_then_drains, Outcome.ANSWER, "POST", b"x" * 900_000,
+    Fault("a response before the body is read", answers_then_drains, Outcome.ANSWER, "POST", b"x" * 900_000,
           status=413, answer=b"no"),
 ]  # fmt: skip
 
@@ -385,7 +387,7 @@ class FaultyService:
 
     def __enter__(self) -> Self:
         self.listeners = [socket.create_server(("127.0.0.1", 0), backlog=64) for _ in range(3)]
-        # Bound, but nobody listens.
+        # Bound, but not listening.
         self.unused = socket.socket()
         self.unused.bind(("127.0.0.1", 0))
         behaviours = [self.serve, lambda connection, number: connection.close(), self.slam]

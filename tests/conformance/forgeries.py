@@ -1,7 +1,7 @@
-"""Every attack on tokens that we know of, and malformed tokens of many kinds: none may be taken for a token.
+"""All known attacks on tokens, and malformed tokens of many kinds: the gateway must accept none of them.
 
 A forgery is the value of `Authorization`, or only the token in it, made of what an attacker can know: the gateway's
-public key, and a token of their own. Those that are `signed` show what is checked besides the signature.
+public key, and a token of their own. Those that are `signed` show what is checked in addition to the signature.
 """
 
 import base64
@@ -42,7 +42,7 @@ class Forger:
         self.mine = ec.generate_private_key(ec.SECP256R1())
         self.rsa = rsa.generate_private_key(65537, 2048)
         self.good = gateway.token("1", "admin")
-        # Lines in the log before: what others have had it log is none of ours.
+        # Lines that other tests have caused are not counted.
         self.logged = len(gateway.log_lines())
 
     @property
@@ -209,7 +209,7 @@ def claims() -> dict[str, Forgery]:
         "an nbf in the future": lambda f: f.signed(nbf=now + 600),
         "an unknown extension that is critical": lambda f: f.headed(crit=["exp"], exp=1),
         "a crit that is empty": lambda f: f.headed(crit=[]),
-        "a crit that is no list": lambda f: f.headed(crit="b64"),
+        "a crit that is not a list": lambda f: f.headed(crit="b64"),
         "a payload that is not encoded": lambda f: f.headed(b64=False, crit=["b64"]),
         "a payload that is said not to be encoded": lambda f: f.headed(b64=False),
         "two types, the last one another": lambda f: f.raw("token_type", '"access", "token_type": "refresh"'),
@@ -245,9 +245,9 @@ def forms() -> dict[str, Forgery]:
         ),
         "no header": lambda f: f".{f.parts()[1]}.{f.parts()[2]}",
         "no payload": lambda f: f"{f.parts()[0]}..{f.parts()[2]}",
-        "a header that is no base64": lambda f: f"@@@@.{f.parts()[1]}.{f.parts()[2]}",
-        "a payload that is no base64": lambda f: f"{f.parts()[0]}.@@@@.{f.parts()[2]}",
-        "a signature that is no base64": lambda f: ".".join([*f.parts()[:2], "@@@@"]),
+        "a header that is not base64": lambda f: f"@@@@.{f.parts()[1]}.{f.parts()[2]}",
+        "a payload that is not base64": lambda f: f"{f.parts()[0]}.@@@@.{f.parts()[2]}",
+        "a signature that is not base64": lambda f: ".".join([*f.parts()[:2], "@@@@"]),
         "a header of one character": lambda f: f"a.{f.parts()[1]}.{f.parts()[2]}",
         "all of one character": lambda f: "a.a.a",
         "the standard alphabet": lambda f: f"{f.parts()[0]}.{f.parts()[1]}.{'+/' * 43}",

@@ -18,7 +18,7 @@ from tests.conformance.upstream import Seen, Upstream
 NAMED = re.compile(rb"<([a-z0-9-]+)>")
 # Asks whether the connection is still in step: anything left over would come before the answer.
 PING = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-# No neighbour's word goes on: none of these is in a request or an answer unless the message itself needs it.
+# Hop-by-hop and reserved headers: not in a request or a response unless the case expects them.
 BETWEEN_NEIGHBOURS = ["Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Upgrade", "Expect", "Forwarded", "X-Real-IP"]
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
@@ -60,7 +60,7 @@ def methods_of(case: Case) -> list[str]:
 
 
 def exchange(client: Client, case: Case, sends: bytes) -> list[Reply]:
-    """Send the case's bytes and return the answers: fewer than expected if the connection ends before."""
+    """Send the case's bytes and return the responses: fewer than expected if the connection ends before."""
     client.send(sends)
     if case.finishes:
         client.finish()
@@ -113,16 +113,16 @@ def test_a_case_holds_at_each_door(
 
 
 def check_connection(client: Client, case: Case, replies: list[Reply]) -> None:
-    """Assert that the connection ends where it was said to, and otherwise serves the next request.
+    """Assert that the connection ends if a response announced that, and otherwise serves the next request.
 
-    Not asked after a body that was not wanted and so not sent: only closing is left then (RFC 9110, section 10.1.1).
+    Not checked after a rejected body that was not sent: then the client can only close (RFC 9110, section 10.1.1).
     """
     if replies and not replies[-1].closes and not case.finishes:
         client.send(PING)
         try:
             assert client.reply().status == 200, "the connection is out of step"
         except ConnectionBroken:
-            # After what is no HTTP the server closes; what it lets our code say does not announce that.
+            # After an invalid request the HTTP server closes, also where the response does not announce that.
             if not (listed(case.gets)[-1].server and client.ended and not client.buffer):
                 raise
     assert client.ends(), "the connection should have ended, with nothing more to say"
@@ -136,7 +136,7 @@ def claims_of(token: str, key: Any) -> dict[str, Any]:
 
 
 def check_seen(case: Case, upstream: Upstream, claims: Callable[[str], dict[str, Any]]) -> None:
-    """Assert that the service has seen what it had to, and no more."""
+    """Assert that the service has seen the expected requests and no others."""
     if case.sees is None:
         return
     if not case.may_begin:
@@ -148,7 +148,7 @@ def check_seen(case: Case, upstream: Upstream, claims: Callable[[str], dict[str,
 
 
 def check_request(seen: Seen, wanted: Sees, claims: Callable[[str], dict[str, Any]]) -> None:
-    """Assert that a request is as expected, and says of its client what only the gateway may say."""
+    """Assert that a request is as expected, with the headers that only the gateway may set."""
     always: Expectations = {
         **dict.fromkeys(BETWEEN_NEIGHBOURS),
         "X-Forwarded-For": "127.0.0.1",
@@ -185,7 +185,7 @@ def check_header(name: str, values: list[str], expected: Expected, joined: str) 
 
 
 def check_reply(expected: Gets, reply: Reply, method: str) -> None:
-    """Assert that an answer is as expected, and a whole one of ours where our code answered."""
+    """Assert that a response is as expected."""
     assert reply.status in expected.statuses, (reply.status, reply.body[:500])
     assert len(reply.all("Date")) <= 1
     assert len(reply.all("Server")) <= 1

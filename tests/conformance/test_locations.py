@@ -1,4 +1,4 @@
-"""A service that names its own address in `Location`: the client is told the gateway's, at both doors."""
+"""A service's own address in `Location` is replaced by the gateway's, at both doors."""
 
 import pytest
 from tests.conformance.cases.case import answer

@@ -83,7 +83,7 @@ async def test_head_of_a_page_has_the_headers_of_its_get(doors: Doors, door: Doo
 
     async with Service(SERVICE, says), await Wire.to(doors[door].port) as wire:
         heads = []
-        # On one connection: an answer to HEAD with content would be taken for the next one.
+        # On one connection: a response to HEAD with content would be read as the next response.
         for method in ("HEAD", "GET", "HEAD"):
             await wire.send(ask(f"{method} /small/same", PAGE))
             reply = await wire.reply(method)

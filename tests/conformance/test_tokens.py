@@ -1,4 +1,4 @@
-"""No forgery is taken for a token, at any door: each is a 401 that says what was expected, and never a 500."""
+"""Each forged token is a 401 that describes what is wrong, at both doors, and never a 500."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The decisions on a request: what each door is told, and what a service is sent."""
+"""The decisions on a request: what each door receives, and what a service is sent."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -106,7 +106,7 @@ REFUSED: list[tuple[str, str, Pairs, type[RequestRejected]]] = [
     ("GET", "/api/things/1", [], Unauthenticated),
     ("GET", "/api/things/1", [("Authorization", "Basic dTpw")], Unauthenticated),
     ("GET", "/api/things/1", [("Authorization", "Bearer nonsense")], InvalidToken),
-    # A token that does not hold is told so on a public route too.
+    # An invalid token is rejected on a public route too.
     ("GET", "/api/open", [("Authorization", "Bearer nonsense")], InvalidToken),
     ("GET", "/api/open", [("Authorization", "Bearer a"), ("Authorization", "Bearer b")], InvalidToken),
 ]

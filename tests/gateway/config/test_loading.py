@@ -122,7 +122,7 @@ services:
   b: {url: "${NOWHERE}"}
 routes:
   - path: /api/login
-    service: nobody
+    service: missing
     allow: [admin, on]
   - {path: /b/{x}, service: b, allow: public}
 """.replace("/b/{x}", "'/b/{x}'")

@@ -101,7 +101,7 @@ def test_the_versioned_path_logs_in_too(login: LoginService, client: Client) -> 
     assert client.post("/api/v2/login", said, "application/json").status_code == 404
 
 
-@pytest.mark.parametrize("said", [{"password": "wrong"}, {"username": "nobody"}])
+@pytest.mark.parametrize("said", [{"password": "wrong"}, {"username": "unknown"}])
 def test_wrong_credentials_are_one_and_the_same_401(login: LoginService, client: Client, said: dict[str, str]) -> None:
     reply = sign_in(client, **said)
     assert reply.status_code == 401
@@ -442,23 +442,23 @@ def test_a_user_can_end_all_their_own_sessions(login: LoginService, client: Clie
     assert statuses == [401, 401, 200]
 
 
-@pytest.mark.parametrize("meanwhile", ["changed", "deleted", "unavailable"])
+@pytest.mark.parametrize("change", ["changed", "deleted", "unavailable"])
 def test_a_change_of_the_user_during_a_login_ends_the_new_session_too(
-    login: LoginService, client: Client, meanwhile: str
+    login: LoginService, client: Client, change: str
 ) -> None:
     def end_sessions(path: str) -> None:
         """Change the user once the password has been checked."""
         if path != "/internal/credentials":
             return
-        if meanwhile == "changed":
+        if change == "changed":
             login.users["user"]["session_epoch"] = 1
-        elif meanwhile == "deleted":
+        elif change == "deleted":
             del login.users["user"]
         else:
             login.broken = Reply.json({}, 503)
 
     login.before_response = end_sessions
-    assert sign_in(client).status_code == (503 if meanwhile == "unavailable" else 401)
+    assert sign_in(client).status_code == (503 if change == "unavailable" else 401)
     assert Session.objects.get().ended_at is not None
 
 

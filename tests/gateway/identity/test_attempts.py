@@ -1,4 +1,4 @@
-"""Guessing passwords: who has to wait, and who has not."""
+"""Guessing passwords is throttled; other logins are not."""
 
 import json
 import time
@@ -24,7 +24,7 @@ HOME, ELSEWHERE = "192.0.2.1", "198.51.100.1"
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No time goes by but what `let_pass` lets, however slow the machine is."""
+    """Time stands still except for `let_pass`, however slow the machine is."""
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now)
 
@@ -87,7 +87,7 @@ def test_a_wrong_password_counts_even_if_the_check_of_the_passport_fails(login: 
         sign_in(address=ELSEWHERE)
 
 
-@pytest.mark.parametrize("name", ["user", "nobody"])
+@pytest.mark.parametrize("name", ["user", "unknown"])
 def test_guesses_at_one_name_from_many_addresses_are_throttled(login: LoginService, name: str) -> None:
     for number in range(5):
         guess(1, name, f"198.51.100.{number}")
@@ -143,7 +143,7 @@ def test_guesses_from_a_known_address_are_throttled_too(login: LoginService) -> 
 
 
 def test_a_successful_login_does_not_allow_further_guesses_at_other_users(login: LoginService, settings: Any) -> None:
-    """Whoever has an account of their own signs in between the guesses."""
+    """An attacker with an account signs in between the guesses."""
     for number in range(settings.LOGIN_FREE_TRIES_PER_ADDRESS):
         guess(1, f"name{number}")
         assert sign_in("user", "secret", ELSEWHERE)
@@ -179,8 +179,8 @@ def test_an_unreachable_login_service_is_not_a_failed_login(login: LoginService,
 UNCLEAR = [Reply.json({}, 500), Reply.json({}, 503), Reply.json({}, 404), Reply(200, b"{"), Reply.json([]), None]
 
 
-def try_in_vain(login: LoginService, reply: Reply | None, times: int) -> list[str]:
-    """Sign in while nobody says whether the password is right; return what was raised."""
+def try_without_verdict(login: LoginService, reply: Reply | None, times: int) -> list[str]:
+    """Sign in while the login service gives no verdict; return what was raised."""
     raised = []
     login.broken, login.breaks_off = reply, reply is None
     for _ in range(times):
@@ -193,14 +193,14 @@ def try_in_vain(login: LoginService, reply: Reply | None, times: int) -> list[st
 
 @pytest.mark.parametrize("reply", UNCLEAR)
 def test_a_login_without_a_verdict_of_the_login_service_counts(login: LoginService, reply: Reply | None) -> None:
-    raised = try_in_vain(login, reply, 25)
+    raised = try_without_verdict(login, reply, 25)
     assert "SignInThrottled" not in raised[:5]
     assert set(raised[5:]) == {"SignInThrottled"}
 
 
 def test_after_logins_without_a_verdict_the_wait_is_one_second_at_most(login: LoginService) -> None:
     for _ in range(30):
-        try_in_vain(login, UNCLEAR[0], 1)
+        try_without_verdict(login, UNCLEAR[0], 1)
         let_pass(1)
     assert sign_in(address=ELSEWHERE)
 
@@ -211,7 +211,7 @@ def test_logins_without_a_verdict_do_not_shorten_the_wait_after_failures(login: 
         let_pass(wait)
         guess(1)
     let_pass(8)
-    assert try_in_vain(login, UNCLEAR[0], 2) == ["UpstreamErrorResponse", "SignInThrottled"]
+    assert try_without_verdict(login, UNCLEAR[0], 2) == ["UpstreamErrorResponse", "SignInThrottled"]
     let_pass(7.5)
     with pytest.raises(SignInThrottled) as refused:
         sign_in(address=ELSEWHERE)
@@ -270,7 +270,7 @@ def test_a_throttled_login_is_a_429_with_retry_after(
 def test_the_address_of_an_attempt_is_taken_from_trusted_proxies_only(
     login: LoginService, client: Client, settings: Any
 ) -> None:
-    """What a client says of its address counts only where a proxy of ours says it."""
+    """A forwarded address counts only if a trusted proxy sends it."""
     wrong, right = ({"username": "user", "password": each} for each in ("wrong", "secret"))
 
     def status(said: dict[str, str], address: str) -> int:

@@ -25,7 +25,7 @@ def test_the_wait_doubles_once_the_free_tries_are_used_up(failures: int, wait: f
 
 @pytest.mark.parametrize(("later", "wait"), [(0, 4), (1.5, 2.5), (4, 0), (5, 0), (-60, 4)])
 def test_the_wait_starts_at_the_last_failure(later: float, wait: float) -> None:
-    """A clock that was set back makes nobody wait for longer."""
+    """A clock that is set back does not lengthen the wait."""
     assert attempts.wait(after(7), 1000 + later, FIVE) == wait
 
 

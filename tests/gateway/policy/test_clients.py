@@ -25,7 +25,7 @@ TRUSTED = tuple(ip_network(each) for each in ("10.0.0.0/8", "192.168.1.1", "fd00
         ("192.168.1.1", ["198.51.100.1"], "198.51.100.1"),
         ("::1", ["2001:DB8:0::1"], "2001:db8::1"),
         ("fd12::7", ["198.51.100.1"], "198.51.100.1"),
-        # The right-most that is no proxy: what is left of it is the client's invention.
+        # The right-most that is not a trusted proxy: the client may have invented those left of it.
         ("10.0.0.1", ["1.1.1.1, 198.51.100.1"], "198.51.100.1"),
         ("10.0.0.1", ["1.1.1.1, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
         ("10.0.0.1", ["10.9.9.9, 198.51.100.1,10.0.0.2 ,\t10.0.0.3"], "198.51.100.1"),

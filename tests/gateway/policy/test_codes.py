@@ -12,7 +12,7 @@ from gateway.upstreams.session import ClientLeft
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "problems.md").read_text()
 TABLE = re.findall(r"^\| `([a-z_]+)` \| (\d+) \|", DOCUMENT.partition("## Codes of the gateway")[2], re.MULTILINE)
-# Bases, what is no problem, and what no client is left to see.
+# Base classes, classes that are not problems, and those for clients that have left.
 EXCEPT = {RequestRejected, UpstreamError, SlashRedirect, ClientLeft}
 
 

@@ -53,7 +53,7 @@ def public(service: str, value: str, asked: str = "/api/other", sent: str = "/ap
         ("plain", "http://[fd00::1]:9000/api/x", f"{PUBLIC}/api/x"),
         ("plain", "//10.0.0.1:9000/api/x", f"{PUBLIC}/api/x"),
         ("plain", "http://10.0.0.1:9000", f"{PUBLIC}/"),
-        # It has heard that the client speaks https, and says so of its own address.
+        # From X-Forwarded-Proto the service has the client's https, and puts it before its own address.
         ("plain", "https://10.0.0.1:9000/api/x", f"{PUBLIC}/api/x"),
         ("plain", "https://books/api/x", f"{PUBLIC}/api/x"),
         # It keeps the client's Host, and has not heard of https.

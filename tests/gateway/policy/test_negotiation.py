@@ -39,7 +39,7 @@ def test_a_browser_prefers_a_page_and_a_program_does_not(accept: str, page: bool
 
 
 XHTML = "text/html,application/xhtml+xml,application/xml;q=0.9"
-# What clients send where nobody has told them what to accept.
+# What clients send by default.
 BROWSERS = {
     "Chrome": f"{XHTML},image/avif,image/webp,image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7",
     "Firefox": f"{XHTML},*/*;q=0.8",

@@ -56,7 +56,7 @@ def test_a_sign_in_never_redirects_to_another_site(login: LoginService, client: 
     "said",
     [
         {"password": "wrong"},
-        {"username": "nobody"},
+        {"username": "unknown"},
         {"password": ""},
         {"username": "x" * 151},
         {"password": "x" * 1025},
