@@ -2,18 +2,17 @@
 
 import logging
 import math
-import os
 import resource
-import shutil
 import sys
 
 from gunicorn.arbiter import Arbiter
-from gunicorn.workers import base
 
 from chassis import logs
 from chassis.environment import listening, or_exit, state_directory
 from chassis.gunicorn import NoAccessLog
-from gateway import configuration
+
+# The workers inherit the memory of `metrics` if the master imports it.
+from gateway import configuration, metrics  # noqa: F401
 from gateway.config import ConfigError
 from gateway.proxy.master import Master
 from gateway.proxy.worker import Worker
@@ -59,20 +58,7 @@ forwarded_allow_ips = ""
 logger_class = NoAccessLog
 logconfig_dict = logs.configuration(env.log_level)
 
-# Where the workers' metrics meet: prometheus_client reads the variable when it is imported, in the workers.
-metrics = env.gatehouse_var / "gateway" / "metrics"
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
-
 
 def on_starting(server: Arbiter) -> None:
-    """Take over from gunicorn's master, and begin with empty metrics."""
+    """Take over from gunicorn's master."""
     Master.take_over(server, env.drain_seconds)
-    shutil.rmtree(metrics, ignore_errors=True)
-    metrics.mkdir(parents=True)
-
-
-def child_exit(server: object, worker: base.Worker) -> None:
-    """Forget the gauges of a worker that is gone."""
-    from prometheus_client import multiprocess
-
-    multiprocess.mark_process_dead(worker.pid)

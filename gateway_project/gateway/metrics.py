@@ -1,66 +1,146 @@
-"""What is counted and timed, over all workers: requests, under their route.
+"""Requests counted and timed under their route, over all workers.
 
-Where several workers count, each does so in files in memory. Their blocks are taken before they are written to: a write
-to memory that the disk has no block for ends the process (SIGBUS). What there is no room to count is not counted.
+The master creates the memory and its workers inherit it, so counts outlive a worker that ends or is replaced. Each
+process adds to a block without waiting for another process. The block of a process that has ended goes to the next
+one, which adds to the values that are there.
 """
 
 import asyncio
+import fcntl
+import json
+import mmap
 import os
+import threading
 from bisect import bisect_left
-from contextlib import suppress
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, Final, cast
+from collections.abc import Iterator, Sequence
+from math import inf
+from operator import add
+from typing import Final, NamedTuple
 
-from prometheus_client import Counter, Histogram, mmap_dict, values
-
-REQUESTS = Counter("gateway_requests", "Requests answered.", ["method", "route", "status"])
-SECONDS = Histogram("gateway_request_seconds", "Seconds until the head of the answer.", ["route"])
 METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
-# Seconds until what has been counted can be read.
+# Upper bounds, in seconds: the defaults of Prometheus' clients.
+BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, inf)
+# Seconds until a request that was counted can be read.
 INTERVAL: Final = 0.5
-# Bytes that an entry takes beside its key, at the most.
-ENTRY: Final = 32
+# Room for 15,000 series in each of 256 processes. Only pages in use take memory.
+BLOCKS: Final = 256
+BLOCK_SIZE: Final = 4 * 1024 * 1024
 
 
-class Allocated(mmap_dict.MmapedDict):
-    """The library's file of values, each block of which is there; raises `OSError` where it cannot be."""
+class Series(NamedTuple):
+    """The labels of one series."""
 
-    def __init__(self, filename: str) -> None:
-        with Path(filename).open("a+b") as file:
+    method: str
+    route: str
+    status: int
+
+
+class Memory:
+    """Blocks of records, of 8-byte numbers throughout.
+
+    A block starts with its length in numbers. A record is the length of its key in bytes, the key, a count for each
+    bucket, and the sum of the seconds. An object keeps its block until it is deleted.
+    """
+
+    def __init__(self, descriptor: int | None = None, blocks: int = BLOCKS, block_size: int = BLOCK_SIZE) -> None:
+        if descriptor is None:
+            descriptor = os.memfd_create("gateway-metrics")
+            os.ftruncate(descriptor, blocks * block_size)
+        self.descriptor = descriptor
+        self.blocks = blocks
+        self.block_size = block_size
+        self.memory = mmap.mmap(descriptor, blocks * block_size)
+        self.numbers = memoryview(self.memory).cast("d")
+        self.lock = threading.Lock()
+        # The process that `block` and `places` belong to: a fork inherits both, and has to claim a block itself.
+        self.pid = 0
+        self.block: int | None = None
+        self.places: dict[Series, int] = {}
+
+    def add(self, series: Series, times: Sequence[float]) -> None:
+        """Count and time requests. A series for which there is no room is left out."""
+        with self.lock:
+            if self.pid != os.getpid():
+                self.claim()
+            place = self.places.get(series) or self.append(series)
+            if place is None:
+                return
+            counts = [0] * len(BUCKETS)
+            for seconds in times:
+                counts[bisect_left(BUCKETS, seconds)] += 1
+            for bucket, count in enumerate(counts, place):
+                if count:
+                    self.numbers[bucket] += count
+            self.numbers[place + len(BUCKETS)] += sum(times)
+
+    def claim(self) -> None:
+        """Take the first block that no living process has; the system unlocks it when this one ends."""
+        self.pid, self.block, self.places = os.getpid(), None, {}
+        for block in range(self.blocks):
             try:
-                os.posix_fallocate(file.fileno(), 0, mmap_dict._INITIAL_MMAP_SIZE)  # noqa: SLF001
+                fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, block * self.block_size)
             except OSError:
-                # Whoever reads them all could not read an empty one.
-                Path(filename).unlink()
-                raise
-        super().__init__(filename)  # type: ignore[no-untyped-call]  # not typed
+                continue
+            self.block = block
+            self.places = dict(self.records(block))
+            return
 
-    def _init_value(self, key: str) -> None:
-        if self._used + len(key.encode()) + ENTRY > self._capacity:
-            os.posix_fallocate(self._f.fileno(), 0, 2 * self._capacity)
-        super()._init_value(key)  # type: ignore[no-untyped-call]  # not typed
+    def append(self, series: Series) -> int | None:
+        """Add a record for the series; return the place of its values, `None` where there is no room."""
+        if self.block is None:
+            return None
+        key = json.dumps(series).encode()
+        first = self.block * self.block_size // 8
+        start = first + max(int(self.numbers[first]), 1)
+        place = start + 1 + (len(key) + 7) // 8
+        end = place + len(BUCKETS) + 1
+        if end > first + self.block_size // 8:
+            return None
+        self.numbers[start] = len(key)
+        self.memory[8 * start + 8 : 8 * start + 8 + len(key)] = key
+        # A process that was killed before the next line may have left values of its own.
+        for number in range(place, end):
+            self.numbers[number] = 0
+        self.numbers[first] = end - first
+        self.places[series] = place
+        return place
+
+    def records(self, block: int) -> Iterator[tuple[Series, int]]:
+        """Yield the series of a block, each with the place of its values."""
+        first = block * self.block_size // 8
+        start, end = first + 1, first + int(self.numbers[first])
+        while start < end:
+            size = int(self.numbers[start])
+            place = start + 1 + (size + 7) // 8
+            yield Series(*json.loads(self.memory[8 * start + 8 : 8 * start + 8 + size])), place
+            start = place + len(BUCKETS) + 1
+
+    def read(self) -> dict[Series, list[float]]:
+        """Return the count of each bucket and the sum, by series, over all blocks."""
+        found: dict[Series, list[float]] = {}
+        for block in range(self.blocks):
+            for series, place in self.records(block):
+                values = list(self.numbers[place : place + len(BUCKETS) + 1])
+                before = found.get(series)
+                found[series] = values if before is None else list(map(add, before, values))
+        return found
 
 
-values.MmapedDict = Allocated  # type: ignore[assignment,attr-defined]  # its own are made of this name
+MEMORY: Final = Memory()
 
 
-@lru_cache(4096)
-def series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
-    """Return what counts and what times. Labels are a bounded set: what a client makes up is `other`."""
-    return REQUESTS.labels(method if method in METHODS else "other", route, str(status)), SECONDS.labels(route)
+def series_of(method: str, route: str, status: int) -> Series:
+    """Return the series of a request. Labels are a bounded set: a method that a client makes up is `other`."""
+    return Series(method if method in METHODS else "other", route, status)
 
 
 def observe(method: str, route: str, status: int, seconds: float) -> None:
     """Count and time a request."""
-    with suppress(OSError):
-        requests, duration = series(method, route, status)
-        requests.inc()
-        duration.observe(seconds)
+    MEMORY.add(series_of(method, route, status), [seconds])
 
 
 class Tally:
-    """Counts that are handed on twice a second: each of them costs a tenth of what it does in a file of all workers."""
+    """Counts and times of one worker, added to the memory twice a second, which costs less than for each request."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -78,22 +158,7 @@ class Tally:
             times.append(seconds)
 
     def hand_on(self) -> None:
-        """Add what has been counted to the metrics."""
+        """Add what has been counted to the memory."""
         counted, self.counted = self.counted, {}
         for key, times in counted.items():
-            with suppress(OSError):
-                requests, duration = series(*key)
-                requests.inc(len(times))
-                observe_all(duration, times)
-
-
-def observe_all(histogram: Histogram, times: list[float]) -> None:
-    """Observe them all at once, which the library has no call for: each bucket is written once, not for each time."""
-    inside = cast("Any", histogram)
-    buckets: dict[int, int] = {}
-    for seconds in times:
-        index = bisect_left(inside._upper_bounds, seconds)  # noqa: SLF001
-        buckets[index] = buckets.get(index, 0) + 1
-    inside._sum.inc(sum(times))  # noqa: SLF001
-    for index, number in buckets.items():
-        inside._buckets[index].inc(number)  # noqa: SLF001
+            MEMORY.add(Series(*key), times)

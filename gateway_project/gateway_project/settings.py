@@ -1,6 +1,5 @@
 """Django's settings of the gateway project. What an operator may change comes from `environment`."""
 
-import os
 from datetime import timedelta
 
 import chassis
@@ -19,8 +18,6 @@ KEY_LEAD_TIME = ENV.key_lead_time
 REFRESH_GRACE = ENV.refresh_grace
 GATEWAY_CONFIG = ENV.gateway_config
 TRUSTED_PROXIES = ENV.trusted_proxies
-# Set by gunicorn.conf.py, where several workers count.
-METRICS_DIRECTORY = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
 METRICS_NETWORKS = ENV.metrics_networks
 
 DEBUG = False

@@ -1,20 +1,32 @@
-"""Metrics: requests counted at once, or together twice a second."""
+"""Metrics: requests counted at once, or together twice a second, in memory that all workers share."""
 
 import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from prometheus_client import REGISTRY
-from tests.gateway.disks import fill
+from tests.conformance.gateways import PROJECT, Gateway, free_port
 from tests.gateway.upstreams.origin import on_a_loop, until
+from tests.waiting import wait_until
 
 from gateway import metrics
+from gateway.metrics import BUCKETS, Memory, Series
+from gateway.portal.metrics import REGISTRY
 
 TIMES = [0.0, 0.004, 0.005, 0.3, 2.0, 1000.0]
+ONE = Series("GET", "/one", 200)
 
 
 def samples(route: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Return all samples of the route but the time of its first."""
+    """Return everything that /metrics has of the route."""
     return {
         (
             sample.name,
@@ -22,7 +34,7 @@ def samples(route: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         ): sample.value
         for family in REGISTRY.collect()
         for sample in family.samples
-        if sample.labels.get("route") == route and not sample.name.endswith("_created")
+        if sample.labels.get("route") == route
     }
 
 
@@ -54,26 +66,120 @@ async def test_requests_that_are_handed_on_early_are_counted_once() -> None:
     assert samples("/at-the-end")["gateway_requests_total", (("method", "GET"), ("status", "200"))] == 1
 
 
-def test_a_file_of_values_keeps_what_it_has_room_for_on_a_full_disk(disk: Path) -> None:
-    path, ballast = disk / "counter_1.db", disk / "ballast"
-    fill(ballast)
-    with pytest.raises(OSError, match="No space"):
-        metrics.Allocated(str(path))
-    assert not path.exists(), "an empty one could not be read"
-    fill(ballast, free=2**18)
-    held = metrics.Allocated(str(path))
-    written = 0
+def test_a_time_is_in_each_bucket_that_is_not_below_it() -> None:
+    for seconds in TIMES:
+        metrics.observe("GET", "/timed", 200, seconds)
+    found = samples("/timed")
+    counted = {dict(labels)["le"]: value for (name, labels), value in found.items() if name.endswith("_bucket")}
+    assert counted == {
+        ("+Inf" if bound == BUCKETS[-1] else str(bound)): sum(seconds <= bound for seconds in TIMES)
+        for bound in BUCKETS
+    }
+    assert found["gateway_request_seconds_sum", ()] == pytest.approx(sum(TIMES))
+    assert found["gateway_request_seconds_count", ()] == len(TIMES)
 
-    def write_on() -> None:
-        nonlocal written
-        while True:
-            held.write_value(f"{written:0100}", float(written), 0.0)
-            assert path.stat().st_blocks * 512 >= path.stat().st_size
-            written += 1
 
-    with pytest.raises(OSError, match="No space"):
-        write_on()
-    held.close()
-    values = {key: value for key, value, *_ in metrics.Allocated.read_all_values_from_file(str(path))}
-    assert values == {f"{number:0100}": float(number) for number in range(written)}
-    assert written > 1000
+def test_a_series_without_room_is_left_out_and_the_others_go_on() -> None:
+    memory = Memory(blocks=1, block_size=4096)
+    for number in range(100):
+        memory.add(Series("GET", f"/{number}", 200), [0.1])
+    found = memory.read()
+    assert 10 < len(found) < 100
+    assert [series.route for series in found] == [f"/{number}" for number in range(len(found))]
+    memory.add(Series("GET", "/0", 200), [0.1])
+    assert sum(memory.read()[Series("GET", "/0", 200)][:-1]) == 2
+
+
+@contextmanager
+def counting(memory: Memory, route: str = "/one", blocks: int = 2) -> Iterator[subprocess.Popen[str]]:
+    """Another process that counts a request in the same memory, and then waits."""
+    script = (
+        "import sys; from gateway.metrics import Memory, Series;"
+        f"memory = Memory({memory.descriptor}, {blocks}, 4096); memory.add(Series('GET', {route!r}, 200), [0.1]);"
+        "print('counted', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=PROJECT, text=True, pass_fds=[memory.descriptor],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout
+        assert process.stdout.readline() == "counted\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def requests_of(memory: Memory, series: Series = ONE) -> float:
+    return sum(memory.read().get(series, [0, 0])[:-1])
+
+
+def test_the_block_of_a_process_that_was_killed_keeps_its_counts_and_is_used_again() -> None:
+    memory = Memory(blocks=2, block_size=4096)
+    with counting(memory), counting(memory) as second:
+        assert requests_of(memory) == 2
+        second.send_signal(signal.SIGKILL)
+        second.wait()
+        # Both blocks are taken again; a process without one counts nothing.
+        with counting(memory), counting(memory):
+            assert requests_of(memory) == 3
+            assert [len(list(memory.records(block))) for block in range(2)] == [1, 1]
+
+
+def test_values_beyond_the_end_of_a_block_are_not_counted() -> None:
+    memory = Memory(blocks=1, block_size=4096)
+    memory.add(ONE, [0.1])
+    end = int(memory.numbers[0])
+    for number in range(end, len(memory.numbers)):
+        memory.numbers[number] = 7.0
+    memory.add(Series("GET", "/two", 200), [0.1])
+    assert memory.read() == {ONE: memory.read()[ONE], Series("GET", "/two", 200): memory.read()[ONE]}
+
+
+def test_a_fork_counts_in_a_block_of_its_own() -> None:
+    memory = Memory(blocks=2, block_size=4096)
+    memory.add(ONE, [0.1])
+    if (child := os.fork()) == 0:
+        memory.add(ONE, [0.1])
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    memory.add(ONE, [0.1])
+    assert requests_of(memory) == 3
+    assert [len(list(memory.records(block))) for block in range(2)] == [1, 1]
+
+
+@pytest.mark.parametrize("door", ["fast", "drf"])
+def test_counts_outlive_a_killed_worker_and_a_reload(tmp_path: Path, door: str) -> None:
+    config = {
+        "services": {"away": {"url": f"http://127.0.0.1:{free_port()}"}},
+        "routes": [{"path": "/away", "methods": ["GET"], "service": "away", "allow": "public"}],
+    }
+    with Gateway(door, tmp_path / "var", config, workers=2, measured=False) as gateway:  # type: ignore[arg-type]
+
+        def ask(path: str) -> str:
+            try:
+                with urllib.request.urlopen(gateway.url + path, timeout=30) as response:
+                    return str(response.read().decode())
+            except urllib.error.HTTPError as exc:
+                return str(exc.code)
+
+        def counted() -> tuple[float, float]:
+            text = ask("/metrics")
+            requests = re.findall(r'gateway_requests_total{.*route="/away".*} (\S+)', text)
+            (timed,) = re.findall(r'gateway_request_seconds_count{route="/away"} (\S+)', text) or ["0"]
+            return sum(map(float, requests)), float(timed)
+
+        def asked(total: int) -> None:
+            for _ in range(20):
+                assert ask("/away")[0] == "5"
+            wait_until(lambda: counted() == (total, total), f"{total} requests in /metrics")
+
+        asked(20)
+        killed = gateway.worker_pids()[0]
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: len(set(gateway.worker_pids()) - {killed}) == 2, "another worker")
+        asked(40)
+        before = set(gateway.worker_pids())
+        gateway.reload()
+        wait_until(lambda: not before & set(gateway.worker_pids()), "new workers alone")
+        asked(60)

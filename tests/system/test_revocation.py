@@ -2,15 +2,18 @@
 
 import contextlib
 import http.client
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from prometheus_client.mmap_dict import MmapedDict
 from tests.system.stack import ROOT, Reply, Stack, until
 from tests.waiting import ENDED_WITHIN, wait_until
+
+from gateway.metrics import BUCKETS, Memory
 
 ENVIRON = {"GATEWAY_WORKERS": "2", "LOGIN_FREE_TRIES": "1000", "ARGON2_MEMORY_KIB": "1024", "ARGON2_TIME": "1"}
 PASSWORD = "correct horse battery staple"
@@ -92,15 +95,19 @@ class Load:
                 thread.join()
 
 
-def by_worker(stack: Stack, status: str) -> dict[str, float]:
-    """Return how many requests for orders each living worker has answered so."""
-    counted: dict[str, float] = {}
-    for path in (stack.var / "gateway" / "metrics").glob("counter_*.db"):
-        values = MmapedDict.read_all_values_from_file(str(path))
-        counted[path.name] = sum(
-            value for key, value, *_ in values if '"/api/orders"' in key and f'"{status}"' in key and "_total" in key
+def by_worker(stack: Stack, status: str) -> dict[int, float]:
+    """Return how many requests for orders each worker has answered so, by its block of the workers' metrics."""
+    files = Path(f"/proc/{stack.master('gateway')}/fd").iterdir()
+    shared = next(path for path in files if "gateway-metrics" in str(path.readlink()))
+    memory = Memory(os.open(shared, os.O_RDWR | os.O_CLOEXEC))
+    return {
+        block: sum(
+            sum(memory.numbers[place : place + len(BUCKETS)])
+            for series, place in memory.records(block)
+            if series.route == "/api/orders" and str(series.status) == status
         )
-    return counted
+        for block in range(memory.blocks)
+    }
 
 
 def log_out(stack: Stack, admin: str, user_id: int, tokens: list[str]) -> Reply:
@@ -165,7 +172,7 @@ def test_an_ended_session_is_refused_everywhere_in_time_and_others_go_on(
     load = Load(loaded, ending, [*staying, loaded.login("user", "u")])
     accepting, refusing = by_worker(loaded, "200"), by_worker(loaded, "401")
 
-    def busy(before: dict[str, float], status: str) -> list[str]:
+    def busy(before: dict[int, float], status: str) -> list[int]:
         """Return the workers that have answered so since."""
         return [worker for worker, count in by_worker(loaded, status).items() if count > before.get(worker, 0)]
 

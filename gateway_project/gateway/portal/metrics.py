@@ -1,15 +1,47 @@
-"""Prometheus metrics of all workers, in one answer."""
+"""Prometheus metrics of all workers, in one response."""
+
+from collections.abc import Iterator
+from itertools import accumulate
+from math import inf
+from operator import add
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from chassis import problems
+from gateway.metrics import BUCKETS, MEMORY
 from gateway.metrics import observe as count
 from gateway.policy.clients import parse, within
 
 from . import clients
+
+
+class Requests(Collector):
+    """What `gateway.metrics` has counted, in Prometheus' terms."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the requests by method, route and status, and their seconds by route."""
+        requests = CounterMetricFamily("gateway_requests", "Requests answered.", labels=("method", "route", "status"))
+        seconds = HistogramMetricFamily(
+            "gateway_request_seconds", "Seconds until the head of the response.", labels=("route",)
+        )
+        by_route: dict[str, list[float]] = {}
+        for (method, route, status), values in MEMORY.read().items():
+            requests.add_metric((method, route, str(status)), sum(values[:-1]))
+            before = by_route.get(route)
+            by_route[route] = values if before is None else list(map(add, before, values))
+        bounds = ["+Inf" if bound == inf else str(bound) for bound in BUCKETS]
+        for route, (*counts, total) in by_route.items():
+            seconds.add_metric((route,), list(zip(bounds, accumulate(counts), strict=True)), total)
+        yield requests
+        yield seconds
+
+
+REGISTRY = CollectorRegistry()
+REGISTRY.register(Requests())
 
 
 def observe(request: HttpRequest, status: int, seconds: float) -> None:
@@ -22,8 +54,4 @@ def metrics(request: HttpRequest) -> HttpResponse:
     """Answer in Prometheus' text format, to the networks that may ask."""
     if not within(parse(clients.heard(request).address), settings.METRICS_NETWORKS):
         return problems.problem(request, 403, "Your address is not in METRICS_NETWORKS.", code="permission_denied")
-    registry = REGISTRY
-    if settings.METRICS_DIRECTORY:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry, settings.METRICS_DIRECTORY)  # type: ignore[no-untyped-call]  # not typed
-    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    return HttpResponse(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)

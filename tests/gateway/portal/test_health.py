@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -212,22 +211,6 @@ def test_only_allowed_networks_get_the_metrics(client: Client, configure: Callab
     settings.METRICS_NETWORKS = (ip_network("203.0.113.0/24"),)
     assert client.get("/metrics", REMOTE_ADDR="203.0.113.9").status_code == 200
     assert client.get("/metrics", REMOTE_ADDR="").status_code == 403
-
-
-def test_one_response_has_the_metrics_of_all_workers(
-    client: Client, configure: Callable[..., None], settings: Any, tmp_path: Path
-) -> None:
-    import subprocess
-    import sys
-
-    configure()
-    count = "from prometheus_client import Counter; Counter('gateway_requests', 'x').inc()"
-    for _ in range(2):
-        subprocess.run(
-            [sys.executable, "-c", count], env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}, check=True, timeout=30
-        )
-    settings.METRICS_DIRECTORY = str(tmp_path)
-    assert metric(client, "gateway_requests_total") == 2
 
 
 def test_the_root_page_lists_the_entry_points(
