@@ -1,5 +1,6 @@
 """`manage_all.sh`: its options, and its messages about what it did."""
 
+import os
 import re
 import shutil
 import socket
@@ -129,3 +130,38 @@ def test_env_lines_may_have_quotes_and_relative_paths(tmp_path: Path) -> None:
     assert not (tmp_path / "unused").exists()
     refused = manage("A=1\nSECRET hunter2\n")
     assert (refused.returncode, refused.stderr) == (1, "manage_all.sh: .env, line 2: expected NAME=value\n")
+
+
+@pytest.mark.parametrize(
+    ("here", "chosen"),
+    [
+        ({"python3": "50 3.11.7 False"}, "python3 (3.11.7)"),
+        ({"python3": "50 3.11.7 False", "python3.13": "40 3.13.1 True"}, "python3.13 (3.13.1)"),
+        ({"python3": "50 3.11.7 True", "python3.13": "48 3.13.1 True"}, "python3 (3.11.7)"),
+        ({"python3": "50 3.11.7 True", "python3.12": "", "python3.14": "60 3.14.0 True"}, "python3 (3.11.7)"),
+        ({"python3": "", "python3.12": "50 3.12.2 True"}, "python3.12 (3.12.2)"),
+    ],
+)
+def test_a_new_environment_gets_the_fastest_python(tmp_path: Path, here: dict[str, str], chosen: str) -> None:
+    # Each prints the result of the measurement, faster than any real Python, and creates no environment.
+    for name, result in here.items():
+        (tmp_path / name).write_text(f'#!/bin/sh\n[ "$2" = -c ] && [ -n "{result}" ] && echo "{result}"\n')
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    stack = Stack(tmp_path / "var", {"GATEHOUSE_VENV": str(tmp_path / "venv"), "PATH": path})
+    stack.environ.pop("PYTHON", None)
+    done = stack.manage("up", check=False)
+    assert f"Creating {tmp_path / 'venv'} with {chosen}" in done.stderr
+    assert ("PGO" in done.stderr) == here[chosen.split(maxsplit=1)[0]].endswith("False")
+
+
+def test_a_named_python_is_taken_and_an_unsuitable_one_is_an_error(tmp_path: Path) -> None:
+    slow = tmp_path / "slow"
+    slow.write_text('#!/bin/sh\n[ "$2" = -c ] && echo "99999 3.11.0 True"\n')
+    slow.chmod(0o755)
+    stack = Stack(tmp_path / "var", {"GATEHOUSE_VENV": str(tmp_path / "venv"), "PYTHON": str(slow)})
+    assert f"with {slow} (3.11.0)" in stack.manage("up", check=False).stderr
+    stack.environ["PYTHON"] = "/bin/false"
+    done = stack.manage("up", check=False)
+    assert done.returncode == 1
+    assert "no Python 3.11 or later with venv as '/bin/false'" in done.stderr
