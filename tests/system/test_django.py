@@ -1,4 +1,4 @@
-"""docs/django.md, typed: a Django project as it is, behind a real gateway; and its forms and pages at both doors."""
+"""Types docs/django.md: an unchanged Django project behind a real gateway. Tests its forms and pages at both doors."""
 
 import json
 import os
@@ -16,17 +16,18 @@ import requests
 import yaml
 from tests.conformance.gateways import DOORS, Door, Gateway
 from tests.ports import free_port
+from tests.system.documents import assert_output, blocks, config_with, typed
 from tests.system.stack import ROOT, Stack, until
 
 CHAPTER = (ROOT / "docs" / "django.md").read_text()
-# A fenced block, with the file that the text before it names.
+# A fenced block, and the file that the line before it names.
 BLOCK = re.compile(r"(?:`([\w/.]+\.py)`:\n\n)?^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-CONFIG: dict[str, Any] = yaml.safe_load(re.findall(r"^```yaml\n(.*?)^```", CHAPTER, re.MULTILINE | re.DOTALL)[0])
+CONFIG: dict[str, Any] = yaml.safe_load(blocks(CHAPTER, "yaml")[0])
 
 
 @dataclass
 class Reader:
-    """Does what the chapter says, in a folder of its own."""
+    """Follows the chapter in a folder of its own."""
 
     folder: Path
     stack: Stack
@@ -39,7 +40,7 @@ class Reader:
         return text.replace(":8001", f":{self.stack.ports['gateway']}").replace("9000", str(self.port))
 
     def run(self, command: str) -> str:
-        """Return what the command prints; what it assigns to a variable stays there for those that follow."""
+        """Return the output of a command; later commands see the variables that it assigns."""
         if command.startswith("./manage_all.sh"):
             files = [str(self.folder / word) if word.endswith(".json") else word for word in shlex.split(command)[1:]]
             done = self.stack.manage(*files, check=False)
@@ -58,13 +59,13 @@ class Reader:
         return done.stdout
 
     def start(self, command: str) -> None:
-        """Start the service, in the place of the one that runs."""
+        """Start the service again with this command."""
         self.stop()
         with (self.folder / "service.log").open("ab") as log:
             self.server = subprocess.Popen(
                 [sys.executable, *shlex.split(command)[1:]], cwd=self.folder, stdout=log, stderr=log
             )
-        until(lambda: answers(f"http://127.0.0.1:{self.port}/api/"), 60, "the service is up")
+        until(lambda: responds(f"http://127.0.0.1:{self.port}/api/"), 60, "the service is up")
 
     def stop(self) -> None:
         if self.server is not None:
@@ -78,28 +79,23 @@ class Reader:
         path.write_text(before + source)
 
     def type(self, block: str) -> None:
-        """Type a block's commands and compare what they print with what the block shows; `…` stands for anything."""
-        for step in re.split(r"^\$ ", self.local(block), flags=re.MULTILINE)[1:]:
-            command, _, expected = step.partition("\n")
+        """Run the commands of a block and compare their output with the block."""
+        for command, expected in typed(self.local(block)):
             if "runserver" in command:
                 self.start(command)
                 continue
             output = self.run(command)
-            pattern = ".*?".join(re.escape(part) for part in expected.strip().split("…"))
             if expected:
-                assert re.fullmatch(pattern, output.strip(), re.DOTALL), f"{command}\nexpected {expected}\ngot {output}"
+                assert_output(command, expected, output)
 
     def configure(self) -> None:
-        """Add the chapter's entries to the gateway's own gateway.yaml."""
-        config = yaml.safe_load((ROOT / "gateway_project" / "gateway.yaml").read_text())
+        """Add the entries of the chapter to the default gateway.yaml."""
         added = json.loads(self.local(json.dumps(CONFIG)))
-        config["services"] |= added["services"]
-        config["routes"] += added["routes"]
-        (self.folder / "gateway.yaml").write_text(json.dumps(config))  # JSON is YAML
+        (self.folder / "gateway.yaml").write_text(config_with(added))
 
 
-def answers(url: str) -> bool:
-    """Return whether anything answers there."""
+def responds(url: str) -> bool:
+    """Return whether a server responds at this URL."""
     try:
         return requests.get(url, timeout=5).status_code < 500
     except requests.ConnectionError:
@@ -108,7 +104,7 @@ def answers(url: str) -> bool:
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    """Someone who has done all that the chapter says."""
+    """A reader who has followed the whole chapter."""
     folder = tmp_path_factory.mktemp("reader")
     stack = Stack(folder / "var", {"GATEWAY_CONFIG": str(folder / "gateway.yaml"), "GATEWAY_WORKERS": "1"})
     reader = Reader(folder, stack, free_port())
@@ -127,8 +123,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     assert stack.processes() == []
 
 
-def test_the_chapter_does_what_it_shows(reader: Reader) -> None:
-    """By the fixture; each block is a file, the gateway's configuration or commands."""
+def test_every_block_of_the_chapter_works(reader: Reader) -> None:
+    """The fixture runs the blocks. Each is a file, the configuration of the gateway, or commands."""
     assert {language for _, language, _ in BLOCK.findall(CHAPTER)} == {"python", "yaml", "console"}
     assert all(name for name, language, _ in BLOCK.findall(CHAPTER) if language == "python")
     assert reader.variables["TOKEN"].count(".") == 2
@@ -138,7 +134,7 @@ def test_the_chapter_does_what_it_shows(reader: Reader) -> None:
 def gateway(
     request: pytest.FixtureRequest, reader: Reader, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """A gateway at one door, before the chapter's service, with nobody who has to be signed in."""
+    """A gateway in front of the service of the chapter, at one door, with public routes only."""
     door: Door = request.param
     url = f"http://127.0.0.1:{reader.port}"
     services = {
@@ -165,7 +161,7 @@ def session(**headers: str) -> requests.Session:
 
 
 def sign_in(client: requests.Session, url: str, origin: str) -> requests.Response:
-    """Send a login form as a browser would."""
+    """Send a login form as a browser does."""
     page = client.get(url, headers={"Accept": "text/html"}, allow_redirects=True)
     assert page.status_code == 200, page.text
     (token,) = set(re.findall(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text))
@@ -180,7 +176,7 @@ def test_lists_items_and_links_work_through_each_door(gateway: Gateway) -> None:
     made = [client.post(books, json={"title": str(number)}) for number in range(3)]
     assert [each.status_code for each in made] == [201] * 3
     for each in made:
-        # Django REST framework's `Location`, and its `url`, which is in the body.
+        # Django REST framework sends the link twice: as `Location`, and as `url` in the body.
         assert each.headers["Location"] == f"{books}/{each.json()['id']}"
         for link in (each.headers["Location"], each.json()["url"]):
             assert client.get(link).json() == each.json()
@@ -208,13 +204,13 @@ def test_djangos_own_login_form_signs_in_through_each_door(gateway: Gateway) -> 
     assert client.get(gateway.url + style).headers["Content-Type"].startswith("text/css")
 
 
-def test_without_the_clients_host_a_form_is_403_as_the_chapter_says(gateway: Gateway) -> None:
+def test_without_host_keep_a_form_is_403_as_the_chapter_says(gateway: Gateway) -> None:
     done = sign_in(session(), f"{gateway.url}/shop/accounts/login/", gateway.url)
     assert (done.status_code, "CSRF verification failed" in done.text) == (403, True)
 
 
-def test_over_https_forms_and_links_are_of_the_public_origin(gateway: Gateway) -> None:
-    """The gateway's proxy says https and the host; `SECURE_PROXY_SSL_HEADER` has Django believe it."""
+def test_over_https_forms_and_links_have_the_public_origin(gateway: Gateway) -> None:
+    """The proxy before the gateway sends scheme and host; `SECURE_PROXY_SSL_HEADER` makes Django accept them."""
     client = session(**{"X-Forwarded-Proto": "https", "X-Forwarded-Host": "127.0.0.1:444"})
     public = "https://127.0.0.1:444"
     made = client.post(f"{gateway.url}/api/books", json={"title": "https"}).json()
@@ -231,19 +227,19 @@ def test_over_https_forms_and_links_are_of_the_public_origin(gateway: Gateway) -
         assert done.status_code == status
 
 
-def test_routes_written_as_the_service_writes_them_work_the_same(reader: Reader, tmp_path: Path) -> None:
+def test_routes_with_a_trailing_slash_match_the_paths_of_the_service(reader: Reader, tmp_path: Path) -> None:
     routes = [
         {"path": path, "service": "shop", "allow": "public"} for path in ("/api/books/", "/api/books/{id}/", "/api")
     ]
     config = {"services": {"shop": {"url": f"http://127.0.0.1:{reader.port}", "host": "keep"}}, "routes": routes}
     with Gateway("fast", tmp_path / "var", config) as gateway:
         client = session()
-        # By a 308, which keeps method and body.
+        # A 308 keeps method and body.
         made = client.post(f"{gateway.url}/api/books", json={"title": "as written"})
         assert (made.status_code, [each.status_code for each in made.history]) == (201, [308])
         assert made.headers["Location"] == f"{gateway.url}/api/books/{made.json()['id']}/"
         assert client.get(made.headers["Location"]).json() == made.json()
-        # What the service would redirect to and fro is named.
+        # The error of a redirect loop names the remedy.
         refused = client.get(f"{gateway.url}/api")
         assert (refused.status_code, refused.json()["service"]) == (502, "shop")
         assert "trailing_slash: append" in refused.json()["detail"]

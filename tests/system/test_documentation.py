@@ -1,5 +1,6 @@
-"""The documents are complete and in step with the code."""
+"""The documents are complete and match the code."""
 
+import ast
 import json
 import re
 import subprocess
@@ -19,7 +20,7 @@ print(json.dumps({name.upper(): field.description for name, field in environment
 
 
 def settings_of(project: str) -> dict[str, str]:
-    """Return a project's settings and what they mean."""
+    """Return the settings of a project and their descriptions."""
     done = subprocess.run(
         [sys.executable, "-c", SETTINGS, str(ROOT / project)], capture_output=True, text=True, check=True
     )
@@ -35,29 +36,29 @@ def test_every_setting_is_in_the_table_and_in_env_example(project: str) -> None:
         assert re.search(rf"^#? ?{name}=", example, re.MULTILINE), name
 
 
-def test_the_documents_name_no_setting_that_nothing_reads() -> None:
+def test_every_documented_setting_exists() -> None:
     known = {name for project in ("gateway", "users", "orders") for name in settings_of(f"{project}_project")}
-    # Read by manage_all.sh, or by gateway.yaml's substitution.
+    # manage_all.sh or gateway.yaml reads these.
     known |= {"GATEHOUSE_VENV", "PYTHON", "USERS_URL", "ORDERS_URL"}
     example = set(re.findall(r"^#? ?([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     table = set(re.findall(r"^\| `([A-Z][A-Z0-9_]*)` \|", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE))
     assert example == table == known
 
 
-def test_compose_publishes_the_gateway_alone_and_sets_what_is_read() -> None:
+def test_compose_publishes_only_the_gateway_and_passes_every_setting() -> None:
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
     assert compose["networks"]["inside"]["internal"] is True
     for name, service in compose["services"].items():
         assert ("ports" in service) == ("public" in service["networks"]) == (name == "gateway")
         assert service["read_only"] is True
         settings = set(settings_of(f"{name}_project"))
-        # In a container these are as its Dockerfile has them, and the port published is what may be another.
+        # The Dockerfile sets these. GATEWAY_PORT sets the published port alone.
         fixed = {"GATEHOUSE_VAR", "GATEWAY_CONFIG", "GATEWAY_PORT", f"{name.upper()}_BIND", f"{name.upper()}_PORT"}
         given = {variable: value for variable, value in service["environment"].items() if variable in settings}
         assert settings - fixed <= set(given) <= settings
         assert set(service["environment"]) - settings <= {"USERS_URL", "ORDERS_URL"}
         for variable, value in given.items():
-            # From the environment of whoever starts it; what is secret has no other value there.
+            # Values come from the environment; secrets have no default.
             assert variable == "JWKS_URL" or value.startswith(f"${{{variable}:-"), variable
             assert not variable.endswith(("SECRET_KEY", "DATABASE_URL")) or value == f"${{{variable}:-}}", variable
         dockerfile = (ROOT / f"{name}_project" / "Dockerfile").read_text()
@@ -65,15 +66,45 @@ def test_compose_publishes_the_gateway_alone_and_sets_what_is_read() -> None:
         assert "--require-hashes" in dockerfile
 
 
-def test_every_package_is_named_in_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_every_package_is_named_in_contributing() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text()
     for path in (ROOT / "requirements").glob("*.in"):
         for line in path.read_text().splitlines():
             if name := re.match(r"[a-z][a-z0-9-]*", line):
-                assert f"`{name[0]}`" in readme, f"{path.name}: {name[0]}"
+                assert f"`{name[0]}`" in table, f"{path.name}: {name[0]}"
 
 
 def test_links_in_the_documents_lead_somewhere() -> None:
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_each_explanation_of_the_architecture_is_in_the_docstring_of_its_module() -> None:
+    table = (ROOT / "docs" / "architecture.md").read_text().partition("## Explanations")[2].partition("\n## ")[0]
+    modules = re.findall(r"^\| [^|]+ \| \[[\w.]+\]\(\.\./([\w/.]+)\) \|$", table, re.MULTILINE)
+    assert len(modules) == 10
+    for module in modules:
+        docstring = ast.get_docstring(ast.parse((ROOT / module).read_text())) or ""
+        assert len(docstring.split()) > 80, module
+
+
+def commands() -> set[tuple[str, ...]]:
+    """Return the words after `./manage_all.sh` in all documents, up to the first that is not a plain word."""
+    found = set()
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for words in re.findall(r"\./manage_all\.sh((?:\s+[a-z][a-z_]*\b)+)", path.read_text()):
+            found.add(tuple(words.split()[:2]))
+    return found
+
+
+def test_every_command_in_the_documents_exists() -> None:
+    usage = subprocess.run([ROOT / "manage_all.sh", "help"], capture_output=True, text=True, check=True).stdout
+    known = set(re.findall(r"^  ([a-z]+)\b", usage, re.MULTILINE))
+    found = commands()
+    assert len(found) > 15
+    for word, *rest in found:
+        if word not in {"gateway", "users", "orders"}:
+            assert word in known, word
+        elif rest and rest[0] not in {"migrate", "createsuperuser", "check"}:
+            assert list(ROOT.glob(f"{word}_project/**/management/commands/{rest[0]}.py")), f"{word} {rest[0]}"

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.ports import free_port
+from tests.system.documents import assert_output, blocks, config_with, typed
 from tests.system.stack import ROOT, Stack, until
 
 CHAPTER = (ROOT / "docs" / "service.md").read_text()
@@ -58,7 +59,7 @@ class Reader:
         return done.stdout
 
     def install(self) -> None:
-        """Install the package alone: what it imports is here already, and no index is."""
+        """Install the package without its dependencies: they are installed, and there may be no index."""
         source = self.folder / "source"
         shutil.copytree(ROOT / "chassis", source, ignore=shutil.ignore_patterns("tests", "*.egg-info", "build"))
         pip = f"{sys.executable} -m pip install --quiet --no-index --no-deps --no-build-isolation"
@@ -72,7 +73,7 @@ class Reader:
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    """A reader who has made the project and started it, with the gateway not yet there."""
+    """A reader who has made the project and started it, before the gateway."""
     folder = tmp_path_factory.mktemp("reader")
     stack = Stack(folder / "var", {"GATEWAY_CONFIG": str(folder / "gateway.yaml"), "GATEWAY_WORKERS": "1"})
     reader = Reader(folder, stack, free_port())
@@ -100,12 +101,6 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     assert stack.processes() == []
 
 
-def typed(block: str) -> list[tuple[str, str]]:
-    """Return each command of a block with the output that the block shows under it."""
-    steps = [step.partition("\n") for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
-    return [(command, output) for command, _, output in steps]
-
-
 def start(reader: Reader, command: str) -> "subprocess.Popen[bytes]":
     with (reader.folder / "service.log").open("wb") as log:
         own = f"exec {reader.local(command + chr(10))}"
@@ -125,11 +120,13 @@ def ask(url: str) -> int:
 @pytest.fixture(scope="module")
 def entries() -> dict[str, object]:
     """The entries of gateway.yaml that the chapter shows."""
-    (shown,) = re.findall(r"^```yaml\n(.*?)^```", CHAPTER, re.MULTILINE | re.DOTALL)
+    (shown,) = blocks(CHAPTER, "yaml")
     return dict(yaml.safe_load(shown))
 
 
-def test_the_gateway_suggests_what_the_chapter_shows_but_for_allow(reader: Reader, entries: dict[str, object]) -> None:
+def test_the_gateway_suggests_the_entries_of_the_chapter_without_allow(
+    reader: Reader, entries: dict[str, object]
+) -> None:
     (command,) = re.findall(r"^\$ \./manage_all\.sh (gateway suggest .*)$", CHAPTER, re.MULTILINE)
     shutil.copy(ROOT / "gateway_project" / "gateway.yaml", reader.folder / "gateway.yaml")
     done = reader.stack.manage(*reader.local(command).split())
@@ -141,18 +138,15 @@ def test_the_gateway_suggests_what_the_chapter_shows_but_for_allow(reader: Reade
 def test_the_service_behind_the_gateway_responds_as_the_chapter_shows(
     reader: Reader, entries: dict[str, object]
 ) -> None:
-    config = yaml.safe_load((ROOT / "gateway_project" / "gateway.yaml").read_text())
-    config["services"] |= yaml.safe_load(reader.local(json.dumps(entries["services"])))
-    config["routes"] += entries["routes"]
-    (reader.folder / "gateway.yaml").write_text(json.dumps(config))  # JSON is YAML
+    added = json.loads(reader.local(json.dumps(entries)))
+    (reader.folder / "gateway.yaml").write_text(config_with(added))
     reader.stack.manage("up", "-d", "users", "gateway")
     tokens = {"ADMIN": reader.stack.login("admin", "a"), "DEFAULT": reader.stack.login("user", "u")}
     steps = [step for step in typed_after("## Put it behind") if step[0].startswith("curl")]
     assert len(steps) == 5
     for command, expected in steps:
         output = reader.run(reader.local(command), **tokens)
-        pattern = ".*?".join(re.escape(part) for part in expected.strip().split("…"))
-        assert re.fullmatch(pattern, output.strip(), re.DOTALL), f"{command}\nexpected {expected}\ngot {output}"
+        assert_output(command, expected, output)
     document = reader.stack.ask("GET", "/openapi.json").json
     assert set(document["paths"]["/books/{id}"]) == {"get", "put", "patch", "delete"}
     made = reader.stack.ask("POST", "/books", {"title": "Solaris"}, token=tokens["DEFAULT"])
@@ -187,5 +181,4 @@ def test_a_bad_option_is_named_with_what_to_do(reader: Reader) -> None:
 
 
 def typed_after(heading: str) -> list[tuple[str, str]]:
-    blocks = re.findall(r"^```console\n(.*?)^```", CHAPTER.partition(heading)[2], re.MULTILINE | re.DOTALL)
-    return [step for block in blocks for step in typed(block)]
+    return [step for block in blocks(CHAPTER.partition(heading)[2], "console") for step in typed(block)]

@@ -108,7 +108,7 @@ class Route(Section):
     service: ServiceReference = Field(description="The service that answers.")
     allow: Access = Field(description="Who may: public, authenticated (anyone signed in), or a list of roles.")
     rate_limit: Rate | None = Field(
-        None, description="How often: per user, or per client address (IPv6: its /64) where nobody is signed in."
+        None, description="How often: per user, or per client address (IPv6: its /64) for requests without a user."
     )
     timeouts: Timeouts = Field(Timeouts(), description="Timeouts of this route, over those of its service.")
     max_body: Size = Field(2**20, description="The largest request body of this route, over that of `defaults`.")
@@ -126,7 +126,7 @@ class Config(Section):
     version: FormatVersion = Field(description="The version of this file's format.")
     defaults: Defaults = Field(Defaults(), description="What holds where a service or route does not say otherwise.")
     services: Mapping[ServiceName, Service] = Field(description="The services, by name.")
-    versions: Versions | None = Field(None, description="The versions of the API; without it there are none.")
+    versions: Versions | None = Field(None, description="The versions of the API; without it the API has none.")
     login: Login | None = Field(None, description="Who checks credentials; without it the gateway has no login.")
     roles: Roles = Field(
         ("admin", "default"),
