@@ -1,6 +1,6 @@
-"""What holds for every test: a machine may be slow, so that no single example is timed.
+"""Settings of all tests. Examples have no time limit, since a machine may be slow.
 
-The processes that tests start import this checkout's chassis, also if the environment has another one.
+Processes that tests start import the chassis of this checkout, even if another one is installed.
 """
 
 import os
@@ -11,7 +11,7 @@ from hypothesis import settings
 CHASSIS = Path(__file__).resolve().parents[1] / "chassis" / "src"
 os.environ["PYTHONPATH"] = os.pathsep.join([str(CHASSIS), *filter(None, [os.environ.get("PYTHONPATH")])])
 
-# The default run takes the same examples each time, and passes each time; `-m long` looks for new ones.
+# The default run uses the same examples each time, so that its result is stable; `-m long` uses new ones.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("new", deadline=None)
 

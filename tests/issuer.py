@@ -1,4 +1,4 @@
-"""The gateway as a service sees it: published keys, and passports signed with them. Real HTTP, real signatures."""
+"""The gateway as seen by a service: published keys, and passports that they sign. Real HTTP, real signatures."""
 
 import json
 import time
@@ -21,9 +21,9 @@ JSON = "application/json"
 
 
 class Issuer:
-    """Serves its keys at `url` while it is entered; `fetches` counts how often they were asked for.
+    """Serves its keys at `url` as a context manager; `fetches` counts the requests for them.
 
-    `answer`, where set, is the raw body sent instead of the keys, `status` the status.
+    If `answer` is set, it is the raw body of the response instead of the keys; `status` is the status.
     """
 
     def __init__(self) -> None:
@@ -49,12 +49,12 @@ class Issuer:
         self.thread.join(timeout=5)
 
     def body(self) -> bytes:
-        """What the next fetch gets."""
+        """The body of the next response."""
         return self.answer if self.answer is not None else json.dumps({"keys": [key.jwk for key in self.keys]}).encode()
 
     @contextmanager
     def answering(self, body: bytes, status: int = 200) -> Iterator[None]:
-        """Answer so meanwhile, instead of with the keys."""
+        """Respond with this body until the block ends."""
         self.answer, self.status = body, status
         try:
             yield
@@ -77,7 +77,7 @@ class Issuer:
 
 
 class Api:
-    """Calls the service as the gateway does for one user. A fault is the 500 that a client would see."""
+    """Calls the service as the gateway does for one user. An exception is the 500 that a client gets."""
 
     def __init__(self, issuer: Issuer, service: str, user_id: int | str, role: str) -> None:
         passport = issuer.passport(user_id, audience=service, role=role)
@@ -88,21 +88,21 @@ class Api:
         return self.client.get(path, query, headers=self.headers | headers)
 
     def post(self, path: str, body: object = None, content_type: str = JSON, **extra: Any) -> HttpResponse:
-        """Post the value as JSON; text and bytes go as they are."""
+        """Post the value as JSON; text and bytes stay unchanged."""
         raw = body if isinstance(body, (str, bytes)) else b"" if body is None else json.dumps(body)
-        # Not `client.post`, which would encode the body in the content type's charset.
+        # Not `client.post`, which encodes the body in the charset of the content type.
         return self.client.generic("POST", path, raw, content_type=content_type, headers=self.headers, **extra)
 
 
 def trust(url: str) -> None:
-    """Have this process's service take passports signed by the keys there."""
+    """Make the service in this process accept passports signed by the keys at this URL."""
     settings.GATEHOUSE["JWKS_URL"] = url
     options.cache_clear()
     backend.cache_clear()
 
 
 def handler(issuer: Issuer) -> type[BaseHTTPRequestHandler]:
-    """Return the request handler that answers for the issuer."""
+    """Return the request handler of the issuer."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -115,6 +115,6 @@ def handler(issuer: Issuer) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, *args: object) -> None:
-            """Say nothing: the test's own output is what matters."""
+            """Print nothing."""
 
     return Handler

@@ -1,7 +1,7 @@
-"""What a migration may do while the version before it goes on serving: add what that version does not know of.
+"""Checks a migration that runs while the previous version serves: it may only add, and must not block writes.
 
-And add it at once: SQLite makes a table anew for many a field, and nobody writes meanwhile. A migration that has to all
-the same says so, and when to run it: `holds_up_writes = "…"` in its class.
+For many fields SQLite copies the whole table, and writes wait for that. A migration that must do so declares it in its
+class, with the time to run it: `holds_up_writes = "…"`.
 """
 
 import re
@@ -14,17 +14,17 @@ from django.db.migrations.state import ProjectState
 from django.db.models import NOT_PROVIDED, Field
 from django.db.utils import ConnectionHandler
 
-# Of a field, what no database knows of.
+# Attributes of a field without effect in the database.
 IN_PYTHON_ONLY = {"choices", "help_text", "verbose_name", "validators", "error_messages", "editable", "blank"}
 
 SLOW = {
-    'CREATE TABLE "new__': "SQLite makes the table anew, writes wait: expected null=True, without unique or a default",
-    "CREATE (UNIQUE )?INDEX": "writes wait while the index is built: expected it with the table, or by hand",
+    'CREATE TABLE "new__': "SQLite copies the table, and writes wait. Use null=True, without unique or a default",
+    "CREATE (UNIQUE )?INDEX": "writes wait while the index is built. Create it with the table, or by hand",
 }
 
 
 def faults(migration: Migration, before: ProjectState) -> Iterator[str]:
-    """Yield what would break, or hold up, the version that serves meanwhile. `before` is the state it migrates."""
+    """Yield what breaks or blocks the version that serves. `before` is the state before the migration."""
     state, new = before.clone(), set()
     for operation in migration.operations:
         after = state.clone()
@@ -41,7 +41,7 @@ def faults(migration: Migration, before: ProjectState) -> Iterator[str]:
 
 
 def slowness(operation: Operation, before: ProjectState, after: ProjectState, migration: Migration) -> str | None:
-    """Return what of the operation's SQL takes the longer the more rows there are, on SQLite."""
+    """Return the fault if the operation's SQL takes longer with more rows, on SQLite."""
     connection = ConnectionHandler({"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})["default"]
     try:
         with connection.schema_editor(collect_sql=True) as editor:
@@ -56,23 +56,25 @@ def slowness(operation: Operation, before: ProjectState, after: ProjectState, mi
 
 
 def fault(operation: Operation, state: ProjectState, migration: Migration) -> str | None:
-    """Return what is wrong with the operation on a table that is in use."""
+    """Return the fault of the operation on a table in use."""
     if isinstance(operation, ops.AddField):
         field = operation.field
         if field.many_to_many or field.null or field.db_default is not NOT_PROVIDED:
             return None
-        return "the version before inserts without it: expected null=True or db_default"
+        return "the previous version inserts without it. Use null=True or db_default"
     if isinstance(operation, ops.AlterField):
         old = state.models[migration.app_label, operation.model_name_lower].fields[operation.name]
-        return None if stored(old) == stored(operation.field) else "the version before knows the field as it was"
+        return (
+            None if stored(old) == stored(operation.field) else "the previous version uses the old field. Add a new one"
+        )
     if isinstance(operation, (ops.AlterModelOptions, ops.AlterModelManagers)):
         return None
     if isinstance(operation, (ops.AddIndex, ops.AddConstraint)):
-        return "writes wait while it is built: expected it with the table, or to be built concurrently, by hand"
-    return "expected only what adds: the version before uses what there is"
+        return "writes wait while it is built. Create it with the table, or concurrently, by hand"
+    return "the previous version uses the old tables. Only add to them"
 
 
 def stored(field: Field) -> tuple[str, tuple, dict]:
-    """Return what a database knows of the field."""
+    """Return the attributes of the field with effect in the database."""
     _, path, args, kwargs = field.deconstruct()
     return path, tuple(args), {name: value for name, value in kwargs.items() if name not in IN_PYTHON_ONLY}

@@ -1,14 +1,14 @@
-"""Ports for servers that tests start as processes of their own."""
+"""Ports for servers that tests start as processes."""
 
 import socket
 
-# Bound while this process lives, so that neither another test nor a client's connection gets the port. A server can
-# listen on it nevertheless: both sockets set SO_REUSEADDR, and this one does not listen.
+# Bound while this process lives, so that no other test or client connection gets the port. A server can still listen
+# on it: both sockets set SO_REUSEADDR, and this one does not listen.
 RESERVED: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that is this process's alone, and on which nobody listens."""
+    """Return a port of 127.0.0.1 that is reserved for this process and on which no server listens."""
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserved.bind(("127.0.0.1", 0))

@@ -1,9 +1,9 @@
-"""A real PostgreSQL for tests, in a temporary directory, reached by a Unix socket alone.
+"""A real PostgreSQL for tests, in a temporary directory, on a Unix socket only.
 
     python -m tests.postgres USERS_DATABASE_URL COMMAND…
 
-runs the command with that variable naming an empty database, and ends the server with it. Exits with the command's
-status, or with 69 (EX_UNAVAILABLE of sysexits.h) where no PostgreSQL is installed.
+sets the variable to the URL of an empty database, runs the command, and stops the server. It exits with the status of
+the command, or with 69 (EX_UNAVAILABLE of sysexits.h) if PostgreSQL is not installed.
 """
 
 import os
@@ -25,7 +25,7 @@ USER = "gatehouse"
 
 
 def programs() -> Path | None:
-    """Return where the newest PostgreSQL's programs are, Debian's or those in PATH; `None` where there are none."""
+    """Return the directory of the newest PostgreSQL's programs, Debian's or one in PATH, if there is one."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     if found:
         return found[-1].parent
@@ -34,14 +34,14 @@ def programs() -> Path | None:
 
 
 class Postgres:
-    """A server while it is entered. It does not wait for the disk: nothing of it outlives the test."""
+    """A server, as a context manager. It does not sync to disk, since its data ends with the test."""
 
     def __init__(self) -> None:
         bin_directory = programs()
         if bin_directory is None:
             raise LookupError("no PostgreSQL is installed (Debian: apt-get install postgresql)")
         self.bin = bin_directory
-        # A short path: a socket's has at most 107 bytes.
+        # A short path: the path of a socket has at most 107 bytes.
         self.directory = Path(tempfile.mkdtemp(prefix="pg-"))
         self.process: subprocess.Popen[bytes] | None = None
         # PostgreSQL refuses to run as root.
@@ -71,7 +71,7 @@ class Postgres:
         return [str(self.bin / name), *arguments]
 
     def as_account(self) -> dict[str, object]:
-        """Return what `subprocess` needs to be told to run a program as whom PostgreSQL accepts."""
+        """Return the arguments of `subprocess` for an account that PostgreSQL accepts."""
         own: dict[str, object] = {"cwd": self.directory}
         return own | {"user": self.account, "group": self.account, "extra_groups": []} if self.account else own
 
@@ -84,7 +84,7 @@ class Postgres:
         self.serve()
 
     def serve(self) -> None:
-        """Start on what is there, after `stop` again."""
+        """Start the server on its data, also after `stop`."""
         data = str(self.directory / "data")
         settings = {"listen_addresses": "", "unix_socket_directories": str(self.directory), "max_connections": "200"}
         settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -94,7 +94,7 @@ class Postgres:
                 self.command("postgres", "-D", data, *arguments),
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # a Ctrl-C is for the tests, which still need the server to end
+                start_new_session=True,  # Ctrl-C stops the tests, which need the server until they end
                 **self.as_account(),
             )
         deadline = time.monotonic() + DEADLINE
@@ -107,7 +107,7 @@ class Postgres:
         return self.command(name, f"--host={self.directory}", f"--username={USER}", *arguments)
 
     def database(self, name: str) -> str:
-        """Make an empty database and return its URL."""
+        """Create an empty database and return its URL."""
         subprocess.run(self.client("createdb", name), check=True)
         return f"postgres://{USER}@{quote(str(self.directory), safe='')}/{name}"
 
@@ -121,7 +121,7 @@ def main(variable: str, *command: str) -> int:
     with server:
         url = server.database("test")
         process = subprocess.Popen(command, env=os.environ | {variable: url})
-        # Ctrl-C reaches the command too, which says what it has to say; the server ends after it.
+        # Ctrl-C reaches the command too; the server stops after it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(number))
         return process.wait()

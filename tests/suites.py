@@ -1,9 +1,9 @@
-"""The whole test suite, `./manage_all.sh test`: one pytest run for each suite, several side by side.
+"""Runs all tests, `./manage_all.sh test`: one pytest for each suite, several side by side.
 
     python -m tests.suites [ARG...]     arguments go to each pytest
 
-What each run prints is in var/test/NAME.log, and is shown if it fails. With `COVERAGE=required` each project's branch
-coverage is measured too, over all of its suites, and has to be 95 % at least.
+The output of each run is in var/test/NAME.log, and is printed if the run fails. With `COVERAGE=required` the branch
+coverage of each project, over all of its suites, must be at least 95 %.
 """
 
 import os
@@ -21,21 +21,21 @@ from tests.postgres import programs
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = Path(os.environ.get("GATEHOUSE_VAR") or ROOT / "var") / "test"
 PYTHON = sys.executable
-NOTHING_CHOSEN = 5  # pytest's exit status
+NOTHING_SELECTED = 5  # pytest's exit status
 LEAST_COVERAGE = 95
-# More side by side is no faster: the longest takes about half of the time that two at a time need for all.
-MOST_AT_ONCE = 4
+# More at once is not faster: the longest suite takes about half of the time that two at a time need for all.
+MAX_AT_ONCE = 4
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
 def find_chromium() -> str | None:
-    """Return where it is installed."""
+    """Return the path of Chromium, if it is installed."""
     return next(filter(None, map(shutil.which, CHROMIUM)), None)
 
 
 @dataclass(frozen=True)
 class Suite:
-    """One pytest run; `project` is the one whose settings it has and to whose coverage it counts."""
+    """One pytest run, with the settings of `project`, to whose coverage it counts."""
 
     name: str
     folders: tuple[str, ...]
@@ -52,7 +52,7 @@ class Suite:
         return [*server, PYTHON, "-m", "pytest", f"--config-file={ROOT}/pyproject.toml", *django, *self.folders]
 
     def coverage(self) -> list[str]:
-        """Return the arguments with which its project is measured."""
+        """Return the arguments that measure the project's coverage."""
         if not self.project:
             return []
         if self.project == "chassis":
@@ -70,7 +70,7 @@ class Suite:
         return ""
 
 
-# The longest first.
+# The longest suites first.
 SUITES = (
     Suite("conformance", ("tests/conformance",), "gateway"),
     Suite("users", ("tests/users",), "users"),
@@ -88,7 +88,7 @@ SUITES = (
 
 @dataclass(frozen=True)
 class Run:
-    """How a suite went."""
+    """The result of a suite."""
 
     suite: Suite
     status: int
@@ -96,14 +96,14 @@ class Run:
 
     @property
     def summary(self) -> str:
-        """The last line that pytest has printed."""
+        """The last line of pytest's output."""
         lines = self.log.read_text(errors="replace").splitlines()
         found = [line for line in lines if re.search(r" in [0-9.]+s", line)] or lines[-1:] or ["printed nothing"]
         return found[-1].strip("= ")
 
 
 def environment() -> dict[str, str]:
-    """Return the environment without the stack's own settings, of which tests have theirs."""
+    """Return the environment without the settings of a stack: tests set their own."""
     settings = set(re.findall(r"^#? ?([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     kept = {"GATEHOUSE_VAR", "GATEHOUSE_VENV"}
     return {name: value for name, value in os.environ.items() if name not in settings - kept}
@@ -123,30 +123,30 @@ def run(suite: Suite, arguments: list[str], measured: bool, logs: Path) -> Run:
 
 
 def run_all(suites: list[Suite], arguments: list[str], measured: bool, logs: Path) -> Iterator[Run]:
-    """Run them, several at a time, and yield each as it ends."""
-    threads = ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), MOST_AT_ONCE))
+    """Run the suites, several at a time, and yield each result as it ends."""
+    threads = ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), MAX_AT_ONCE))
     try:
         started = [threads.submit(run, suite, arguments, measured, logs) for suite in suites]
         yield from (done.result() for done in as_completed(started))
     finally:
-        # At Ctrl-C each pytest ends what it has started, and no other begins.
+        # At Ctrl-C each pytest stops its processes, and no further suite starts.
         threads.shutdown(cancel_futures=True)
 
 
 def is_covered(project: str, logs: Path) -> bool:
-    """Print what of the project no test reaches; return whether that is little enough."""
+    """Print the coverage report of the project; return whether the coverage suffices."""
     environ = environment() | {"COVERAGE_FILE": str(logs / f"coverage.{project}")}
     files = [str(path) for path in logs.glob(f"coverage.{project}.*")]
     coverage = [PYTHON, "-m", "coverage"]
     subprocess.run([*coverage, "combine", "--quiet", *files], cwd=ROOT, env=environ, check=True)
-    # Only what is its own: processes that a test starts are measured whole, with what they import of the chassis.
+    # Without the chassis: the processes of a test are measured with everything that they import.
     own = "chassis/src/*" if project == "chassis" else f"{project}_project/*"
     report = [*coverage, "report", f"--include={own}", f"--fail-under={LEAST_COVERAGE}"]
     return subprocess.run(report, cwd=ROOT, env=environ, check=False).returncode == 0
 
 
 def say(text: str) -> None:
-    """Print it at once: a suite takes minutes."""
+    """Print a line without buffering: a suite takes minutes."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -159,7 +159,7 @@ def main(arguments: list[str], chosen: Sequence[Suite] = SUITES, logs: Path = LO
     say(f"{len(suites)} suites; what each prints is in {logs}")
     failed = []
     for done in run_all(suites, arguments, measured, logs):
-        if done.status != 0 and not (done.status == NOTHING_CHOSEN and arguments):
+        if done.status != 0 and not (done.status == NOTHING_SELECTED and arguments):
             failed.append(done.suite.name)
             say(f"\n== {done.suite.name}\n{done.log.read_text(errors='replace')}")
         say(f"{done.suite.name}: {done.summary}")

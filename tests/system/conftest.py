@@ -8,7 +8,7 @@ from tests.system.stack import Stack
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The three, up and ready; what is left running at the end is a failure."""
+    """A ready stack. A process that still runs at the end is a failure."""
     running = Stack(tmp_path_factory.mktemp("var"))
     try:
         running.up()

@@ -1,4 +1,4 @@
-"""The three projects as real processes, on ports and in a directory of their own."""
+"""The three projects as real processes, with their own ports and directory."""
 
 import json
 import os
@@ -18,18 +18,18 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Return the condition's first true value; fail after so many seconds, or `DEADLINE` if that is longer."""
+    """Return the condition's first true value; fail after this many seconds, or `DEADLINE` if that is longer."""
     return wait_until(condition, what, max(seconds, DEADLINE))
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that one has."""
+    """Return the child processes of a process."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @dataclass
 class Reply:
-    """An answer: status, headers, body."""
+    """A response: status, headers, body."""
 
     status: int
     headers: Any
@@ -43,7 +43,7 @@ class Reply:
 
 @dataclass
 class Stack:
-    """Ports and state of one set of the three; `manage_all.sh` does the work."""
+    """Ports and state of the three projects; `manage_all.sh` starts and stops them."""
 
     var: Path
     environ: dict[str, str] = field(default_factory=dict)
@@ -74,21 +74,21 @@ class Stack:
         )
 
     def up(self) -> None:
-        """Start the three and wait until they are ready."""
+        """Start all three and wait until they are ready."""
         done = self.manage("up", "-d", check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def down(self) -> None:
-        """Stop the three."""
+        """Stop all three."""
         self.manage("down")
 
     def processes(self) -> list[str]:
-        """Return the command lines of what runs with this state directory."""
+        """Return the command lines of the processes that use this state directory."""
         listed = subprocess.run(["ps", "-ww", "-eo", "args="], capture_output=True, text=True, check=True).stdout
         return [line for line in listed.splitlines() if str(self.var) in line]
 
     def is_ready(self, name: str) -> bool:
-        """Return whether one of the three answers as one that is ready."""
+        """Return whether a project responds as ready."""
         try:
             return self.ask("GET", "/readyz" if name == "gateway" else "/healthz", to=name).status == 200
         except OSError:
@@ -106,7 +106,7 @@ class Stack:
     def ask(
         self, method: str, path: str, body: Any = None, *, token: str = "", to: str = "gateway", **headers: str
     ) -> Reply:
-        """Send a request and return the answer, whatever its status."""
+        """Send a request and return the response of any status."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if token:
             sent["Authorization"] = f"Bearer {token}"
@@ -119,9 +119,9 @@ class Stack:
         try:
             with opener.open(request, timeout=60) as response:
                 return Reply(response.status, response.headers, response.read().decode())
-        except urllib.error.HTTPError as answer:
-            with answer:
-                return Reply(answer.code, answer.headers, answer.read().decode())
+        except urllib.error.HTTPError as response:
+            with response:
+                return Reply(response.code, response.headers, response.read().decode())
 
     def login(self, username: str, password: str) -> str:
         """Sign in and return the access token."""

@@ -1,4 +1,4 @@
-"""Guessing passwords at all workers at once."""
+"""Password guessing at all workers at once."""
 
 import math
 import os
@@ -13,14 +13,14 @@ def guess(stack: Stack, username: str) -> int:
     return stack.ask("POST", "/api/login", {"username": username, "password": "wrong"}).status
 
 
-def test_workers_count_failures_together_and_a_new_worker_goes_on_counting(stack: Stack) -> None:
+def test_workers_share_the_count_of_failures_with_new_workers(stack: Stack) -> None:
     began = time.monotonic()
     with ThreadPoolExecutor(16) as threads:
-        answers = list(threads.map(lambda _: guess(stack, "Anybody"), range(48)))
+        statuses = list(threads.map(lambda _: guess(stack, "Anybody"), range(48)))
     seconds = time.monotonic() - began
-    assert set(answers) == {401, 429}
-    # Five tries are free; waits of 1, 2, 4, … seconds may have gone by meanwhile.
-    assert 5 <= answers.count(401) <= 5 + math.log2(1 + seconds)
+    assert set(statuses) == {401, 429}
+    # Five tries are free. Waits of 1, 2, 4, … seconds may have passed during the test.
+    assert 5 <= statuses.count(401) <= 5 + math.log2(1 + seconds)
     until(lambda: guess(stack, "anybody") == 401, 10, "the wait is over")
     for worker in children(stack.master("gateway")):
         os.kill(worker, signal.SIGKILL)
@@ -31,12 +31,12 @@ def test_workers_count_failures_together_and_a_new_worker_goes_on_counting(stack
         except OSError:
             return 0
 
-    first = until(status, 20, "the gateway answers again")
-    # The wait may be over by now, but nobody has five free tries again.
+    first = until(status, 20, "the gateway responds again")
+    # The wait may be over by now, but there are not five free tries again.
     assert 429 in {first, guess(stack, "anybody")}
 
 
-def test_a_refused_sign_in_says_when_to_try_again_and_others_sign_in(stack: Stack) -> None:
+def test_a_rejected_login_has_retry_after_and_other_users_sign_in(stack: Stack) -> None:
     wrong = {"username": "someone", "password": "wrong"}
     while (reply := stack.ask("POST", "/api/login", wrong)).status == 401:
         pass

@@ -1,4 +1,4 @@
-"""The logs: how much is written, and that docs/operations.md's recipe rotates them while the three serve."""
+"""The volume of the logs, and the recipe of docs/operations.md that rotates them while the projects serve."""
 
 import getpass
 import grp
@@ -12,7 +12,7 @@ from tests.system.stack import ROOT, Stack, until
 
 
 def recipe(stack: Stack) -> str:
-    """Return the documented configuration of logrotate, with this stack's directory and this user."""
+    """Return the documented configuration of logrotate, with the directory and the user of this stack."""
     block = re.search(
         r"```\n(/srv/gatehouse/var/logs/\*\.log \{.*?)```", (ROOT / "docs" / "operations.md").read_text(), re.DOTALL
     )
@@ -22,7 +22,7 @@ def recipe(stack: Stack) -> str:
 
 
 def rotate(stack: Stack, place: Path) -> None:
-    """Rotate as the recipe says, by logrotate if it is installed; else do what `copytruncate` does."""
+    """Follow the recipe: with logrotate if it is installed, otherwise as its `copytruncate` does."""
     text = recipe(stack)
     if program := shutil.which("logrotate", path=f"{os.environ['PATH']}:/usr/sbin"):
         config = place / "logrotate.conf"
@@ -37,7 +37,7 @@ def rotate(stack: Stack, place: Path) -> None:
 
 
 def request_is_logged(stack: Stack, token: str) -> str:
-    """Make a request that the gateway and orders log, wait until both have, and return its id."""
+    """Send a request, wait until the gateway and orders have logged it, and return its id."""
     identifier = stack.ask("GET", "/api/orders", token=token).headers["X-Request-ID"]
 
     def everywhere() -> bool:
@@ -47,7 +47,7 @@ def request_is_logged(stack: Stack, token: str) -> str:
     return str(identifier)
 
 
-def test_logs_are_rotated_while_the_three_serve(stack: Stack, tmp_path: Path) -> None:
+def test_logs_are_rotated_while_the_projects_serve(stack: Stack, tmp_path: Path) -> None:
     token = stack.login("user", "u")
     first = request_is_logged(stack, token)
     rotate(stack, tmp_path)
@@ -56,5 +56,5 @@ def test_logs_are_rotated_while_the_three_serve(stack: Stack, tmp_path: Path) ->
     for name in ("gateway", "orders"):
         content = (stack.var / "logs" / f"{name}.log").read_bytes()
         assert first.encode() not in content
-        # Appended to, not written where the last line had ended.
+        # The projects append. A write at the old end would leave zeros before it.
         assert b"\0" not in content

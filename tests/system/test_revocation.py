@@ -1,4 +1,4 @@
-"""How long a token is still accepted once its session has ended, with both workers under load."""
+"""How long the gateway accepts a token after its session has ended, with both workers under load."""
 
 import contextlib
 import http.client
@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.system.stack import ROOT, Reply, Stack, until
+from tests.system.documents import config_without_rate_limits
+from tests.system.stack import Reply, Stack, until
 from tests.waiting import ENDED_WITHIN, wait_until
 
 from gateway.metrics import BUCKETS, Memory
@@ -19,17 +20,16 @@ ENVIRON = {"GATEWAY_WORKERS": "2", "LOGIN_FREE_TRIES": "1000", "ARGON2_MEMORY_KI
 PASSWORD = "correct horse battery staple"
 # Seconds after which no worker accepts the token on a quiet machine.
 PROMISED = 2.5
-# The fast door's, and Django's.
+# At the fast door, and at Django's.
 ACCEPTS = ("application/json", "text/html")
 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack of two gateway workers, which takes any number of requests."""
+    """A stack with two gateway workers and without rate limits."""
     folder = tmp_path_factory.mktemp("revocation")
-    lines = (ROOT / "gateway_project" / "gateway.yaml").read_text().splitlines(keepends=True)
     config = folder / "gateway.yaml"
-    config.write_text("".join(line for line in lines if "rate_limit:" not in line))
+    config.write_text(config_without_rate_limits())
     stack = Stack(folder / "var", {**ENVIRON, "GATEWAY_CONFIG": str(config)})
     try:
         stack.up()
@@ -39,20 +39,20 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 class Load:
-    """Requests with tokens that are to end, at both doors, each on a connection of its own, which any worker takes.
+    """Requests at both doors, each on a connection of its own, so that every worker gets some.
 
-    `faults` are answers that should not be: to a token that stays anything but 200, to one that ends 200 or 401.
+    `faults` are unexpected statuses: for a token that stays, anything but 200; for one that ends, neither 200 nor 401.
     """
 
     def __init__(self, stack: Stack, ending: list[str], staying: list[str]) -> None:
         self.stack = stack
         self.faults: list[str] = []
         self.accepted_at = 0.0
-        self.refused: dict[str, int] = dict.fromkeys(ACCEPTS, 0)
-        self.answered = 0
+        self.rejected: dict[str, int] = dict.fromkeys(ACCEPTS, 0)
+        self.responses = 0
         self.stopping = threading.Event()
         self.threads = [
-            threading.Thread(target=self.go_on, args=(token, accept, token in ending))
+            threading.Thread(target=self.send_requests, args=(token, accept, token in ending))
             for token in ending * 2 + staying
             for accept in ACCEPTS
         ]
@@ -61,30 +61,30 @@ class Load:
         connection = http.client.HTTPConnection("127.0.0.1", self.stack.ports["gateway"], timeout=60)
         try:
             connection.request("GET", "/api/orders", headers={"Authorization": f"Bearer {token}", "Accept": accept})
-            answer = connection.getresponse()
-            answer.read()
-            return answer.status
+            response = connection.getresponse()
+            response.read()
+            return response.status
         finally:
             connection.close()
 
-    def go_on(self, token: str, accept: str, ends: bool) -> None:
+    def send_requests(self, token: str, accept: str, ends: bool) -> None:
         while not self.stopping.is_set():
             try:
                 status = self.status(token, accept)
             except OSError as exc:
                 self.faults.append(repr(exc))
                 return
-            self.answered += 1
+            self.responses += 1
             if status == 200 and ends:
                 self.accepted_at = time.monotonic()
             elif status == 401 and ends:
-                self.refused[accept] += 1
+                self.rejected[accept] += 1
             elif status != 200:
                 self.faults.append(f"{accept}: {status}")
 
     @contextlib.contextmanager
     def on(self) -> Iterator[None]:
-        """Go on meanwhile."""
+        """Send requests until the block ends."""
         for thread in self.threads:
             thread.start()
         try:
@@ -96,7 +96,7 @@ class Load:
 
 
 def by_worker(stack: Stack, status: str) -> dict[int, float]:
-    """Return how many requests for orders each worker has answered so, by its block of the workers' metrics."""
+    """Return how many requests for orders had this status, by the worker's block in the shared metrics."""
     files = Path(f"/proc/{stack.master('gateway')}/fd").iterdir()
     shared = next(path for path in files if "gateway-metrics" in str(path.readlink()))
     memory = Memory(os.open(shared, os.O_RDWR | os.O_CLOEXEC))
@@ -144,12 +144,12 @@ def deactivate_in_the_admin(stack: Stack, admin: str, user_id: int, tokens: list
     connection = http.client.HTTPConnection("127.0.0.1", stack.ports["gateway"], timeout=30)
     try:
         connection.request("POST", "/admin/users/user/", form, headers)
-        return Reply((answer := connection.getresponse()).status, answer.headers, answer.read().decode())
+        return Reply((response := connection.getresponse()).status, response.headers, response.read().decode())
     finally:
         connection.close()
 
 
-# What is done, and whether the user's second session stays.
+# How a session ends, and whether the user's second session stays.
 WAYS: list[tuple[Callable[[Stack, str, int, list[str]], Reply], bool]] = [
     (log_out, True),
     (change_password, True),
@@ -161,7 +161,7 @@ WAYS: list[tuple[Callable[[Stack, str, int, list[str]], Reply], bool]] = [
 
 
 @pytest.mark.parametrize(("end", "second_stays"), WAYS, ids=[way.__name__ for way, _ in WAYS])
-def test_an_ended_session_is_refused_everywhere_in_time_and_others_go_on(
+def test_every_worker_rejects_an_ended_session_in_time_and_no_other(
     loaded: Stack, end: Callable[[Stack, str, int, list[str]], Reply], second_stays: bool
 ) -> None:
     admin, name = loaded.login("admin", "a"), end.__name__
@@ -170,28 +170,28 @@ def test_an_ended_session_is_refused_everywhere_in_time_and_others_go_on(
     tokens = [loaded.login(name, PASSWORD) for _ in range(2)]
     ending, staying = (tokens[:1], tokens[1:]) if second_stays else (tokens, [])
     load = Load(loaded, ending, [*staying, loaded.login("user", "u")])
-    accepting, refusing = by_worker(loaded, "200"), by_worker(loaded, "401")
+    accepting, rejecting = by_worker(loaded, "200"), by_worker(loaded, "401")
 
     def busy(before: dict[int, float], status: str) -> list[int]:
-        """Return the workers that have answered so since."""
+        """Return the workers that have sent this status since then."""
         return [worker for worker, count in by_worker(loaded, status).items() if count > before.get(worker, 0)]
 
     with load.on():
-        until(lambda: load.answered > 60 or load.faults, 20, "there is load")
+        until(lambda: load.responses > 60 or load.faults, 20, "there is load")
         reply = end(loaded, admin, user_id, tokens)
-        answered_at = time.monotonic()
+        ended_at = time.monotonic()
         assert reply.status in {200, 204, 302}, reply.text
-        until(lambda: time.monotonic() > answered_at + PROMISED or load.faults, 10, "the time that is promised is over")
-        until(lambda: min(load.refused.values()) > 10 or load.faults, 20, "the token is refused at both doors")
-        until(lambda: len(busy(refusing, "401")) == 2 or load.faults, 20, "the token is refused by both workers")
+        until(lambda: time.monotonic() > ended_at + PROMISED or load.faults, 10, "the promised time is over")
+        until(lambda: min(load.rejected.values()) > 10 or load.faults, 20, "both doors reject the token")
+        until(lambda: len(busy(rejecting, "401")) == 2 or load.faults, 20, "both workers reject the token")
     assert load.faults == []
-    took = load.accepted_at - answered_at
-    print(f"\n{name}: accepted for {max(took, 0):.2f} s, {load.answered} requests")  # noqa: T201  # shown by -s, and by -rP
+    took = load.accepted_at - ended_at
+    print(f"\n{name}: accepted for {max(took, 0):.2f} s, {load.responses} requests")  # noqa: T201  # shown by -s, and by -rP
     assert took < ENDED_WITHIN
-    assert len(busy(accepting, "200")) == 2, "each worker has accepted the tokens before"
+    assert len(busy(accepting, "200")) == 2, "both workers have accepted the tokens before"
 
 
-def test_a_gateway_whose_place_in_the_list_is_not_known_any_more_reads_it_from_its_beginning(loaded: Stack) -> None:
+def test_a_gateway_with_an_unknown_cursor_reads_the_list_from_its_beginning(loaded: Stack) -> None:
     admin = loaded.login("admin", "a")
     body = {"username": "restored", "email": "restored@example.com", "password": PASSWORD}
     user_id = loaded.ask("POST", "/api/users", body, token=admin).json["id"]
@@ -200,9 +200,9 @@ def test_a_gateway_whose_place_in_the_list_is_not_known_any_more_reads_it_from_i
         store.execute("INSERT OR REPLACE INTO identity_follower (id, cursor) VALUES (1, 'a place in another list')")
     assert deactivate(loaded, admin, user_id, []).status == 200
     until(
-        lambda: {loaded.ask("GET", "/api/orders", token=token).status for _ in range(8)} == {401}, 20, "it is refused"
+        lambda: {loaded.ask("GET", "/api/orders", token=token).status for _ in range(8)} == {401}, 20, "it is rejected"
     )
-    wait_until(lambda: any("is another one" in line["message"] for line in loaded.logs("gateway")), "the log says so")
+    wait_until(lambda: any("is another one" in line["message"] for line in loaded.logs("gateway")), "the log line")
 
 
 def test_an_older_copy_of_the_users_ends_all_sessions(loaded: Stack) -> None:
@@ -210,7 +210,7 @@ def test_an_older_copy_of_the_users_ends_all_sessions(loaded: Stack) -> None:
     admin = loaded.login("admin", "a")
     copy = record.read_bytes()
     body = {"username": "later", "email": "later@example.com", "password": PASSWORD}
-    given = loaded.ask("POST", "/api/users", body, token=admin).json["id"]
+    last_id = loaded.ask("POST", "/api/users", body, token=admin).json["id"]
     tokens = [admin, loaded.login("user", "u"), loaded.login("later", PASSWORD)]
     (record.parent / "copy").write_bytes(copy)
     (record.parent / "copy").replace(record)
@@ -222,4 +222,4 @@ def test_an_older_copy_of_the_users_ends_all_sessions(loaded: Stack) -> None:
     )
     print(f"\nall sessions ended after {time.monotonic() - began:.2f} s")  # noqa: T201  # shown by -s
     admin = loaded.login("admin", "a")
-    assert loaded.ask("POST", "/api/users", body, token=admin).json["id"] > given
+    assert loaded.ask("POST", "/api/users", body, token=admin).json["id"] > last_id

@@ -1,4 +1,4 @@
-"""New signing keys, while people sign in, stay signed in, and ask both services."""
+"""Key rotation while users sign in, stay signed in, and use both services."""
 
 import base64
 import json
@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.system.stack import ROOT, Stack, until
+from tests.system.documents import config_without_rate_limits
+from tests.system.stack import Stack, until
 
 LEAD = 4
-# The gateway takes no shorter one.
+# The shortest that the gateway accepts.
 TTL = 60
 ENVIRON = {
     "KEY_LEAD_TIME": str(LEAD), "ACCESS_TOKEN_TTL": str(TTL), "REFRESH_TOKEN_TTL": str(TTL), "GATEWAY_WORKERS": "2",
@@ -27,13 +28,13 @@ def kid(token: str) -> str:
 
 
 class Load:
-    """People who sign in, ask both services, refresh, ask again, and begin anew; `faults` are what should not be."""
+    """Users who sign in, use both services, refresh and sign in again; `faults` are the unexpected responses."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.faults: list[str] = []
-        # How many requests were answered to an access token of each key, of the sessions that began with that key.
-        self.answered: dict[str, int] = {}
+        # By key: how many access tokens that it signed were accepted, and when the first one was.
+        self.accepted: dict[str, int] = {}
         self.first: dict[str, float] = {}
         self.stopping = threading.Event()
 
@@ -43,21 +44,21 @@ class Load:
             self.faults.append(f"{method} {path}: {reply.status} {reply.text}")
         return dict(reply.json) if reply.status == 200 else {"access_token": token, "refresh_token": ""}
 
-    def person(self) -> None:
+    def use(self) -> None:
         while not self.stopping.is_set():
             pair = self.ask("POST", "/api/login", {"username": "user", "password": "u"})
             for _ in range(3):
                 for path in ("/api/users/me", "/api/orders"):
                     self.ask("GET", path, token=pair["access_token"])
                 key = kid(pair["access_token"])
-                self.answered[key] = self.answered.get(key, 0) + 1
+                self.accepted[key] = self.accepted.get(key, 0) + 1
                 self.first.setdefault(key, time.monotonic())
                 pair = self.ask("POST", "/api/token/refresh", {"refresh_token": pair["refresh_token"]})
 
     @contextmanager
-    def on(self, people: int) -> Iterator[None]:
-        """Go on meanwhile."""
-        threads = [threading.Thread(target=self.person) for _ in range(people)]
+    def on(self, users: int) -> Iterator[None]:
+        """Send requests until the block ends."""
+        threads = [threading.Thread(target=self.use) for _ in range(users)]
         for thread in threads:
             thread.start()
         try:
@@ -74,10 +75,9 @@ def published(stack: Stack) -> set[str]:
 
 @pytest.fixture
 def rotating(tmp_path: Path) -> Iterator[Stack]:
-    """A stack of its own, whose keys live for a short time, and which takes any number of requests."""
-    lines = (ROOT / "gateway_project" / "gateway.yaml").read_text().splitlines(keepends=True)
+    """A stack of its own with short-lived keys and without rate limits."""
     config = tmp_path / "gateway.yaml"
-    config.write_text("".join(line for line in lines if "rate_limit:" not in line))
+    config.write_text(config_without_rate_limits())
     stack = Stack(tmp_path / "var", {**ENVIRON, "GATEWAY_CONFIG": str(config)})
     try:
         stack.up()
@@ -87,13 +87,16 @@ def rotating(tmp_path: Path) -> Iterator[Stack]:
 
 
 def check_rotation(stack: Stack, load: Load) -> tuple[str, str]:
-    """Rotate once, and return the old key and the new one, which is published, then signs, and is good everywhere."""
+    """Rotate once and return the old key and the new one.
+
+    The new key is published first, then signs, and every service accepts it.
+    """
     (old,) = published(stack)
-    until(lambda: load.answered.get(old, 0) > 5 or load.faults, 20, "there is load")
+    until(lambda: load.accepted.get(old, 0) > 5 or load.faults, 20, "there is load")
     started = time.monotonic()
     assert "is published" in stack.manage("gateway", "rotate_keys").stdout
     (new,) = until(lambda: published(stack) - {old}, 5, "the new key is published")
-    until(lambda: load.answered.get(new, 0) > 20 or load.faults, LEAD + 20, "the new key signs")
+    until(lambda: load.accepted.get(new, 0) > 20 or load.faults, LEAD + 20, "the new key signs")
     assert load.faults == []
     assert load.first[new] - started > LEAD - 1
     assert published(stack) == {old, new}
@@ -105,11 +108,11 @@ def test_no_request_fails_while_keys_rotate(rotating: Stack) -> None:
     first = rotating.login("user", "u")
     with load.on(4):
         old, new = check_rotation(rotating, load)
-        # Of before the rotation, at workers and services that have seen both keys.
+        # A token of before the rotation is still valid.
         for path in ("/api/users/me", "/api/orders"):
             assert rotating.ask("GET", path, token=first).status == 200
     assert load.faults == []
-    assert set(load.answered) == {old, new}
+    assert set(load.accepted) == {old, new}
 
 
 @pytest.mark.long
@@ -117,20 +120,20 @@ def test_no_request_fails_while_an_old_key_is_removed(rotating: Stack) -> None:
     load = Load(rotating)
     with load.on(2):
         old, new = check_rotation(rotating, load)
-        until(lambda: published(rotating) == {new}, LEAD + TTL + 60 + 10, "the old key is published no more")
-        after = load.answered[new]
-        until(lambda: load.answered[new] > after + 100, 60, "there is load still")
+        until(lambda: published(rotating) == {new}, LEAD + TTL + 60 + 10, "the old key is not published any more")
+        after = load.accepted[new]
+        until(lambda: load.accepted[new] > after + 100, 60, "there is still load")
     assert load.faults == []
     assert not (rotating.var / "gateway" / "keys" / f"{old}.pem").exists()
 
 
-def test_after_a_theft_old_tokens_are_refused_and_one_signs_in_again(rotating: Stack) -> None:
+def test_after_a_theft_old_tokens_are_rejected_and_users_sign_in_again(rotating: Stack) -> None:
     token = rotating.login("user", "u")
     assert rotating.ask("GET", "/api/orders", token=token).status == 200
     (old,) = published(rotating)
     assert "sessions ended: 1" in rotating.manage("gateway", "rotate_keys", "--stolen").stdout
-    until(lambda: rotating.ask("GET", "/api/orders", token=token).status == 401, 5, "the old token is refused")
-    until(lambda: old not in published(rotating), 5, "the old key is published no more")
+    until(lambda: rotating.ask("GET", "/api/orders", token=token).status == 401, 5, "the old token is rejected")
+    until(lambda: old not in published(rotating), 5, "the old key is not published any more")
 
     def signs_in() -> bool:
         reply = rotating.ask("POST", "/api/login", {"username": "user", "password": "u"})
@@ -140,5 +143,5 @@ def test_after_a_theft_old_tokens_are_refused_and_one_signs_in_again(rotating: S
         )
 
     # Both workers of each service have to learn the new key.
-    until(lambda: all(signs_in() for _ in range(8)), 20, "one signs in again")
+    until(lambda: all(signs_in() for _ in range(8)), 20, "users sign in again")
     assert [rotating.ask("GET", "/api/orders", token=token).status for _ in range(10)] == [401] * 10

@@ -1,4 +1,4 @@
-"""A start with a bad setting ends with what was expected, and nothing else."""
+"""A project with a bad setting does not start, and prints one line that names the setting."""
 
 import os
 import subprocess
@@ -14,12 +14,12 @@ COMMANDS = {
 }
 
 
-SECRET = "a-secret-of-one's-own-that-nobody-else-knows"
+SECRET = "a-secret-of-thirty-two-characters-or-more"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
-    ("project", "name", "value", "said"),
+    ("project", "name", "value", "message"),
     [
         ("users", "USERS_WORKERS", "x", "USERS_WORKERS: expected a whole number from 1 to 64, got 'x'\n"),
         (
@@ -41,8 +41,8 @@ SECRET = "a-secret-of-one's-own-that-nobody-else-knows"
         ),
     ],
 )
-def test_a_bad_setting_ends_the_start_with_its_name_alone(
-    tmp_path: Path, command: str, project: str, name: str, value: str, said: str
+def test_a_bad_setting_stops_the_start_with_one_line(
+    tmp_path: Path, command: str, project: str, name: str, value: str, message: str
 ) -> None:
     file = tmp_path / "file"
     file.touch()
@@ -57,7 +57,7 @@ def test_a_bad_setting_ends_the_start_with_its_name_alone(
         timeout=60,
     )
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.startswith(said)
+    assert ended.stderr.startswith(message)
     assert ended.stderr.count("\n") == 1
     assert "hunter2" not in ended.stderr
     assert not (tmp_path / "var").exists()
@@ -65,7 +65,7 @@ def test_a_bad_setting_ends_the_start_with_its_name_alone(
 
 @pytest.mark.parametrize("project", ["gateway", "users", "orders"])
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "message"),
     [
         ("192.0.2.1", "{name}: expected an address of this machine, got '192.0.2.1' (Cannot assign requested address)"),
         (
@@ -74,8 +74,8 @@ def test_a_bad_setting_ends_the_start_with_its_name_alone(
         ),
     ],
 )
-def test_an_address_that_cannot_be_listened_on_names_its_variable(
-    tmp_path: Path, project: str, address: str, said: str
+def test_the_error_of_an_unusable_address_names_its_variable(
+    tmp_path: Path, project: str, address: str, message: str
 ) -> None:
     name = f"{project.upper()}_BIND"
     ended = subprocess.run(
@@ -87,11 +87,11 @@ def test_an_address_that_cannot_be_listened_on_names_its_variable(
         text=True,
         timeout=60,
     )
-    assert (ended.returncode, ended.stderr) == (1, said.format(name=name) + "\n")
+    assert (ended.returncode, ended.stderr) == (1, message.format(name=name) + "\n")
 
 
 @pytest.mark.parametrize("project", ["gateway", "users", "orders"])
-def test_production_refuses_a_secret_that_another_project_has(tmp_path: Path, project: str) -> None:
+def test_production_rejects_a_secret_that_two_projects_share(tmp_path: Path, project: str) -> None:
     names = [f"{each.upper()}_SECRET_KEY" for each in ("gateway", "users", "orders")]
     own = f"{project.upper()}_SECRET_KEY"
     environment = os.environ | {"GATEHOUSE_VAR": str(tmp_path), "GATEHOUSE_ENV": "production"}
@@ -115,7 +115,7 @@ def test_production_refuses_a_secret_that_another_project_has(tmp_path: Path, pr
     assert start({name: SECRET + name for name in names}).returncode == 0
 
 
-def test_a_users_service_with_another_issuer_is_named_and_no_password_is_called_wrong(tmp_path: Path) -> None:
+def test_a_users_service_with_another_issuer_is_502_and_counts_no_failure(tmp_path: Path) -> None:
     stack = Stack(tmp_path / "var", {"TOKEN_ISSUER": "other"})
     try:
         stack.manage("up", "-d", "users")
@@ -129,7 +129,7 @@ def test_a_users_service_with_another_issuer_is_named_and_no_password_is_called_
         assert any("TOKEN_ISSUER" in message for message in errors)
         stack.manage("down", "users")
         stack.manage("up", "-d", "users")
-        # None of those counts as a failure.
+        # None of these counted as a failed login.
         stack.login("user", "u")
     finally:
         stack.down()

@@ -1,4 +1,4 @@
-"""How `./manage_all.sh test` runs the suites, shown on small ones."""
+"""`./manage_all.sh test` with small suites."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,13 +25,13 @@ def run(folder: Path, *chosen: Suite, arguments: tuple[str, ...] = ()) -> int:
     return suites.main(list(arguments), chosen, folder / "logs")
 
 
-def test_suites_that_pass_are_a_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_suite_that_passes_prints_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, suite(tmp_path, "one", GOOD), suite(tmp_path, "two", GOOD, GOOD)) == 0
     shown = capsys.readouterr().out.splitlines()
     assert {line.partition(" in ")[0] for line in shown[1:]} == {"one: 1 passed", "two: 2 passed"}
 
 
-def test_a_suite_that_fails_is_shown_whole_and_the_others_are_run(
+def test_a_suite_that_fails_prints_its_output_and_the_others_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path, suite(tmp_path, "bad", BAD), suite(tmp_path, "good", GOOD)) == 1
@@ -41,7 +41,7 @@ def test_a_suite_that_fails_is_shown_whole_and_the_others_are_run(
     assert shown.endswith("failed: bad\n")
 
 
-def test_long_tests_are_left_out_unless_they_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_tests_run_only_with_their_marker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     both, short = suite(tmp_path, "both", GOOD, LONG), suite(tmp_path, "short", GOOD)
     assert run(tmp_path, both) == 0
     assert "both: 1 passed, 1 deselected" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The whole way: sign in, manage users, place orders, through all three processes."""
+"""A user's way through all three processes: sign in, manage users, place orders."""
 
 import subprocess
 
@@ -9,19 +9,19 @@ from tests.waiting import ENDED_WITHIN, wait_until
 PASSWORD = "correct horse battery staple"
 
 
-def test_a_user_is_made_orders_and_is_deleted(stack: Stack) -> None:
+def test_a_user_is_created_places_an_order_and_is_deleted(stack: Stack) -> None:
     admin = stack.login("admin", "a")
-    made = stack.ask(
+    created = stack.ask(
         "POST",
         "/api/users",
         {"username": "ada", "email": "ada@example.com", "full_name": "Ada Lovelace", "password": PASSWORD},
         token=admin,
     )
-    assert made.status == 201, made.text
-    assert made.json["username"] == "ada"
-    assert made.json["user_type"] == "default"
-    assert "password" not in made.text
-    user_id = made.json["id"]
+    assert created.status == 201, created.text
+    assert created.json["username"] == "ada"
+    assert created.json["user_type"] == "default"
+    assert "password" not in created.text
+    user_id = created.json["id"]
 
     ada = stack.login("ada", PASSWORD)
     assert stack.ask("GET", "/api/users/me", token=ada).json["email"] == "ada@example.com"
@@ -47,12 +47,12 @@ def test_a_user_is_made_orders_and_is_deleted(stack: Stack) -> None:
     assert stack.ask("POST", "/api/login", {"username": "ada", "password": PASSWORD}).status == 401
     wait_until(
         lambda: stack.ask("GET", "/api/orders", token=ada).status == 401,
-        "a deleted user's token is refused",
+        "a deleted user's token is rejected",
         ENDED_WITHIN,
     )
 
 
-def test_an_order_sent_again_with_its_key_is_placed_once(stack: Stack) -> None:
+def test_an_order_with_an_idempotency_key_is_placed_once(stack: Stack) -> None:
     token, body = stack.login("user", "u"), {"item": "keyed", "address": "x"}
     first, again = (
         stack.ask("POST", "/api/orders", body, token=token, Idempotency_Key='"through-the-gateway"') for _ in range(2)
@@ -76,7 +76,7 @@ def test_the_versioned_path_is_the_same_api(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("version", ["", "/v1"])
-def test_links_stay_in_the_version_that_was_asked_for(stack: Stack, version: str) -> None:
+def test_links_keep_the_version_of_the_request(stack: Stack, version: str) -> None:
     token = stack.login("user", "u")
     orders = f"/api{version}/orders"
     placed = [stack.ask("POST", orders, {"item": "linked", "address": "x"}, token=token) for _ in range(2)]
@@ -96,7 +96,7 @@ def test_links_stay_in_the_version_that_was_asked_for(stack: Stack, version: str
     assert sessions["next"] is None or sessions["next"].startswith(f"{origin}/api{version}/sessions?")
 
 
-def test_the_password_form_signs_in_as_swagger_does(stack: Stack) -> None:
+def test_the_password_form_of_swagger_ui_signs_in(stack: Stack) -> None:
     reply = stack.ask(
         "POST",
         "/api/login",
@@ -107,7 +107,7 @@ def test_the_password_form_signs_in_as_swagger_does(stack: Stack) -> None:
     assert reply.json["token_type"] == "bearer"
 
 
-def test_a_request_id_goes_through_all_three_and_their_logs(stack: Stack) -> None:
+def test_one_request_id_is_in_the_logs_of_all_three(stack: Stack) -> None:
     token = stack.login("user", "u")
     reply = stack.ask("GET", "/api/orders/999999", token=token)
     request_id = reply.headers["X-Request-ID"]
@@ -130,7 +130,7 @@ def test_a_logout_ends_the_session_on_every_worker(stack: Stack) -> None:
     assert stack.ask("POST", "/api/logout", token=token).status == 204
     wait_until(
         lambda: {stack.ask("GET", "/api/orders", token=token).status for _ in range(8)} == {401},
-        "refused everywhere",
+        "rejected everywhere",
         ENDED_WITHIN,
     )
     assert stack.ask("POST", "/api/token/refresh", {"refresh_token": pair["refresh_token"]}).status == 401
@@ -150,7 +150,7 @@ def test_a_reused_refresh_token_ends_the_session(stack: Stack) -> None:
     assert stack.ask("POST", "/api/token/refresh", {"refresh_token": second.json["refresh_token"]}).status == 401
 
 
-def test_a_password_change_ends_the_other_sessions_and_keeps_its_own(stack: Stack) -> None:
+def test_a_password_change_ends_all_sessions_but_its_own(stack: Stack) -> None:
     admin = stack.login("admin", "a")
     body = {"username": "grace", "email": "grace@example.com", "password": PASSWORD}
     assert stack.ask("POST", "/api/users", body, token=admin).status == 201
@@ -167,9 +167,9 @@ def test_a_password_change_ends_the_other_sessions_and_keeps_its_own(stack: Stac
     stack.login("grace", PASSWORD + " 2")
 
 
-def test_a_wrong_password_and_an_unknown_name_get_the_same_answer(stack: Stack) -> None:
+def test_a_wrong_password_and_an_unknown_name_get_the_same_response(stack: Stack) -> None:
     wrong = stack.ask("POST", "/api/login", {"username": "admin", "password": "wrong"})
-    unknown = stack.ask("POST", "/api/login", {"username": "nobody", "password": "wrong"})
+    unknown = stack.ask("POST", "/api/login", {"username": "unknown", "password": "wrong"})
     assert wrong.status == unknown.status == 401
     assert {**wrong.json, "request_id": ""} == {**unknown.json, "request_id": ""}
 
@@ -189,7 +189,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("body", "headers", "status", "named"), BAD)
-def test_a_bad_body_gets_a_problem_that_names_what_was_expected(
+def test_a_bad_body_gets_a_problem_that_names_the_fault(
     stack: Stack, body: bytes, headers: dict[str, str], status: int, named: str
 ) -> None:
     token = stack.login("user", "u")
@@ -203,7 +203,7 @@ def test_a_bad_body_gets_a_problem_that_names_what_was_expected(
 
 @pytest.mark.parametrize("to", ["gateway", "users", "orders"])
 @pytest.mark.parametrize("charset", ["rot13", "zlib", "utf-7", "no-such"])
-def test_a_charset_is_not_followed(stack: Stack, to: str, charset: str) -> None:
+def test_an_unknown_charset_is_ignored(stack: Stack, to: str, charset: str) -> None:
     reply = stack.ask("GET", "/api/orders?limit=1", to=to, Content_Type=f"application/json; charset={charset}")
     assert reply.status in {401, 404}, reply.text
     assert reply.headers["Content-Type"] == "application/problem+json"
@@ -233,7 +233,7 @@ def test_a_bad_path_gets_a_problem(stack: Stack, path: str, status: int) -> None
     assert reply.json["status"] == status
 
 
-def test_a_client_cannot_say_who_it_is(stack: Stack) -> None:
+def test_a_client_cannot_set_its_user_id(stack: Stack) -> None:
     admin_id = stack.ask("GET", "/api/users/me", token=stack.login("admin", "a")).json["id"]
     token = stack.login("user", "u")
     me = stack.ask("GET", "/api/users/me", token=token).json
@@ -246,7 +246,7 @@ def test_a_client_cannot_say_who_it_is(stack: Stack) -> None:
         assert f'"id":{me["id"]},' in replies.stdout.replace(" ", "")
 
 
-def test_orders_are_listed_in_pages_whose_links_lead_back_to_the_gateway(stack: Stack) -> None:
+def test_links_between_pages_of_orders_lead_to_the_gateway(stack: Stack) -> None:
     admin = stack.login("admin", "a")
     # Other tests place orders in this stack too.
     before = [order["item"] for order in stack.ask("GET", "/api/orders?limit=200", token=admin).json["results"]]
