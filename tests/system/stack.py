@@ -62,21 +62,22 @@ class Stack:
         }
 
     def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run `manage_all.sh`."""
-        return subprocess.run(
+        """Run `manage_all.sh`; with `check`, fail with its output unless it succeeds."""
+        done = subprocess.run(
             [ROOT / "manage_all.sh", *arguments],
             env=self.environ,
             cwd="/",
             capture_output=True,
             text=True,
-            check=check,
+            check=False,
             timeout=300,
         )
+        assert not check or done.returncode == 0, f"{arguments}\n{done.stdout}{done.stderr}"
+        return done
 
     def up(self) -> None:
         """Start all three and wait until they are ready."""
-        done = self.manage("up", "-d", check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        self.manage("up", "-d")
 
     def down(self) -> None:
         """Stop all three."""
