@@ -7,13 +7,13 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from prometheus_client import REGISTRY
 from tests.gateway.proxy.asgi import LEFT, Server, ask, opened, scope_of
 from tests.gateway.upstreams.origin import Origin, Wire, answering, on_a_loop, until
 
 from gateway import gate
 from gateway.policy.rejections import BadRequest
 from gateway.policy.routes import Match, RouteTable
+from gateway.portal.metrics import REGISTRY
 from gateway.proxy import door as doors
 
 Configure = Callable[..., None]
