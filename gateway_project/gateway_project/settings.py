@@ -19,6 +19,8 @@ REFRESH_GRACE = ENV.refresh_grace
 GATEWAY_CONFIG = ENV.gateway_config
 TRUSTED_PROXIES = ENV.trusted_proxies
 METRICS_NETWORKS = ENV.metrics_networks
+# On the home page: they sign in as a demo user, which production has none of.
+SHOW_FIRST_STEPS = ENV.gatehouse_env == "development"
 
 DEBUG = False
 SECRET_KEY = ENV.gateway_secret_key
@@ -27,6 +29,7 @@ ALLOWED_HOSTS = list(ENV.gateway_allowed_hosts)
 INSTALLED_APPS = [
     "chassis.apps.AuthModels",
     "chassis.apps.ContentTypeModels",
+    "chassis.apps.PagesConfig",
     # Before those whose templates and commands it replaces.
     "gateway.apps.GatewayConfig",
     "gateway.apps.IdentityConfig",
@@ -58,7 +61,9 @@ TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "APP_DIRS": True,
-        "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+        "OPTIONS": {
+            "context_processors": ["django.template.context_processors.request", "gateway.portal.pages.header"]
+        },
     }
 ]
 STATIC_URL = "/static/"

@@ -27,13 +27,13 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 INSTALLED_APPS = [
     "users.apps.UsersConfig",
+    "chassis",  # before the admin, whose look it replaces
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "chassis",
     "rest_framework",
     "drf_spectacular",
 ]

@@ -25,6 +25,12 @@ class ChassisConfig(AppConfig):
             logging.config.dictConfig(logs.configuration(conf.options().log_level))
 
 
+class PagesConfig(AppConfig):
+    """The templates and the stylesheet alone, for a project that is no service behind the gateway."""
+
+    name = "chassis"
+
+
 class AuthModels(AppConfig):
     """`django.contrib.auth`, whose models Simple JWT imports, for a project that has no tables of users.
 

@@ -1,5 +1,6 @@
 """The way in: what there is, for whoever asks for `/`."""
 
+from django.http import HttpResponse
 from rest_framework.permissions import AllowAny
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -7,8 +8,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from gateway import configuration
+from gateway.policy.negotiation import prefers_page
 
-from . import clients
+from . import clients, home
 from .browsable import BrowsablePage, PageOrJSON
 
 
@@ -24,8 +26,11 @@ class RootView(APIView):
         """Return the page's heading."""
         return "Gatehouse"
 
-    def get(self, request: Request) -> Response:
-        """Return the addresses of the documents and of every list that a route exposes."""
+    def get(self, request: Request) -> HttpResponse:
+        """Return the home page to a browser; else the addresses of the documents and of every list of a route."""
+        http = request._request  # noqa: SLF001  # DRF's own name for what it wraps
+        if prefers_page(http.headers.get("Accept", "")):
+            return home.page(http)
         paths = [
             route.path for route in configuration.current().routes if "GET" in route.methods and "{" not in route.path
         ]
@@ -34,5 +39,5 @@ class RootView(APIView):
             name = path.strip("/").replace("/", "_")
             names = (name.removeprefix("api_"), name, path)
             links[next(each for each in names if each not in links or each == path)] = path
-        scheme, host = clients.origin(request._request)  # noqa: SLF001  # DRF's own name for what it wraps
+        scheme, host = clients.origin(http)
         return Response({name: f"{scheme}://{host}{path}" for name, path in links.items()})

@@ -154,6 +154,7 @@ def refused_page(request: HttpRequest, refused: RequestRejected) -> Response:
     is_unsaved = refused.status == HTTPStatus.UNAUTHORIZED and request.method not in origins.SAFE_METHODS
     path, query, _ = clients.target(request)
     shown = {
+        "status": refused.status,
         "title": "Not signed in" if is_unsaved else HTTPStatus(refused.status).phrase,
         "detail": "Nothing was saved: you are not signed in any more." if is_unsaved else refused.detail,
         "sign_in_for": origins.own_path(f"{path}?{query}" if query else path)
@@ -162,7 +163,7 @@ def refused_page(request: HttpRequest, refused: RequestRejected) -> Response:
         "is_role": isinstance(refused, Forbidden),
         "request_id": logs.request_id.get(),
     }
-    response = render(request, "gateway/refused.html", shown, status=refused.status)
+    response = render(request, "gateway/problem.html", shown, status=refused.status)
     for name, value in {**refused.headers, "Cache-Control": "no-store"}.items():
         response.headers[name] = value
     return cast("Response", response)

@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ def pairs(reply: Any) -> list[tuple[str, str]]:
 
 def shown(reply: Any) -> str:
     """Return the text that the page shows as the answer's content."""
-    found = re.search(r"</span>\n*([^<]*)</pre></div>\s*</div>", reply.content.decode().partition("response-info")[2])
+    found = re.search(r'<pre class="response-info">([^<]*)</pre>', reply.content.decode())
     assert found, reply.content
     return html.unescape(found[1])
 
@@ -90,7 +91,7 @@ def test_a_page_has_the_response_s_headers_except_those_of_its_content(service: 
     assert "<b>ETag:</b>" in reply.content.decode()
 
 
-@pytest.mark.parametrize("path", ["/", "/api/things", "/api/nothing"])
+@pytest.mark.parametrize("path", ["/", "/api/things", "/api/nothing", "/docs", "/redoc"])
 def test_a_page_that_shows_the_user_is_never_cacheable(
     service: Service, client: Client, signed_in: SignedIn, path: str
 ) -> None:
@@ -130,6 +131,24 @@ def test_a_page_declares_its_language_and_viewport(service: Service, client: Cli
     page = client.get(path, headers=BROWSER).content.decode()
     assert '<html lang="en">' in page
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
+
+
+@pytest.mark.parametrize("path", ["/", "/api/open", "/api/nothing", "/login/", "/docs", "/redoc"])
+def test_every_page_has_the_same_header_and_stylesheet(service: Service, client: Client, path: str) -> None:
+    page = client.get(path, headers=BROWSER).content.decode()
+    assert page.count('<header class="gh-header">') == 1
+    assert '<link rel="stylesheet" href="/static/chassis/look.css">' in page
+    assert {"/", "/docs", "/redoc"} <= set(re.findall(r'href="([^"]*)"', page))
+
+
+def test_a_page_loads_what_it_links_to_from_here(service: Service, client: Client) -> None:
+    for path in ("/", "/api/open", "/login/", "/docs", "/redoc"):
+        page = client.get(path, headers=BROWSER).content.decode()
+        loaded = re.findall(r'<(?:script|link|img)[^>]* (?:src|href)="([^"]*)"', page)
+        assert loaded
+        for each in loaded:
+            with closing(client.get(html.unescape(each))) as reply:
+                assert reply.status_code == 200, each
 
 
 TEXTS = {

@@ -99,9 +99,9 @@ def test_a_browser_gets_the_browsable_api_with_the_service_s_response(
     assert "&lt;b&gt;book" in page
     assert "<b>book" not in page
     assert 'name="_content"' in page, "the form to POST with"
-    assert "btn-danger" in page, "the button to DELETE with"
+    assert 'data-method="DELETE"' in page, "the button to DELETE with"
     assert "Service: things. Allowed: authenticated." in page
-    assert ">Gatehouse</a>" in page
+    assert '<header class="gh-header">' in page
     assert service.seen[0].header("Accept") == "application/json"
     assert "Accept" in reply["Vary"]
 

@@ -1,7 +1,5 @@
-// The browsable API: colours the JSON, and sends forms with the method, the type and the content that they name.
+// The browsable API: sends forms with the method, the type and the content that they name.
 // DRF's own script stops at a 204, and writes a service's HTML into this page.
-
-prettyPrint();
 
 async function send(form, method) {
   const field = (name) => form.querySelector(`[data-override="${name}"]`);

@@ -1,0 +1,92 @@
+"""The home page: what the gateway exposes, by service, and what the viewer may use of it."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from gateway import configuration
+from gateway.config import Config, Route
+from gateway.policy.access import Identity
+from gateway.upstreams import upstreams
+
+from . import clients, descriptions, health
+from .pages import may
+
+ORDER = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+def page(request: HttpRequest) -> HttpResponse:
+    """Return the page."""
+    config = configuration.current()
+    identity = clients.signed_in(request)
+    states = upstreams().run(health.health_checks().get())
+    scheme, host = clients.origin(request)
+    shown = {
+        "services": [
+            {"name": name, "state": states[name], "routes": _routes(config, name, identity)} for name in config.services
+        ],
+        "steps": _first_steps(config, f"{scheme}://{host}") if settings.SHOW_FIRST_STEPS else [],
+        "public": sum(route.allow == "public" for route in config.routes),
+    }
+    response = render(request, "gateway/home.html", shown)
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+def _routes(config: Config, service: str, identity: Identity | None) -> list[dict[str, Any]]:
+    found = []
+    for route in config.routes:
+        if route.service != service:
+            continue
+        operations = descriptions.operations(route)
+        allowed = may(route.allow, identity)
+        found.append(
+            {
+                "path": route.path,
+                "href": _link(route) if allowed else "",
+                "may": allowed,
+                "who": route.allow if isinstance(route.allow, str) else ", ".join(route.allow),
+                "methods": sorted(route.methods, key=lambda method: ORDER.index(method) if method in ORDER else 9),
+                "summary": _summary(operations),
+            }
+        )
+    return found
+
+
+def _link(route: Route) -> str:
+    """Return the page of the route, empty if its path has parameters to fill in."""
+    start = route.path.partition("{")[0]
+    if route.browser == "passthrough":
+        return start
+    return route.path if start == route.path and "GET" in route.methods else ""
+
+
+def _summary(operations: dict[str, dict[str, Any]]) -> str:
+    """Return the first line that the document has about the route."""
+    for method in ORDER:
+        operation = operations.get(method, {})
+        text = operation.get("summary") or operation.get("description", "").partition("\n")[0]
+        if text and not text.startswith("For: "):
+            return str(text)[:200]
+    return ""
+
+
+def _first_steps(config: Config, base: str) -> list[dict[str, str]]:
+    """Return the first requests to try in a shell: sign in, then read a list."""
+    steps = []
+    token = ""
+    if config.login:
+        token = '-H "Authorization: Bearer $TOKEN" '  # a variable of the shell's
+        body = """'{"username":"user","password":"u"}'"""
+        command = f"curl -s -H 'Content-Type: application/json' -d {body} {base}/api/login"
+        cut = 'sed \'s/.*"access_token": *"\\([^"]*\\)".*/\\1/\''
+        steps.append({"title": "Sign in", "command": f"TOKEN=$({command} | {cut})"})
+    for route in config.routes:
+        is_open = route.allow == "public" or (token and route.allow == "authenticated")
+        if is_open and route.browser == "api" and "GET" in route.methods and "{" not in route.path:
+            header = "" if route.allow == "public" else token
+            steps.append({"title": f"Read {route.path}", "command": f"curl {header}{base}{route.path}"})
+            break
+    return steps
