@@ -3,7 +3,6 @@
 The fixtures are for a conftest to import. A door starts when a test first uses it.
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,9 +13,6 @@ from tests.conformance.client import Reply
 from tests.conformance.gateways import Door, Gateway, free_port
 from tests.conformance.wire import Call, Handler, answer, content
 from tests.waiting import wait_until
-
-# Figures of a test: `--log-cli-level=INFO` shows them.
-log = logging.getLogger(__name__)
 
 SERVICE, DOWN = free_port(), free_port()
 CONFIG: dict[str, Any] = {

@@ -11,8 +11,6 @@ from django.test import Client
 from tests.gateway.service import Reply, Service
 from tests.ports import free_port
 
-from gateway.identity import revocations
-
 pytestmark = pytest.mark.django_db
 SignedIn = Callable[..., dict[str, str]]
 
@@ -62,12 +60,6 @@ def test_a_path_that_the_server_has_decoded_does_not_bypass_a_route_s_access(
 ) -> None:
     assert client.get(path).status_code == 401
     assert service.seen == []
-
-
-def test_a_token_of_an_ended_session_is_401(service: Service, client: Client, signed_in: SignedIn) -> None:
-    revocations.revocations().ended = frozenset({"s2"})
-    assert client.get("/api/things", headers=signed_in(session="s2")).status_code == 401
-    assert client.get("/api/things", headers=signed_in(session="s3")).status_code == 200
 
 
 def test_a_decoded_path_is_checked_if_there_is_no_raw_path(
