@@ -11,14 +11,14 @@ from pydantic_settings import NoDecode
 from chassis import environment
 from chassis.environment import INSECURE_SECRET_KEY, AbsolutePath, BindAddress, DatabaseURL
 
-# They listen on every address, and are none that a client can ask for.
+# Addresses that listen on all interfaces. No client can use them as a host.
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104
 
 Network = IPv4Network | IPv6Network
 
 
 def networks(value: object) -> object:
-    """Return the networks between the commas; refuse what is none, with the one that may be meant."""
+    """Return the networks between the commas; reject other text, with the network that may be meant."""
     if not isinstance(value, str):
         return value
     return tuple(network(word.strip()) for word in value.split(",") if word.strip())

@@ -1,4 +1,4 @@
-"""One measurement: a load against one server, and what that server's processes used meanwhile."""
+"""One measurement: a load against one server, and the CPU time of its processes during it."""
 
 import json
 import os

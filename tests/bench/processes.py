@@ -75,7 +75,7 @@ def served(
 def statuses() -> Iterator[tuple[int, list[str]]]:
     """Yield each process's id and the fields of its /proc/PID/stat from the third on (proc(5))."""
     for path in Path("/proc").glob("[0-9]*/stat"):
-        # It may end meanwhile.
+        # The process may end before the read.
         with suppress(OSError):
             # The second field is the name, in parentheses, and may hold spaces and parentheses itself.
             yield int(path.parent.name), path.read_text().rpartition(")")[2].split()

@@ -59,7 +59,7 @@ def check(root: Node, reader: Reader) -> None:
 
 
 def unknown_roles(root: Node, roles: tuple[str, ...], reader: Reader) -> None:
-    """Note each role that a route allows and no user can have: no fault, but nobody gets through by it."""
+    """Note each role in `allow` that no user can have. It is a warning: the role opens the route to no user."""
     routes = root.get("routes")
     for route in routes.children() if routes else []:
         allow = route.get("allow")
@@ -73,7 +73,7 @@ def unknown_roles(root: Node, roles: tuple[str, ...], reader: Reader) -> None:
 
 
 def check_services(root: Node, reader: Reader) -> None:
-    """Note each reference to a service that nobody defined."""
+    """Note each reference to an undefined service."""
     services = root.get("services")
     defined = services.value if services and isinstance(services.value, dict) else {}
     routes, login = root.get("routes"), root.get("login")

@@ -110,7 +110,7 @@ class Reader:
     faults: list[Fault] = field(default_factory=list)
 
     def fault(self, mark: Mark, value: str, expected: str) -> Unreadable:
-        """Note a fault; return what stands for the value from here on."""
+        """Note a fault; return the placeholder for the value."""
         self.faults.append(Fault(self.file, mark.line, mark.column, value, expected))
         return UNREADABLE
 

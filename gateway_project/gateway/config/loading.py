@@ -110,7 +110,7 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401  # 
 
 
 def known_keys(name: str, section: type[BaseModel]) -> str:
-    """Return what was expected instead of a key that nobody defined."""
+    """Return the expectation for an unknown key."""
     keys = list(section.model_fields)
     near = difflib.get_close_matches(name, keys, n=1)
     hint = f"; did you mean `{near[0]}`?" if near else ""

@@ -1,7 +1,7 @@
 """The grammar of a route's path, and which of two patterns is the more specific (as in Go's `ServeMux`).
 
-`/api/users/{id}` takes one segment that is not empty, `/admin/{path...}` takes `/admin/` and all below it. The slash at
-the end of a path is an empty segment, which nothing but a pattern that ends in one, or a `{path...}`, takes.
+`/api/users/{id}` matches one segment that is not empty, `/admin/{path...}` matches `/admin/` and all paths below it.
+The slash at the end of a path is an empty segment. Only a pattern with such an end, or a `{path...}`, matches it.
 """
 
 import re

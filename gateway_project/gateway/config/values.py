@@ -176,7 +176,7 @@ def flag(value: object) -> bool:
 
 
 def first_format(value: object) -> int:
-    """Return the version of the file's format; `true`, which equals 1, is none."""
+    """Return the version of the file's format; reject `true`, which equals 1."""
     if isinstance(value, bool) or value != 1:
         raise ValueError("1, the only version of the format")
     return 1

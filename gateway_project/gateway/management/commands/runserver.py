@@ -1,4 +1,4 @@
-"""`manage.py runserver` that keeps the path as it was sent, which policy judges."""
+"""`manage.py runserver` with the raw path of the request, which `policy` needs."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ class RawPathHandler(WSGIRequestHandler):
 
 
 class RawPathServer(WSGIServer):
-    """Django's server with that handler, whatever handler it is told to use."""
+    """Django's server with that handler, whatever handler it gets."""
 
     def __init__(self, address: Any, handler: Any, **kwargs: Any) -> None:  # noqa: ANN401  # socketserver's signature
         super().__init__(address, RawPathHandler, **kwargs)

@@ -141,7 +141,7 @@ def base_path(document: dict[str, Any]) -> str:
 
 
 def entry(service: str, path: str, methods: list[str], present: Present) -> list[str]:
-    """Return the lines of a route, or a comment that says why there is none."""
+    """Return the lines of a route, or a comment with the reason why it is left out."""
     try:
         pattern = patterns.parse(path)
     except ValueError as exc:
