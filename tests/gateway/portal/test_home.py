@@ -25,7 +25,7 @@ def answer(seen: Seen) -> Reply:
 
 @pytest.fixture
 def service(serve: Callable[..., Service], configure: Callable[..., None]) -> Service:
-    """A service that is well, one that is ill and one that is away, with a route for each kind of access."""
+    """A healthy service, a failing one and a stopped one, with a route for each kind of access."""
     service = serve(answer)
     configure(
         services={
