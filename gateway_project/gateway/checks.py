@@ -17,7 +17,7 @@ def gateway_yaml(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:  # noqa
     One for all of them: of several Django would sort the texts, line 10 before line 9.
     """
     try:
-        config = configuration.current()
+        config = configuration.load_config()
         odd = warnings(settings.GATEWAY_CONFIG, os.environ, config)
     except ConfigError as exc:
         return [Error(indented("gateway.yaml cannot be used:", str(exc)), id="gateway.E001")]

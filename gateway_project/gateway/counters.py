@@ -12,10 +12,8 @@ import os
 import struct
 import threading
 import time
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
-
-from django.conf import settings
 
 from .config import RateLimit
 from .policy.limits import Verdict, admit
@@ -86,9 +84,3 @@ def place(key: str) -> tuple[int, int]:
     """Return what the key is known by, and where its set begins."""
     digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
     return int.from_bytes(digest[:8], "little") or 1, int.from_bytes(digest[8:], "little") % SETS * SET.size
-
-
-@cache
-def counters() -> Counters:
-    """Return the machine's counts."""
-    return Counters(settings.STATE / "counters")

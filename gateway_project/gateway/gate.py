@@ -9,18 +9,16 @@ failing services, through both doors of a real gateway and compares the response
 """
 
 from collections.abc import Sequence
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
-from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
-from . import configuration
 from .config import Route
-from .counters import counters
-from .identity.authentication import identify, person, seconds_left
-from .identity.passports import passports
+from .counters import Counters
+from .identity.authentication import Authentication
+from .identity.passports import Passports
 from .policy import access, clients, cookies, headers, locations, origins, paths
 from .policy.access import Identity
 from .policy.headers import Headers
@@ -130,8 +128,20 @@ class Decision(NamedTuple):
 class Gate:
     """The decisions, by one configuration."""
 
-    def __init__(self, table: RouteTable, *, trusted_proxies: clients.Networks, allowed_hosts: Sequence[str]) -> None:
+    def __init__(
+        self,
+        table: RouteTable,
+        authentication: Authentication,
+        passports: Passports,
+        counters: Counters,
+        *,
+        trusted_proxies: clients.Networks,
+        allowed_hosts: Sequence[str],
+    ) -> None:
         self.table = table
+        self.authentication = authentication
+        self.passports = passports
+        self.counters = counters
         self.locations = Locations(table)
         self.trusted_proxies = trusted_proxies
         self.own_address = lru_cache(REMEMBERED)(lambda peer: clients.address(peer, (), ()))
@@ -167,7 +177,7 @@ class Gate:
         scheme, host = self.origin(request.scheme, request.host, heard)
         identity = self.identify(request.method, heard, scheme, host)
         access.check(match.route.allow, identity)
-        enforce_rate_limit(match.route, identity, heard)
+        self.enforce_rate_limit(match.route, identity, heard)
         onward = headers.to_upstream(
             said,
             request_id=request.request_id,
@@ -178,7 +188,7 @@ class Gate:
             version=request.version,
             via=heard.via,
             user_id=identity.user_id if identity else None,
-            passport=passports().get(identity, match.route.service) if identity else None,
+            passport=self.passports.get(identity, match.route.service) if identity else None,
         )
         query = target_query(request.query)
         return Decision(
@@ -209,12 +219,12 @@ class Gate:
         acts. `InvalidToken` is only raised for what `Authorization` says.
         """
         if not heard.has_cookies:
-            return identify(heard.authorization)
+            return self.authentication.identify(heard.authorization)
         token = cookies.read(heard.pairs, cookies.ACCESS, scheme)
         if token is None:
             return None
         origins.check_same_origin(method, heard.pairs, scheme, host)
-        return person(token)
+        return self.authentication.identify_cookie(token)
 
     def can_refresh(self, request: Request, within: float = 0.0) -> bool:
         """Return whether a browser has a refresh token that may buy another access token than its own.
@@ -228,7 +238,16 @@ class Gate:
         scheme, _ = self.origin(request.scheme, request.host, heard)
         if not cookies.read(heard.pairs, cookies.REFRESH, scheme):
             return False
-        return seconds_left(cookies.read(heard.pairs, cookies.ACCESS, scheme)) <= within
+        return self.authentication.seconds_left(cookies.read(heard.pairs, cookies.ACCESS, scheme)) <= within
+
+    def enforce_rate_limit(self, route: Route, identity: Identity | None, heard: RequestHeaders) -> None:
+        """Count the request against its route's limit; raise `RateLimited` where it is used up."""
+        if route.rate_limit is None:
+            return
+        who = f"user {identity.user_id}" if identity else f"address {heard.network}"
+        verdict = self.counters.admit(f"{route.path} {','.join(route.methods)} {who}", route.rate_limit)
+        if not verdict.admitted:
+            raise RateLimited(verdict.retry_after)
 
     def is_trusted(self, peer: str) -> bool:
         """Return whether the peer is a proxy of ours."""
@@ -255,16 +274,6 @@ class Gate:
         return scheme, host
 
 
-@cache
-def current() -> Gate:
-    """Return the process's gate."""
-    return Gate(
-        configuration.route_table(),
-        trusted_proxies=settings.TRUSTED_PROXIES,
-        allowed_hosts=tuple(settings.ALLOWED_HOSTS),
-    )
-
-
 def is_one_of(host: str, allowed: Sequence[str]) -> bool:
     """Return whether the value of `Host` names one of the allowed hosts."""
     domain, _ = split_domain_port(host)
@@ -278,13 +287,3 @@ def target_query(query: str) -> str:
     if not (query.isascii() and query.isprintable() and " " not in query and "#" not in query):
         raise BadRequest("Expected a query of printable ASCII characters, others percent-encoded.")
     return f"?{query}"
-
-
-def enforce_rate_limit(route: Route, identity: Identity | None, heard: RequestHeaders) -> None:
-    """Count the request against its route's limit; raise `RateLimited` where it is used up."""
-    if route.rate_limit is None:
-        return
-    who = f"user {identity.user_id}" if identity else f"address {heard.network}"
-    verdict = counters().admit(f"{route.path} {','.join(route.methods)} {who}", route.rate_limit)
-    if not verdict.admitted:
-        raise RateLimited(verdict.retry_after)

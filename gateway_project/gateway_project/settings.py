@@ -42,6 +42,7 @@ MIGRATION_MODULES = {"auth": None, "contenttypes": None}
 MIDDLEWARE = [
     "gateway.portal.middleware.StripClientIdentity",
     "chassis.middleware.RequestLogMiddleware",
+    "gateway.portal.middleware.AttachGateway",
     "gateway.portal.middleware.RequestMetrics",
     "gateway.portal.middleware.SecurityHeaders",
     "gateway.portal.middleware.CheckTarget",
@@ -84,7 +85,7 @@ REST_FRAMEWORK = chassis.REST_FRAMEWORK | {
     "DEFAULT_AUTHENTICATION_CLASSES": ["gateway.portal.authentication.CallerAuthentication"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rest_framework.negotiation.DefaultContentNegotiation",
     "DEFAULT_PAGINATION_CLASS": None,
-    "EXCEPTION_HANDLER": "gateway.identity.exceptions.exception_handler",
+    "EXCEPTION_HANDLER": "gateway.portal.exceptions.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
 SIMPLE_JWT = {

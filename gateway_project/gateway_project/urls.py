@@ -6,29 +6,25 @@ from django.urls import re_path
 from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
 
 from chassis import problems
-from gateway.identity import api
-from gateway.portal import documents, health, metrics, root, sign_in, views
+from gateway.portal import api, metrics, probes, root, sign_in, views
 from gateway.portal.endpoints import endpoint
 
-session_patterns = [
+DOCUMENT: dict[str, Any] = {"url": "/openapi.json", "authentication_classes": [], "permission_classes": []}
+urlpatterns = [
     endpoint("api/login", api.LoginView.as_view(), "POST"),
     endpoint("api/token/refresh", api.RefreshView.as_view(), "POST"),
     endpoint("api/logout", api.LogoutView.as_view(), "POST"),
     endpoint("api/sessions", api.SessionsView.as_view(), "GET"),
     endpoint("api/sessions/<slug:session_id>", api.SessionView.as_view(), "DELETE"),
     endpoint("api/users/<slug:user_id>/sessions", api.UserSessionsView.as_view(), "DELETE"),
-]
-DOCUMENT: dict[str, Any] = {"url": "/openapi.json", "authentication_classes": [], "permission_classes": []}
-urlpatterns = [
-    *session_patterns,
     endpoint(".well-known/jwks.json", api.JWKSView.as_view(), "GET"),
-    endpoint("openapi.json", documents.openapi_json, "GET"),
+    endpoint("openapi.json", probes.openapi_json, "GET"),
     endpoint("docs", SpectacularSwaggerSplitView.as_view(**DOCUMENT), "GET"),
     endpoint("redoc", SpectacularRedocView.as_view(**DOCUMENT), "GET"),
     endpoint("login/", sign_in.LoginPage.as_view(), "GET", "POST"),
     endpoint("logout/", sign_in.LogoutPage.as_view(), "GET", "POST"),
-    endpoint("healthz", health.healthz, "GET"),
-    endpoint("readyz", health.readyz, "GET"),
+    endpoint("healthz", probes.healthz, "GET"),
+    endpoint("readyz", probes.readyz, "GET"),
     endpoint("metrics", metrics.metrics, "GET"),
     endpoint("", root.RootView.as_view(), "GET"),
     re_path(r"", views.ProxyView.as_view()),

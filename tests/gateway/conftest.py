@@ -8,39 +8,22 @@ from typing import Any
 import pytest
 from django.test import Client
 from tests.gateway.disks import disk
+from tests.gateway.runtimes import renew, runtime
 from tests.gateway.service import Answer, Reply, Service
 
-from gateway import configuration, counters, gate, upstreams
-from gateway.identity import authentication, keys, passports, revocations, tokens
-from gateway.portal import documents, health, openapi
+from gateway.identity import tokens
 
 __all__ = ["disk"]
-CACHES = [
-    configuration.current, configuration.route_table, gate.current, counters.counters, upstreams.upstreams,
-    authentication.verified, keys.folder,
-    passports.passports, revocations.revocations, documents.documents, openapi.own_document,
-    health.health_checks,
-]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, settings: Any) -> Iterator[None]:
-    """Each test has its own state directory, and nothing remembered from another."""
+    """Each test has its own state directory, and a runtime of its own."""
     settings.STATE = tmp_path
     settings.KEYS = tmp_path / "keys"
-    for cached in CACHES:
-        cached.cache_clear()
-    # Tests look at the lists themselves, when it suits them.
-    revocations.revocations().started = True
+    renew()
     yield
-    forget_upstreams()
-
-
-def forget_upstreams() -> None:
-    """Close the connections that the test has made."""
-    if upstreams.upstreams.made is not None:
-        upstreams.upstreams().close()
-        upstreams.upstreams.cache_clear()
+    renew()
 
 
 @pytest.fixture
@@ -66,10 +49,7 @@ def configure(tmp_path: Path, settings: Any) -> Callable[..., None]:
         # JSON is YAML, and has no aliases.
         path.write_text(json.dumps({"version": 1, "services": {}, "routes": []} | config))
         settings.GATEWAY_CONFIG = path
-        configuration.current.cache_clear()
-        configuration.route_table.cache_clear()
-        gate.current.cache_clear()
-        forget_upstreams()
+        renew()
 
     return write
 
@@ -82,7 +62,7 @@ def client() -> Client:
 
 def bearer(user_id: str = "2", role: str = "default", session: str = "s2", **claims: Any) -> dict[str, str]:
     """Return the header of a signed-in user."""
-    token = tokens.AccessToken()
+    token = tokens.AccessToken(runtime().token_backend)
     token.payload |= {"sub": user_id, "username": "user", "role": role, "sid": session} | claims
     return {"Authorization": f"Bearer {token}"}
 

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import jwt
+from tests.gateway.runtimes import runtime
 from tests.gateway.service import Reply, Seen
-
-from gateway.identity import keys
 
 
 class LoginService:
@@ -55,7 +54,8 @@ class LoginService:
         if self.broken:
             return self.broken
         passport = (seen.header("Authorization") or "").removeprefix("Bearer ")
-        claims = jwt.decode(passport, keys.ring().signing.private.public_key(), ["ES256"], audience="people")
+        key = runtime().keys.current().signing
+        claims = jwt.decode(passport, key.private.public_key(), ["ES256"], audience="people")
         assert claims["role"] == "service"
         assert seen.header("Request-User-Id") == claims["sub"] == "gateway"
         if seen.target == "/internal/credentials":

@@ -58,6 +58,7 @@ def test_importing_the_application_makes_the_keys_and_loads_gateway_yaml(setting
     from gateway_project import wsgi
 
     importlib.reload(wsgi)
+    assert wsgi.runtime.config.routes
     assert list(settings.KEYS.glob("*.pem"))
 
 

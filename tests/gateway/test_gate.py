@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
+from tests.gateway.runtimes import runtime
 from tests.gateway.upstreams.origin import parsed
 
 from gateway import gate
@@ -62,13 +63,13 @@ def request(
     peer: str = "192.0.2.1",
 ) -> Request:
     """Return a request as a door takes it apart."""
-    heard = RequestHeaders([("Host", host), *headers], peer, gate.current())
+    heard = RequestHeaders([("Host", host), *headers], peer, runtime().gate)
     return Request(method, path, query, host, heard, "http", "0123456789abcdef")
 
 
 def admitted(asked: Request) -> gate.Decision:
     """Return what the gate makes of it."""
-    its = gate.current()
+    its = runtime().gate
     return its.admit(asked, its.route(asked.method, asked.path))
 
 
@@ -215,7 +216,7 @@ def test_a_target_for_another_scheme_or_host_is_rejected(
     # Once more: what the headers mean is remembered.
     for _ in range(2):
         try:
-            gate.current().check(checked)
+            runtime().gate.check(checked)
             found = None
         except RequestRejected as refused:
             found = refused.status
@@ -224,11 +225,11 @@ def test_a_target_for_another_scheme_or_host_is_rejected(
 
 def test_cached_headers_do_not_decide_an_absolute_form_target() -> None:
     checked = request()
-    gate.current().check(checked)
+    runtime().gate.check(checked)
     with pytest.raises(RequestRejected):
-        gate.current().check(checked._replace(target_scheme="https"))
+        runtime().gate.check(checked._replace(target_scheme="https"))
     with pytest.raises(RequestRejected):
-        gate.current().check(checked._replace(target_scheme="http", host="evil.example"))
+        runtime().gate.check(checked._replace(target_scheme="http", host="evil.example"))
 
 
 def test_a_forwarded_host_must_be_allowed_too() -> None:
@@ -276,7 +277,7 @@ def test_a_rejected_request_does_not_count_against_the_rate_limit(signed_in: Sig
     ],
 )
 def test_repeated_headers_are_joined(headers: Pairs, host: str, authorization: str | None, page: bool) -> None:
-    heard = RequestHeaders([("Host", "api.example.org"), *headers], "192.0.2.1", gate.current())
+    heard = RequestHeaders([("Host", "api.example.org"), *headers], "192.0.2.1", runtime().gate)
     assert (heard.host, heard.authorization, heard.prefers_page) == (host, authorization, page)
 
 
@@ -325,7 +326,7 @@ queries = st.one_of(st.just(""), st.binary(max_size=12).map(lambda query: query.
 def test_any_headers_of_a_client_give_one_valid_request(
     headers: Pairs, query: str, body: bytes, peer: str, host: str
 ) -> None:
-    its = gate.current()
+    its = runtime().gate
     heard = RequestHeaders(headers, peer, its)
     try:
         passed = its.admit(
@@ -373,7 +374,8 @@ def test_any_host_is_accepted_or_rejected(host: str, allowed: str) -> None:
 
 
 def test_without_trusted_proxies_forwarding_headers_are_ignored() -> None:
-    alone = Gate(gate.current().table, trusted_proxies=(), allowed_hosts=("*",))
+    its = runtime().gate
+    alone = Gate(its.table, its.authentication, its.passports, its.counters, trusted_proxies=(), allowed_hosts=("*",))
     heard = RequestHeaders([("x-forwarded-for", "203.0.113.9"), ("x-request-id", "from-a-client")], PROXY, alone)
     assert (heard.trusted, heard.address, heard.request_id) == (False, PROXY, None)
     assert alone.origin("http", "anything.example", heard) == ("http", "anything.example")

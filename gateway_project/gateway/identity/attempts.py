@@ -23,8 +23,7 @@ from gateway.policy.rejections import (
     UpstreamOverloaded,
 )
 
-from . import credentials
-from .credentials import Account
+from .credentials import Account, LoginClient
 from .models import Attempts
 from .purges import Purge
 
@@ -71,7 +70,7 @@ def allowance(subject: str, who: Subjects) -> Allowance:
     return Allowance(free, settings.LOGIN_LONGEST_WAIT)
 
 
-def account_by_password(*, username: str, password: str, address: str) -> Account | None:
+def account_by_password(login: LoginClient, *, username: str, password: str, address: str) -> Account | None:
     """Return the account whose password this is; `None` where it is nobody's.
 
     `address` is the client's. Raise `SignInThrottled` (429) after too many failures, before any request. Of
@@ -80,7 +79,7 @@ def account_by_password(*, username: str, password: str, address: str) -> Accoun
     who = subjects(username, address)
     attempt_begin(who)
     try:
-        account = credentials.account_by_password(username=username, password=password)
+        account = login.account_by_password(username=username, password=password)
     except UNHEARD:
         attempt_take_back(who)
         raise

@@ -2,15 +2,16 @@
 
 import time
 from collections import OrderedDict
-from functools import cache
 from threading import Lock
 
 from gateway.policy import access
 from gateway.policy.access import Identity
 from gateway.policy.rejections import InvalidToken
 
-from . import keys, tokens
-from .revocations import revocations
+from . import tokens
+from .keys import KeyRing
+from .revocations import Revocations
+from .tokens import GatewayBackend
 
 # How many verified tokens are remembered; each takes about 1 KiB.
 CAPACITY = 10_000
@@ -22,15 +23,16 @@ class Verified:
     The one that was checked first is forgotten first.
     """
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
+    def __init__(self, backend: GatewayBackend, capacity: int = CAPACITY) -> None:
+        self.backend = backend
         self.capacity = capacity
         self.known: OrderedDict[str, tuple[Identity, int]] = OrderedDict()
-        self.ring: keys.KeyRing | None = None
+        self.ring: KeyRing | None = None
         self.lock = Lock()
 
     def identity(self, authorization: str) -> Identity | None:
         """Return who is speaking, `None` for a scheme that is not ours; raise `InvalidToken`."""
-        ring = keys.ring()
+        ring = self.backend.keys.current()
         if ring is not self.ring:
             self.forget(ring)
         known = self.known.get(authorization)
@@ -38,14 +40,14 @@ class Verified:
             token = access.bearer(authorization)
             if token is None:
                 return None
-            known = tokens.read_access(token)
+            known = tokens.read_access(self.backend, token)
             self.remember(authorization, known, ring)
         identity, expires = known
         if expires <= time.time():
             raise InvalidToken("Expected an access token that has not expired.")
         return identity
 
-    def remember(self, authorization: str, known: tuple[Identity, int], ring: keys.KeyRing) -> None:
+    def remember(self, authorization: str, known: tuple[Identity, int], ring: KeyRing) -> None:
         """Remember what was verified with these keys, unless there are others meanwhile."""
         with self.lock:
             if self.ring is ring:
@@ -53,47 +55,46 @@ class Verified:
             while len(self.known) > self.capacity:
                 self.known.popitem(last=False)
 
-    def forget(self, ring: keys.KeyRing) -> None:
+    def forget(self, ring: KeyRing) -> None:
         """Forget all, as there are other keys now: the one that has verified a token may not be among them."""
         with self.lock:
             self.known.clear()
             self.ring = ring
 
 
-@cache
-def verified() -> Verified:
-    """Return the process's verified tokens."""
-    return Verified()
+class Authentication:
+    """Who a request's credentials speak for: a verified token whose session has not ended."""
 
+    def __init__(self, backend: GatewayBackend, revocations: Revocations) -> None:
+        self.verified = Verified(backend)
+        self.revocations = revocations
 
-def identify(authorization: str | None) -> Identity | None:
-    """Return who the value of `Authorization` says is asking, `None` for nobody; raise `InvalidToken`.
+    def identify(self, authorization: str | None) -> Identity | None:
+        """Return who the value of `Authorization` says is asking, `None` without one; raise `InvalidToken`.
 
-    Repeated headers are joined with a comma: so does every server on the way to Django, and both doors decide alike.
-    """
-    identity = None if authorization is None else verified().identity(authorization)
-    if identity is not None and revocations().is_ended(identity.session):
-        raise InvalidToken("Expected a token of a session that has not ended.")
-    return identity
+        Repeated headers are joined with a comma, as every server does on the way to Django: both doors decide alike.
+        """
+        identity = None if authorization is None else self.verified.identity(authorization)
+        if identity is not None and self.revocations.is_ended(identity.session):
+            raise InvalidToken("Expected a token of a session that has not ended.")
+        return identity
 
+    def identify_cookie(self, access_token: str | None) -> Identity | None:
+        """Return whom a browser's access token speaks for, `None` for one that is not valid any more.
 
-def person(access_token: str | None) -> Identity | None:
-    """Return whom a browser's access token speaks for, `None` for one that does not hold.
+        A browser sends what it has: an expired cookie is no claim that needs a 401.
+        """
+        try:
+            return self.identify(f"Bearer {access_token}") if access_token else None
+        except InvalidToken:
+            return None
 
-    A browser sends what it has: a cookie that does not hold any more is no claim that must be answered.
-    """
-    try:
-        return identify(f"Bearer {access_token}") if access_token else None
-    except InvalidToken:
-        return None
-
-
-def seconds_left(access_token: str | None) -> float:
-    """Return for how long a browser's access token still holds, as far as that is known; 0 for one that does not."""
-    if person(access_token) is None:
-        return 0.0
-    _, expires = verified().known.get(f"Bearer {access_token}", (None, 0))
-    return max(0.0, expires - time.time())
+    def seconds_left(self, access_token: str | None) -> float:
+        """Return for how long a browser's access token is still valid, 0 for an invalid one."""
+        if self.identify_cookie(access_token) is None:
+            return 0.0
+        _, expires = self.verified.known.get(f"Bearer {access_token}", (None, 0))
+        return max(0.0, expires - time.time())
 
 
 class Caller:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from django.conf import settings
 
 from chassis import logs
-from gateway import configuration
+from gateway.config import Config
 from gateway.policy.rejections import (
     InvalidToken,
     PassportRejected,
@@ -27,9 +27,9 @@ from gateway.policy.rejections import (
     UpstreamErrorResponse,
     UpstreamUnavailable,
 )
-from gateway.upstreams import Answer, upstreams
+from gateway.upstreams import Answer, Upstreams
 
-from . import passports
+from .passports import SELF, Passports
 
 CREDENTIALS = "/internal/credentials"
 
@@ -51,62 +51,6 @@ class SessionEnd:
     user_id: str
     session_epoch: int | None
     kept_session: str
-
-
-def ask(method: str, target: str, body: dict[str, str] | None = None) -> tuple[int, Any]:
-    """Return the login service's status and JSON; raise `UpstreamError`, `Misunderstood` or `RouteNotFound`."""
-    config = configuration.current()
-    if config.login is None:
-        raise RouteNotFound("Nothing is found at this path.")
-    service = config.login.service
-    answer = upstreams().send(
-        service,
-        method,
-        target,
-        headers=[
-            ("Authorization", f"Bearer {passports.passports().get(passports.SELF, service)}"),
-            ("Request-User-Id", passports.SELF.user_id),
-            ("X-Request-ID", logs.request_id.get()),
-            ("Content-Type", "application/json"),
-            ("Accept", "application/json"),
-        ],
-        body=b"" if body is None else json.dumps(body).encode(),
-    )
-    text = answer.read()
-    if answer.status == 503:
-        raise UpstreamUnavailable(service, retry_after(answer))
-    if answer.status >= 500:
-        raise UpstreamErrorResponse(service, answer.status)
-    if answer.status == 401 and target != CREDENTIALS:
-        raise passport_refused(service)
-    try:
-        return answer.status, json.loads(text) if answer.status == 200 else None
-    except ValueError as exc:
-        raise Misunderstood from exc
-
-
-def passport_refused(service: str) -> PassportRejected:
-    """Return the refusal, and log what to do about it."""
-    issuer = cast("dict[str, Any]", settings.SIMPLE_JWT)["ISSUER"]
-    more = (
-        f"nobody can sign in; most likely its TOKEN_ISSUER is not the gateway's, which is {issuer!r}, its "
-        "JWKS_URL leads to another gateway, or its clock differs: make them alike and restart it; its own log has more"
-    )
-    upstreams().pools.failures.note(service, "", "refuses the gateway's passport", more, level=logging.ERROR)
-    return PassportRejected(service)
-
-
-def check_passport() -> None:
-    """Raise `PassportRejected` if that is what a 401 to credentials is about, and not the password.
-
-    Nothing but the passport decides on this one: the answer to an accepted passport is 400, for a strange cursor.
-    """
-    try:
-        ask("GET", "/internal/session-ends?after=-")
-    except PassportRejected:
-        raise
-    except RequestRejected:
-        return
 
 
 def retry_after(answer: Answer) -> int:
@@ -147,28 +91,6 @@ class Misunderstood(RequestRejected):
         super().__init__("The login service's answer is not the one that was asked for.")
 
 
-def account_by_password(*, username: str, password: str) -> Account | None:
-    """Return the account whose password this is; `None` where it is nobody's. Raise `PassportRejected`, or another."""
-    status, answer = ask("POST", CREDENTIALS, {"username": username, "password": password})
-    if status == 401:
-        check_passport()
-    if status in {400, 401}:
-        return None
-    if status != 200:
-        raise Unexpected(status)
-    return account_of(answer)
-
-
-def account_by_id(user_id: str) -> Account:
-    """Return the active account of that id, as it is now; raise `InvalidToken` where there is none any more."""
-    status, answer = ask("GET", f"/internal/users/{quote(user_id, safe='')}")
-    if status == 404:
-        raise InvalidToken("Expected the token of an active user.")
-    if status != 200:
-        raise Unexpected(status)
-    return account_of(answer)
-
-
 class SessionEnds(NamedTuple):
     """What ended after a cursor, and the cursor to go on from.
 
@@ -180,27 +102,107 @@ class SessionEnds(NamedTuple):
     all_ended: bool
 
 
-def session_ends(cursor: str) -> SessionEnds:
-    """Return what ended after the cursor, or from the beginning if it is empty.
+class LoginClient:
+    """The gateway as a client of the login service."""
 
-    Raises `CursorRejected`, or another `RequestRejected`.
-    """
-    status, answer = ask(
-        "GET", f"/internal/session-ends?after={quote(cursor, safe='')}" if cursor else "/internal/session-ends"
-    )
-    if status == 400 and cursor:
-        raise CursorRejected(status)
-    if status != 200:
-        raise Unexpected(status)
-    try:
-        ends = [
-            SessionEnd(
-                str(end["user_id"]),
-                None if end["deleted"] else int(end["session_epoch"]),
-                cast("str", end["kept_session"] or ""),
-            )
-            for end in answer["ends"]
-        ]
-        return SessionEnds(ends, str(answer["cursor"]), answer.get("all_ended", False) is True)
-    except (KeyError, TypeError, ValueError) as exc:
-        raise Misunderstood from exc
+    def __init__(self, config: Config, upstreams: Upstreams, passports: Passports) -> None:
+        self.config = config
+        self.upstreams = upstreams
+        self.passports = passports
+
+    def ask(self, method: str, target: str, body: dict[str, str] | None = None) -> tuple[int, Any]:
+        """Return the login service's status and JSON; raise `UpstreamError`, `Misunderstood` or `RouteNotFound`."""
+        if self.config.login is None:
+            raise RouteNotFound("Nothing is found at this path.")
+        service = self.config.login.service
+        answer = self.upstreams.send(
+            service,
+            method,
+            target,
+            headers=[
+                ("Authorization", f"Bearer {self.passports.get(SELF, service)}"),
+                ("Request-User-Id", SELF.user_id),
+                ("X-Request-ID", logs.request_id.get()),
+                ("Content-Type", "application/json"),
+                ("Accept", "application/json"),
+            ],
+            body=b"" if body is None else json.dumps(body).encode(),
+        )
+        text = answer.read()
+        if answer.status == 503:
+            raise UpstreamUnavailable(service, retry_after(answer))
+        if answer.status >= 500:
+            raise UpstreamErrorResponse(service, answer.status)
+        if answer.status == 401 and target != CREDENTIALS:
+            raise self.passport_refused(service)
+        try:
+            return answer.status, json.loads(text) if answer.status == 200 else None
+        except ValueError as exc:
+            raise Misunderstood from exc
+
+    def passport_refused(self, service: str) -> PassportRejected:
+        """Return the refusal, and log what to do about it."""
+        issuer = cast("dict[str, Any]", settings.SIMPLE_JWT)["ISSUER"]
+        more = (
+            f"nobody can sign in; most likely its TOKEN_ISSUER is not the gateway's, which is {issuer!r}, its JWKS_URL "
+            "leads to another gateway, or its clock differs: make them alike and restart it; its own log has more"
+        )
+        self.upstreams.pools.failures.note(service, "", "refuses the gateway's passport", more, level=logging.ERROR)
+        return PassportRejected(service)
+
+    def check_passport(self) -> None:
+        """Raise `PassportRejected` if that is what a 401 to credentials is about, and not the password.
+
+        Nothing but the passport decides on this one: the answer to an accepted passport is 400, for a strange cursor.
+        """
+        try:
+            self.ask("GET", "/internal/session-ends?after=-")
+        except PassportRejected:
+            raise
+        except RequestRejected:
+            return
+
+    def account_by_password(self, *, username: str, password: str) -> Account | None:
+        """Return the account whose password this is, `None` for a wrong one; raise `PassportRejected` or another."""
+        status, answer = self.ask("POST", CREDENTIALS, {"username": username, "password": password})
+        if status == 401:
+            self.check_passport()
+        if status in {400, 401}:
+            return None
+        if status != 200:
+            raise Unexpected(status)
+        return account_of(answer)
+
+    def account_by_id(self, user_id: str) -> Account:
+        """Return the active account of that id, as it is now; raise `InvalidToken` where there is none any more."""
+        status, answer = self.ask("GET", f"/internal/users/{quote(user_id, safe='')}")
+        if status == 404:
+            raise InvalidToken("Expected the token of an active user.")
+        if status != 200:
+            raise Unexpected(status)
+        return account_of(answer)
+
+    def session_ends(self, cursor: str) -> SessionEnds:
+        """Return what ended after the cursor, or from the beginning if it is empty.
+
+        Raises `CursorRejected`, or another `RequestRejected`.
+        """
+        status, answer = self.ask(
+            "GET", f"/internal/session-ends?after={quote(cursor, safe='')}" if cursor else "/internal/session-ends"
+        )
+        if status == 400 and cursor:
+            raise CursorRejected(status)
+        if status != 200:
+            raise Unexpected(status)
+        try:
+            ends = [
+                SessionEnd(
+                    str(end["user_id"]),
+                    None if end["deleted"] else int(end["session_epoch"]),
+                    cast("str", end["kept_session"] or ""),
+                )
+                for end in answer["ends"]
+            ]
+            return SessionEnds(ends, str(answer["cursor"]), answer.get("all_ended", False) is True)
+        except (KeyError, TypeError, ValueError) as exc:
+            raise Misunderstood from exc

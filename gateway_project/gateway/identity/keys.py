@@ -21,12 +21,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from django.conf import settings
 
 # Seconds between two looks of a process at whether there are other keys now.
 INTERVAL = 1.0
@@ -265,14 +263,3 @@ class KeyDirectory:
             if str(exc) != self.fault:
                 log.error("The keys cannot be read again: %s", exc)  # noqa: TRY400  # the message says it all
             self.fault = str(exc)
-
-
-@cache
-def folder() -> KeyDirectory:
-    """Return the process's keys as they are kept, read at first use."""
-    return KeyDirectory(settings.KEYS)
-
-
-def ring() -> KeyRing:
-    """Return the process's keys."""
-    return folder().current()

@@ -12,14 +12,14 @@ reject it. The gateway caches a passport for each identity and service while it 
 import time
 from collections import OrderedDict
 from datetime import timedelta
-from functools import cache
 from threading import Lock
 
 from rest_framework_simplejwt.tokens import Token
 
 from gateway.policy.access import Identity
 
-from . import keys, tokens
+from .keys import KeyRing
+from .tokens import GatewayBackend
 
 LIFETIME = 60
 # Seconds before its end from which a passport is no longer handed out: it has to outlive the request.
@@ -36,12 +36,15 @@ class Passport(Token):
 
     token_type = "passport"
     lifetime = timedelta(seconds=LIFETIME)
-    _token_backend = tokens.backend
+
+    def __init__(self, backend: GatewayBackend) -> None:
+        self._token_backend = backend
+        super().__init__()
 
 
-def passport_create(identity: Identity, service: str) -> str:
+def passport_create(backend: GatewayBackend, identity: Identity, service: str) -> str:
     """Return a new passport of that identity for that service."""
-    passport = Passport()
+    passport = Passport(backend)
     passport.payload |= {
         "aud": service,
         "sub": identity.user_id,
@@ -55,16 +58,17 @@ def passport_create(identity: Identity, service: str) -> str:
 class Passports:
     """The passports in use, least recently used dropped first."""
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
+    def __init__(self, backend: GatewayBackend, capacity: int = CAPACITY) -> None:
+        self.backend = backend
         self.capacity = capacity
         self.fresh: OrderedDict[tuple[Identity, str], tuple[str, float]] = OrderedDict()
-        self.ring: keys.KeyRing | None = None
+        self.ring: KeyRing | None = None
         self.lock = Lock()
 
     def get(self, identity: Identity, service: str) -> str:
         """Return a passport that is valid for at least `MARGIN` seconds more."""
         now = time.monotonic()
-        ring = keys.ring()
+        ring = self.backend.keys.current()
         if ring is not self.ring:
             # Other keys: the one that has signed a passport may not be among them.
             with self.lock:
@@ -73,7 +77,7 @@ class Passports:
         known = self.fresh.get((identity, service))
         if known is not None and now < known[1]:
             return known[0]
-        passport = passport_create(identity, service)
+        passport = passport_create(self.backend, identity, service)
         with self.lock:
             if self.ring is not ring:
                 return passport
@@ -82,9 +86,3 @@ class Passports:
             while len(self.fresh) > self.capacity:
                 self.fresh.popitem(last=False)
         return passport
-
-
-@cache
-def passports() -> Passports:
-    """Return the process's passports."""
-    return Passports()

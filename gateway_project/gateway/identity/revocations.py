@@ -19,15 +19,14 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import cache
 
 from django.db import DatabaseError, close_old_connections, connection, transaction
 from django.utils import timezone
 
-from gateway import configuration
 from gateway.policy.rejections import RequestRejected
 
-from . import credentials, sessions
+from . import sessions
+from .credentials import CursorRejected, LoginClient
 from .models import Follower, Session
 
 log = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ INTERVAL = 0.5
 SLOW = timedelta(seconds=1)
 
 
-def follow_login_service() -> None:
+def follow_login_service(login: LoginClient) -> None:
     """Apply to our sessions what ended at the login service since the last look. Applied twice, it changes nothing.
 
     A list that it does not know our place in is another one, as of a restored database: it is read from its beginning.
@@ -46,18 +45,18 @@ def follow_login_service() -> None:
     follower = Follower.objects.filter(pk=1).first()
     cursor = follower.cursor if follower else ""
     try:
-        follow_from(cursor)
-    except credentials.CursorRejected:
+        follow_from(login, cursor)
+    except CursorRejected:
         log.warning("The login service's list of ended sessions is another one, and is read from its beginning")
         # Unless another worker has begun already.
         Follower.objects.filter(pk=1, cursor=cursor).delete()
-        follow_from("")
+        follow_from(login, "")
 
 
-def follow_from(cursor: str) -> None:
+def follow_from(login: LoginClient, cursor: str) -> None:
     """Apply what ended after the cursor, page by page, and remember the place."""
     while True:
-        found = credentials.session_ends(cursor)
+        found = login.session_ends(cursor)
         if found.all_ended:
             end_all(cursor, found.cursor)
         for end in found.ends:
@@ -123,7 +122,8 @@ class PolledList:
 class Revocations:
     """The ended sessions whose access tokens may still be unexpired."""
 
-    def __init__(self) -> None:
+    def __init__(self, login: LoginClient) -> None:
+        self.login = login
         self.ended: frozenset[str] = frozenset()
         self.started = False
         self.starting = threading.Lock()
@@ -144,8 +144,8 @@ class Revocations:
 
     def follow(self) -> None:
         """Apply what ended at the login service, where there is one."""
-        if configuration.current().login is not None:
-            follow_login_service()
+        if self.login.config.login is not None:
+            follow_login_service(self.login)
 
     def read_sessions(self) -> None:
         """Read which of our sessions ended within the lifetime of an access token."""
@@ -173,9 +173,3 @@ class Revocations:
             close_old_connections()
             followed.look()
         connection.close()
-
-
-@cache
-def revocations() -> Revocations:
-    """Return the process's revocations."""
-    return Revocations()

@@ -34,11 +34,10 @@ from rest_framework_simplejwt.exceptions import TokenError
 
 from gateway.policy.rejections import InvalidToken, RequestRejected
 
-from . import credentials
-from .credentials import Account
+from .credentials import Account, LoginClient
 from .models import Session
 from .purges import Purge
-from .tokens import AccessToken, RefreshToken
+from .tokens import AccessToken, GatewayBackend, RefreshToken
 
 log = logging.getLogger(__name__)
 
@@ -78,32 +77,6 @@ def lifetime(name: str) -> timedelta:
     return cast("timedelta", cast("dict[str, Any]", settings.SIMPLE_JWT)[name])
 
 
-def token_pair(account: Account, session: Session) -> TokenPair:
-    """Return a pair for the session, whose current refresh token is the session's `refresh_jti`."""
-    refresh = RefreshToken()
-    refresh.payload |= {"sub": account.user_id, "sid": session.id, "jti": session.refresh_jti}
-    access = AccessToken()
-    access.payload |= {"sub": account.user_id, "username": account.username, "role": account.role, "sid": session.id}
-    ttl = lifetime("ACCESS_TOKEN_LIFETIME")
-    return TokenPair(str(access), "bearer", int(ttl.total_seconds()), str(refresh))
-
-
-def session_begin(*, account: Account, client: Client) -> TokenPair:
-    """Begin a session for an account that the login service has accepted; raise `InvalidToken` if that has changed."""
-    purge.when_due()
-    session = session_create(account=account, client=client)
-    # What ended the user's sessions since the password was checked may have found this one not there yet.
-    try:
-        epoch = credentials.account_by_id(account.user_id).session_epoch
-    except RequestRejected:
-        session_end(session_id=session.id)
-        raise
-    if epoch != account.session_epoch:
-        session_end(session_id=session.id)
-        raise InvalidToken("Expected a user whose sessions do not end meanwhile; sign in again.")
-    return token_pair(account, session)
-
-
 def session_create(*, account: Account, client: Client) -> Session:
     """Write down a new session."""
     return Session.objects.create(
@@ -114,18 +87,6 @@ def session_create(*, account: Account, client: Client) -> Session:
         expires_at=timezone.now() + lifetime("REFRESH_TOKEN_LIFETIME"),
         **client.described(),
     )
-
-
-def session_of(refresh_token: str) -> tuple[Session, str]:
-    """Return the living session of a refresh token, and the token's `jti`; raise `InvalidToken`."""
-    try:
-        token = RefreshToken(cast("Any", refresh_token))
-    except TokenError as exc:
-        raise InvalidToken(REFUSED) from exc
-    session = Session.objects.filter(id=token.get("sid"), ended_at=None, expires_at__gt=timezone.now()).first()
-    if session is None or session.user_id != token["sub"]:
-        raise InvalidToken(REFUSED)
-    return session, str(token["jti"])
 
 
 def session_reused(*, session: Session, client: Client) -> NoReturn:
@@ -167,44 +128,8 @@ def has_just_followed(current: str, jti: str, grace: int) -> bool:
     return grace > 0 and time.time() - at <= grace and current == successor(jti, at)
 
 
-def session_continue(*, refresh_token: str, grace: int, client: Client) -> TokenPair:
-    """Return the next pair of a session; raise `InvalidToken`, ending the session if the token is an old one.
-
-    Several requests may refresh with one token at once, and an answer that brought the next one may get lost. So within
-    `grace` seconds (0: never) a token buys its one successor again, never another: of two who hold it then, the second
-    to use the successor too late ends the session, as with any token.
-    """
-    session, jti = session_of(refresh_token)
-    if session.refresh_jti != jti and not has_just_followed(session.refresh_jti, jti, grace):
-        session_reused(session=session, client=client)
-    account = credentials.account_by_id(session.user_id)
-    if session.refresh_jti == jti:
-        with suppress(Rotated):
-            return session_rotate(session=session, jti=jti, account=account, client=client)
-        session.refresh_from_db()
-    if session.ended_at is None and has_just_followed(session.refresh_jti, jti, grace):
-        return token_pair(account, session)
-    session_reused(session=session, client=client)
-
-
 class Rotated(Exception):  # noqa: N818  # an outcome, not an error
     """Another request has used the token meanwhile."""
-
-
-def session_rotate(*, session: Session, jti: str, account: Account, client: Client) -> TokenPair:
-    """Rotate the session's refresh token and return the next pair; of several at once all but one raise `Rotated`."""
-    now = timezone.now()
-    fresh = successor(jti, int(now.timestamp()))
-    rotated = Session.objects.filter(id=session.id, refresh_jti=jti, ended_at=None).update(
-        refresh_jti=fresh,
-        last_used_at=now,
-        expires_at=now + lifetime("REFRESH_TOKEN_LIFETIME"),
-        **client.described(),
-    )
-    if not rotated:
-        raise Rotated
-    session.refresh_jti = fresh
-    return token_pair(account, session)
 
 
 def session_end(*, session_id: str) -> None:
@@ -239,3 +164,85 @@ def sessions_purge() -> int:
 
 
 purge = Purge(PURGE_EVERY, sessions_purge)
+
+
+class Sessions:
+    """What begins a session and goes on with it: it needs the user's account as it is now, and keys to sign with."""
+
+    def __init__(self, login: LoginClient, backend: GatewayBackend) -> None:
+        self.login = login
+        self.backend = backend
+
+    def begin(self, *, account: Account, client: Client) -> TokenPair:
+        """Begin a session for an account that the login service has accepted; raise `InvalidToken` if it changed."""
+        purge.when_due()
+        session = session_create(account=account, client=client)
+        # What ended the user's sessions since the password was checked may have found this one not there yet.
+        try:
+            epoch = self.login.account_by_id(account.user_id).session_epoch
+        except RequestRejected:
+            session_end(session_id=session.id)
+            raise
+        if epoch != account.session_epoch:
+            session_end(session_id=session.id)
+            raise InvalidToken("Expected a user whose sessions do not end meanwhile; sign in again.")
+        return self.token_pair(account, session)
+
+    def refresh(self, *, refresh_token: str, grace: int, client: Client) -> TokenPair:
+        """Return the next pair of a session; raise `InvalidToken`, ending the session if the token is an old one.
+
+        Several requests may refresh with one token at once, and a response with the next one may get lost. So within
+        `grace` seconds (0: never) a token buys its one successor again, never another. Of two clients that hold it
+        then, the second to use the successor ends the session, as with any token.
+        """
+        session, jti = self.find(refresh_token)
+        if session.refresh_jti != jti and not has_just_followed(session.refresh_jti, jti, grace):
+            session_reused(session=session, client=client)
+        account = self.login.account_by_id(session.user_id)
+        if session.refresh_jti == jti:
+            with suppress(Rotated):
+                return self._rotate(session=session, jti=jti, account=account, client=client)
+            session.refresh_from_db()
+        if session.ended_at is None and has_just_followed(session.refresh_jti, jti, grace):
+            return self.token_pair(account, session)
+        session_reused(session=session, client=client)
+
+    def _rotate(self, *, session: Session, jti: str, account: Account, client: Client) -> TokenPair:
+        """Rotate the refresh token and return the next pair; of several at once all but one raise `Rotated`."""
+        now = timezone.now()
+        fresh = successor(jti, int(now.timestamp()))
+        rotated = Session.objects.filter(id=session.id, refresh_jti=jti, ended_at=None).update(
+            refresh_jti=fresh,
+            last_used_at=now,
+            expires_at=now + lifetime("REFRESH_TOKEN_LIFETIME"),
+            **client.described(),
+        )
+        if not rotated:
+            raise Rotated
+        session.refresh_jti = fresh
+        return self.token_pair(account, session)
+
+    def find(self, refresh_token: str) -> tuple[Session, str]:
+        """Return the living session of a refresh token, and the token's `jti`; raise `InvalidToken`."""
+        try:
+            token = RefreshToken(self.backend, refresh_token)
+        except TokenError as exc:
+            raise InvalidToken(REFUSED) from exc
+        session = Session.objects.filter(id=token.get("sid"), ended_at=None, expires_at__gt=timezone.now()).first()
+        if session is None or session.user_id != token["sub"]:
+            raise InvalidToken(REFUSED)
+        return session, str(token["jti"])
+
+    def token_pair(self, account: Account, session: Session) -> TokenPair:
+        """Return a pair for the session, whose current refresh token is the session's `refresh_jti`."""
+        refresh = RefreshToken(self.backend)
+        refresh.payload |= {"sub": account.user_id, "sid": session.id, "jti": session.refresh_jti}
+        access = AccessToken(self.backend)
+        access.payload |= {
+            "sub": account.user_id,
+            "username": account.username,
+            "role": account.role,
+            "sid": session.id,
+        }
+        ttl = lifetime("ACCESS_TOKEN_LIFETIME")
+        return TokenPair(str(access), "bearer", int(ttl.total_seconds()), str(refresh))

@@ -18,7 +18,7 @@ from rest_framework_simplejwt.tokens import RefreshToken as SimpleRefreshToken
 from gateway.policy.access import Identity
 from gateway.policy.rejections import InvalidToken, TokenExpired
 
-from . import keys
+from .keys import KeyDirectory
 
 ALGORITHM = "ES256"
 REQUIRED = ["exp", "iat", "iss", "jti", "sub"]
@@ -47,19 +47,20 @@ class GatewayBackend(TokenBackend):
     (`jwk`, `jku`, `x5u`) is its sender's word (RFC 8725, section 3.10).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keys: KeyDirectory) -> None:
         super().__init__(ALGORITHM)
+        self.keys = keys
 
     def encode(self, payload: dict[str, Any]) -> str:
         """Return the signed token."""
-        key = keys.ring().signing
+        key = self.keys.current().signing
         claims = payload | {"iss": cast("dict[str, Any]", settings.SIMPLE_JWT)["ISSUER"]}
         return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.kid})
 
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:  # noqa: ANN401  # Simple JWT's signature
         """Return the claims of a token that one of our keys signed; `verify` changes nothing."""
         try:
-            public = keys.ring().verifying(jwt.get_unverified_header(token).get("kid"))
+            public = self.keys.current().verifying(jwt.get_unverified_header(token).get("kid"))
             if public is None:
                 raise TokenBackendError("Token is signed by a key that is not ours")
             claims = jwt.decode(
@@ -78,13 +79,12 @@ class GatewayBackend(TokenBackend):
         return claims
 
 
-backend = GatewayBackend()
-
-
 class AccessToken(SimpleAccessToken):
     """What a user's programs carry: `sub, username, role, sid`, and what Simple JWT adds."""
 
-    _token_backend = backend
+    def __init__(self, backend: GatewayBackend, token: str | None = None) -> None:
+        self._token_backend = backend
+        super().__init__(cast("Any", token))
 
     def identity(self) -> Identity:
         """Return who the token speaks for; raise `TokenError` where it does not say."""
@@ -97,11 +97,12 @@ class AccessToken(SimpleAccessToken):
 class RefreshToken(SimpleRefreshToken):
     """What buys the next pair, once: `sub` and `sid`; its `jti` is the session's current one."""
 
-    _token_backend = backend
-    access_token_class = AccessToken
+    def __init__(self, backend: GatewayBackend, token: str | None = None) -> None:
+        self._token_backend = backend
+        super().__init__(cast("Any", token))
 
 
-def read_access(token: str) -> tuple[Identity, int]:
+def read_access(backend: GatewayBackend, token: str) -> tuple[Identity, int]:
     """Return who an access token speaks for and when it expires (Unix seconds); raise `InvalidToken`.
 
     It expires no later than one that was signed at the same time with today's `ACCESS_TOKEN_TTL`: for that long it is
@@ -109,7 +110,7 @@ def read_access(token: str) -> tuple[Identity, int]:
     """
     lifetime = cast("dict[str, Any]", settings.SIMPLE_JWT)["ACCESS_TOKEN_LIFETIME"]
     try:
-        accepted = AccessToken(cast("Any", token))
+        accepted = AccessToken(backend, token)
         return accepted.identity(), min(int(accepted["exp"]), int(accepted["iat"] + lifetime.total_seconds()))
     except ExpiredTokenError as exc:
         raise TokenExpired from exc

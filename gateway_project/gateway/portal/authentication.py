@@ -5,11 +5,10 @@ from typing import Any, cast
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from gateway import gate
 from gateway.identity.authentication import Caller
 from gateway.policy.rejections import RequestRejected
 
-from . import clients
+from .context import APIRequest
 
 
 class CallerAuthentication(BaseAuthentication):
@@ -17,17 +16,15 @@ class CallerAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Caller, None] | None:
         """Return the caller; `None`, which means 401 where one must be signed in, for nobody."""
-        http = request._request  # noqa: SLF001  # DRF's own name for what it wraps
         try:
-            scheme, host = clients.origin(http)
-            identity = gate.current().identify(http.method or "", clients.heard(http), scheme, host)
+            identity = cast("APIRequest", request).gateway.identify()
         except RequestRejected:
             # The page that says so asks again who is asking, which must not fail again. DRF does this for its own.
             cast("Any", request)._not_authenticated()  # noqa: SLF001
             raise
         if identity is None:
             return None
-        http.META["HTTP_REQUEST_USER_ID"] = identity.user_id
+        request.META["HTTP_REQUEST_USER_ID"] = identity.user_id
         return Caller(identity), None
 
     def authenticate_header(self, request: Request) -> str:

@@ -1,19 +1,17 @@
 """A person's browser: the two cookies that keep it signed in, and their renewal while it is in use."""
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
 from chassis import problems
 from chassis.middleware import GetResponse
-from gateway import gate
 from gateway.identity import sessions, storage
-from gateway.identity.api import client_of
 from gateway.identity.sessions import TokenPair
 from gateway.policy import cookies, origins
 from gateway.policy.rejections import InvalidToken, RequestRejected
 
-from . import clients
 from .answers import forbid_storing
+from .context import WebRequest, client_of, parse_request
 
 
 def cookies_set(response: HttpResponseBase, pair: TokenPair, scheme: str) -> None:
@@ -53,13 +51,14 @@ class RefreshSession:
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: WebRequest) -> HttpResponse:
         """Answer the request."""
         try:
-            incoming = clients.parse_request(request)
-            if not gate.current().can_refresh(incoming, sessions.lifetime("ACCESS_TOKEN_LIFETIME").total_seconds() / 5):
+            context = request.gateway
+            incoming, gate = context.request, context.runtime.gate
+            if not gate.can_refresh(incoming, sessions.lifetime("ACCESS_TOKEN_LIFETIME").total_seconds() / 5):
                 return self.get_response(request)
-            scheme, host = clients.origin(request)
+            scheme, host = context.origin()
             origins.check_same_origin(incoming.method, incoming.heard.pairs, scheme, host)
         except RequestRejected:
             # Not to be decided here: the view comes to it, if it matters there.
@@ -67,11 +66,11 @@ class RefreshSession:
         token = cookies.read(incoming.heard.pairs, cookies.REFRESH, scheme) or ""
         try:
             with storage.as_rejections():
-                pair = sessions.session_continue(
+                pair = context.runtime.sessions.refresh(
                     refresh_token=token, grace=sessions.BROWSER_GRACE, client=client_of(request)
                 )
         except RequestRejected as refused:
-            if not gate.current().can_refresh(incoming):
+            if not gate.can_refresh(incoming):
                 # It was early, and what the browser has still holds.
                 return self.get_response(request)
             if not isinstance(refused, InvalidToken):
@@ -90,7 +89,7 @@ class RefreshSession:
         return response
 
 
-def carry(request: HttpRequest, pair: TokenPair, scheme: str) -> None:
+def carry(request: WebRequest, pair: TokenPair, scheme: str) -> None:
     """Let the request go on as if the browser had sent this pair."""
     others = [
         f"{name}={value}" for name, value in cookies.pairs(list(request.headers.items())) if not cookies.is_own(name)
@@ -102,3 +101,4 @@ def carry(request: HttpRequest, pair: TokenPair, scheme: str) -> None:
     request.META["HTTP_COOKIE"] = "; ".join([*others, *own])
     for read_before in ("headers", "COOKIES"):
         request.__dict__.pop(read_before, None)
+    request.gateway = parse_request(request, request.gateway.runtime)

@@ -5,21 +5,13 @@ from functools import lru_cache
 from typing import Any, cast
 
 from gateway.config import Route
-from gateway.upstreams import upstreams
-
-from . import documents
+from gateway.openapi.documents import Documents
 
 
-def document() -> dict[str, Any]:
-    """Return the merged document, brought up to date as for /openapi.json."""
-    if upstreams().thread is not None or not documents.documents().merged:
-        upstreams().run(documents.prepare())
-    return _parsed(documents.documents().merged)
-
-
-def operations(route: Route) -> dict[str, dict[str, Any]]:
-    """Return the document's operations of the route's path, by method in capitals."""
-    item = document()["paths"].get(route.path, {})
+def operations(documents: Documents, route: Route) -> dict[str, dict[str, Any]]:
+    """Return the merged document's operations of the route's path, by method in capitals."""
+    documents.refresh()
+    item = _parsed(documents.merged)["paths"].get(route.path, {})
     return {method.upper(): operation for method, operation in item.items()}
 
 

@@ -3,44 +3,46 @@
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import render
 
-from gateway import configuration
 from gateway.config import Config, Route
 from gateway.policy.access import Identity
-from gateway.upstreams import upstreams
+from gateway.runtime import Runtime
 
-from . import clients, descriptions, health
+from . import descriptions
+from .context import APIRequest
 from .pages import may
 
 ORDER = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-def page(request: HttpRequest) -> HttpResponse:
+def page(request: APIRequest) -> HttpResponse:
     """Return the page."""
-    config = configuration.current()
-    identity = clients.signed_in(request)
-    states = upstreams().run(health.health_checks().get())
-    scheme, host = clients.origin(request)
+    context = request.gateway
+    runtime, config = context.runtime, context.runtime.config
+    identity = context.signed_in()
+    states = runtime.upstreams.run(runtime.readiness.services.get())
+    scheme, host = context.origin()
     shown = {
         "services": [
-            {"name": name, "state": states[name], "routes": _routes(config, name, identity)} for name in config.services
+            {"name": name, "state": states[name], "routes": _routes(runtime, name, identity)}
+            for name in config.services
         ],
         "steps": _first_steps(config, f"{scheme}://{host}") if settings.SHOW_FIRST_STEPS else [],
         "public": sum(route.allow == "public" for route in config.routes),
     }
-    response = render(request, "gateway/home.html", shown)
+    response = render(request._request, "gateway/home.html", shown)  # noqa: SLF001  # DRF's own name for what it wraps
     response.headers["Vary"] = "Accept"
     return response
 
 
-def _routes(config: Config, service: str, identity: Identity | None) -> list[dict[str, Any]]:
+def _routes(runtime: Runtime, service: str, identity: Identity | None) -> list[dict[str, Any]]:
     found = []
-    for route in config.routes:
+    for route in runtime.config.routes:
         if route.service != service:
             continue
-        operations = descriptions.operations(route)
+        operations = descriptions.operations(runtime.documents, route)
         allowed = may(route.allow, identity)
         found.append(
             {

@@ -16,7 +16,7 @@ from gateway.metrics import BUCKETS, MEMORY
 from gateway.metrics import observe as count
 from gateway.policy.clients import parse, within
 
-from . import clients
+from .context import WebRequest
 
 
 class Requests(Collector):
@@ -50,8 +50,8 @@ def observe(request: HttpRequest, status: int, seconds: float) -> None:
     count(request.method or "", getattr(request, "route_label", own), status, seconds)
 
 
-def metrics(request: HttpRequest) -> HttpResponse:
+def metrics(request: WebRequest) -> HttpResponse:
     """Answer in Prometheus' text format, to the networks that may ask."""
-    if not within(parse(clients.heard(request).address), settings.METRICS_NETWORKS):
+    if not within(parse(request.gateway.headers.address), settings.METRICS_NETWORKS):
         return problems.problem(request, 403, "Your address is not in METRICS_NETWORKS.", code="permission_denied")
     return HttpResponse(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)

@@ -1,17 +1,21 @@
 """What happens to every request at the DRF door, besides its id and log line."""
 
 import time
+from typing import cast
 
+from django.apps import apps
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from chassis import problems
 from chassis.middleware import GetResponse
-from gateway import configuration, gate
-from gateway.policy import headers
+from gateway.apps import GatewayConfig
+from gateway.policy import clients, headers
 from gateway.policy.rejections import RequestRejected
 
-from . import clients, endpoints, metrics
+from . import endpoints, metrics
 from .answers import StreamingUpstreamResponse, UpstreamResponse
+from .context import WebRequest, parse_request
 
 # For pages: everything from here, no script in the page itself. Styles may stand in it, as DRF's pages and ReDoc
 # need; ReDoc searches in a worker that it makes itself.
@@ -41,7 +45,7 @@ OF_PAGES = {
 
 
 class StripClientIdentity:
-    """Forgets what a client may not say of itself: who it is, and the request's id, which a proxy of ours may name."""
+    """Drops what a client may not say of itself: who it is, and the request's id unless a trusted proxy sends it."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -49,11 +53,22 @@ class StripClientIdentity:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer the request."""
         request.META.pop("HTTP_REQUEST_USER_ID", None)
-        if not gate.current().is_trusted(clients.peer(request)):
+        if not clients.is_trusted(request.META.get("REMOTE_ADDR", ""), settings.TRUSTED_PROXIES):
             request.META.pop("HTTP_X_REQUEST_ID", None)
-        # After those have gone: Django keeps the headers that are read first.
-        address = clients.heard(request).address
-        request.log_fields = {"client": address, "service": None, "address": None}  # type: ignore[attr-defined]
+        return self.get_response(request)
+
+
+class AttachGateway:
+    """Sets `request.gateway`: the request, parsed, and the process's runtime."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self.application = cast("GatewayConfig", apps.get_app_config("gateway"))
+
+    def __call__(self, request: WebRequest) -> HttpResponse:
+        """Answer the request."""
+        request.gateway = parse_request(request, self.application.runtime)
+        request.log_fields = {"client": request.gateway.headers.address, "service": None, "address": None}  # type: ignore[attr-defined]
         return self.get_response(request)
 
 
@@ -77,11 +92,11 @@ class CheckTarget:
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: WebRequest) -> HttpResponse:
         """Answer the request."""
-        incoming = clients.parse_request(request)
+        incoming = request.gateway.request
         try:
-            gate.current().check(incoming)
+            request.gateway.runtime.gate.check(incoming)
         except RequestRejected as refused:
             return problems.problem(request, refused.status, refused.detail, headers=refused.headers)
         if (incoming.method, incoming.path) == ("OPTIONS", "*"):
@@ -95,11 +110,11 @@ class CurrentVersion:
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: WebRequest) -> HttpResponse:
         """Answer the request."""
         if not request.path_info.startswith("/"):
             return problems.problem(request, 400, "Expected a path that starts with /.")
-        versions = configuration.current().versions
+        versions = request.gateway.runtime.config.versions
         prefix = f"/api/{versions.current}/" if versions else None
         if prefix and request.path_info.startswith(prefix):
             request.path_info = "/api/" + request.path_info.removeprefix(prefix)
@@ -112,7 +127,7 @@ class SecurityHeaders:
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: WebRequest) -> HttpResponse:
         """Answer the request."""
         response = self.get_response(request)
         if isinstance(response, UpstreamResponse | StreamingUpstreamResponse):
@@ -125,7 +140,7 @@ class SecurityHeaders:
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         try:
-            scheme, _ = clients.origin(request)
+            scheme, _ = request.gateway.origin()
         except RequestRejected:
             return response
         if scheme == "https":

@@ -1,20 +1,21 @@
 """The pages to sign in and to sign out."""
 
 from contextlib import suppress
+from typing import cast
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.views import View
 
-from gateway import bodies, gate
+from gateway import bodies
 from gateway.identity import attempts, sessions, storage
-from gateway.identity.api import PASSWORD_LENGTH, USERNAME_LENGTH, WrongCredentials, client_of
 from gateway.policy import cookies, origins
-from gateway.policy.access import Identity
 from gateway.policy.rejections import BadRequest, CrossOrigin, InvalidToken, RateLimited, RequestRejected, UpstreamError
 
-from . import browsers, clients
+from . import browsers
+from .api import PASSWORD_LENGTH, USERNAME_LENGTH, WrongCredentials
+from .context import WebRequest, client_of
 
 FORM = "application/x-www-form-urlencoded"
 # What is raised once a form has been read.
@@ -27,20 +28,14 @@ class Redirect(HttpResponseRedirect):
     status_code = 303
 
 
-def signed_in(request: HttpRequest) -> Identity | None:
-    """Return whom the browser is signed in as."""
-    scheme, _ = clients.origin(request)
-    return gate.current().identify("GET", clients.heard(request), scheme, "")
-
-
-def check_origin(request: HttpRequest) -> None:
+def check_origin(request: WebRequest) -> None:
     """Raise `CrossOrigin` unless a page of ours sent the form."""
-    scheme, host = clients.origin(request)
-    if not origins.is_same_origin(clients.heard(request).pairs, scheme, host):
+    scheme, host = request.gateway.origin()
+    if not origins.is_same_origin(request.gateway.headers.pairs, scheme, host):
         raise CrossOrigin("Expected this form to be sent from this page.")
 
 
-def form(request: HttpRequest) -> dict[str, str]:
+def form(request: WebRequest) -> dict[str, str]:
     """Return a form's fields; raise `RequestRejected` for what is none, or too long."""
     length = bodies.check_length(request.META, settings.MAX_BODY)
     if length is None or request.content_type != FORM:
@@ -62,11 +57,11 @@ class Page(View):
             with storage.as_rejections():
                 response: HttpResponse = super().dispatch(request, *args, **kwargs)  # type: ignore[assignment]
         except RequestRejected as refused:
-            response = self.page(request, refused)
+            response = self.page(cast("WebRequest", request), refused)
         response.headers["Cache-Control"] = "no-store"
         return response
 
-    def page(self, request: HttpRequest, refused: RequestRejected | None = None) -> HttpResponse:
+    def page(self, request: WebRequest, refused: RequestRejected | None = None) -> HttpResponse:
         """Return the page."""
         # A body that was refused is not read.
         said = request.POST if isinstance(refused, READ) else request.GET
@@ -96,27 +91,29 @@ class LoginPage(Page):
 
     template = "gateway/login.html"
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: WebRequest) -> HttpResponse:
         """Return the form; go on, where there is nothing left to do."""
-        if signed_in(request):
+        if request.gateway.signed_in():
             return Redirect(origins.own_path(request.GET.get("next")))
         return self.page(request)
 
-    def post(self, request: HttpRequest) -> HttpResponse:
+    def post(self, request: WebRequest) -> HttpResponse:
         """Begin a session, and go on."""
         check_origin(request)
         said = form(request)
         username, password = said.get("username", ""), said.get("password", "")
         if not (0 < len(username) <= USERNAME_LENGTH and 0 < len(password) <= PASSWORD_LENGTH):
             raise WrongCredentials
-        client = client_of(request)
-        account = attempts.account_by_password(username=username, password=password, address=client.address)
+        client, runtime = client_of(request), request.gateway.runtime
+        account = attempts.account_by_password(
+            runtime.login, username=username, password=password, address=client.address
+        )
         if account is None:
             raise WrongCredentials
         end_session(request)
         response = Redirect(origins.own_path(said.get("next")))
-        pair = sessions.session_begin(account=account, client=client)
-        browsers.cookies_set(response, pair, clients.origin(request)[0])
+        pair = runtime.sessions.begin(account=account, client=client)
+        browsers.cookies_set(response, pair, request.gateway.origin()[0])
         return response
 
 
@@ -125,25 +122,25 @@ class LogoutPage(Page):
 
     template = "gateway/logout.html"
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: WebRequest) -> HttpResponse:
         """Ask: a link must not sign anyone out."""
-        return self.page(request) if signed_in(request) else Redirect("/login/")
+        return self.page(request) if request.gateway.signed_in() else Redirect("/login/")
 
-    def post(self, request: HttpRequest) -> HttpResponse:
+    def post(self, request: WebRequest) -> HttpResponse:
         """End the session, and have the browser forget it."""
         check_origin(request)
         end_session(request)
         response = Redirect("/login/?signed-out")
-        browsers.cookies_drop(response, clients.origin(request)[0])
+        browsers.cookies_drop(response, request.gateway.origin()[0])
         return response
 
 
-def end_session(request: HttpRequest) -> None:
+def end_session(request: WebRequest) -> None:
     """End the session that the browser is in, if any, whichever of its two tokens still holds."""
-    scheme, _ = clients.origin(request)
-    if identity := signed_in(request):
+    scheme, _ = request.gateway.origin()
+    if identity := request.gateway.signed_in():
         sessions.session_end(session_id=identity.session)
-    if token := cookies.read(clients.heard(request).pairs, cookies.REFRESH, scheme):
+    if token := cookies.read(request.gateway.headers.pairs, cookies.REFRESH, scheme):
         with suppress(InvalidToken):
-            session, _ = sessions.session_of(token)
+            session, _ = request.gateway.runtime.sessions.find(token)
             sessions.session_end(session_id=session.id)

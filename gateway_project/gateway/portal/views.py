@@ -4,27 +4,25 @@ from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import quote
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from rest_framework.permissions import AllowAny
 from rest_framework.renderers import JSONRenderer
-from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from chassis import logs
-from gateway import configuration, gate
 from gateway.identity.authentication import Caller
 from gateway.policy import negotiation, origins
 from gateway.policy.headers import Headers, values, varying_by_accept
 from gateway.policy.rejections import Forbidden, RequestRejected, Unauthenticated, UpstreamError
 from gateway.policy.routes import Match
-from gateway.upstreams import Answer, ClientLeft, upstreams
+from gateway.upstreams import Answer, ClientLeft
 
-from . import clients
 from .answers import Shown, UpstreamResponse, to_response
 from .browsable import BrowsablePage, PageOrJSON
+from .context import APIRequest, WebRequest, body, log_service, on_disconnect
 from .middleware import OF_PAGES
 
 # Bytes of JSON that a page shows; more is passed on as it is, as it comes.
@@ -32,11 +30,6 @@ MOST_SHOWN = 256 * 1024
 # Answers that have no content, or a part of it.
 NOT_SHOWN = {204, 205, 206, 304}
 SANDBOX = ("Content-Security-Policy", "sandbox; default-src 'none'; frame-ancestors 'none'")
-
-
-def wants_page(request: HttpRequest) -> bool:
-    """Return whether a person's browser asks: it prefers HTML to JSON."""
-    return negotiation.prefers_page(request.headers.get("Accept", ""))
 
 
 class ProxyView(APIView):
@@ -49,36 +42,37 @@ class ProxyView(APIView):
     schema = None
     match: Match | None = None
 
-    def forward(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:  # noqa: ANN401  # DRF's signature
+    def forward(self, request: APIRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # noqa: ANN401  # DRF's signature
         """Decide on the request, send it on and answer with what comes back. Raises `RequestRejected`."""
         http = request._request  # noqa: SLF001  # DRF's own name for what it wraps
-        incoming = clients.parse_request(http)
-        self.match = match = gate.current().route(incoming.method, incoming.path, incoming.query)
+        context = request.gateway
+        runtime, incoming = context.runtime, context.request
+        self.match = match = runtime.gate.route(incoming.method, incoming.path, incoming.query)
         http.route_label = match.route.path  # type: ignore[attr-defined]
-        clients.log_service(http, match.route.service)
+        log_service(http, match.route.service)
         if match.answer_options:
             self.headers = {}
             return UpstreamResponse(b"", 204, [("Allow", match.allow)])
-        admitted = gate.current().admit(incoming, match)
+        admitted = runtime.gate.admit(incoming, match)
         if admitted.identity:
             request.user = cast("Any", Caller(admitted.identity))
             http.META["HTTP_REQUEST_USER_ID"] = admitted.identity.user_id
         is_api = match.route.browser == "api"
-        page = is_api and wants_page(http)
-        answer = upstreams().send(
+        page = is_api and context.headers.prefers_page
+        answer = runtime.upstreams.send(
             match.route.service,
             # The page is the gateway's, and its HEAD is its GET without the content.
             "GET" if page and incoming.method == "HEAD" else incoming.method,
             admitted.target,
             timeouts=match.route.timeouts,
             headers=negotiation.for_data(admitted.headers) if page else admitted.headers,
-            body=clients.body(http, match.route.max_body),
+            body=body(http, match.route.max_body),
             host=admitted.host,
-            on_disconnect=clients.on_disconnect(http),
+            on_disconnect=on_disconnect(http),
         )
-        clients.log_service(http, match.route.service, answer.address)
+        log_service(http, match.route.service, answer.address)
         try:
-            headers = gate.current().public_headers(admitted, answer.status, answer.headers)
+            headers = runtime.gate.public_headers(admitted, answer.status, answer.headers)
         except RequestRejected:
             answer.close()
             raise
@@ -94,25 +88,20 @@ class ProxyView(APIView):
         page, which is none of an API.
         """
         http = self.request._request  # noqa: SLF001  # DRF's own name for what it wraps
+        context = cast("APIRequest", self.request).gateway
         if isinstance(exc, ClientLeft):
             # For the log: nobody gets it.
             return cast("Response", HttpResponse(status=exc.status))
         if isinstance(exc, UpstreamError):
-            clients.log_service(http, exc.service, exc.address or None)
-        if http.method in {"GET", "HEAD"}:
-            path, query, _ = clients.target(http)
-            mark = "?" if query else ""
-            if isinstance(exc, Unauthenticated) and configuration.current().login is not None and wants_page(http):
-                asked = quote(origins.own_path(f"{path}{mark}{query}"), safe="/")
-                return redirect(f"/login/?next={asked}")
-        if (
-            isinstance(exc, RequestRejected)
-            and self.match
-            and self.match.route.browser == "passthrough"
-            and wants_page(http)
-        ):
-            return refused_page(http, exc)
-        if wants_page(http) and (identity := clients.signed_in(http)):
+            log_service(http, exc.service, exc.address or None)
+        is_page = context.headers.prefers_page
+        has_login = context.runtime.config.login is not None
+        if isinstance(exc, Unauthenticated) and has_login and is_page and http.method in {"GET", "HEAD"}:
+            asked = quote(origins.own_path(context.target), safe="/")
+            return redirect(f"/login/?next={asked}")
+        if isinstance(exc, RequestRejected) and self.match and self.match.route.browser == "passthrough" and is_page:
+            return refused_page(cast("WebRequest", http), exc)
+        if is_page and (identity := context.signed_in()):
             self.request.user = cast("Any", Caller(identity))
         return super().handle_exception(exc)
 
@@ -148,17 +137,16 @@ def redirect(location: str) -> Response:
     return cast("Response", HttpResponse(status=302, headers={"Location": location, "Cache-Control": "no-store"}))
 
 
-def refused_page(request: HttpRequest, refused: RequestRejected) -> Response:
+def refused_page(request: WebRequest, refused: RequestRejected) -> Response:
     """Return what kept a service's own page from a person, as a page."""
     # What was sent is lost with the session; after a sign-in the page's form can be filled in again.
     is_unsaved = refused.status == HTTPStatus.UNAUTHORIZED and request.method not in origins.SAFE_METHODS
-    path, query, _ = clients.target(request)
     shown = {
         "status": refused.status,
         "title": "Not signed in" if is_unsaved else HTTPStatus(refused.status).phrase,
         "detail": "Nothing was saved: you are not signed in any more." if is_unsaved else refused.detail,
-        "sign_in_for": origins.own_path(f"{path}?{query}" if query else path)
-        if is_unsaved and configuration.current().login
+        "sign_in_for": origins.own_path(request.gateway.target)
+        if is_unsaved and request.gateway.runtime.config.login
         else "",
         "is_role": isinstance(refused, Forbidden),
         "request_id": logs.request_id.get(),

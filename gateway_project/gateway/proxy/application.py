@@ -7,11 +7,9 @@ from typing import Final
 
 from asgiref.sync import sync_to_async
 
-from gateway import gate
-from gateway.counters import counters
-from gateway.identity.revocations import revocations
 from gateway.memory import Memory
-from gateway.upstreams import Receive, upstreams
+from gateway.runtime import Runtime
+from gateway.upstreams import Receive
 
 from .door import Endpoint, FastProxy
 from .wsgi import PAGE_THREADS, THREADS, Message, Send, ThreadedWSGI, WSGIApplication
@@ -23,7 +21,8 @@ THRESHOLDS: Final = (20_000, 20, 50)
 class Gateway:
     """What the ASGI server runs; one a process. `own` are paths of the gateway's own that are answered on the loop."""
 
-    def __init__(self, django: WSGIApplication, own: Mapping[str, Endpoint] | None = None) -> None:
+    def __init__(self, runtime: Runtime, django: WSGIApplication, own: Mapping[str, Endpoint] | None = None) -> None:
+        self.runtime = runtime
         self.own = own or {}
         self.memory = Memory()
         self.django = ThreadedWSGI(django, THREADS, self.memory)
@@ -33,7 +32,8 @@ class Gateway:
     @cached_property
     def door(self) -> FastProxy:
         """The fast door."""
-        return FastProxy(gate.current(), upstreams().pools, self.django, self.pages, self.own, memory=self.memory)
+        runtime = self.runtime
+        return FastProxy(runtime.gate, runtime.upstreams.pools, self.django, self.pages, self.own, memory=self.memory)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request, or the process's start and stop."""
@@ -46,11 +46,9 @@ class Gateway:
         """Start and stop with the server."""
         await receive()
         # Before any thread asks: they are this loop's.
-        upstreams()
-        # Here, where it can be said that there is no room for them.
-        counters()
+        pools = self.runtime.upstreams.pools
         # Reads the database, which must not be done on a request's way here.
-        await sync_to_async(revocations().start)()
+        await sync_to_async(self.runtime.revocations.start)()
         # What has been loaded stays: collecting garbage must not look through it again and again, for tens of
         # milliseconds in which nobody is answered.
         gc.collect()
@@ -58,7 +56,7 @@ class Gateway:
         gc.set_threshold(*THRESHOLDS)
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        upstreams().pools.close()
+        pools.close()
         self.door.close()
         self.django.close()
         self.pages.close()

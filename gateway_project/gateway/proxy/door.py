@@ -81,7 +81,7 @@ class FastProxy:
         self.pools = pools
         self.django = django
         self.pages = pages
-        self.tunnels = Tunnels()
+        self.tunnels = Tunnels(gate.authentication.revocations)
         self.access_log = AccessLog(pools.loop)
         self.tally = metrics.Tally(pools.loop)
 

@@ -8,7 +8,7 @@ import os
 from contextlib import suppress
 from typing import Final
 
-from gateway.identity.revocations import revocations
+from gateway.identity.revocations import Revocations
 from gateway.policy.access import Identity
 from gateway.policy.headers import Headers, values
 from gateway.upstreams import Connection
@@ -161,7 +161,8 @@ class Tunnel:
 class Tunnels:
     """All open tunnels of the process, and a look every second at whose sessions have ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, revocations: Revocations) -> None:
+        self.revocations = revocations
         self.open: set[Tunnel] = set()
         self.looking: asyncio.TimerHandle | None = None
 
@@ -180,6 +181,6 @@ class Tunnels:
     def look(self) -> None:
         """End the tunnels of sessions that have ended."""
         for tunnel in [each for each in self.open if each.identity]:
-            if tunnel.identity and revocations().is_ended(tunnel.identity.session):
+            if tunnel.identity and self.revocations.is_ended(tunnel.identity.session):
                 tunnel.end()
         self.looking = asyncio.get_running_loop().call_later(INTERVAL, self.look) if self.open else None

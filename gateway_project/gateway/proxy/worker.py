@@ -67,10 +67,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn is not typed
             return
         if self.nr_conns:
             self.log.warning("Breaking off what runs on %d connections", self.nr_conns)
-            # Django is set up here, and not where the master imports this module.
-            from gateway.upstreams import upstreams
-
-            upstreams().pools.break_off()
+            self.asgi.runtime.upstreams.pools.break_off()
             await self.finish(1.0)
         await self.lifespan.shutdown()
 

@@ -4,10 +4,9 @@ from .connections import Connection
 from .fetching import SingleFlight, fetch
 from .forwarding import Body, Outgoing, Receive, forward
 from .pools import Pool, Pools
-from .session import Answer, ClientLeft, Upload, Upstreams, upstreams
+from .session import Answer, ClientLeft, Upload, Upstreams
 
 __all__ = [
     "Answer", "Body", "ClientLeft", "Connection", "Outgoing", "Pool", "Pools", "Receive", "SingleFlight", "Upload",
-    "Upstreams", "fetch",
-    "forward", "upstreams",
+    "Upstreams", "fetch", "forward",
 ]  # fmt: skip

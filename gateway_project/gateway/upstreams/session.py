@@ -6,19 +6,18 @@ Nothing is added and nothing followed: no cookies, no environment, no redirects.
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
 from queue import SimpleQueue
-from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import requests
 import uvloop
 from requests.adapters import BaseAdapter
 
-from gateway import configuration
-from gateway.config import Timeouts
+from gateway.config import Service, Timeouts
 from gateway.policy.headers import Headers
 from gateway.policy.rejections import RequestRejected
 
@@ -215,9 +214,9 @@ class Answer:
 class Adapter(BaseAdapter):
     """How `requests` reaches `service://NAME/path`."""
 
-    def __init__(self, pools: Pools) -> None:
+    def __init__(self, upstreams: "Upstreams") -> None:
         super().__init__()
-        self.pools = pools
+        self.upstreams = upstreams
 
     def send(  # noqa: PLR0917  # requests' signature
         self,
@@ -254,7 +253,7 @@ class Adapter(BaseAdapter):
         """Send the request; return the answer with the first piece of its body, so that one without it is none."""
         if not outgoing.body.is_whole:
             await outgoing.body.begin()
-        pool, connection = await forward(self.pools, outgoing)
+        pool, connection = await forward(self.upstreams.pools, outgoing)
         try:
             answer = Answer(bridge, pool, connection, await connection.piece())
         except BaseException:
@@ -270,16 +269,44 @@ class Adapter(BaseAdapter):
 
 
 class Upstreams:
-    """The session. Its state is its connections. `thread` runs their loop, where that is not the server's."""
+    """The session. Its state is its connections, made at first use: a process that forks before it has none yet.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pools: Pools, thread: threading.Thread | None = None) -> None:
-        self.loop = loop
-        self.pools = pools
-        self.thread = thread
+    The ASGI server asks first, on its event loop, and they are on that one. Where no loop runs, they have their own,
+    in a `thread`.
+    """
+
+    def __init__(self, services: Mapping[str, Service]) -> None:
+        self.services = services
+        self.thread: threading.Thread | None = None
+        self.made: Pools | None = None
+        self.making = threading.Lock()
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self.session.mount(SCHEME, Adapter(pools))
+        self.session.mount(SCHEME, Adapter(self))
+
+    @property
+    def pools(self) -> Pools:
+        """The connections; two threads that come first at the same time get the same ones."""
+        if self.made is None:
+            with self.making:
+                self.made = self.made or self.make()
+        return self.made
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The connections' event loop."""
+        return self.pools.loop
+
+    def make(self) -> Pools:
+        """Return the connections, on the loop that runs here or on one of their own."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = uvloop.new_event_loop()
+            self.thread = threading.Thread(target=loop.run_forever, name="upstreams", daemon=True)
+            self.thread.start()
+        return Pools(self.services, loop)
 
     def send(
         self,
@@ -314,7 +341,7 @@ class Upstreams:
                 request,
                 stream=True,
                 allow_redirects=False,
-                timeout=cast("Any", timeouts or configuration.current().services[service].timeouts),
+                timeout=cast("Any", timeouts or self.services[service].timeouts),
             )
         except RequestRejected:
             bridge.drain()
@@ -330,58 +357,26 @@ class Upstreams:
 
     def close(self) -> None:
         """Close the connections; end the loop, if it is their own."""
-        if self.thread is None:
-            self.loop.call_soon_threadsafe(self.pools.close)
+        pools, thread = self.made, self.thread
+        self.made = self.thread = None
+        if pools is None:
             return
-        self.run(self.end())
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join()
-        self.loop.close()
-
-    async def end(self) -> None:
-        """Close the connections and end what is still under way on them."""
-        self.pools.close()
-        others = asyncio.all_tasks() - {cast("asyncio.Task[Any]", asyncio.current_task())}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        # One more round, in which the connections are closed.
-        await asyncio.sleep(0)
-        await self.loop.shutdown_default_executor()
+        if thread is None:
+            pools.loop.call_soon_threadsafe(pools.close)
+            return
+        asyncio.run_coroutine_threadsafe(end(pools), pools.loop).result()
+        pools.loop.call_soon_threadsafe(pools.loop.stop)
+        thread.join()
+        pools.loop.close()
 
 
-class Once(Generic[T]):
-    """Makes a value at the first call; two threads that come first at the same time get the same one."""
-
-    def __init__(self, make: Callable[[], T]) -> None:
-        self.make = make
-        self.lock = threading.Lock()
-        self.made: T | None = None
-
-    def __call__(self) -> T:
-        """Return the value."""
-        if self.made is None:
-            with self.lock:
-                if self.made is None:
-                    self.made = self.make()
-        return self.made
-
-    def cache_clear(self) -> None:
-        """Forget the value."""
-        self.made = None
-
-
-@Once
-def upstreams() -> Upstreams:
-    """Return the process's upstreams.
-
-    The ASGI server asks first, on its event loop, and they are on that one; where no loop runs, they have their own.
-    """
-    thread = None
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        loop = uvloop.new_event_loop()
-        thread = threading.Thread(target=loop.run_forever, name="upstreams", daemon=True)
-        thread.start()
-    return Upstreams(loop, Pools(configuration.current().services, loop), thread)
+async def end(pools: Pools) -> None:
+    """Close the connections and end what is still under way on their loop."""
+    pools.close()
+    others = asyncio.all_tasks() - {cast("asyncio.Task[Any]", asyncio.current_task())}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    # One more round, in which the connections are closed.
+    await asyncio.sleep(0)
+    await pools.loop.shutdown_default_executor()

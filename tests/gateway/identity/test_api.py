@@ -13,12 +13,11 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 from tests.gateway.login import LoginService
+from tests.gateway.runtimes import renew, runtime
 from tests.gateway.service import Reply
 
-from gateway.identity import keys, sessions
-from gateway.identity.authentication import verified
+from gateway.identity import sessions
 from gateway.identity.models import Session
-from gateway.identity.revocations import revocations
 
 pytestmark = pytest.mark.django_db
 
@@ -211,7 +210,7 @@ def test_a_reused_refresh_token_ends_the_session(login: LoginService, client: Cl
     assert refresh(client, first["refresh_token"]).status_code == 401
     assert Session.objects.get().ended_at is not None
     assert refresh(client, second["refresh_token"]).status_code == 401
-    revocations().read_sessions()
+    runtime().revocations.read_sessions()
     reply = client.get("/api/things", headers={"Authorization": f"Bearer {second['access_token']}"})
     assert reply.status_code == 401
 
@@ -238,7 +237,7 @@ def test_an_invalid_refresh_token_is_rejected(login: LoginService, client: Clien
 
 
 def test_a_refresh_token_is_valid_for_its_own_user_only(login: LoginService, client: Client) -> None:
-    token = sessions.RefreshToken(sign_in(client).json()["refresh_token"])
+    token = sessions.RefreshToken(runtime().token_backend, sign_in(client).json()["refresh_token"])
     token.payload["sub"] = "1"
     assert refresh(client, str(token)).status_code == 401
 
@@ -252,7 +251,7 @@ def test_a_logout_ends_only_its_own_session(login: LoginService, client: Client)
     reply = client.post("/api/logout", headers={"Authorization": f"Bearer {mine['access_token']}"})
     assert reply.status_code == 204
     assert "Content-Length" not in reply
-    revocations().read_sessions()
+    runtime().revocations.read_sessions()
     for pair, status in ((mine, 401), (other, 204)):
         reply = client.post("/api/logout", headers={"Authorization": f"Bearer {pair['access_token']}"})
         assert reply.status_code == status
@@ -268,7 +267,7 @@ def test_a_logout_requires_a_session(login: LoginService, client: Client) -> Non
 def test_the_public_keys_are_published(client: Client, configure: Any) -> None:
     configure()
     reply = client.get("/.well-known/jwks.json")
-    assert reply.json() == keys.ring().jwks()
+    assert reply.json() == runtime().keys.current().jwks()
     assert "max-age" in reply["Cache-Control"]
 
 
@@ -343,11 +342,11 @@ def test_a_user_can_end_only_their_own_sessions(login: LoginService, client: Cli
     assert ask(client, "DELETE", f"/api/sessions/{lost}", foreign).status_code == 404
     assert ask(client, "DELETE", "/api/sessions/none", mine).status_code == 404
     assert client.delete(f"/api/sessions/{lost}").status_code == 401
-    revocations().read_sessions()
+    runtime().revocations.read_sessions()
     assert ask(client, "GET", "/api/sessions", other).status_code == 200
     assert ask(client, "DELETE", f"/api/sessions/{lost}", mine).status_code == 204
     assert ask(client, "DELETE", f"/api/sessions/{lost}", mine).status_code == 404
-    revocations().read_sessions()
+    runtime().revocations.read_sessions()
     assert ask(client, "GET", "/api/sessions", other).status_code == 401
     assert refresh(client, other["refresh_token"]).status_code == 401
     assert len(ask(client, "GET", "/api/sessions", mine).json()["results"]) == 1
@@ -360,7 +359,7 @@ def test_an_admin_can_end_all_sessions_of_a_user(login: LoginService, client: Cl
     assert (reply.status_code, reply.json()["detail"]) == (403, "Expected the role admin; yours is default.")
     assert client.delete("/api/users/2/sessions").status_code == 401
     assert ask(client, "DELETE", "/api/v1/users/2/sessions", admin).status_code == 204
-    revocations().read_sessions()
+    runtime().revocations.read_sessions()
     assert [ask(client, "GET", "/api/sessions", pair).status_code for pair in (*pairs, admin)] == [401, 401, 200]
     assert sign_in(client).status_code == 200
 
@@ -437,7 +436,7 @@ def test_a_user_can_end_all_their_own_sessions(login: LoginService, client: Clie
     mine, other = sign_in(client).json(), sign_in(client).json()
     foreign = sign_in(client, username="admin").json()
     assert ask(client, "DELETE", "/api/users/me/sessions", mine).status_code == 204
-    revocations().read_sessions()
+    runtime().revocations.read_sessions()
     statuses = [ask(client, "GET", "/api/sessions", pair).status_code for pair in (mine, other, foreign)]
     assert statuses == [401, 401, 200]
 
@@ -465,6 +464,6 @@ def test_a_change_of_the_user_during_a_login_ends_the_new_session_too(
 def test_a_shorter_lifetime_applies_to_issued_tokens(login: LoginService, client: Client, settings: Any) -> None:
     mine = sign_in(client).json()
     assert ask(client, "GET", "/api/sessions", mine).status_code == 200
-    verified.cache_clear()
+    renew()
     settings.SIMPLE_JWT = settings.SIMPLE_JWT | {"ACCESS_TOKEN_LIFETIME": timedelta(seconds=0)}
     assert ask(client, "GET", "/api/sessions", mine).status_code == 401

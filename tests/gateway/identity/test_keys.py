@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from django.core.management import CommandError, call_command
 from django.test import Client
+from tests.gateway.runtimes import runtime
 
-from gateway.identity import authentication, keys, passports, sessions, tokens
+from gateway.identity import keys, sessions, tokens
 from gateway.identity.credentials import Account
 from gateway.identity.models import Session
 from gateway.policy.access import Identity
@@ -203,56 +204,56 @@ def test_a_key_file_contains_the_time_from_which_it_signs(tmp_path: Path) -> Non
 
 
 def test_a_process_loads_new_keys_without_a_restart() -> None:
-    old = keys.ring()
-    rotate(keys.settings.KEYS)
+    old = runtime().keys.current()
+    rotate(runtime().keys.directory)
     deadline = time.monotonic() + 10
-    while keys.ring() is old:
+    while runtime().keys.current() is old:
         assert time.monotonic() < deadline
         threading.Event().wait(0.02)
-    assert len(kids(keys.ring())) == 2
-    same = keys.ring()
-    keys.folder().look()
-    assert keys.ring() is same
+    assert len(kids(runtime().keys.current())) == 2
+    same = runtime().keys.current()
+    runtime().keys.look()
+    assert runtime().keys.current() is same
 
 
 def test_a_process_drops_a_key_once_it_has_expired(clock: Any) -> None:
-    old = keys.ring().signing
-    rotate(keys.settings.KEYS)
-    keys.folder().look()
+    old = runtime().keys.current().signing
+    rotate(runtime().keys.directory)
+    runtime().keys.look()
     clock(600 + 3600 + 62)
-    keys.folder().look()
-    assert old.kid not in kids(keys.ring())
-    assert not (keys.settings.KEYS / f"{old.kid}.pem").exists()
+    runtime().keys.look()
+    assert old.kid not in kids(runtime().keys.current())
+    assert not (runtime().keys.directory / f"{old.kid}.pem").exists()
 
 
 def test_keys_stay_in_use_if_they_cannot_be_read_again(caplog: pytest.LogCaptureFixture) -> None:
-    known, folder = keys.ring(), keys.folder()
-    bad = write(keys.settings.KEYS, b"nonsense")
+    known, folder = runtime().keys.current(), runtime().keys
+    bad = write(runtime().keys.directory, b"nonsense")
     with caplog.at_level(logging.ERROR):
         folder.look()
         folder.look()
     assert [str(bad) in record.getMessage() for record in caplog.records] == [True]
-    assert keys.ring() is known
+    assert runtime().keys.current() is known
     bad.unlink()
-    rotate(keys.settings.KEYS)
+    rotate(runtime().keys.directory)
     folder.look()
-    assert len(kids(keys.ring())) == 2
-    for path in keys.settings.KEYS.glob("*.pem"):
+    assert len(kids(runtime().keys.current())) == 2
+    for path in runtime().keys.directory.glob("*.pem"):
         path.unlink()
     with caplog.at_level(logging.ERROR):
         folder.look()
     assert "expected keys" in caplog.records[-1].getMessage()
-    assert len(kids(keys.ring())) == 2
+    assert len(kids(runtime().keys.current())) == 2
 
 
 def access_token() -> str:
-    token = tokens.AccessToken()
+    token = tokens.AccessToken(runtime().token_backend)
     token.payload |= {"sub": "2", "username": "user", "role": "default", "sid": "s"}
     return f"Bearer {token}"
 
 
 def test_the_command_prints_when_each_key_takes_effect(settings: Any, capsys: Any) -> None:
-    old = keys.ring().signing
+    old = runtime().keys.current().signing
     call_command("rotate_keys")
     said = capsys.readouterr().out
     new = keys.read(settings.KEYS).keys[0]
@@ -280,26 +281,26 @@ def test_after_a_theft_nothing_signed_with_the_old_keys_is_valid(settings: Any, 
     configure()
     account = Account("2", "user", "default", 0)
     session = sessions.session_create(account=account, client=sessions.Client("192.0.2.1", "test"))
-    pair = sessions.token_pair(account, session)
+    pair = runtime().sessions.token_pair(account, session)
     token, identity = access_token(), Identity("2", "user", "default", "s")
-    passport = passports.passports().get(identity, "things")
-    assert authentication.verified().identity(token)
+    passport = runtime().gate.passports.get(identity, "things")
+    assert runtime().gate.authentication.verified.identity(token)
     rotate(settings.KEYS)
     stolen = set(keys.read(settings.KEYS).keys)
     call_command("rotate_keys", "--stolen")
-    keys.folder().look()
-    (key,) = keys.ring().keys
+    runtime().keys.look()
+    (key,) = runtime().keys.current().keys
     assert key not in stolen
-    assert kids(keys.ring()) == {keys.ring().signing.kid} == {key.kid}
+    assert kids(runtime().keys.current()) == {runtime().keys.current().signing.kid} == {key.kid}
     # Also what was remembered as verified, or minted for a service.
     with pytest.raises(InvalidToken):
-        authentication.verified().identity(token)
-    assert passports.passports().get(identity, "things") != passport
+        runtime().gate.authentication.verified.identity(token)
+    assert runtime().gate.passports.get(identity, "things") != passport
     assert (
         client.post("/api/token/refresh", {"refresh_token": pair.refresh_token}, "application/json").status_code == 401
     )
     assert Session.objects.get().ended_at is not None
-    assert authentication.verified().identity(access_token())
+    assert runtime().gate.authentication.verified.identity(access_token())
 
 
 def test_the_key_after_a_theft_ends_the_others_even_if_their_files_remain(tmp_path: Path) -> None:
@@ -315,6 +316,6 @@ def test_the_key_after_a_theft_ends_the_others_even_if_their_files_remain(tmp_pa
 
 def test_a_token_verified_before_a_rotation_stays_valid() -> None:
     token = access_token()
-    rotate(keys.settings.KEYS)
-    keys.folder().look()
-    assert authentication.verified().identity(token)
+    rotate(runtime().keys.directory)
+    runtime().keys.look()
+    assert runtime().gate.authentication.verified.identity(token)

@@ -4,20 +4,21 @@ import time
 
 import jwt
 import pytest
+from tests.gateway.runtimes import runtime
 
-from gateway.identity import keys, passports
+from gateway.identity import passports
 from gateway.policy.access import Identity
 
 IDENTITY = Identity("2", "user", "default", "s")
 
 
 def claims_of(passport: str) -> dict[str, object]:
-    key = keys.ring().signing
+    key = runtime().keys.current().signing
     return jwt.decode(passport, key.private.public_key(), ["ES256"], audience="orders", issuer="gatehouse")
 
 
 def test_a_passport_names_user_and_service_and_holds_for_a_minute() -> None:
-    claims = claims_of(passports.Passports().get(IDENTITY, "orders"))
+    claims = claims_of(passports.Passports(runtime().token_backend).get(IDENTITY, "orders"))
     assert claims["sub"] == "2"
     assert claims["aud"] == "orders"
     assert claims["role"] == "default"
@@ -36,14 +37,14 @@ def test_a_passport_names_user_and_service_and_holds_for_a_minute() -> None:
     ],
 )
 def test_a_passport_is_reused_for_the_same_session_and_service_only(identity: Identity, service: str) -> None:
-    made = passports.Passports()
+    made = passports.Passports(runtime().token_backend)
     first = made.get(IDENTITY, "orders")
     assert made.get(IDENTITY, "orders") == first
     assert made.get(identity, service) != first
 
 
 def test_a_passport_near_its_end_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = passports.Passports()
+    made = passports.Passports(runtime().token_backend)
     first = made.get(IDENTITY, "orders")
     later = time.monotonic() + passports.LIFETIME - passports.MARGIN
     monkeypatch.setattr(time, "monotonic", lambda: later)
@@ -51,7 +52,7 @@ def test_a_passport_near_its_end_is_not_used_again(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_number_of_passports_is_bounded() -> None:
-    made = passports.Passports(capacity=2)
+    made = passports.Passports(runtime().token_backend, capacity=2)
     for number in range(5):
         made.get(Identity(str(number), "user", "default", "s"), "orders")
     assert [identity.user_id for identity, _ in made.fresh] == ["3", "4"]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from tests.gateway.login import LoginService
+from tests.gateway.runtimes import runtime
 from tests.gateway.service import Reply
 from tests.waiting import wait_until
 
@@ -26,7 +27,7 @@ def begin(user_id: str = "2", epoch: int = 0) -> str:
 def test_sessions_that_the_login_service_ends_end_at_the_gateway(login: LoginService) -> None:
     before, after, other = begin(epoch=0), begin(epoch=1), begin("3")
     login.end(2, epoch=1)
-    known = revocations.revocations()
+    known = runtime().revocations
     known.look()
     assert [known.is_ended(each) for each in (before, after, other)] == [True, False, False]
 
@@ -35,7 +36,7 @@ def test_sessions_that_the_login_service_ends_end_at_the_gateway(login: LoginSer
 def test_the_kept_session_stays_valid_until_the_next_end(login: LoginService) -> None:
     kept, ended = begin(), begin()
     login.end(2, epoch=1, kept=kept)
-    known = revocations.revocations()
+    known = runtime().revocations
     known.look()
     assert [known.is_ended(each) for each in (kept, ended)] == [False, True]
     login.end(2, epoch=2)
@@ -47,7 +48,7 @@ def test_the_kept_session_stays_valid_until_the_next_end(login: LoginService) ->
 def test_a_deletion_ends_every_session(login: LoginService) -> None:
     sessions_of_user = [begin(epoch=0), begin(epoch=7)]
     login.end(2, epoch=0, deleted=True)
-    known = revocations.revocations()
+    known = runtime().revocations
     known.look()
     assert all(known.is_ended(each) for each in sessions_of_user)
 
@@ -57,9 +58,9 @@ def test_all_pages_of_ended_sessions_are_read_from_the_last_cursor_on(login: Log
     ids = [begin(str(number)) for number in range(5)]
     for number in range(5):
         login.end(number, epoch=1)
-    revocations.revocations().look()
+    runtime().revocations.look()
     assert Follower.objects.get().cursor == "5"
-    assert revocations.revocations().ended == set(ids)
+    assert runtime().revocations.ended == set(ids)
 
 
 @pytest.mark.django_db
@@ -67,7 +68,7 @@ def test_a_list_that_rejects_the_cursor_is_read_from_its_beginning(
     login: LoginService, caplog: pytest.LogCaptureFixture
 ) -> None:
     before, after = begin(), begin("3")
-    known = revocations.revocations()
+    known = runtime().revocations
     for number in range(9):
         login.end(9, epoch=number)
     known.look()
@@ -89,7 +90,7 @@ def test_a_restored_copy_of_the_users_ends_all_sessions_once(
     login: LoginService, caplog: pytest.LogCaptureFixture
 ) -> None:
     login.end(9, epoch=1)
-    known = revocations.revocations()
+    known = runtime().revocations
     known.look()
     before = begin(epoch=7)
     login.other_users()
@@ -110,7 +111,7 @@ def test_an_empty_list_after_a_cursor_counts_as_a_new_list_once(
     login: LoginService, caplog: pytest.LogCaptureFixture
 ) -> None:
     Follower.objects.create(pk=1, cursor="7")
-    known = revocations.revocations()
+    known = runtime().revocations
     known.look()
     known.look()
     assert known.stale_since is None
@@ -123,7 +124,7 @@ def test_a_login_service_that_rejects_its_own_cursors_counts_as_unreadable(
 ) -> None:
     Follower.objects.create(pk=1, cursor="7")
     login.broken = Reply.json({}, 400)
-    known = revocations.revocations()
+    known = runtime().revocations
     known.look()
     assert known.stale_since
     assert said(caplog)[-1].endswith("what is known stays: The login service answered 400.")
@@ -133,10 +134,10 @@ def test_a_login_service_that_rejects_its_own_cursors_counts_as_unreadable(
 def test_an_end_that_is_reported_twice_changes_nothing(login: LoginService) -> None:
     ended = begin()
     login.end(2, epoch=1)
-    revocations.revocations().look()
+    runtime().revocations.look()
     at = Session.objects.get(id=ended).ended_at
     Follower.objects.all().delete()
-    revocations.revocations().look()
+    runtime().revocations.look()
     assert Session.objects.get(id=ended).ended_at == at
 
 
@@ -159,7 +160,7 @@ def test_known_ends_stay_in_force_while_the_login_service_is_down(
 ) -> None:
     ended, logged_out, later = begin(), begin("3"), begin("4")
     login.end(2, epoch=1)
-    known = revocations.revocations()
+    known = runtime().revocations
     known.look()
     login.broken = broken
     login.end(4, epoch=1)
@@ -187,7 +188,7 @@ def test_known_ends_stay_in_force_while_the_login_service_is_down(
 def test_ends_older_than_a_token_s_lifetime_are_forgotten(login: LoginService, settings: Any) -> None:
     ended = begin()
     sessions.session_end(session_id=ended)
-    known = revocations.revocations()
+    known = runtime().revocations
     known.look()
     assert known.is_ended(ended)
     long_ago = sessions.timezone.now() - sessions.timedelta(hours=1)
@@ -204,7 +205,7 @@ def until(condition: Callable[[], object]) -> None:
 @pytest.fixture
 def following(login: LoginService) -> Iterator[revocations.Revocations]:
     """Revocations whose threads have begun to look."""
-    known = revocations.Revocations()
+    known = revocations.Revocations(runtime().login)
     known.start()
     try:
         yield known

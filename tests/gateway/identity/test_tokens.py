@@ -9,6 +9,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.gateway.runtimes import runtime
 
 from gateway.identity import keys, passports, tokens
 from gateway.policy.access import Identity
@@ -25,25 +26,33 @@ CLAIMS = {
 }
 
 
+def signing() -> keys.Key:
+    return runtime().keys.current().signing
+
+
+def a_passport() -> str:
+    return passports.passport_create(runtime().token_backend, Identity("2", "user", "default", "s"), "orders")
+
+
+def read(token: str) -> tuple[Identity, int]:
+    return tokens.read_access(runtime().token_backend, token)
+
+
 def signed(*, key: Any = None, alg: str = "ES256", header: dict[str, Any] | None = None, **claims: Any) -> str:
     """Return a token like ours but for what is given; a claim that is `None` is left out."""
     now = int(time.time())
     made = CLAIMS | {"iat": now, "exp": now + 60} | claims
-    ring = keys.ring()
     return jwt.encode(
         {name: value for name, value in made.items() if value is not None},
-        ring.signing.private if key is None else key,
+        signing().private if key is None else key,
         alg,
-        {"kid": ring.signing.kid} | (header or {}),
+        {"kid": signing().kid} | (header or {}),
     )
 
 
 def public_pem() -> bytes:
-    return (
-        keys.ring()
-        .signing.private.public_key()
-        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
+    public = signing().private.public_key()
+    return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def hmac_with_the_public_key() -> str:
@@ -54,7 +63,7 @@ def hmac_with_the_public_key() -> str:
     def part(value: dict[str, Any]) -> bytes:
         return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=")
 
-    head = part({"alg": "HS256", "typ": "JWT", "kid": keys.ring().signing.kid})
+    head = part({"alg": "HS256", "typ": "JWT", "kid": signing().kid})
     body = part(CLAIMS | {"iat": int(time.time()), "exp": int(time.time()) + 60})
     digest = hmac.new(public_pem(), head + b"." + body, hashlib.sha256).digest()
     return (head + b"." + body + b"." + base64.urlsafe_b64encode(digest).rstrip(b"=")).decode()
@@ -93,14 +102,14 @@ REFUSED = {
     "no username": lambda: signed(username=None),
     "no type": lambda: signed(token_type=None),
     "a refresh token": lambda: signed(token_type="refresh"),
-    "a passport": lambda: passports.passport_create(Identity("2", "user", "default", "s"), "orders"),
+    "a passport": a_passport,
     "another issuer": lambda: signed(iss="another"),
     "no issuer": lambda: signed(iss=None),
     "another key under our kid": lambda: signed(key=ec.generate_private_key(ec.SECP256R1())),
     "unknown kid": lambda: signed(header={"kid": "x"}),
-    "no kid": lambda: jwt.encode(CLAIMS | {"iat": 0, "exp": 2**40}, keys.ring().signing.private, "ES256"),
+    "no kid": lambda: jwt.encode(CLAIMS | {"iat": 0, "exp": 2**40}, signing().private, "ES256"),
     "kid of another type": lambda: "eyJhbGciOiJFUzI1NiIsImtpZCI6WzFdfQ.e30.AAAA",
-    "alg none": lambda: jwt.encode(CLAIMS | {"iat": 0, "exp": 2**40}, None, "none", {"kid": keys.ring().signing.kid}),
+    "alg none": lambda: jwt.encode(CLAIMS | {"iat": 0, "exp": 2**40}, None, "none", {"kid": signing().kid}),
     "hmac with the public key": hmac_with_the_public_key,
     "another curve": lambda: signed(key=ec.generate_private_key(ec.SECP384R1()), alg="ES384"),
     "its own key in jwk": with_its_own_key,
@@ -114,24 +123,24 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_anything_but_an_access_token_of_the_gateway_is_rejected(case: str) -> None:
     with pytest.raises(InvalidToken):
-        tokens.read_access(REFUSED[case]())
+        read(REFUSED[case]())
 
 
 def test_a_token_of_a_clock_one_second_ahead_is_valid() -> None:
     ahead = int(time.time()) + 1
-    assert tokens.read_access(signed(iat=ahead, nbf=ahead))[0].user_id == "2"
+    assert read(signed(iat=ahead, nbf=ahead))[0].user_id == "2"
 
 
 def test_an_access_token_names_its_user_and_expiry() -> None:
     until = int(time.time()) + 60
-    assert tokens.read_access(signed(exp=until)) == (Identity("2", "user", "default", "s"), until)
+    assert read(signed(exp=until)) == (Identity("2", "user", "default", "s"), until)
 
 
 def test_a_token_names_its_key_and_carries_the_contract_s_claims() -> None:
-    token = tokens.AccessToken()
+    token = tokens.AccessToken(runtime().token_backend)
     token.payload |= {"sub": "2", "username": "user", "role": "default", "sid": "s"}
     text = str(token)
-    assert jwt.get_unverified_header(text) == {"alg": "ES256", "typ": "JWT", "kid": keys.ring().signing.kid}
+    assert jwt.get_unverified_header(text) == {"alg": "ES256", "typ": "JWT", "kid": signing().kid}
     claims = jwt.decode(text, options={"verify_signature": False})
     assert set(claims) == {"iss", "sub", "username", "role", "sid", "jti", "iat", "exp", "token_type"}
     assert claims["exp"] - claims["iat"] == 900
@@ -139,7 +148,7 @@ def test_a_token_names_its_key_and_carries_the_contract_s_claims() -> None:
 
 def test_a_token_of_an_older_key_is_still_accepted() -> None:
     old = signed()
-    new = keys.key_create(keys.settings.KEYS, signs_from=time.time())
-    keys.folder().look()
-    assert keys.ring().signing.kid == new.kid
-    assert tokens.read_access(old)[0].user_id == "2"
+    new = keys.key_create(runtime().keys.directory, signs_from=time.time())
+    runtime().keys.look()
+    assert signing().kid == new.kid
+    assert read(old)[0].user_id == "2"

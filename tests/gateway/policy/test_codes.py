@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from gateway import bodies  # noqa: F401  # it has refusals
-from gateway.identity import api, credentials, storage  # noqa: F401
+from gateway.identity import credentials, storage  # noqa: F401
 from gateway.policy.rejections import RequestRejected, SlashRedirect, UpstreamError
+from gateway.portal import api  # noqa: F401
 from gateway.upstreams.session import ClientLeft
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "problems.md").read_text()

@@ -1,23 +1,10 @@
-"""Services behind the gateway: a documented one, and one for logins."""
+"""A service for logins behind the gateway."""
 
-import json
 from collections.abc import Callable
 
 import pytest
 from tests.gateway.login import LoginService
-from tests.gateway.portal.openapi_documents import ROUTES, answering, document
 from tests.gateway.service import Reply, Seen, Service
-
-
-@pytest.fixture
-def things(serve: Callable[..., Service], configure: Callable[..., None]) -> Service:
-    """A documented service."""
-    service = serve(answering(json.dumps(document()).encode()))
-    configure(
-        services={"things": {"url": service.url, "openapi": "/openapi.json"}},
-        routes=[route | {"service": "things"} for route in ROUTES],
-    )
-    return service
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from django.db import connection
 from django.test import Client
 from tests.gateway.login import LoginService
 from tests.gateway.portal.browsers import OWN, PAGE, expire, read_only, sign_in
+from tests.gateway.runtimes import runtime
 from tests.gateway.service import Reply
 
 from gateway.identity import sessions
@@ -85,15 +86,15 @@ def test_two_tabs_that_renew_at_once_get_the_same_token(login: LoginService, cli
     client.cookies["gatehouse-refresh"] = before
     expire(client)
     assert client.get("/api/things").status_code == 200
-    token = sessions.RefreshToken(client.cookies["gatehouse-refresh"].value)
-    assert token["jti"] == sessions.RefreshToken(after)["jti"]
+    token = sessions.RefreshToken(runtime().token_backend, client.cookies["gatehouse-refresh"].value)
+    assert token["jti"] == sessions.RefreshToken(runtime().token_backend, after)["jti"]
     assert Session.objects.get().ended_at is None
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_tab_that_another_tab_overtakes_stays_signed_in(login: LoginService, client: Client) -> None:
     sign_in(client)
-    session, jti = sessions.session_of(expire(client))
+    session, jti = runtime().sessions.find(expire(client))
 
     def overtake(path: str) -> None:
         """Rotate the token, as another tab does, between the look at the session and its rotation."""
@@ -104,7 +105,7 @@ def test_a_tab_that_another_tab_overtakes_stays_signed_in(login: LoginService, c
 
     login.before_response = overtake
     assert client.get("/api/things").status_code == 200
-    token = sessions.RefreshToken(client.cookies["gatehouse-refresh"].value)
+    token = sessions.RefreshToken(runtime().token_backend, client.cookies["gatehouse-refresh"].value)
     assert token["jti"] == session.refresh_jti == Session.objects.get().refresh_jti
     assert Session.objects.get().ended_at is None
 
@@ -134,7 +135,7 @@ def test_a_token_from_before_the_last_two_rotations_ends_the_session_at_once(
     expire(client)
     client.get("/api/things")
     with pytest.raises(InvalidToken):
-        sessions.session_continue(refresh_token=first, grace=10, client=CLIENT)
+        runtime().sessions.refresh(refresh_token=first, grace=10, client=CLIENT)
     assert Session.objects.get().ended_at is not None
 
 

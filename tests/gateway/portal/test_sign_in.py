@@ -8,10 +8,10 @@ from django.db import connection
 from django.test import Client
 from tests.gateway.login import LoginService
 from tests.gateway.portal.browsers import FORM, OWN, PAGE, read_only, send, sign_in
+from tests.gateway.runtimes import runtime
 from tests.gateway.service import Reply
 
 from gateway.identity.models import Session
-from gateway.identity.revocations import revocations
 
 pytestmark = pytest.mark.django_db
 
@@ -152,7 +152,7 @@ def test_a_sign_out_ends_the_session_and_deletes_the_cookies(login: LoginService
         "gatehouse-access": ("", 0), "gatehouse-refresh": ("", 0),
     }  # fmt: skip
     assert "You are signed out." in client.get(reply["Location"]).content.decode()
-    revocations().read_sessions()
+    runtime().revocations.read_sessions()
     kept = Client(headers={"Host": "testserver"})
     for name, value in before.items():
         kept.cookies[name] = value

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from gateway import configuration, gate
+from tests.gateway.runtimes import runtime
+
+from gateway import gate
 from gateway.proxy.door import FastProxy
 from gateway.upstreams import Pools
 
@@ -113,8 +115,8 @@ async def opened(
     django: Callable[..., Awaitable[None]] = nobody, its_gate: gate.Gate | None = None
 ) -> AsyncIterator[FastProxy]:
     """A door in front of what gateway.yaml says, on this loop."""
-    pools = Pools(configuration.current().services, asyncio.get_running_loop())
-    door = FastProxy(its_gate or gate.current(), pools, django, django)
+    pools = Pools(runtime().config.services, asyncio.get_running_loop())
+    door = FastProxy(its_gate or runtime().gate, pools, django, django)
     try:
         yield door
     finally:

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from tests.gateway.upstreams.origin import on_a_loop
 
 from chassis import logs, middleware
-from gateway.portal import clients
-from gateway.portal.middleware import StripClientIdentity
+from gateway.portal.context import log_service
+from gateway.portal.middleware import AttachGateway, StripClientIdentity
 from gateway.proxy.access_log import AccessLog
 
 Written = Callable[[], list[str]]
@@ -94,7 +94,7 @@ def test_a_line_has_the_shape_of_the_drf_door_s(
         if user_id:
             request.META["HTTP_REQUEST_USER_ID"] = user_id
         if to:
-            clients.log_service(request, *to)
+            log_service(request, *to)
         return HttpResponse(status=204)
 
     stream = io.StringIO()
@@ -106,7 +106,7 @@ def test_a_line_has_the_shape_of_the_drf_door_s(
     try:
         handler()
         request = RequestFactory().get(path)
-        StripClientIdentity(middleware.RequestLogMiddleware(view))(request)
+        StripClientIdentity(middleware.RequestLogMiddleware(AttachGateway(view)))(request)
     finally:
         logging.getLogger().handlers[:], level = before
         logging.getLogger().setLevel(level)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from tests.gateway.proxy.asgi import Message, ask
+from tests.gateway.runtimes import runtime
 from tests.gateway.upstreams.origin import Origin, answering, on_a_loop, until
 
-from gateway import upstreams
 from gateway.proxy.application import Gateway
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -61,11 +61,11 @@ def test_it_starts_serves_and_stops(configure: Callable[..., None], as_before: N
                 services={"things": {"url": origin.url}},
                 routes=[{"path": "/api/things", "service": "things", "allow": "public"}],
             )
-            application = Gateway(django)
+            application = Gateway(runtime(), django)
             life = Life(application)
             await life.start()
             assert life.sent == ["lifespan.startup.complete"]
-            session = upstreams.upstreams()
+            session = runtime().upstreams
             assert (session.loop, session.thread) == (asyncio.get_running_loop(), None)
             got = await ask(application, "GET", "/api/things")
             assert (got.status, got.body) == (200, b"ok")
@@ -79,7 +79,7 @@ def test_it_starts_serves_and_stops(configure: Callable[..., None], as_before: N
             # The threads are gone too.
             with pytest.raises(RuntimeError):
                 await ask(application, "GET", "/login/")
-            upstreams.upstreams.cache_clear()
+            runtime().upstreams.close()
 
     live()
 
@@ -88,12 +88,12 @@ def test_what_is_loaded_is_not_looked_through_again(configure: Callable[..., Non
     @on_a_loop
     async def live() -> None:
         configure()
-        life = Life(Gateway(django))
+        life = Life(Gateway(runtime(), django))
         await life.start()
         assert gc.get_freeze_count() > 1000
         assert gc.get_threshold()[0] > 700
         await life.stop()
-        upstreams.upstreams.cache_clear()
+        runtime().upstreams.close()
 
     live()
 
@@ -105,7 +105,7 @@ async def test_anything_but_requests_and_its_life_is_not_answered() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    application = Gateway(django)
+    application = Gateway(runtime(), django)
     await application({"type": "websocket"}, asyncio.Event().wait, send)
     application.django.close()
     assert sent == []

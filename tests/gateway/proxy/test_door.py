@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.gateway.proxy.asgi import LEFT, Server, ask, opened, scope_of
+from tests.gateway.runtimes import runtime
 from tests.gateway.upstreams.origin import Origin, Wire, answering, on_a_loop, until
 
 from gateway import gate
@@ -369,7 +370,10 @@ class Faulty(RouteTable):
 
 def faulty_gate() -> gate.Gate:
     """Return a gate with a fault."""
-    return gate.Gate(Faulty(), trusted_proxies=(), allowed_hosts=("*",))
+    its = runtime().gate
+    return gate.Gate(
+        Faulty(), its.authentication, its.passports, its.counters, trusted_proxies=(), allowed_hosts=("*",)
+    )
 
 
 @on_a_loop

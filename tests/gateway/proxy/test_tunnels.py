@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import pytest
 from tests.gateway.proxy.asgi import opened, scope_of
+from tests.gateway.runtimes import runtime
 from tests.gateway.upstreams.origin import Origin, Ours, Wire, begin, on_a_loop, only, until
 
-from gateway.identity.revocations import revocations
 from gateway.policy.access import Identity
 from gateway.policy.rejections import UpstreamProtocolError
 from gateway.proxy import tunnels
@@ -184,7 +184,7 @@ async def test_a_switch_to_anything_else_is_malformed(upgrade: bytes) -> None:
 @on_a_loop
 async def test_a_client_that_leaves_is_gone_for_the_service_after_its_last_bytes() -> None:
     async with joined() as pair:
-        open_ = Tunnels()
+        open_ = Tunnels(runtime().revocations)
         keeping = asyncio.create_task(open_.keep(pair.tunnel))
         await pair.client_says(b"bye")
         pair.client.shutdown(socket.SHUT_WR)
@@ -196,7 +196,7 @@ async def test_a_client_that_leaves_is_gone_for_the_service_after_its_last_bytes
 @on_a_loop
 async def test_a_service_that_leaves_is_gone_for_the_client_after_its_last_bytes() -> None:
     async with joined() as pair:
-        open_ = Tunnels()
+        open_ = Tunnels(runtime().revocations)
         keeping = asyncio.create_task(open_.keep(pair.tunnel))
         await pair.wire.say(b"bye")
         pair.wire.close()
@@ -257,7 +257,7 @@ async def test_one_that_takes_nothing_is_not_waited_for_for_ever(monkeypatch: py
 @on_a_loop
 async def test_nobody_keeps_a_tunnel_that_is_cancelled() -> None:
     async with joined() as pair:
-        open_ = Tunnels()
+        open_ = Tunnels(runtime().revocations)
         keeping = asyncio.create_task(open_.keep(pair.tunnel))
         await until(lambda: open_.open)
         keeping.cancel()
@@ -272,29 +272,29 @@ def test_a_tunnel_ends_with_its_session_and_no_other_does(monkeypatch: pytest.Mo
 
     @on_a_loop
     async def end() -> None:
-        open_ = Tunnels()
+        open_ = Tunnels(runtime().revocations)
         async with joined(USER) as mine, joined(OTHER) as other, joined() as public:
             keeping = [asyncio.create_task(open_.keep(pair.tunnel)) for pair in (mine, other, public)]
             await asyncio.sleep(0.03)
             assert not keeping[0].done()
-            revocations().ended = frozenset({"s2"})
+            runtime().revocations.ended = frozenset({"s2"})
             await keeping[0]
             assert await mine.client_hears(1) == b""
             assert open_.open == {other.tunnel, public.tunnel}
             # They still work, and are still looked after.
             await other.client_says(b"ping")
             assert await other.wire.reader.readexactly(4) == b"ping"
-            revocations().ended = frozenset({"s3"})
+            runtime().revocations.ended = frozenset({"s3"})
             await keeping[1]
             public.tunnel.end()
             await keeping[2]
             # Nobody looks where nothing is open; the next one is looked after again.
             await until(lambda: open_.looking is None)
         async with joined(USER) as again:
-            revocations().ended = frozenset()
+            runtime().revocations.ended = frozenset()
             keep = asyncio.create_task(open_.keep(again.tunnel))
             await until(lambda: open_.looking)
-            revocations().ended = frozenset({"s2"})
+            runtime().revocations.ended = frozenset({"s2"})
             await keep
             await until(lambda: open_.looking is None)
 

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from tests.gateway.runtimes import runtime
 from tests.gateway.service import Reply, Seen, Service
 from tests.gateway.upstreams.origin import Origin, Wire, answering, on_a_loop, until
 
-from gateway import upstreams
 from gateway.config import Timeouts
 from gateway.policy.rejections import (
     BadRequest,
@@ -24,7 +24,7 @@ from gateway.policy.rejections import (
     UpstreamProtocolError,
     UpstreamTimeout,
 )
-from gateway.upstreams import pools
+from gateway.upstreams import ClientLeft, Upload, pools
 
 Configure = Callable[..., None]
 Serve = Callable[..., Service]
@@ -68,8 +68,7 @@ def saying(configure: Configure, *pieces: bytes, **options: Any) -> Iterator[Cal
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield end
-        upstreams.upstreams().close()
-        upstreams.upstreams.cache_clear()
+        runtime().upstreams.close()
         # An exchange that ended before it connected leaves the thread waiting for a connection.
         socket.create_connection(listener.getsockname()).close()
         thread.join(PATIENCE)
@@ -79,7 +78,7 @@ def test_a_request_goes_out_as_it_is_and_nothing_is_added(service: Service) -> N
     service.answer = lambda seen: Reply(
         201, b"made", [("X-A", "1"), ("Set-Cookie", "a=b"), ("Set-Cookie", "c=d"), ("Content-Type", "text/plain")]
     )
-    answer = upstreams.upstreams().send(
+    answer = runtime().upstreams.send(
         "things", "POST", "/a%20b/../c?x=%41", headers=[("x-a", "\xe9"), ("Content-Length", "99")], body=b"abc"
     )
     assert (answer.status, answer.read()) == (201, b"made")
@@ -95,7 +94,7 @@ def test_nothing_is_remembered_and_nothing_followed(service: Service) -> None:
         302, b"", [("Location", "http://localhost:1/elsewhere"), ("Set-Cookie", "a=b; Path=/")]
     )
     for _ in range(2):
-        answer = upstreams.upstreams().send("things", "GET", "/a")
+        answer = runtime().upstreams.send("things", "GET", "/a")
         assert (answer.status, answer.read()) == (302, b"")
     assert [(seen.target, seen.header("Cookie")) for seen in service.seen] == [("/a", None)] * 2
 
@@ -103,7 +102,7 @@ def test_nothing_is_remembered_and_nothing_followed(service: Service) -> None:
 def test_the_environment_names_no_proxy_and_no_password(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "service_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    assert upstreams.upstreams().send("things", "GET", "/a").status == 200
+    assert runtime().upstreams.send("things", "GET", "/a").status == 200
     assert service.seen[0].header("Authorization") is None
 
 
@@ -112,7 +111,7 @@ def test_requests_of_many_threads_share_the_connections(configure: Configure, se
         return Reply.json({"target": seen.target, "body": seen.body.decode()})
 
     configure(services={"things": {"url": serve(answer).url}})
-    session = upstreams.upstreams()
+    session = runtime().upstreams
 
     def ask(number: int) -> bytes:
         return session.send("things", "PUT", f"/{number}", body=b"%d" % number).read()
@@ -125,26 +124,26 @@ def test_requests_of_many_threads_share_the_connections(configure: Configure, se
 
 
 def test_a_small_answer_gives_its_connection_back_at_once(service: Service) -> None:
-    answers = [upstreams.upstreams().send("things", "GET", f"/{number}") for number in range(3)]
+    answers = [runtime().upstreams.send("things", "GET", f"/{number}") for number in range(3)]
     assert [answer.read() for answer in answers] == [b"{}"] * 3
-    assert len(upstreams.upstreams().pools.of("things")[0].live) == 1
+    assert len(runtime().upstreams.pools.of("things")[0].live) == 1
 
 
 def test_an_answer_is_read_as_it_comes(configure: Configure) -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     with saying(configure, head, b"2\r\nab\r\n", b"1\r\nc\r\n0\r\n\r\n"):
-        answer = upstreams.upstreams().send("things", "GET", "/")
+        answer = runtime().upstreams.send("things", "GET", "/")
         assert answer.status == 200
         assert b"".join(answer.body()) == b"abc"
         # Read to its end, the connection is idle.
-        (pool,) = upstreams.upstreams().pools.of("things")
+        (pool,) = runtime().upstreams.pools.of("things")
         assert len(pool.live) == 1
 
 
 @pytest.mark.parametrize("reads", [0, 1])
 def test_an_answer_that_is_closed_early_takes_its_connection_with_it(configure: Configure, reads: int) -> None:
     with saying(configure, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n") as end:
-        answer = upstreams.upstreams().send("things", "GET", "/")
+        answer = runtime().upstreams.send("things", "GET", "/")
         body = answer.body()
         for _ in range(reads):
             assert next(body) == b"ab"
@@ -169,13 +168,13 @@ def test_an_answer_without_even_the_beginning_of_its_body_is_none(
 ) -> None:
     with saying(configure, *pieces) as end:
         with pytest.raises(failure):
-            upstreams.upstreams().send("things", "GET", "/", timeouts=Timeouts.model_construct(total=0.1))
+            runtime().upstreams.send("things", "GET", "/", timeouts=Timeouts.model_construct(total=0.1))
         assert end() == b""
 
 
 def test_an_answer_that_breaks_off_says_so_where_it_does(configure: Configure) -> None:
     with saying(configure, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n") as end:
-        answer = upstreams.upstreams().send("things", "GET", "/", timeouts=Timeouts.model_construct(total=0.1))
+        answer = runtime().upstreams.send("things", "GET", "/", timeouts=Timeouts.model_construct(total=0.1))
         body = answer.body()
         assert next(body) == b"ab"
         with pytest.raises(UpstreamTimeout):
@@ -188,8 +187,8 @@ def test_an_answer_that_breaks_off_says_so_where_it_does(configure: Configure) -
 SIZE = 5_000_000
 
 
-def upload(read: Callable[[int], bytes], length: int | None = SIZE, most: int = 2 * SIZE) -> upstreams.Upload:
-    return upstreams.Upload(read, length, most)
+def upload(read: Callable[[int], bytes], length: int | None = SIZE, most: int = 2 * SIZE) -> Upload:
+    return Upload(read, length, most)
 
 
 @contextmanager
@@ -212,8 +211,7 @@ def taking(configure: Configure) -> Iterator[Callable[[], int]]:
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield lambda: len(got)
-        upstreams.upstreams().close()
-        upstreams.upstreams.cache_clear()
+        runtime().upstreams.close()
         thread.join(PATIENCE)
 
 
@@ -228,7 +226,7 @@ def test_a_body_is_read_piece_by_piece_in_the_thread_that_sends_it(configure: Co
         return source.read(size)
 
     with taking(configure) as got:
-        answer = upstreams.upstreams().send("things", "PUT", "/", body=upload(read))
+        answer = runtime().upstreams.send("things", "PUT", "/", body=upload(read))
         assert (answer.status, answer.read()) == (200, b"ok")
         assert got() > SIZE
     assert threads == {threading.current_thread()}
@@ -241,7 +239,7 @@ def test_a_chunked_body_ends_with_an_empty_piece(configure: Configure) -> None:
         # Its last chunk is no `END`: the service waits, and is late.
         body = upload(source.read, None)
         with pytest.raises(UpstreamTimeout):
-            upstreams.upstreams().send("things", "PUT", "/", body=body, timeouts=Timeouts.model_construct(total=0.5))
+            runtime().upstreams.send("things", "PUT", "/", body=body, timeouts=Timeouts.model_construct(total=0.5))
         assert got() > SIZE
 
 
@@ -255,13 +253,13 @@ def test_what_reading_the_body_raises_ends_the_exchange(configure: Configure, at
         raise BadRequest("Expected more.")
 
     with taking(configure), pytest.raises(BadRequest):
-        upstreams.upstreams().send("things", "PUT", "/", body=upload(read))
+        runtime().upstreams.send("things", "PUT", "/", body=upload(read))
 
 
 def test_more_than_a_route_takes_is_refused_on_the_way(configure: Configure) -> None:
     source = io.BytesIO(b"x" * SIZE)
     with taking(configure), pytest.raises(ContentTooLarge):
-        upstreams.upstreams().send("things", "PUT", "/", body=upload(source.read, None, SIZE - 1))
+        runtime().upstreams.send("things", "PUT", "/", body=upload(source.read, None, SIZE - 1))
     assert source.tell() <= SIZE
 
 
@@ -270,16 +268,15 @@ def test_a_client_that_leaves_ends_the_wait_for_the_answer(configure: Configure)
 
     def leave_once_asked() -> None:
         deadline = time.monotonic() + PATIENCE
-        while not upstreams.upstreams().pools.of("things")[0].live and time.monotonic() < deadline:
+        while not runtime().upstreams.pools.of("things")[0].live and time.monotonic() < deadline:
             time.sleep(0.01)
         leave[0]()
 
     with saying(configure) as end:
-        upstreams.upstreams()
         leaving = threading.Thread(target=leave_once_asked)
         leaving.start()
-        with pytest.raises(upstreams.ClientLeft):
-            upstreams.upstreams().send("things", "GET", "/", on_disconnect=leave.append)
+        with pytest.raises(ClientLeft):
+            runtime().upstreams.send("things", "GET", "/", on_disconnect=leave.append)
         leaving.join()
         assert end() == b""
 
@@ -287,17 +284,17 @@ def test_a_client_that_leaves_ends_the_wait_for_the_answer(configure: Configure)
 def test_a_client_that_leaves_ends_the_answer(configure: Configure) -> None:
     leave: list[Callable[[], None]] = []
     with saying(configure, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n") as end:
-        answer = upstreams.upstreams().send("things", "GET", "/", on_disconnect=leave.append)
+        answer = runtime().upstreams.send("things", "GET", "/", on_disconnect=leave.append)
         leave[0]()
-        with pytest.raises(upstreams.ClientLeft):
+        with pytest.raises(ClientLeft):
             answer.read()
         assert end() == b""
 
 
 def test_a_client_that_has_left_asks_for_nothing(configure: Configure, serve: Serve) -> None:
     configure(services={"things": {"url": serve().url}})
-    with pytest.raises(upstreams.ClientLeft):
-        upstreams.upstreams().send("things", "GET", "/", on_disconnect=lambda call: call())
+    with pytest.raises(ClientLeft):
+        runtime().upstreams.send("things", "GET", "/", on_disconnect=lambda call: call())
 
 
 def test_a_service_that_cannot_be_reached_is_down(configure: Configure, serve: Serve) -> None:
@@ -305,7 +302,7 @@ def test_a_service_that_cannot_be_reached_is_down(configure: Configure, serve: S
     service.stop()
     configure(services={"things": {"url": service.url}})
     with pytest.raises(UpstreamConnectError):
-        upstreams.upstreams().send("things", "GET", "/")
+        runtime().upstreams.send("things", "GET", "/")
     # `stop` runs again with the test's end.
     service.stop = lambda: None  # type: ignore[method-assign]
 
@@ -313,28 +310,26 @@ def test_a_service_that_cannot_be_reached_is_down(configure: Configure, serve: S
 def test_a_service_with_very_many_requests_is_busy(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "MOST", 0)
     with pytest.raises(UpstreamOverloaded):
-        upstreams.upstreams().send("things", "GET", "/")
+        runtime().upstreams.send("things", "GET", "/")
 
 
 def test_the_service_s_own_timeouts_hold_where_none_are_given(configure: Configure) -> None:
     with saying(configure, timeouts={"total": "100ms"}) as end:
         with pytest.raises(UpstreamTimeout):
-            upstreams.upstreams().send("things", "GET", "/")
+            runtime().upstreams.send("things", "GET", "/")
         assert end() == b""
 
 
 def test_the_loop_of_a_thread_ends_with_the_session(service: Service) -> None:
-    session = upstreams.upstreams()
-    assert session is upstreams.upstreams()
-    thread = session.thread
-    assert thread is not None
+    session = runtime().upstreams
     assert session.send("things", "GET", "/").read() == b"{}"
+    loop, thread = session.loop, session.thread
+    assert thread is not None
     (pool,) = session.pools.of("things")
     (connection,) = pool.live
     session.close()
-    upstreams.upstreams.cache_clear()
     assert not thread.is_alive()
-    assert session.loop.is_closed()
+    assert loop.is_closed()
     assert connection.closed
 
 
@@ -344,24 +339,20 @@ async def server_s_loop(configure: Configure) -> None:
     loop = asyncio.get_running_loop()
     async with Origin(answering(OK)) as origin:
         configure(services={"things": {"url": origin.url}})
-        session = upstreams.upstreams()
-        try:
-            assert (session.loop, session.thread) == (loop, None)
+        session = runtime().upstreams
+        # The server asks first; in threads, too, they are its loop's then.
+        assert (session.loop, session.thread) == (loop, None)
 
-            def ask() -> tuple[Any, bytes]:
-                # In the thread, too, they are the loop's.
-                assert upstreams.upstreams() is session
-                answer = session.send("things", "GET", "/")
-                return answer.status, answer.read()
+        def ask() -> tuple[Any, bytes]:
+            answer = session.send("things", "GET", "/")
+            return answer.status, answer.read()
 
-            assert await asyncio.gather(*(asyncio.to_thread(ask) for _ in range(5))) == [(200, b"ok")] * 5
-            assert 1 <= len(origin.wires) <= 5
-            (pool,) = session.pools.of("things")
-            session.close()
-            await until(lambda: not pool.live)
-            assert not loop.is_closed()
-        finally:
-            upstreams.upstreams.cache_clear()
+        assert await asyncio.gather(*(asyncio.to_thread(ask) for _ in range(5))) == [(200, b"ok")] * 5
+        assert 1 <= len(origin.wires) <= 5
+        (pool,) = session.pools.of("things")
+        session.close()
+        await until(lambda: not pool.live)
+        assert not loop.is_closed()
 
 
 def test_under_an_asgi_server_the_connections_are_on_its_loop(configure: Configure) -> None:
@@ -381,7 +372,8 @@ async def slow_reader(configure: Configure) -> None:
 
     async with Origin(behave) as origin:
         configure(services={"things": {"url": origin.url}})
-        session = upstreams.upstreams()
+        session = runtime().upstreams
+        assert session.loop is asyncio.get_running_loop()
         try:
             answer = await asyncio.to_thread(session.send, "things", "GET", "/")
             connection = answer.connection
@@ -394,8 +386,7 @@ async def slow_reader(configure: Configure) -> None:
             await asyncio.sleep(0)
             assert pool.kept(repeatable=True) is connection
         finally:
-            session.pools.close()
-            upstreams.upstreams.cache_clear()
+            session.close()
 
 
 def test_a_large_answer_comes_no_faster_than_it_is_read(configure: Configure) -> None:

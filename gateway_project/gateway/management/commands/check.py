@@ -16,7 +16,7 @@ class Command(check.Command):
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
         try:
-            config = configuration.current()
+            config = configuration.load_config()
         except ConfigError as exc:
             # Django's check would add a count of its own, and a plain CommandError its name before the first fault.
             raise SystemCheckError(str(exc)) from exc

@@ -33,7 +33,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
         """Print the table; fail with every fault of gateway.yaml."""
         try:
-            rows = [HEADINGS, *(row(route) for route in configuration.current().routes)]
+            rows = [HEADINGS, *(row(route) for route in configuration.load_config().routes)]
         except ConfigError as exc:
             raise CommandError(str(exc)) from exc
         widths = [max(len(cells[column]) for cells in rows) for column in range(len(HEADINGS))]

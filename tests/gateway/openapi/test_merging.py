@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from tests.gateway.portal.openapi_documents import document, validate_schema
+from tests.gateway.openapi.services import document, validate_schema
 
 from gateway.config import Config
-from gateway.portal import openapi
-from gateway.portal.specification import COMPONENTS, OPERATION, SCHEMA
+from gateway.openapi import merging
+from gateway.openapi.specification import COMPONENTS, OPERATION, SCHEMA
 
 OWN = {"openapi": "3.0.3", "info": {"title": "Gatehouse", "version": "1"}, "paths": {}}
 
@@ -34,7 +34,7 @@ def config_of(*services: str) -> Config:
 
 def merged_of(**documents: Any) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the merged document of these services, which has to be valid, and the faults."""
-    merged, faults = openapi.merge(config_of(*documents), OWN, documents)
+    merged, faults = merging.merge(config_of(*documents), OWN, documents)
     validate_schema(merged)
     json.dumps(merged, allow_nan=False)
     return merged, faults
@@ -49,7 +49,7 @@ def test_different_components_of_one_name_are_both_kept() -> None:
     config = Config.model_validate(
         {"version": 1, "services": {name: {"url": "http://127.0.0.1:1"} for name in ("one", "two-b")}, "routes": routes}
     )
-    merged, _ = openapi.merge(config, OWN, {"one": same, "two-b": other})
+    merged, _ = merging.merge(config, OWN, {"one": same, "two-b": other})
     schemas = merged["components"]["schemas"]
     assert schemas == {"Thing": {"type": "object"}, "TwoBThing": {"type": "string"}, "Problem": {"type": "object"}}
 
@@ -75,7 +75,7 @@ def test_trailing_slashes_of_a_document_match_the_paths_that_the_service_receive
                 ],
             }
         )
-        merged, _ = openapi.merge(config, OWN, {"things": written})
+        merged, _ = merging.merge(config, OWN, {"things": written})
         return {path for path, item in merged["paths"].items() if "summary" in item["get"]}
 
     assert paths(trailing_slash="append") == {"/api/things", "/api/things/{id}", "/pages/"}

@@ -6,9 +6,8 @@ from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 
 from chassis import problems
+from gateway.identity import storage
 from gateway.policy.rejections import RequestRejected
-
-from . import storage
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:

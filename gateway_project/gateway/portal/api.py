@@ -21,12 +21,13 @@ from chassis.parsers import StrictJSONParser
 from chassis.queries import query_parameters
 from chassis.serializers import MAX_NAMED, StrictSerializer, printable_name
 from gateway import bodies
-from gateway.policy import access, clients
+from gateway.identity import attempts, keys, selectors, sessions
+from gateway.identity.authentication import Caller
+from gateway.identity.models import Session
+from gateway.policy import access
 from gateway.policy.rejections import InvalidToken, RequestRejected
 
-from . import attempts, credentials, keys, selectors, sessions
-from .authentication import Caller
-from .models import Session
+from .context import APIRequest, client_of
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +70,6 @@ class Tokens(serializers.Serializer[Any]):
 def answer(pair: sessions.TokenPair) -> Response:
     """Return the pair, not to be stored on its way (RFC 6749, section 5.1)."""
     return Response(asdict(pair), headers={"Cache-Control": "no-store"})
-
-
-def client_of(request: HttpRequest | Request) -> sessions.Client:
-    """Return who asks: the peer, or the one that proxies of ours have forwarded for, and its own word of what it is."""
-    forwarded_for = request.META.get("HTTP_X_FORWARDED_FOR", "")
-    address = clients.address(request.META.get("REMOTE_ADDR", ""), [forwarded_for], settings.TRUSTED_PROXIES)
-    return sessions.Client(address, request.META.get("HTTP_USER_AGENT", ""))
 
 
 class WrongCredentials(RequestRejected):
@@ -140,22 +134,23 @@ class LoginView(OwnView):
     parser_classes = (StrictJSONParser, StrictFormParser)
 
     @extend_schema(operation_id="login", request=Login, responses=Tokens)
-    def post(self, request: Request) -> Response:
+    def post(self, request: APIRequest) -> Response:
         """Sign in with name and password."""
         data = Login(data=request.data)
         data.is_valid(raise_exception=True)
         # Sent without a value it counts as left out (RFC 6749, section 3.2).
         if data.validated_data.get("grant_type") not in {None, "", "password"}:
             raise UnsupportedGrantType
-        client = client_of(request)
+        client, runtime = client_of(request), request.gateway.runtime
         account = attempts.account_by_password(
+            runtime.login,
             username=data.validated_data["username"],
             password=data.validated_data["password"],
             address=client.address,
         )
         if account is None:
             raise WrongCredentials
-        return answer(sessions.session_begin(account=account, client=client))
+        return answer(runtime.sessions.begin(account=account, client=client))
 
 
 @extend_schema(tags=["session"])
@@ -166,11 +161,11 @@ class RefreshView(OwnView):
     permission_classes = (AllowAny,)
 
     @extend_schema(operation_id="token_refresh", request=Refresh, responses=Tokens)
-    def post(self, request: Request) -> Response:
+    def post(self, request: APIRequest) -> Response:
         """Exchange a refresh token for the next pair. A token that was used before ends the session."""
         data = Refresh(data=request.data)
         data.is_valid(raise_exception=True)
-        pair = sessions.session_continue(
+        pair = request.gateway.runtime.sessions.refresh(
             refresh_token=data.validated_data["refresh_token"], grace=settings.REFRESH_GRACE, client=client_of(request)
         )
         return answer(pair)
@@ -181,7 +176,7 @@ class LogoutView(OwnView):
     """Ends a session."""
 
     @extend_schema(operation_id="logout", request=None, responses={204: None})
-    def post(self, request: Request) -> Response:
+    def post(self, request: APIRequest) -> Response:
         """End the session that the access token belongs to; its tokens are refused everywhere within two seconds."""
         sessions.session_end(session_id=cast("Caller", request.user).identity.session)
         return Response(status=204)
@@ -221,7 +216,7 @@ class SessionsView(OwnView):
     """The caller's sessions."""
 
     @extend_schema(operation_id="sessions_list", responses=SessionSerializer(many=True))
-    def get(self, request: Request) -> Response:
+    def get(self, request: APIRequest) -> Response:
         """List your sessions that are still open."""
         query_parameters(request, PARAMETERS)
         identity = cast("Caller", request.user).identity
@@ -236,7 +231,7 @@ class SessionView(OwnView):
     """One of the caller's sessions."""
 
     @extend_schema(operation_id="session_end", request=None, responses={204: None})
-    def delete(self, request: Request, session_id: str) -> Response:
+    def delete(self, request: APIRequest, session_id: str) -> Response:
         """End one of your sessions; its tokens are refused everywhere within two seconds."""
         identity = cast("Caller", request.user).identity
         if not selectors.sessions_of(identity.user_id).filter(id=session_id).exists():
@@ -250,7 +245,7 @@ class UserSessionsView(OwnView):
     """All sessions of one user."""
 
     @extend_schema(operation_id="user_sessions_end", request=None, responses={204: None})
-    def delete(self, request: Request, user_id: str) -> Response:
+    def delete(self, request: APIRequest, user_id: str) -> Response:
         """End all sessions of a user, who may sign in again. For: admin; with `me`, one's own, any signed-in user."""
         identity = cast("Caller", request.user).identity
         if user_id == "me":
@@ -260,7 +255,7 @@ class UserSessionsView(OwnView):
         ended = sessions.sessions_end(user_id=user_id, session_epoch=None, kept_session="")
         if not ended:
             try:
-                credentials.account_by_id(user_id)
+                request.gateway.runtime.login.account_by_id(user_id)
             except InvalidToken as exc:
                 raise NotFound("Expected the id of an active user, or of one with open sessions.") from exc
         log.info(
@@ -280,6 +275,6 @@ class JWKSView(OwnView):
     authentication_classes = ()
     permission_classes = (AllowAny,)
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: APIRequest) -> Response:
         """Return the keys that verify tokens and passports."""
-        return Response(keys.ring().jwks(), headers=keys.PUBLIC_HEADERS)
+        return Response(request.gateway.runtime.keys.current().jwks(), headers=keys.PUBLIC_HEADERS)

@@ -1,21 +1,15 @@
 """One OpenAPI document of what gateway.yaml exposes: the services' own, cut to the routes and merged."""
 
-import json
 import re
 from collections.abc import Collection, Mapping
-from functools import cache
 from types import MappingProxyType
 from typing import Any, cast
-
-from drf_spectacular.generators import SchemaGenerator
 
 from gateway.config import Config, Route
 
 from . import specification
 from .specification import COMPONENTS, Document, Malformed, Reading, an_object
 
-# The gateway's own operations that begin or go on with a session, rather than need one.
-PUBLIC = frozenset({"login", "token_refresh"})
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 SCHEME = "gatehouse"
 PARAMETER = re.compile(r"\{[^}]*\}")
@@ -261,16 +255,3 @@ def shortened(faults: list[str]) -> str:
     """Return the first faults in a line."""
     more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
     return "; ".join(fault[:LONGEST_FAULT] for fault in faults[:SHOWN]) + more
-
-
-@cache
-def own_document() -> Document:
-    """Return the document of the gateway's own endpoints."""
-    from gateway_project import urls  # the URLs import this module
-
-    generator = cast("Any", SchemaGenerator)(patterns=urls.session_patterns)
-    document = cast("Document", generator.get_schema(public=True))
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            operation["security"] = [] if operation["operationId"] in PUBLIC else [{SCHEME: []}]
-    return cast("Document", json.loads(json.dumps(document)))

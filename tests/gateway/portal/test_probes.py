@@ -13,10 +13,10 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
+from tests.gateway.runtimes import runtime
 from tests.gateway.service import Reply, Seen, Service
 from tests.waiting import wait_until
 
-from gateway.identity.revocations import revocations
 from gateway.upstreams import fetching
 
 pytestmark = pytest.mark.django_db
@@ -154,7 +154,7 @@ def refuse(*args: Any) -> Any:
 def test_an_unreadable_session_database_is_listed(client: Client, configure: Callable[..., None]) -> None:
     configure()
     with connection.execute_wrapper(refuse):
-        revocations().look()
+        runtime().revocations.look()
         reply = client.get("/readyz")
     assert reply.status_code == 503
     assert reply.json()["parts"] == {"sessions": "cannot be read", "keys": "ok"}
@@ -167,12 +167,12 @@ def test_stale_revocations_are_listed_and_requests_are_served(
     service = serve(lambda seen: Reply(503))
     configure(services={"people": {"url": service.url}}, login={"service": "people"})
     before = timezone.now().replace(microsecond=0)
-    revocations().look()
+    runtime().revocations.look()
     reply = client.get("/readyz")
     assert (reply.status_code, reply.json()["revocations"]["status"]) == (200, "stale")
     assert before <= datetime.fromisoformat(reply.json()["revocations"]["since"]) <= timezone.now()
     service.answer = lambda seen: Reply.json({"ends": [], "cursor": ""})
-    revocations().look()
+    runtime().revocations.look()
     assert client.get("/readyz").json()["revocations"] == {"status": "ok"}
 
 

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from tests.gateway.portal.openapi_documents import answering, document
+from tests.gateway.openapi.services import answering, document
+from tests.gateway.runtimes import runtime
 from tests.gateway.service import Reply, Seen, Service
 from tests.waiting import DEADLINE, wait_until
 
-from gateway.portal.documents import Documents
-from gateway.upstreams import upstreams
+from gateway.openapi.documents import Documents
 
 pytestmark = pytest.mark.django_db
 
 
 def merged(documents: Documents) -> dict[str, Any]:
     """Return the merged document, as the next request receives it."""
-    upstreams().run(documents.shared.get())
+    runtime().upstreams.run(documents.shared.get())
     found: dict[str, Any] = json.loads(documents.merged)
     return found
 
@@ -31,7 +31,7 @@ def operation_id(document: dict[str, Any]) -> str | None:
 
 
 def test_a_service_that_is_down_keeps_its_last_document(things: Service) -> None:
-    documents = Documents(shared=0, fresh=0)
+    documents = Documents(runtime().config, runtime().upstreams, shared=0, fresh=0)
     first = merged(documents)
     assert operation_id(first) == "list"
     asked = len(things.seen)
@@ -41,7 +41,7 @@ def test_a_service_that_is_down_keeps_its_last_document(things: Service) -> None
 
 
 def test_a_document_that_arrives_too_late_for_one_request_is_there_for_the_next(things: Service) -> None:
-    documents = Documents(limit=0.1, shared=0)
+    documents = Documents(runtime().config, runtime().upstreams, limit=0.1, shared=0)
     asked, go_on = threading.Event(), threading.Event()
     answer = things.answer
 
@@ -67,7 +67,7 @@ def test_a_document_that_arrives_too_late_for_one_request_is_there_for_the_next(
 
 
 def test_a_changed_document_is_merged_once_the_last_one_is_no_longer_fresh(things: Service) -> None:
-    documents = Documents(shared=0, fresh=1)
+    documents = Documents(runtime().config, runtime().upstreams, shared=0, fresh=1)
     assert operation_id(merged(documents)) == "list"
     things.answer = answering(json.dumps(document()).replace('"list"', '"all"').encode())
     wait_until(lambda: operation_id(merged(documents)) == "all", "the changed document")
@@ -75,7 +75,7 @@ def test_a_changed_document_is_merged_once_the_last_one_is_no_longer_fresh(thing
 
 
 def test_a_fault_of_a_document_is_logged_once(things: Service, caplog: pytest.LogCaptureFixture) -> None:
-    documents = Documents(shared=0)
+    documents = Documents(runtime().config, runtime().upstreams, shared=0)
     things.answer = lambda seen: Reply(500)
     for _ in range(3):
         merged(documents)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from django.test import Client
-from tests.gateway.portal.openapi_documents import answering, document, validate_schema
+from tests.gateway.openapi.services import answering, document, validate_schema
 from tests.gateway.service import Service
 
 pytestmark = pytest.mark.django_db

@@ -7,17 +7,14 @@ than its limit goes on by itself, for the next one who asks.
 import asyncio
 import json
 import logging
-from functools import cache
-from typing import Final
+from functools import cached_property
+from typing import Any, Final, cast
 
-from django.http import HttpRequest, HttpResponse
-
-from gateway import configuration
-from gateway.config import Service
+from gateway.config import Config, Service
 from gateway.policy.rejections import RequestRejected
-from gateway.upstreams import SingleFlight, fetch, upstreams
+from gateway.upstreams import SingleFlight, Upstreams, fetch
 
-from . import openapi
+from . import merging
 from .specification import Document
 
 log = logging.getLogger(__name__)
@@ -28,6 +25,8 @@ LIMIT: Final = 1.0
 SHARED: Final = 1.0
 # Seconds for which a service's document is not asked for again.
 FRESH: Final = 15.0
+# The gateway's own operations that begin or go on with a session, rather than need one.
+PUBLIC: Final = frozenset({"login", "token_refresh"})
 # Of a document: what reads it needs a few calls a level.
 MAX_SEGMENTS: Final = 100
 
@@ -39,10 +38,18 @@ class Unusable(Exception):  # noqa: N818  # an outcome
 class Documents:
     """The last good document of each service, and the merged one."""
 
-    def __init__(self, limit: float = LIMIT, shared: float = SHARED, fresh: float = FRESH) -> None:
+    def __init__(
+        self,
+        config: Config,
+        upstreams: Upstreams,
+        limit: float = LIMIT,
+        shared: float = SHARED,
+        fresh: float = FRESH,
+    ) -> None:
+        self.config = config
+        self.upstreams = upstreams
         self.limit = limit
         self.fresh = fresh
-        self.config = configuration.current()
         self.known: dict[str, Document] = {}
         # What was wrong with a service's document when it was last asked for.
         self.faults: dict[str, RequestRejected | Unusable] = {}
@@ -53,6 +60,16 @@ class Documents:
         self.merged = b""
         self.is_current = False
         self.shared = SingleFlight(self.look, fresh=shared)
+
+    @cached_property
+    def own(self) -> Document:
+        """The document of the gateway's own endpoints, made at first use: then the URLs are there."""
+        return own_document()
+
+    def refresh(self) -> None:
+        """Bring the merged document up to date, from a thread; the fast door has done so before Django responds."""
+        if self.upstreams.thread is not None or not self.merged:
+            self.upstreams.run(self.shared.get())
 
     async def look(self) -> None:
         """Fetch the documents that are due, all at once, and merge them; wait for `limit` seconds at most."""
@@ -87,7 +104,7 @@ class Documents:
 
     def merge(self, known: dict[str, Document], missing: dict[str, str], silent: set[str]) -> bytes:
         """Return the merged document."""
-        merged, faults = openapi.merge(self.config, openapi.own_document(), known, missing, silent)
+        merged, faults = merging.merge(self.config, self.own, known, missing, silent)
         for name, found in faults.items():
             if name not in missing and self.malformed.get(name) != found:
                 log.warning("What is malformed in the OpenAPI document of the %s service is left out: %s", name, found)
@@ -113,10 +130,9 @@ class Documents:
         finally:
             self.fetching.pop(name, None)
 
-    @staticmethod
-    async def fetch(name: str, service: Service, path: str) -> Document:
+    async def fetch(self, name: str, service: Service, path: str) -> Document:
         """Return the service's document; raise `RequestRejected` or `Unusable`."""
-        answer = await fetch(upstreams().pools, name, path, timeouts=service.timeouts, headers=[("Accept", ACCEPT)])
+        answer = await fetch(self.upstreams.pools, name, path, timeouts=service.timeouts, headers=[("Accept", ACCEPT)])
         if answer.status != 200:
             raise Unusable(f"{path} answered {answer.status}, not 200")
         return await asyncio.to_thread(parsed, answer.content)
@@ -150,20 +166,13 @@ def is_deeper(value: object, levels: int) -> bool:
     return any(isinstance(each, dict | list) for each in level)
 
 
-@cache
-def documents() -> Documents:
-    """Return the process's documents."""
-    return Documents()
+def own_document() -> Document:
+    """Return the document of the gateway's own endpoints."""
+    # It imports DRF's views, and those the classes of our settings, which import this module.
+    from drf_spectacular.generators import SchemaGenerator
 
-
-async def prepare() -> None:
-    """Bring the merged document up to date, for the fast door: then Django answers without waiting for a service."""
-    await documents().shared.get()
-
-
-def openapi_json(request: HttpRequest) -> HttpResponse:
-    """Answer with the merged document."""
-    if upstreams().thread is not None or not documents().merged:
-        # Under a WSGI server; else the fast door has prepared it.
-        upstreams().run(prepare())
-    return HttpResponse(documents().merged, content_type="application/json")
+    document = cast("Any", SchemaGenerator)().get_schema(public=True)
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["security"] = [] if operation["operationId"] in PUBLIC else [{merging.SCHEME: []}]
+    return cast("Document", json.loads(json.dumps(document)))

@@ -1,0 +1,1 @@
+"""One OpenAPI document of all that gateway.yaml exposes, merged from the services' own."""

@@ -1,0 +1,84 @@
+"""Readiness: whether the gateway, with what it needs itself, can serve.
+
+A service that is down is listed and is no reason to take the gateway out of rotation: all other routes still work. The
+login service is one of the gateway's own needs.
+"""
+
+import asyncio
+from typing import Any, Final
+
+from . import draining
+from .config import Config, Service, Timeouts
+from .identity.keys import KeyDirectory
+from .identity.revocations import Revocations
+from .policy.rejections import RequestRejected, UpstreamError
+from .upstreams import SingleFlight, Upstreams, fetch
+
+# Seconds that a service's health check may take, and for which its result is everyone's.
+LIMIT: Final = 1.0
+TIMEOUTS: Final = Timeouts().model_copy(update={"connect": LIMIT, "total": LIMIT})
+FRESH: Final = 1.0
+GOOD: Final = frozenset({"ok", "stale", "unknown"})
+
+
+class Readiness:
+    """The checks of /readyz."""
+
+    def __init__(self, config: Config, upstreams: Upstreams, keys: KeyDirectory, revocations: Revocations) -> None:
+        self.config = config
+        self.upstreams = upstreams
+        self.keys = keys
+        self.revocations = revocations
+        self.services = SingleFlight(self.service_states, fresh=FRESH)
+
+    async def report(self) -> tuple[int, dict[str, Any]]:
+        """Return 200 if the gateway and what it needs itself are well, else 503; and each part's and service's state.
+
+        Stale revocations are no reason for 503: what is known stays in force, and the other workers know no more.
+        """
+        if draining.is_draining():
+            return 503, {"status": "draining"}
+        services = await self.services.get()
+        parts = {"sessions": self.sessions_state(), "keys": self.keys_state()}
+        if login := self.config.login:
+            parts["login"] = services[login.service]
+        is_ready = GOOD.issuperset(parts.values())
+        return 200 if is_ready else 503, {
+            "status": "ready" if is_ready else "not ready",
+            "parts": parts,
+            "services": services,
+            "revocations": self.revocations_state(),
+        }
+
+    async def service_states(self) -> dict[str, str]:
+        """Return the states of all services, asked at the same time."""
+        services = self.config.services
+        states = await asyncio.gather(*(self.service_state(name, service) for name, service in services.items()))
+        return dict(zip(services, states, strict=True))
+
+    async def service_state(self, name: str, service: Service) -> str:
+        """Return `ok` if the service's health path answers 2xx, else what is wrong; `unknown` without a health path."""
+        if service.health is None:
+            return "unknown"
+        try:
+            answer = await fetch(self.upstreams.pools, name, service.health, timeouts=TIMEOUTS)
+        except UpstreamError as failed:
+            return failed.reason
+        except RequestRejected as refused:
+            return refused.detail
+        return "ok" if answer.status // 100 == 2 else f"answered {answer.status}"
+
+    def keys_state(self) -> str:
+        """Return `ok`; `stale` if the keys' directory cannot be read again, so that those in memory stay in force."""
+        self.keys.current()
+        return "stale" if self.keys.fault else "ok"
+
+    def sessions_state(self) -> str:
+        """Return whether the session store can be read: each worker reads it twice a second, for the ended sessions."""
+        known = self.revocations
+        return "ok" if known.started and known.sessions.stale_since is None else "cannot be read"
+
+    def revocations_state(self) -> dict[str, str]:
+        """Return `ok`, or `stale` and since when, where it cannot be learned which sessions have ended."""
+        since = self.revocations.stale_since
+        return {"status": "stale", "since": since.isoformat(timespec="seconds")} if since else {"status": "ok"}
