@@ -1,8 +1,8 @@
-"""A strict HTTP/1.1 client on a raw socket: sends bytes as they are given, takes no answer but a well-formed one.
+"""A strict HTTP/1.1 client on a raw socket: sends the given bytes unchanged, and accepts only well-formed responses.
 
 Exception
-└── ConnectionBroken        the connection ended, or went silent, where an answer had to go on
-    ProtocolViolation       what came is no well-formed HTTP/1.1 answer (RFC 9112)
+└── ConnectionBroken        the connection ended, or went silent, within a response
+    ProtocolViolation       the response is not well-formed HTTP/1.1 (RFC 9112)
 """
 
 import json
@@ -25,11 +25,11 @@ CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?
 
 
 class ConnectionBroken(Exception):  # noqa: N818  # an outcome that tests expect
-    """The connection ended, or nothing came for too long, before the answer was complete."""
+    """The connection ended, or nothing came for too long, before the response was complete."""
 
 
 class ProtocolViolation(Exception):  # noqa: N818  # as RFC 9112 has it
-    """The answer is no well-formed HTTP/1.1."""
+    """The response is not well-formed HTTP/1.1."""
 
 
 @dataclass
@@ -52,14 +52,14 @@ class Head:
 
     @property
     def closes(self) -> bool:
-        """Whether the connection ends with this answer (RFC 9112, section 9.3)."""
+        """Whether the connection ends with this response (RFC 9112, section 9.3)."""
         options = {option.strip().lower() for option in (self.get("Connection") or "").split(",")}
         return "close" in options or (self.version == "1.0" and "keep-alive" not in options)
 
 
 @dataclass
 class Reply(Head):
-    """A whole answer, and the 1xx that came before it."""
+    """A whole response, and the 1xx that came before it."""
 
     body: bytes = b""
     framing: Framing = "none"
@@ -87,7 +87,7 @@ class Client:
         self.socket.close()
 
     def send(self, data: bytes) -> None:
-        """Send the bytes, as many of them as the peer takes: it may answer and close before the last."""
+        """Send the bytes, as many as the peer reads: it may respond and close before the last."""
         try:
             self.socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
@@ -96,7 +96,7 @@ class Client:
             raise ConnectionBroken("The peer takes no more bytes.") from exc
 
     def finish(self) -> None:
-        """Say that nothing more will be sent."""
+        """Close the sending direction."""
         self.socket.shutdown(socket.SHUT_WR)
 
     def more(self) -> bool:
@@ -156,7 +156,7 @@ class Client:
         return Head(f"1.{found[1].decode()}", int(found[2]), found[3].decode("latin-1"), self.fields())
 
     def head(self) -> Reply:
-        """Return the final answer's head, its body not read yet."""
+        """Return the final response's head, its body not read yet."""
         interim = []
         while (head := self.one_head()).status < 200:
             if head.status == 101:
@@ -167,11 +167,11 @@ class Client:
         return Reply(**vars(head), interim=interim)
 
     def reply(self, method: str = "GET") -> Reply:
-        """Return the next whole answer to a request with that method."""
+        """Return the next whole response to a request with that method."""
         return self.body_of(self.head(), method)
 
     def body_of(self, reply: Reply, method: str = "GET") -> Reply:
-        """Return the answer whose head `head` has returned, with its body."""
+        """Return the response whose head `head` has returned, with its body."""
         reply.framing = framing(reply, method)
         if reply.framing == "length":
             reply.body = self.exactly(int(reply.all("Content-Length")[0]))
@@ -208,7 +208,7 @@ class Client:
         return b"".join(parts)
 
     def ends(self, within: float = PATIENCE) -> bool:
-        """Return whether the peer closes the connection, with nothing more to say, within that many seconds."""
+        """Return whether the peer closes the connection, without sending more, within that many seconds."""
         deadline = time.monotonic() + within
         try:
             while not self.buffer and time.monotonic() < deadline:
@@ -223,7 +223,7 @@ class Client:
 
 
 def framing(reply: Head, method: str) -> Framing:
-    """Return how the answer's body is framed (RFC 9112, section 6.3); raise `ProtocolViolation` where that is doubtful.
+    """Return how the response's body is framed (RFC 9112, section 6.3); raise `ProtocolViolation` if that is in doubt.
 
     A 204 says no length at all, a 304 and an answer to HEAD may say that of a 200 to GET.
     """
@@ -248,7 +248,7 @@ def framing(reply: Head, method: str) -> Framing:
 
 
 def once(port: int, request: bytes, patience: float = PATIENCE) -> Reply:
-    """Send one request on a connection of its own and return the answer."""
+    """Send one request on a connection of its own and return the response."""
     with Client(port, patience) as client:
         client.send(request)
         return client.reply(request.partition(b" ")[0].decode())

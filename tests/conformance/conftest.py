@@ -1,4 +1,4 @@
-"""Both doors, each with and without a trusted proxy in front, started once; one service behind them all."""
+"""Both doors, each with and without a trusted proxy, started once; one service behind all of them."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,14 +13,14 @@ from tests.conformance.gateways import DOORS, Door, Gateway, migrated_state
 from tests.conformance.upstream import Upstream
 
 __all__ = ["doors", "gateway", "worker"]
-# Whether the gateway takes this machine for a proxy of its own.
+# By door, and whether the gateway trusts this machine as a proxy.
 Fleet = Mapping[tuple[Door, bool], Gateway]
 TRUSTING = {"TRUSTED_PROXIES": "127.0.0.0/8"}
 
 
 @pytest.fixture(scope="session")
 def upstream() -> Iterator[Upstream]:
-    """The service that records and answers."""
+    """The service that records and responds."""
     with Upstream() as upstream:
         yield upstream
 
@@ -39,7 +39,7 @@ def fleet(
     tmp_path_factory: pytest.TempPathFactory,
     request: pytest.FixtureRequest,
 ) -> Iterator[Fleet]:
-    """The gateways of the doors that the chosen tests go through."""
+    """The gateways of the doors that the chosen tests use."""
     services: dict[str, Any] = {"echo": {"url": upstream.url}, "based": {"url": f"{upstream.url}/base"}}
     services |= {"appended": {"url": upstream.url, "trailing_slash": "append"}}
     services |= {"kept": {"url": upstream.url, "host": "keep"}}

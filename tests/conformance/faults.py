@@ -1,4 +1,4 @@
-"""A service that fails in every way, and the table of what a client of the gateway must get each time.
+"""A service that fails in every way, and the table of what a client of the gateway must receive.
 
 The last segment of a request's path names the fault. `/faults/healthy` has none.
 """
@@ -16,13 +16,13 @@ from typing import Any, Self
 from tests.conformance.upstream import Ended, Reader
 
 PATIENCE = 60
-# Seconds: the deadline of what is to be late, for how long it would be, and between two bytes.
+# Seconds: the gateway's deadline, how long a late response would take, and between two bytes.
 TOTAL = 0.6
 FAR_TOO_LONG = 20.0
 PACE = 0.1
 
 OK_BODY = b'{"ok": true}'
-# More than the 64 KiB that the gateway holds before it sends an answer's head.
+# More than the 64 KiB that the gateway holds before it sends a response's head.
 LARGE = 100_000
 # More than the buffers of the sockets on the way hold.
 HUGE = 24 * 1024 * 1024
@@ -39,7 +39,7 @@ ROUTES: list[dict[str, Any]] = [
 
 
 class Outcome(Enum):
-    """What the client gets."""
+    """What the client receives."""
 
     BAD_GATEWAY = "502"
     LATE = "504, as soon as the time is up"
@@ -50,12 +50,12 @@ class Outcome(Enum):
 
 @dataclass
 class Talk:
-    """One request, and what can be done to the one who sent it."""
+    """One request, and what a fault can do to its connection."""
 
     socket: socket.socket
     reader: Reader
     method: str
-    # Set once the client has the answer's head.
+    # Set once the client has the response's head.
     head_arrived: threading.Event
     nth: int
     connection: int
@@ -67,7 +67,7 @@ class Talk:
         self.socket.sendall(data)
 
     def trickle(self, data: bytes) -> None:
-        """Send byte by byte, and go on for far longer than the gateway waits."""
+        """Send byte by byte, for far longer than the gateway waits."""
         deadline = time.monotonic() + FAR_TOO_LONG
         for index in range(len(data)):
             self.send(data[index : index + 1])
@@ -93,7 +93,7 @@ class Talk:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def until_head_arrived(self) -> None:
-        """Wait until the client has the answer's head."""
+        """Wait until the client has the response's head."""
         assert self.head_arrived.wait(PATIENCE), "the client got no head"
 
 
@@ -102,7 +102,7 @@ Behaviour = Callable[[Talk], object]
 
 @dataclass(frozen=True)
 class Fault:
-    """One row: the request that meets the fault, and what must come of it; for an answer, which."""
+    """One row: the request, the fault, and what the client must receive."""
 
     name: str
     behaves: Behaviour
@@ -127,7 +127,7 @@ class Fault:
 
 
 def head(*lines: bytes, status: bytes = b"HTTP/1.1 200 OK") -> bytes:
-    """Return an answer's head."""
+    """Return a response's head."""
     return b"\r\n".join([status, *lines]) + b"\r\n\r\n"
 
 
@@ -138,7 +138,7 @@ CHUNKED_HEAD = head(b"Transfer-Encoding: chunked")
 
 
 def says(data: bytes) -> Behaviour:
-    """Say it and leave the connection open: the gateway has to see that it is wrong, not that it ends.
+    """Send it and leave the connection open: the gateway has to notice the fault, not the end.
 
     Another request on it would be a trust that the connection has lost; it is closed then, without an answer.
     """
@@ -153,12 +153,12 @@ def says(data: bytes) -> Behaviour:
 
 
 def says_and_closes(data: bytes) -> Behaviour:
-    """Say it and close."""
+    """Send it and close."""
     return lambda talk: talk.send(data)
 
 
 def says_and_resets(data: bytes) -> Behaviour:
-    """Say it and close with RST, once it has been received."""
+    """Send it and close with RST, once it has been received."""
 
     def behave(talk: Talk) -> None:
         talk.send(data)
@@ -168,7 +168,7 @@ def says_and_resets(data: bytes) -> Behaviour:
 
 
 def says_then(first: bytes, then: Behaviour) -> Behaviour:
-    """Say something, and do the rest once the client has the head."""
+    """Send something, and do the rest once the client has the headers."""
 
     def behave(talk: Talk) -> None:
         talk.send(first)
@@ -188,12 +188,12 @@ def resets(talk: Talk) -> None:
 
 
 def is_silent(talk: Talk) -> None:
-    """Say nothing until the gateway gives up."""
+    """Send nothing until the gateway gives up."""
     talk.is_left()
 
 
 def trickles(head: bytes, data: bytes) -> Behaviour:
-    """Say the head at once and the data slowly."""
+    """Send the headers at once and the data slowly."""
 
     def behave(talk: Talk) -> None:
         talk.send(head)
@@ -203,7 +203,7 @@ def trickles(head: bytes, data: bytes) -> Behaviour:
 
 
 def trickles_hints(talk: Talk) -> None:
-    """Say 103 again and again, and an answer only when it is far too late."""
+    """Send 103 again and again, and a response only when it is far too late."""
     deadline = time.monotonic() + FAR_TOO_LONG
     while time.monotonic() < deadline:
         talk.send(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
@@ -213,24 +213,24 @@ def trickles_hints(talk: Talk) -> None:
 
 
 def answers_then_drains(talk: Talk) -> None:
-    """Answer before the body is read, end that side, and take the rest of the body for as long as it comes."""
+    """Respond before the body is read, end that side, and read the rest of the body."""
     talk.send(head(b"Content-Length: 2", b"Connection: close", status=b"HTTP/1.1 413 Content Too Large") + b"no")
     talk.socket.shutdown(socket.SHUT_WR)
     talk.is_left()
 
 
 def never_reads(talk: Talk) -> None:
-    """Leave the body where it is."""
+    """Leave the body unread."""
     talk.head_arrived.wait(FAR_TOO_LONG)
 
 
 def malformed(name: str, *lines: bytes) -> Fault:
-    """An answer whose head is malformed, although its body is whole."""
+    """A response with malformed headers and a complete body."""
     return Fault(name, says(head(*lines, b"Content-Length: %d" % len(OK_BODY)) + OK_BODY), Outcome.BAD_GATEWAY)
 
 
 def misframed(name: str, *lines: bytes, body: bytes = b"abc") -> Fault:
-    """An answer of which it is not certain where it ends."""
+    """A response whose end is in doubt."""
     return Fault(name, says(head(*lines) + body), Outcome.BAD_GATEWAY)
 
 
@@ -252,7 +252,7 @@ FAULTS = [
     Fault("is silent after the head of a large body", says(LARGE_HEAD + b"x" * 10), Outcome.BROKEN),
     Fault("trickles a large body", trickles(LARGE_HEAD, b"x" * 1000), Outcome.BROKEN),
     Fault("trickles chunks", trickles(CHUNKED_HEAD, b"1\r\nx\r\n" * 1000), Outcome.BROKEN),
-    # Broken off.
+    # Truncated.
     Fault("closes at once", closes, Outcome.BAD_GATEWAY),
     Fault("closes at once, to a POST", closes, Outcome.BAD_GATEWAY, "POST", b"x" * 1000),
     Fault("closes before a large body is there", closes, Outcome.BAD_GATEWAY, "POST", b"x" * 900_000),
@@ -287,7 +287,7 @@ FAULTS = [
           Outcome.BROKEN),
     Fault("a first chunk's size that is not a number",
           says(CHUNKED_HEAD + b"xyz\r\nabc\r\n0\r\n\r\n"), Outcome.NEVER_WHOLE),
-    # No HTTP.
+    # Not HTTP.
     status_line("garbage", b"\x00\x01\x02\xff hello"),
     status_line("a page without a head", b"<!DOCTYPE html><title>x</title>"),
     status_line("another protocol's banner", b"220 mail.example ESMTP"),
@@ -300,7 +300,7 @@ FAULTS = [
     status_line("HTTP 3.7", b"HTTP/3.7 200 OK"),
     status_line("another protocol's name", b"ICY 200 OK"),
     status_line("101 unasked", b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade"),
-    # Framings of which it is not certain where the answer ends.
+    # Framings that leave the end of the response in doubt.
     misframed("both a length and a coding", b"Content-Length: 3", b"Transfer-Encoding: chunked",
               body=b"3\r\nabc\r\n0\r\n\r\n"),
     misframed("both, the coding first", b"Transfer-Encoding: chunked", b"Content-Length: 13",
@@ -431,7 +431,7 @@ class FaultyService:
             self.trusted_again = []
 
     def accept(self, listener: socket.socket, behaviour: Callable[[socket.socket, int], None]) -> None:
-        """Do to each connection what is to be done, in a thread of its own."""
+        """Serve each connection in a thread."""
         number = 0
         while True:
             try:
@@ -450,7 +450,7 @@ class FaultyService:
         connection.close()
 
     def serve(self, connection: socket.socket, number: int) -> None:
-        """Read a request and fail as its path says; go on after those that are no failure."""
+        """Read requests and fail as their paths require, until a fault ends the connection."""
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self.kept(connection, number), contextlib.suppress(Ended, OSError):
             reader = Reader(connection)
@@ -460,7 +460,7 @@ class FaultyService:
 
     @contextlib.contextmanager
     def kept(self, connection: socket.socket, number: int) -> Iterator[None]:
-        """Know which connections are open."""
+        """Record the connection while it is open."""
         with self.changed:
             self.sockets.add(connection)
             self.open.add(number)
@@ -474,7 +474,7 @@ class FaultyService:
                 self.changed.notify_all()
 
     def fail(self, reader: Reader, connection: int, nth: int) -> bool:
-        """Read a request and do what its path says; return whether the connection stays open."""
+        """Read a request and cause the fault of its path; return whether the connection stays open."""
         line, headers = reader.head()
         method, target, _ = line.split(" ")
         slug = target.rpartition("/")[2]

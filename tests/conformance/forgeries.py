@@ -33,7 +33,7 @@ def part(content: Json) -> str:
 
 
 class Forger:
-    """What the forgeries of one gateway are made with."""
+    """The keys and claims for forgeries against one gateway."""
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
@@ -50,7 +50,7 @@ class Forger:
         return {"alg": "ES256", "typ": "JWT", "kid": self.kid}
 
     def claims(self, **claims: Json) -> dict[str, Json]:
-        """Return the claims of a good token but for those; `None` leaves one out."""
+        """Return the claims of a valid token, with the given ones instead; `None` leaves one out."""
         said = self.gateway.claims("1", "admin") | claims
         return {name: value for name, value in said.items() if value is not None}
 
@@ -65,7 +65,7 @@ class Forger:
         return f"{said}.{base64url(signature)}"
 
     def signed(self, **claims: Json) -> str:
-        """Return a token of the gateway's own key, with those claims instead of good ones; `None` leaves one out."""
+        """Return a token of the gateway's own key, with the given claims instead of valid ones."""
         return self.token(payload=self.claims(**claims))
 
     def raw(self, name: str, value: str) -> str:
@@ -96,10 +96,10 @@ class Forger:
         return base64.b64encode(der).decode()
 
     def flipped(self, place: int, position: int) -> str:
-        """Return a good token, one bit of one part's character turned."""
+        """Return a good token, with one bit of a character in one part flipped."""
         parts = self.parts()
         position %= len(parts[place])
-        # The lowest bits of a part's last character may be padding, which some decoders pass over: turn the highest.
+        # The lowest bits of a part's last character may be padding, which some decoders ignore: flip the highest.
         alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
         turned = alphabet[alphabet.index(parts[place][position]) ^ 32]
         parts[place] = parts[place][:position] + turned + parts[place][position + 1 :]
@@ -132,7 +132,7 @@ NO_STRINGS: dict[str, Json] = {
 
 
 def algorithms() -> dict[str, Forgery]:
-    """What is said of the algorithm, and keys of other kinds."""
+    """Forgeries of the algorithm, and keys of other kinds."""
     found: dict[str, Forgery] = {}
     for alg in NONE:
         said = f"alg {alg!r}"
@@ -166,7 +166,7 @@ def algorithms() -> dict[str, Forgery]:
 
 
 def keys() -> dict[str, Forgery]:
-    """What is said of the key, and keys that are brought along."""
+    """Forgeries of the key's id, and keys inside the token."""
     found: dict[str, Forgery] = {
         f"a kid that is {name}": lambda f, kid=kid: f.headed(kid=kid) for name, kid in KIDS.items()
     }
@@ -194,7 +194,7 @@ def keys() -> dict[str, Forgery]:
 
 
 def claims() -> dict[str, Forgery]:
-    """Tokens that our key has signed, but that are no access tokens that hold."""
+    """Tokens signed by the gateway's key that are not valid access tokens."""
     now = int(time.time())
     found: dict[str, Forgery] = {
         "another issuer": lambda f: f.signed(iss="someone"),
@@ -230,7 +230,7 @@ def claims() -> dict[str, Forgery]:
 
 
 def forms() -> dict[str, Forgery]:
-    """What has not the form of a token (RFC 7515, section 3.1)."""
+    """Text that does not have the form of a token (RFC 7515, section 3.1)."""
     found: dict[str, Forgery] = {
         "one part": lambda f: f.parts()[0],
         "two parts": lambda f: ".".join(f.parts()[:2]),
@@ -287,10 +287,10 @@ def forms() -> dict[str, Forgery]:
     return found
 
 
-# Of the token alone.
+# The token alone.
 FORGERIES: dict[str, Forgery] = algorithms() | keys() | claims() | forms()
 
-# Of all that Authorization says.
+# The whole value of Authorization.
 SCHEMES: dict[str, Forgery] = {
     "Bearer alone": lambda f: "Bearer",
     "two tokens": lambda f: f"Bearer {f.good} {f.good}",

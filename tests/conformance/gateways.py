@@ -1,4 +1,4 @@
-"""A gateway as a real process, at one of its two doors, for tests that know it by HTTP alone."""
+"""A gateway as a real process, at one of its two doors, for tests that use only HTTP."""
 
 import atexit
 import functools
@@ -28,7 +28,7 @@ PROJECT = Path(__file__).resolve().parents[2] / "gateway_project"
 
 Door = Literal["fast", "drf"]
 DOORS: tuple[Door, ...] = ("fast", "drf")
-# What gunicorn is started with: the fast door as it is served, the DRF door as any WSGI server would.
+# gunicorn's arguments: the fast door as deployed, the DRF door as under any WSGI server.
 APPLICATIONS: dict[Door, list[str]] = {
     "fast": ["gateway_project.asgi"],
     "drf": ["-k", "gthread", "--threads", "32", "gateway_project.wsgi"],
@@ -49,7 +49,7 @@ class Gateway:
     port: int = field(default_factory=free_port)
     # In front of gunicorn, such as `taskset -c 1`.
     wrapper: tuple[str, ...] = ()
-    # Whether coverage looks on, where it looks on here: no, where times and sizes are what is tested.
+    # Whether coverage measures its processes too: not if a test is about times and sizes.
     measured: bool = True
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class Gateway:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """Its address."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -103,7 +103,7 @@ class Gateway:
         return self
 
     def measurement(self) -> dict[str, str]:
-        """Return what has coverage measure the processes too, if it measures this one; they save when they end."""
+        """Return the environment in which coverage measures the processes too, if it measures this one."""
         here = coverage.Coverage.current() if self.measured else None
         if here is None:
             return {}
@@ -111,7 +111,7 @@ class Gateway:
         return {"COVERAGE_PROCESS_START": str(PROJECT.parent / "pyproject.toml"), "COVERAGE_FILE": str(data)}
 
     def wait_until_it_answers(self) -> None:
-        """Return once every worker has had time to boot: /healthz answers 200."""
+        """Return once /healthz is 200."""
         deadline = time.monotonic() + STARTS_WITHIN
         while True:
             assert self.process
@@ -131,7 +131,7 @@ class Gateway:
         os.kill(self.pid, signal.SIGHUP)
 
     def stop(self) -> None:
-        """Stop it, by force if it does not within its time."""
+        """Stop it, by force if it does not stop in time."""
         assert self.process
         if self.process.poll() is None:
             self.process.terminate()
@@ -167,7 +167,7 @@ class Gateway:
         return path.stem, key
 
     def claims(self, user_id: str = "2", role: str = "default", ttl: int = 900, **claims: Any) -> dict[str, Any]:
-        """Return the claims of an access token as the gateway makes them, but for those given; `None` is left out."""
+        """Return the claims of a valid access token, with the given ones instead; `None` leaves one out."""
         now = int(time.time())
         made = {
             "iss": "gatehouse",

@@ -1,4 +1,4 @@
-"""Each fault of a service, at both doors: one outcome, and a gateway that goes on as if nothing had been."""
+"""Each fault of a service, at both doors: one outcome, and a gateway that serves the next request."""
 
 import threading
 import time
@@ -35,7 +35,7 @@ def is_healthy(gateway: Gateway, faulty: FaultyService) -> int:
 
 
 def meet(client: Client, fault: Fault, faulty: FaultyService) -> Reply | None:
-    """Return the answer to the fault; `None` where its head came and then it was broken off."""
+    """Return the response to the fault; `None` if it was truncated after its headers."""
     reply = client.head()
     faulty.head_arrived.set()
     try:
@@ -55,7 +55,7 @@ def test_a_fault_has_one_outcome_at_each_door(fault: Fault, door: Door, fleet: F
     request = ask(f"{fault.method} {fault.target}", body=fault.body or None)
     started = time.monotonic()
     with Client(gateway.port) as client:
-        # In a thread: the gateway may answer before it takes all of a body.
+        # In a thread: the gateway may respond before it has read all of a body.
         sending = threading.Thread(target=client.send, args=(request,))
         sending.start()
         reply = meet(client, fault, faulty)
@@ -109,7 +109,7 @@ def test_a_connection_closed_after_a_response_fails_no_request(
     gateway = fleet[door, False]
     assert once(gateway.port, ask("GET /faults/closes-after-the-answer")).status == 200
     faulty.wait_until_closed(faulty.seen[-1][2])
-    # Whatever the gateway notices between two requests, it has had the occasion to.
+    # Time for the gateway to notice what happened between the requests.
     assert once(gateway.port, ask("GET /healthz")).status == 200
     faulty.begin()
     reply = once(gateway.port, ask(f"{method} /faults/healthy", body=b"abc" if method in {"PUT", "POST"} else None))

@@ -34,7 +34,7 @@ def test_a_service_s_address_becomes_the_public_one(
 ) -> None:
     public = "https://127.0.0.1:444" if trusted else "http://localhost:8001"
     sent, expected = (text.format(url=upstream.url, public=public) for text in (said, got))
-    # `Content-Location` is the JSON's, not that of a page which shows it.
+    # `Content-Location` belongs to the JSON, not to a page that shows it.
     for accept in ("*/*", "text/html") if name == "Location" else ("*/*",):
         upstream.begin([answer("201 Created", f"{name}: {sent}", "Content-Type: application/json", body=b"{}")])
         head = f"Host: localhost:8001\r\nAccept: {accept}\r\n{FORWARDED if trusted else ''}"

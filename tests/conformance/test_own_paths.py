@@ -1,4 +1,4 @@
-"""The gateway's own paths, at both doors: every method, and whom the request is for."""
+"""The gateway's own paths, at both doors: methods, hosts and schemes."""
 
 import pytest
 from tests.conformance.cases.case import ask
@@ -93,7 +93,7 @@ def test_a_host_that_is_not_allowed_is_a_400(gateway: Gateway, path: str, accept
     if path in PROBES and len(hosts) == 1 and "," not in hosts[0] and hosts[0] != "Host:":
         assert reply.status == 200
     elif len(hosts) > 1:
-        # Any server may say so in its own words.
+        # The HTTP server may reject it first.
         assert reply.status == 400
     else:
         check_problem(reply, 400)

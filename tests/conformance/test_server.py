@@ -1,4 +1,4 @@
-"""What clients do to the server itself: leave, dawdle, ask for more than one thing at once."""
+"""Clients that leave, stall, or send malformed or ambiguous requests."""
 
 import select
 import socket
@@ -97,7 +97,7 @@ ENDLESS = [
 
 
 def sent_until_refused(client: socket.socket) -> int:
-    """Send zeros until the answer is there, or the connection is no more; return how many bytes were taken."""
+    """Send zeros until there is a response or the connection ends; return how many bytes were accepted."""
     sent = 0
     with suppress(ConnectionError):
         while sent < 16 * 2**20 and not select.select([client], [], [], 0)[0]:
@@ -122,7 +122,7 @@ def test_the_bound_on_headers_does_not_depend_on_packets(gateway: Gateway, piece
         for number in range(pieces):
             step = -(-len(head) // pieces)
             client.send(head[number * step : (number + 1) * step])
-            # So that it comes in pieces; how it is cut has no bearing on what is expected.
+            # So that it arrives in pieces; the expectation holds for any pieces.
             time.sleep(0.02)
         assert client.reply().status == 431
 
@@ -257,7 +257,7 @@ def test_a_request_of_another_protocol_is_a_400(gateway: Gateway, upstream: Upst
     with Client(gateway.port) as client:
         for piece in pieces:
             client.send(piece)
-            # So that it comes in pieces; how it is cut has no bearing on what is expected.
+            # So that it arrives in pieces; the expectation holds for any pieces.
             time.sleep(0.02)
         reply = client.reply()
         assert (reply.status, reply.get("Connection")) == (400, "close")

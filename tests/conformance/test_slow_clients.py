@@ -97,7 +97,7 @@ async def test_a_request_is_forwarded_once_its_body_is_complete(gateway: Gateway
         for wire in wires:
             await wire.send(ask("POST /api/small", f"Accept: {accept}", framing) + piece(90_000))
         assert await is_answered(gateway.port)
-        # One for the program's request, which the page's may have used again.
+        # One for the program's request; the page's may have reused it.
         assert service.connections <= 2
         await wires[0].send(piece(size - 90_000) + (b"0\r\n\r\n" if chunked else b""))
         assert (await wires[0].reply("POST")).status == 200
@@ -186,7 +186,7 @@ async def test_stalled_bodies_are_rejected_when_memory_is_short(gateway: Gateway
         reply = await once(gateway.port, ask("POST /api/small", body=b"x" * MIB))
         assert (reply.status, json.loads(reply.body)) == (200, {"size": MIB})
         assert service.connections == 1
-        # What is counted, and what Python and the system take on top of it.
+        # The counted bytes, and what Python and the system add.
         assert memory(worker, "VmHWM") - before < 2 * LIMIT
         for task in refused:
             task.cancel()
@@ -256,7 +256,7 @@ async def test_probes_and_keys_are_answered_while_every_thread_waits(gateway: Ga
         async with await Wire.to(gateway.port) as wire:
             await wire.send(ask("GET /login/"))
             with pytest.raises(TimeoutError):
-                # Else there would have been a thread for the others too.
+                # Otherwise there would have been a thread for the probes too.
                 async with asyncio.timeout(1):
                     await wire.reply()
 

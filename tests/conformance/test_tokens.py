@@ -52,7 +52,7 @@ def check(reply: Reply) -> None:
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_forgery_is_401(name: str, door: Door, forger: Callable[[Door], Forger]) -> None:
     forged = FORGERIES[name](forger(door))
-    # A route that all may use takes no forgery either; logout is the gateway's own.
+    # A public route rejects forgeries too; logout is a path of the gateway.
     for target in ("GET /api/private", "GET /api/open", "POST /api/logout"):
         check(ask(forger(door), target, f"Bearer {forged}"))
     if len(forged) <= REFRESH_LENGTH:
@@ -68,7 +68,7 @@ def test_another_scheme_or_spelling_is_a_401(name: str, door: Door, forger: Call
 
 @pytest.mark.parametrize("door", DOORS)
 def test_the_token_that_forgeries_start_from_is_valid(door: Door, forger: Callable[[Door], Forger]) -> None:
-    """Else nothing here would show anything."""
+    """Otherwise the other tests would prove nothing."""
     mine = forger(door)
     for good in (mine.good, mine.token(), mine.signed(), mine.raw("sub", '"1"'), mine.headed(typ="at+jwt")):
         assert ask(mine, "POST /api/logout", f"Bearer {good}").status == 204
@@ -114,7 +114,7 @@ def test_random_text_is_never_a_valid_token(door: Door, forger: Callable[[Door],
         st.tuples(st.binary(max_size=60), st.binary(max_size=60), st.binary(max_size=64)).map(
             lambda parts: ".".join(base64url(each) for each in parts)
         ),
-        # One character of a good token's replaced, but for the last of a part, whose lowest bits mean nothing.
+        # A valid token with one character replaced, except the last of a part, whose lowest bits are padding.
         st.tuples(st.integers(0, len(mine.good) - 3), ALPHABET).map(
             lambda change: mine.good[: change[0]] + change[1] + mine.good[change[0] + 1 :]
         ),
@@ -132,6 +132,6 @@ def test_random_text_is_never_a_valid_token(door: Door, forger: Callable[[Door],
 
 @pytest.mark.parametrize("door", DOORS)
 def test_no_forgery_causes_an_error_in_the_log(door: Door, forger: Callable[[Door], Forger]) -> None:
-    """The last here: what went wrong would be in the log."""
+    """Must run last: the log then has all errors."""
     lines = forger(door).gateway.log_lines()[forger(door).logged :]
     assert [line for line in lines if line["level"] == "ERROR"] == []

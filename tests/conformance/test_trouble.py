@@ -1,4 +1,4 @@
-"""One service's trouble stays its own: the probes, the API's document and everyone else's requests, at both doors."""
+"""A failing service does not affect the probes, the API's document and other requests, at both doors."""
 
 import json
 import re
@@ -32,7 +32,7 @@ Fleet = dict[Door, Gateway]
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A gateway of each door, in front of a service that is well and of one that takes connections and hangs."""
+    """A gateway of each door, in front of a healthy service and of one that accepts connections and hangs."""
     body = json.dumps(DOCUMENT).encode()
     answer = Answer(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
     with Upstream() as echo, socket.create_server(("127.0.0.1", 0), backlog=1024) as hanging, ExitStack() as running:
@@ -99,7 +99,7 @@ def test_clients_that_leave_a_hanging_service_delay_no_other_request(target: str
         times = []
         for _ in range(5):
             began = time.monotonic()
-            # The sign-in page is Django's.
+            # Django serves the sign-in page.
             reply = once(gateway.port, ask("GET /login/", "Accept: text/html"))
             assert reply.status == 200
             times.append(time.monotonic() - began)

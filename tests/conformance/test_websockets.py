@@ -88,7 +88,7 @@ async def test_text_and_binary_messages_pass_unchanged(gateway: Gateway) -> None
 @on_a_loop(within=20)
 async def test_messages_of_one_mib_pass_unchanged(gateway: Gateway) -> None:
     messages = list(content(4 * MIB, MIB))
-    # What cannot be compressed grows a little.
+    # Compression makes random bytes a little larger.
     async with serving(echo, max_size=2 * MIB), to(gateway, max_size=2 * MIB) as socket:
 
         async def send() -> None:

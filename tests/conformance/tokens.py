@@ -1,4 +1,4 @@
-"""Access tokens by name: those that hold, and one for each way in which one does not."""
+"""Access tokens by name: valid ones, and one for each way in which a token is invalid."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ from tests.conformance.gateways import Gateway
 
 
 def public_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """Return the key's public half, as everyone can know it."""
+    """Return the key's public half, as it is published."""
     return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -20,14 +20,14 @@ def part(content: object) -> str:
 
 
 def signed_as_a_secret(claims: dict[str, object], secret: bytes, kid: str) -> str:
-    """Return a token whose HMAC has the public key for its secret, which `jwt.encode` would refuse to make."""
+    """Return a token whose HMAC has the public key for its secret, which `jwt.encode` rejects."""
     algorithm = jwt.get_algorithm_by_name("HS256")
     said = f"{part({'alg': 'HS256', 'typ': 'JWT', 'kid': kid})}.{part(claims)}"
     return f"{said}.{base64.urlsafe_b64encode(algorithm.sign(said.encode(), secret)).rstrip(b'=').decode()}"
 
 
 def tokens(gateway: Gateway) -> dict[str, str]:
-    """Return the gateway's tokens; only the first three are any good."""
+    """Return the gateway's tokens; only the first three are valid."""
     kid, key = gateway.signing_key()
     claims = gateway.claims("1", "admin")
     stranger = ec.generate_private_key(ec.SECP256R1())
@@ -50,7 +50,7 @@ def tokens(gateway: Gateway) -> dict[str, str]:
         "no-kid": jwt.encode(claims, key, "ES256"),
         "other-issuer": gateway.token("1", "admin", iss="someone"),
         "no-subject": gateway.token("1", "admin", sub=None),
-        # PyJWT would refuse to encode it.
+        # PyJWT rejects it.
         "number-subject": jwt.api_jws.encode(
             json.dumps(claims | {"sub": 1}).encode(), key, "ES256", {"kid": kid, "typ": "JWT"}
         ),

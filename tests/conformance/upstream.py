@@ -1,4 +1,4 @@
-"""A service that records exactly what it was sent, and answers with exactly the bytes that it was told."""
+"""A service that records exactly what it receives, and responds with exactly the given bytes."""
 
 import contextlib
 import re
@@ -48,7 +48,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes out: `raw` as it is, in pieces of `step` bytes, before the request's body is read if `early`."""
+    """A response: `raw` unchanged, in pieces of `step` bytes; `early` sends it before the request's body is read."""
 
     raw: bytes
     close: bool = False
@@ -64,7 +64,7 @@ class Ended(Exception):  # noqa: N818  # an outcome: connections end
 
 
 class Malformed(Exception):  # noqa: N818  # what is recorded, not an error of the program
-    """The gateway sent what no HTTP/1.1 request is."""
+    """The gateway sent something that is not a valid HTTP/1.1 request."""
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Reader:
         self.buffer += data
 
     def until(self, end: bytes) -> bytes:
-        """Return what comes before `end`, which is taken too."""
+        """Return what comes before `end`, and consume both."""
         while end not in self.buffer:
             self.more()
         found, _, self.buffer = self.buffer.partition(end)
@@ -130,7 +130,7 @@ class Reader:
 
 
 def framed(headers: list[tuple[str, str]]) -> tuple[Framing, int]:
-    """Return how the request's body is framed, and its length where that is said; raise `Malformed`."""
+    """Return how the request's body is framed, and its length if there is one; raise `Malformed`."""
     lengths = [value for name, value in headers if name.lower() == "content-length"]
     codings = [value for name, value in headers if name.lower() == "transfer-encoding"]
     hosts = [value for name, value in headers if name.lower() == "host"]
@@ -152,7 +152,7 @@ class Upstream:
     """The service, on a port of its own, in threads of this process. Use it as a context manager."""
 
     seen: list[Seen] = field(default_factory=list)
-    # Request lines of which the rest has not come, or not yet.
+    # Request lines of requests that are not complete.
     begun: list[str] = field(default_factory=list)
     malformed: list[str] = field(default_factory=list)
 
@@ -212,7 +212,7 @@ class Upstream:
             thread.start()
 
     def serve(self, connection: socket.socket, number: int) -> None:
-        """Answer requests until either side closes."""
+        """Respond to requests until either side closes."""
         reader = Reader(connection)
         nth = 0
         with connection, contextlib.suppress(Ended, OSError):
@@ -228,7 +228,7 @@ class Upstream:
 
     @contextlib.contextmanager
     def under_way(self) -> Iterator[None]:
-        """Count a request as being answered."""
+        """Count a request as under way."""
         with self.idle:
             self.busy += 1
         try:
@@ -239,7 +239,7 @@ class Upstream:
                 self.idle.notify_all()
 
     def answer(self, reader: Reader, connection: int, nth: int) -> Answer:
-        """Read one request and answer it."""
+        """Read one request and respond."""
         try:
             line, headers = reader.head()
             framing, length = framed(headers)
@@ -261,7 +261,7 @@ class Upstream:
         return answer
 
     def answer_to(self, seen: Seen) -> Answer:
-        """Return the answer that is next."""
+        """Return the next response."""
         if callable(self.answers):
             return self.answers(seen)
         answer = self.answers[min(self.given, len(self.answers) - 1)]

@@ -1,6 +1,6 @@
-"""HTTP/1.1 over asyncio, for tests in which much happens at once: a strict client, and services made of handlers.
+"""HTTP/1.1 over asyncio, for concurrent tests: a strict client, and services made of handlers.
 
-Client and service run on the loop of the test, so that the test knows how far each of them is.
+Client and service run on the loop of the test, so that the test controls both.
 """
 
 import asyncio
@@ -118,7 +118,7 @@ def sum_of(size: int) -> Sum:
 
 
 def ask(line: str, *headers: str, body: bytes | None = None) -> bytes:
-    """Return a request; one with a body says its length unless a header says how it is framed."""
+    """Return a request; one with a body has a Content-Length unless a header frames it."""
     lines = [f"{line} HTTP/1.1", "Host: localhost", *headers]
     if body is not None and not any(header.lower().startswith("transfer-encoding") for header in headers):
         lines.append(f"Content-Length: {len(body)}")
@@ -126,7 +126,7 @@ def ask(line: str, *headers: str, body: bytes | None = None) -> bytes:
 
 
 def answer(body: bytes = b"ok", status: str = "200 OK", *headers: str) -> bytes:
-    """Return an answer with its length."""
+    """Return a response with its length."""
     return "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]).encode() + body
 
 
@@ -139,7 +139,7 @@ class Wire:
 
     @classmethod
     async def to(cls, port: int, *, source: str = "127.0.0.1", receive_buffer: int = 0) -> Self:
-        """Connect. With a `receive_buffer`, the kernel takes in about that much for someone who does not read."""
+        """Connect. With a `receive_buffer`, the kernel buffers about that much for a client that does not read."""
         made = socket.socket()
         try:
             made.setblocking(False)
@@ -163,7 +163,7 @@ class Wire:
             await self.writer.wait_closed()
 
     def close(self) -> None:
-        """Close it at once: what has not gone out does not matter any more."""
+        """Close it at once, and drop what has not been sent."""
         self.writer.transport.abort()
 
     async def send(self, data: bytes) -> None:
@@ -186,7 +186,7 @@ class Wire:
         await self.send(b"0\r\n\r\n")
 
     async def some(self, size: int = 256 * KIB) -> bytes:
-        """Return what comes, nothing at the end; raise `ConnectionBroken` where that is a reset."""
+        """Return what comes, nothing at the end; raise `ConnectionBroken` at a reset."""
         try:
             return await self.reader.read(size)
         except OSError as exc:
@@ -202,7 +202,7 @@ class Wire:
             raise ConnectionBroken(f"The connection was reset: {exc!r}") from exc
 
     async def until(self, end: bytes) -> bytes:
-        """Return what comes before `end`, which is taken too; raise `ConnectionBroken`."""
+        """Return what comes before `end`, and consume both; raise `ConnectionBroken`."""
         try:
             return (await self.reader.readuntil(end)).removesuffix(end)
         except asyncio.IncompleteReadError as exc:
@@ -213,7 +213,7 @@ class Wire:
             raise ConnectionBroken(f"The connection was reset: {exc!r}") from exc
 
     async def ends(self) -> bool:
-        """Return whether the peer closes the connection and says nothing more."""
+        """Return whether the peer closes the connection without sending more."""
         with contextlib.suppress(ConnectionBroken):
             return not await self.some()
         return True
@@ -221,14 +221,14 @@ class Wire:
     # A client's side.
 
     async def head(self) -> Reply:
-        """Return the next final answer's head, its body not read yet."""
+        """Return the next final response's head, its body not read yet."""
         interim: list[Head] = []
         while (head := head_of(await self.until(b"\r\n\r\n"))).status < 200 and head.status != 101:
             interim.append(head)
         return Reply(**vars(head), interim=interim)
 
     async def pieces(self, reply: Reply, method: str = "GET") -> AsyncIterator[bytes]:
-        """Yield the body of the answer whose head has been read."""
+        """Yield the body of the response whose head has been read."""
         reply.framing = framing(reply, method)
         if reply.framing == "length":
             async for piece in self.counted(int(reply.all("Content-Length")[0])):
@@ -260,19 +260,19 @@ class Wire:
             raise ProtocolViolation(f"Expected no trailers, got {end!r}.")
 
     async def reply(self, method: str = "GET") -> Reply:
-        """Return the next whole answer."""
+        """Return the next whole response."""
         reply = await self.head()
         reply.body = b"".join([piece async for piece in self.pieces(reply, method)])
         return reply
 
     async def gets(self, request: bytes) -> Reply:
-        """Send a request and return the answer."""
+        """Send a request and return the response."""
         await self.send(request)
         return await self.reply(request.partition(b" ")[0].decode())
 
 
 def head_of(block: bytes) -> Head:
-    """Return an answer's head; raise `ProtocolViolation`."""
+    """Return a response's head; raise `ProtocolViolation`."""
     line, *lines = block.split(b"\r\n")
     found = STATUS_LINE.fullmatch(line)
     if found is None:
@@ -287,7 +287,7 @@ def head_of(block: bytes) -> Head:
 
 
 def chunk_size(line: bytes) -> int:
-    """Return the size that a chunk's first line says; raise `ProtocolViolation`."""
+    """Return the size in a chunk's first line; raise `ProtocolViolation`."""
     found = CHUNK_SIZE.fullmatch(line)
     if found is None:
         raise ProtocolViolation(f"Expected a chunk's size, got {line!r}.")
@@ -295,7 +295,7 @@ def chunk_size(line: bytes) -> int:
 
 
 async def once(port: int, request: bytes) -> Reply:
-    """Send one request on a connection of its own and return the answer."""
+    """Send one request on a connection of its own and return the response."""
     async with await Wire.to(port) as wire:
         return await wire.gets(request)
 
@@ -341,7 +341,7 @@ Handler = Callable[[Call], Awaitable[None]]
 
 @dataclass
 class Service:
-    """A service: `handler` answers each request. Use it as a context manager."""
+    """A service: `handler` responds to each request. Use it as a context manager."""
 
     port: int
     handler: Handler
@@ -373,7 +373,7 @@ class Service:
             assert not self.malformed, self.malformed
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer the requests of one connection."""
+        """Respond to the requests of one connection."""
         task = asyncio.current_task()
         assert task
         self.tasks.add(task)

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass
 class Seen:
-    """A request as the service got it."""
+    """A request that the service received."""
 
     method: str
     target: str
@@ -18,7 +18,7 @@ class Seen:
     body: bytes
 
     def header(self, name: str) -> str | None:
-        """Return a header's value, `None` without it; it must not have come twice."""
+        """Return a header's value, `None` without it; it must not be repeated."""
         values = [value for key, value in self.headers if key.lower() == name.lower()]
         assert len(values) <= 1, values
         return values[0] if values else None
@@ -26,7 +26,7 @@ class Seen:
 
 @dataclass
 class Reply:
-    """What the service answers."""
+    """A response of the service."""
 
     status: int = 200
     body: bytes = b"{}"
@@ -34,7 +34,7 @@ class Reply:
 
     @classmethod
     def json(cls, value: Any, status: int = 200) -> "Reply":
-        """Return a JSON answer."""
+        """Return a JSON response."""
         return cls(status, json.dumps(value).encode())
 
 
@@ -42,7 +42,7 @@ Answer = Callable[[Seen], Reply | None]
 
 
 class Service:
-    """Answers what `answer` returns; `None` closes the connection without an answer."""
+    """Responds with what `answer` returns; `None` closes the connection without a response."""
 
     def __init__(self, answer: Answer = lambda seen: Reply()) -> None:
         self.answer = answer

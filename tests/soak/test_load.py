@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 async def all_at_once(port: int, count: int) -> None:
-    """Send that many requests, each on a connection of its own, to a service that answers once it has them all."""
+    """Send that many requests, each on a connection of its own, to a service that responds once it has them all."""
     has_all = asyncio.Barrier(count)
 
     async def slow(call: Call) -> None:
@@ -59,7 +59,7 @@ async def test_ten_thousand_idle_clients_cost_little_and_delay_no_other_request(
     async with Service(SERVICE, ok), contextlib.AsyncExitStack() as stack:
 
         async def opened(n: int) -> Wire:
-            # 28,000 ports or so are there for each address.
+            # Each address has about 28,000 ports.
             wire = await Wire.to(port, source=f"127.0.0.{2 + n % 4}", receive_buffer=4 * KIB)
             stack.push_async_exit(wire)
             assert is_ok(await wire.gets(ask("GET /small/idle")))
@@ -75,7 +75,7 @@ async def test_ten_thousand_idle_clients_cost_little_and_delay_no_other_request(
             began = time.monotonic()
             assert is_ok(await once(port, ask("GET /small/other")))
             times.append(time.monotonic() - began)
-        # They are all still there, and good.
+        # All are still open, and usable.
         for wire in wires[:: max(1, count // 100)]:
             assert is_ok(await wire.gets(ask("GET /small/again")))
         log.info("%d idle: %.1f KiB each, %.0f MiB in all", count, each / KIB, memory(worker) / MIB)
