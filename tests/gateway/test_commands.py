@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -14,11 +15,10 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.core.management.base import SystemCheckError
+from tests.conformance.gateways import PROJECT, migrated_state
 from tests.ports import free_port
 
 from gateway import configuration
-
-PROJECT = Path(__file__).resolve().parents[2] / "gateway_project"
 
 FAULTY = """\
 version: 1
@@ -91,29 +91,39 @@ def test_check_reports_faults_in_the_order_of_lines(faulty: Path) -> None:
     assert re.findall(r"faulty\.yaml:(\d+):", str(failed.value)) == [str(line) for line in range(4, 13)]
 
 
+CHECK = [sys.executable, "manage.py", "check"]
+MIGRATE = [sys.executable, "manage.py", "migrate"]
+RUNSERVER = [sys.executable, "manage.py", "runserver", "--noreload", "0"]
+GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "gateway_project.asgi"]
+WORKERS, URL, DATABASE = (
+    ("GATEWAY_WORKERS", "many"),
+    ("USERS_URL", "ftp://x"),
+    ("DATABASE_URL", "mysql://u:hunter2@h/x"),
+)
+
+
 @pytest.mark.parametrize(
-    "command",
+    ("command", "setting"),
     [
-        [sys.executable, "manage.py", "check"],
-        [sys.executable, "manage.py", "migrate"],
-        [sys.executable, "manage.py", "runserver", "--noreload", "0"],
-        [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "gateway_project.asgi"],
+        (CHECK, WORKERS),
+        (MIGRATE, WORKERS),
+        (RUNSERVER, URL),
+        (GUNICORN, WORKERS),
+        (GUNICORN, URL),
+        (GUNICORN, DATABASE),
     ],
 )
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("GATEWAY_WORKERS", "many"), ("USERS_URL", "ftp://x"), ("DATABASE_URL", "mysql://u:hunter2@h/x")],
-)
 def test_an_invalid_setting_is_reported_without_a_traceback(
-    tmp_path: Path, command: list[str], name: str, value: str
+    tmp_path: Path, command: list[str], setting: tuple[str, str]
 ) -> None:
+    name, value = setting
     environ = os.environ | {"GATEHOUSE_VAR": str(tmp_path), name: value}
     done = subprocess.run(command, cwd=PROJECT, env=environ, capture_output=True, text=True, check=False, timeout=60)
-    said = done.stdout + done.stderr
+    shown = done.stdout + done.stderr
     assert done.returncode != 0
-    assert ("expected" if name == "USERS_URL" else name) in said
-    assert "Traceback" not in said
-    assert "hunter2" not in said
+    assert ("expected" if name == "USERS_URL" else name) in shown
+    assert "Traceback" not in shown
+    assert "hunter2" not in shown
 
 
 def test_check_finds_no_fault_in_the_shipped_gateway_yaml() -> None:
@@ -140,8 +150,8 @@ def test_routes_reports_the_faults_of_gateway_yaml(faulty: Path) -> None:
 def test_runserver_checks_the_raw_path(tmp_path: Path) -> None:
     port = free_port()
     environ = os.environ | {"GATEHOUSE_VAR": str(tmp_path), "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "manage.py", "runserver", "--noreload", str(port)]
-    subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=PROJECT, env=environ, check=True)
+    command = [*RUNSERVER[:-1], str(port)]
+    shutil.copytree(migrated_state(), tmp_path / "gateway")
     with subprocess.Popen(
         command, cwd=PROJECT, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as run:
