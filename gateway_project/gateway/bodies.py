@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
+from chassis.lengths import content_length
+
 from .policy.rejections import BadRequest, ContentTooLarge, RequestRejected
 
 
@@ -13,23 +15,28 @@ class LengthRequired(RequestRejected):
     code = "length_required"
 
 
+class InvalidContentLength(BadRequest):
+    """The value of `Content-Length` is not a number of bytes (RFC 9110, section 8.6)."""
+
+    code = "invalid_content_length"
+
+
 def check_length(environ: Mapping[str, Any], limit: int) -> int | None:
     """Return the body's length in bytes, `None` where it is chunked.
 
-    Raises `BadRequest`, `ContentTooLarge` or `LengthRequired`.
+    Raises `InvalidContentLength`, `ContentTooLarge` or `LengthRequired`.
     """
     if "HTTP_TRANSFER_ENCODING" in environ:
         if not environ.get("wsgi.input_terminated"):
-            raise LengthRequired("Expected a body with a Content-Length.")
+            raise LengthRequired("The body has no Content-Length. Send it with one.")
         return None
-    length = environ.get("CONTENT_LENGTH") or "0"
-    if not (length.isascii() and length.isdigit()):
-        raise BadRequest("Expected a Content-Length in digits.")
-    digits = length.lstrip("0") or "0"
-    # Compared by how many they are first: int() refuses very many digits.
-    if len(digits) > len(str(limit)) or int(digits) > limit:
+    try:
+        length = content_length(environ.get("CONTENT_LENGTH") or "0")
+    except ValueError as exc:
+        raise InvalidContentLength(str(exc)) from exc
+    if length > limit:
         raise ContentTooLarge(limit)
-    return int(digits)
+    return length
 
 
 class Stream:
@@ -46,9 +53,9 @@ class Stream:
         except RequestRejected:
             raise
         except Exception as exc:  # each WSGI server has its own for malformed chunks and for a client that left
-            raise BadRequest("Expected a well-framed body.") from exc
+            raise BadRequest("The body's chunks are malformed, or the connection broke.") from exc
         if self.left is not None:
             if self.left and not piece:
-                raise BadRequest("Expected as many bytes of body as Content-Length says.")
+                raise BadRequest("The body is shorter than its Content-Length. Send it whole.")
             self.left -= len(piece)
         return piece

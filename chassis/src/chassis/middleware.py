@@ -8,10 +8,9 @@ from urllib.parse import unquote
 from django.http import HttpRequest, HttpResponse
 
 from . import conf, logs, problems
+from .lengths import content_length
 
 access_log = logging.getLogger("access")
-# Of a Content-Length; `int` refuses thousands.
-_MAX_DIGITS = 18
 # Of an HTML error that becomes a problem.
 _KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate", "Vary")
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -92,11 +91,11 @@ class BodyLimitMiddleware:
         limit = conf.options().max_body
         if "Transfer-Encoding" in request.headers:
             return problems.problem(request, 411, "The body has no Content-Length. Send it with one.")
-        length = request.META.get("CONTENT_LENGTH") or "0"
-        if not (length.isascii() and length.isdigit()):  # `int` takes more: signs, underscores, other scripts
-            detail = "Invalid Content-Length. Send the body's number of bytes."
-            return problems.problem(request, 400, detail, code="invalid_content_length")
-        if len(length) > _MAX_DIGITS or int(length) > limit:
+        try:
+            length = content_length(request.META.get("CONTENT_LENGTH") or "0")
+        except ValueError as exc:
+            return problems.problem(request, 400, str(exc), code="invalid_content_length")
+        if length > limit:
             return problems.problem(request, 413, f"The body is too large. Send at most {limit} bytes.")
         if not request.content_type and request.META.get("CONTENT_TYPE", "").strip():
             detail = "Invalid Content-Type. Send one such as application/json (RFC 9110, section 8.3)."

@@ -5,7 +5,8 @@
     └── Unavailable         something that this service needs is away: 503
 
 A problem's `code` is stable; its prose is not. An exception's `default_code`, or the code that it is
-raised with, becomes the problem's. docs/problems.md lists the codes.
+raised with, becomes the problem's. docs/problems.md lists the codes. An exception's `headers` and
+`extensions`, if it has them, are added to the response and to the problem.
 """
 
 from collections.abc import Mapping, Sequence
@@ -110,7 +111,8 @@ def problem(
 def problem_of(request: HttpRequest, exc: exceptions.APIException) -> HttpResponse:
     """Return the problem that a DRF exception is, for code outside of DRF's views."""
     detail, code, errors = _describe(exc)
-    return problem(request, exc.status_code, detail, code=code, errors=errors, headers=_headers(exc))
+    extensions = getattr(exc, "extensions", {})
+    return problem(request, exc.status_code, detail, code=code, errors=errors, headers=headers_of(exc), **extensions)
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
@@ -129,9 +131,10 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     if response is None or not isinstance(exc, exceptions.APIException):
         return None
     detail, code, errors = _describe(exc)
-    response.data = members(request.path, response.status_code, detail, errors, code=code)
+    extensions = getattr(exc, "extensions", {})
+    response.data = members(request.path, response.status_code, detail, errors, code=code, **extensions)
     response.reason_phrase = response.data["title"]
-    for name, value in _headers(exc).items():
+    for name, value in headers_of(exc).items():
         response.headers[name] = value
     if getattr(getattr(request, "accepted_renderer", None), "format", "json") == "json":
         response.content_type = MEDIA_TYPE
@@ -156,7 +159,8 @@ def _describe(exc: exceptions.APIException) -> tuple[str, str | None, Errors | N
 _CODES = {"parse_error": "malformed_body", "throttled": "rate_limited", "error": None, "invalid": "validation_failed"}
 
 
-def _headers(exc: exceptions.APIException) -> dict[str, str]:
+def headers_of(exc: exceptions.APIException) -> dict[str, str]:
+    """Return the headers of a DRF exception's response."""
     headers: dict[str, str] = dict(getattr(exc, "headers", {}))
     if wait := getattr(exc, "wait", None):
         headers["Retry-After"] = str(int(wait))

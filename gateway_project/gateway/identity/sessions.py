@@ -201,13 +201,13 @@ class Sessions:
         account = self.login.account_by_id(session.user_id)
         if session.refresh_jti == jti:
             with suppress(Rotated):
-                return self._rotate(session=session, jti=jti, account=account, client=client)
+                return self.rotate(session=session, jti=jti, account=account, client=client)
             session.refresh_from_db()
         if session.ended_at is None and has_just_followed(session.refresh_jti, jti, grace):
             return self.token_pair(account, session)
         session_reused(session=session, client=client)
 
-    def _rotate(self, *, session: Session, jti: str, account: Account, client: Client) -> TokenPair:
+    def rotate(self, *, session: Session, jti: str, account: Account, client: Client) -> TokenPair:
         """Rotate the refresh token and return the next pair; of several at once all but one raise `Rotated`."""
         now = timezone.now()
         fresh = successor(jti, int(now.timestamp()))

@@ -5,13 +5,14 @@ from django.http.response import HttpResponseBase
 
 from chassis import problems
 from chassis.middleware import GetResponse
-from gateway.identity import sessions, storage
+from gateway.identity import sessions
 from gateway.identity.sessions import TokenPair
 from gateway.policy import cookies, origins
 from gateway.policy.rejections import InvalidToken, RequestRejected
 
 from .answers import forbid_storing
 from .context import WebRequest, client_of, parse_request
+from .exceptions import REJECTIONS, problem_of
 
 
 def cookies_set(response: HttpResponseBase, pair: TokenPair, scheme: str) -> None:
@@ -65,18 +66,16 @@ class RefreshSession:
             return self.get_response(request)
         token = cookies.read(incoming.heard.pairs, cookies.REFRESH, scheme) or ""
         try:
-            with storage.as_rejections():
-                pair = context.runtime.sessions.refresh(
-                    refresh_token=token, grace=sessions.BROWSER_GRACE, client=client_of(request)
-                )
-        except RequestRejected as refused:
+            pair = context.runtime.sessions.refresh(
+                refresh_token=token, grace=sessions.BROWSER_GRACE, client=client_of(request)
+            )
+        except REJECTIONS as exc:
+            problem = problem_of(exc, request.method)
             if not gate.can_refresh(incoming):
-                # It was early, and what the browser has still holds.
+                # It was early: the access token is still valid.
                 return self.get_response(request)
-            if not isinstance(refused, InvalidToken):
-                return problems.problem(
-                    request, refused.status, refused.detail, code=refused.code or None, headers=refused.headers
-                )
+            if not isinstance(exc, InvalidToken):
+                return problems.problem_of(request, problem)
             response = self.get_response(request)
             if not response.cookies:
                 cookies_drop(response, scheme)

@@ -7,9 +7,10 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 
-from chassis import problems
 from gateway.policy.rejections import MethodNotAllowed, MethodNotImplemented
 from gateway.policy.routes import KNOWN
+
+from .exceptions import rejection
 
 
 def endpoint(route: str, view: Any, *methods: str) -> URLPattern:  # noqa: ANN401  # any view of Django's or DRF's
@@ -24,8 +25,7 @@ def endpoint(route: str, view: Any, *methods: str) -> URLPattern:  # noqa: ANN40
             return response
         if request.method == "OPTIONS":
             return bodiless(204, Allow=allow)
-        refused = MethodNotAllowed(allow) if request.method in KNOWN else MethodNotImplemented()
-        return problems.problem(request, refused.status, refused.detail, code=refused.code, headers=refused.headers)
+        return rejection(request, MethodNotAllowed(allow) if request.method in KNOWN else MethodNotImplemented())
 
     return path(route, answer)
 

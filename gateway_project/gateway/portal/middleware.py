@@ -7,15 +7,15 @@ from django.apps import apps
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from chassis import problems
 from chassis.middleware import GetResponse
 from gateway.apps import GatewayConfig
 from gateway.policy import clients, headers
-from gateway.policy.rejections import RequestRejected
+from gateway.policy.rejections import BadRequest, RequestRejected
 
 from . import endpoints, metrics
 from .answers import StreamingUpstreamResponse, UpstreamResponse
 from .context import WebRequest, parse_request
+from .exceptions import rejection
 
 # For pages: everything from here, no script in the page itself. Styles may stand in it, as DRF's pages and ReDoc
 # need; ReDoc searches in a worker that it makes itself.
@@ -97,8 +97,8 @@ class CheckTarget:
         incoming = request.gateway.request
         try:
             request.gateway.runtime.gate.check(incoming)
-        except RequestRejected as refused:
-            return problems.problem(request, refused.status, refused.detail, headers=refused.headers)
+        except RequestRejected as rejected:
+            return rejection(request, rejected)
         if (incoming.method, incoming.path) == ("OPTIONS", "*"):
             return endpoints.bodiless(204)
         return self.get_response(request)
@@ -113,7 +113,7 @@ class CurrentVersion:
     def __call__(self, request: WebRequest) -> HttpResponse:
         """Answer the request."""
         if not request.path_info.startswith("/"):
-            return problems.problem(request, 400, "Expected a path that starts with /.")
+            return rejection(request, BadRequest("The path does not begin with /. Send one that does."))
         versions = request.gateway.runtime.config.versions
         prefix = f"/api/{versions.current}/" if versions else None
         if prefix and request.path_info.startswith(prefix):

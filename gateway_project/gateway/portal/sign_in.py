@@ -4,22 +4,26 @@ from contextlib import suppress
 from typing import cast
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.db import DatabaseError, InterfaceError
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
 from django.views import View
+from rest_framework.exceptions import APIException
 
+from chassis import problems
 from gateway import bodies
-from gateway.identity import attempts, sessions, storage
+from gateway.identity import attempts, sessions
 from gateway.policy import cookies, origins
-from gateway.policy.rejections import BadRequest, CrossOrigin, InvalidToken, RateLimited, RequestRejected, UpstreamError
+from gateway.policy.rejections import BadRequest, CrossOrigin, InvalidToken, RateLimited, UpstreamError
 
 from . import browsers
 from .api import PASSWORD_LENGTH, USERNAME_LENGTH, WrongCredentials
 from .context import WebRequest, client_of
+from .exceptions import REJECTIONS, problem_of
 
 FORM = "application/x-www-form-urlencoded"
 # What is raised once a form has been read.
-READ = (WrongCredentials, RateLimited, UpstreamError, storage.StoreBusy, storage.StoreFull)
+READ = (WrongCredentials, RateLimited, UpstreamError, DatabaseError, InterfaceError)
 
 
 class Redirect(HttpResponseRedirect):
@@ -32,14 +36,14 @@ def check_origin(request: WebRequest) -> None:
     """Raise `CrossOrigin` unless a page of ours sent the form."""
     scheme, host = request.gateway.origin()
     if not origins.is_same_origin(request.gateway.headers.pairs, scheme, host):
-        raise CrossOrigin("Expected this form to be sent from this page.")
+        raise CrossOrigin("Another site sent this form. Send it from this page.")
 
 
 def form(request: WebRequest) -> dict[str, str]:
-    """Return a form's fields; raise `RequestRejected` for what is none, or too long."""
+    """Return the fields; raise `RequestRejected` for a body that is not a form, or is too large."""
     length = bodies.check_length(request.META, settings.MAX_BODY)
     if length is None or request.content_type != FORM:
-        raise BadRequest(f"Expected a form: {FORM}, with a Content-Length.")
+        raise BadRequest(f"The body is not a form. Send {FORM}, with a Content-Length.")
     request.encoding = "utf-8"
     if any(len(values) > 1 for _, values in request.POST.lists()):
         raise BadRequest("A field of this form is there twice. Send each once.")
@@ -52,38 +56,41 @@ class Page(View):
     template: str
 
     def dispatch(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
-        """Answer; a refusal is the page again, with what was expected."""
+        """Respond; after a rejection with the same page, which shows the problem."""
         try:
-            with storage.as_rejections():
-                response: HttpResponse = super().dispatch(request, *args, **kwargs)  # type: ignore[assignment]
-        except RequestRejected as refused:
-            response = self.page(cast("WebRequest", request), refused)
+            response: HttpResponse = super().dispatch(request, *args, **kwargs)  # type: ignore[assignment]
+        except REJECTIONS as exc:
+            problem = problem_of(exc, request.method)
+            # A rejected body is not read.
+            fields = request.POST if isinstance(exc, READ) else request.GET
+            response = self.page(cast("WebRequest", request), problem, fields)
         response.headers["Cache-Control"] = "no-store"
         return response
 
-    def page(self, request: WebRequest, refused: RequestRejected | None = None) -> HttpResponse:
+    def page(
+        self, request: WebRequest, problem: APIException | None = None, fields: QueryDict | None = None
+    ) -> HttpResponse:
         """Return the page."""
-        # A body that was refused is not read.
-        said = request.POST if isinstance(refused, READ) else request.GET
+        values = request.GET if fields is None else fields
         shown = {
-            "next": origins.own_path(said.get("next")),
-            "username": said.get("username", "") if refused else "",
-            "problem": explained(refused) if refused else "",
-            "signed_out": "signed-out" in request.GET and not refused,
+            "next": origins.own_path(values.get("next")),
+            "username": values.get("username", "") if problem else "",
+            "problem": _explanation(problem) if problem else "",
+            "signed_out": "signed-out" in request.GET and not problem,
         }
-        response = render(request, self.template, shown, status=refused.status if refused else 200)
-        for name, value in (refused.headers if refused else {}).items():
+        response = render(request, self.template, shown, status=problem.status_code if problem else 200)
+        for name, value in problems.headers_of(problem).items() if problem else ():
             response.headers[name] = value
         return response
 
 
-def explained(refused: RequestRejected) -> str:
-    """Return what to tell a person."""
-    if isinstance(refused, RateLimited):
-        seconds = int(refused.headers["Retry-After"])
+def _explanation(problem: APIException) -> str:
+    """Return the problem's detail for a user."""
+    if problem.status_code == RateLimited.status:
+        seconds = int(problems.headers_of(problem)["Retry-After"])
         wait = f"{seconds} seconds" if seconds < 120 else f"{-(-seconds // 60)} minutes"
         return f"Too many sign-ins have failed. Try again in {wait}."
-    return refused.detail
+    return str(problem.detail)
 
 
 class LoginPage(Page):

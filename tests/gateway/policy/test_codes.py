@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway import bodies  # noqa: F401  # it has refusals
-from gateway.identity import credentials, storage  # noqa: F401
+from gateway.identity import credentials  # noqa: F401
 from gateway.policy.rejections import RequestRejected, SlashRedirect, UpstreamError
 from gateway.portal import api  # noqa: F401
 from gateway.upstreams.session import ClientLeft

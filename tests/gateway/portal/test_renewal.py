@@ -100,7 +100,7 @@ def test_a_tab_that_another_tab_overtakes_stays_signed_in(login: LoginService, c
         """Rotate the token, as another tab does, between the look at the session and its rotation."""
         login.before_response = lambda path: None
         account = Account("2", "user", "default", 0)
-        sessions.session_rotate(session=session, jti=jti, account=account, client=CLIENT)
+        runtime().sessions.rotate(session=session, jti=jti, account=account, client=CLIENT)
         connection.close()
 
     login.before_response = overtake

@@ -234,7 +234,7 @@ def test_the_page_reports_that_a_session_cannot_be_stored(login: LoginService, c
         reply = sign_in(client, next="/api/things")
     assert (reply.status_code, reply["Retry-After"]) == (503, "1")
     page = reply.content.decode()
-    assert "The sessions&#x27; database did not respond in time. Try again later. Try again." in page
+    assert "The database did not respond in time. Nothing was stored. Try again." in page
     assert 'value="/api/things"' in page
     assert 'value="user"' in page
     assert not reply.cookies
