@@ -573,11 +573,11 @@ bench() {
   local arguments=("$@")
   while (($#)); do
     case $1 in
-      --rounds | --seconds | --warm-up | --connections | --only | --rows | --against)
+      --rounds | --seconds | --only | --rows | --against)
         (($# > 1)) || fail "bench: $1 needs a value; see bench --help"
         shift
         ;;
-      --rounds=* | --seconds=* | --warm-up=* | --connections=* | --only=* | --rows=* | --against=*) ;;
+      --rounds=* | --seconds=* | --only=* | --rows=* | --against=*) ;;
       --orders | --publish) ;;
       -h | --help) bench_usage; return ;;
       *) fail "unknown option '$1' of bench; see bench --help" ;;
@@ -603,7 +603,7 @@ bench() {
   (venv=$own/venv; install peers requirements/bench.txt)
   if command -v npm >/dev/null; then
     mkdir -p "$own/fastify"
-    cp tests/bench/fastify/{package.json,package-lock.json,gateway.js} "$own/fastify"
+    cp tests/bench/fastify/{package.json,package-lock.json,*.js} "$own/fastify"
     wanted=$(cksum < tests/bench/fastify/package-lock.json)
     if [[ ! -f $own/fastify/.installed || $(<"$own/fastify/.installed") != "$wanted" ]]; then
       say 'Installing tests/bench/fastify'

@@ -7,9 +7,11 @@ import re
 import shutil
 import signal
 import sys
+import sysconfig
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,13 +23,17 @@ from tests.conformance.gateways import Gateway, free_port
 from gateway.identity.keys import key_create
 
 from . import chains, compare, orders, report
-from .load import LOADS, Sample, measure
-from .peers import BODY, PATH, PEERS, WHOAMI, Peer, Place, nginx
+from .idle import Idle, idle, raise_descriptors, visit
+from .load import CROWD, HALF, LOADS, MANY, Load, Sample, measure
+from .peers import BODY, PATH, PEERS, SCALED, WHOAMI, Peer, Place, nginx
 from .processes import BenchError, Server, ask, kill_children
+from .report import Samples
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT, CHART = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks.svg"
 NAMES = [peer.name for peer in PEERS]
+# Those that are measured with hundreds of busy connections and with thousands of idle ones.
+CROWDED = {"envoy", "nginx", "fastify", "fast"}
 
 
 def say(text: str) -> None:
@@ -39,9 +45,7 @@ def arguments() -> argparse.Namespace:
     """Return what was asked for."""
     parser = argparse.ArgumentParser(prog="manage_all.sh bench", description="Measure this gateway beside others.")
     parser.add_argument("--rounds", type=int, help="how often each is measured (5; 20 with --against)")
-    parser.add_argument("--seconds", type=int, default=4, help="how long each time (4)")
-    parser.add_argument("--warm-up", type=int, default=2, help="seconds of load before each time (2)")
-    parser.add_argument("--connections", type=int, default=32, help="how many requests are under way at once (32)")
+    parser.add_argument("--seconds", type=int, default=2, help="how long each time (2)")
     parser.add_argument(
         "--only", action="append", metavar="NAME", choices=NAMES, help=f"may repeat: {', '.join(NAMES)}"
     )
@@ -57,11 +61,12 @@ def arguments() -> argparse.Namespace:
 
 
 def chosen(only: Sequence[str] | None) -> tuple[list[Peer], list[str]]:
-    """Return the gateways to measure, and what has to be said about those that are not."""
+    """Return the gateways to measure, and what the report has to say about those that are not."""
     peers = [peer for peer in PEERS if not only or peer.name in only]
-    if shutil.which("node") or not any(peer.name == "fastify" for peer in peers):
-        return peers, []
-    return [peer for peer in peers if peer.name != "fastify"], ["Fastify was left out: there is no `node` here."]
+    missing = [peer for peer in peers if peer.needs and not shutil.which(peer.needs)]
+    return [peer for peer in peers if peer not in missing], [
+        f"{peer.title} was left out: there is no `{peer.needs}` here." for peer in missing
+    ]
 
 
 def pinning() -> tuple[tuple[str, ...], list[str]]:
@@ -119,33 +124,61 @@ def write_users(place: Place) -> Path:
     return directory
 
 
-def measured(options: argparse.Namespace, peers: Sequence[Peer], place: Place) -> dict[str, list[Sample]]:
-    """Start all, check all, and measure them in turn, round by round."""
+def in_rounds(
+    options: argparse.Namespace, servers: Mapping[str, Server], loads: Mapping[str, Sequence[Load]], users: Path
+) -> Samples:
+    """Measure all in turn, round by round; `loads` are those of each server. The first round warms up."""
+    samples: dict[str, dict[str, list[Sample]]] = {}
+    upstream = servers[report.DIRECT]
+    for number in range(options.rounds + 1):
+        # There and back, so that a drift of the machine's speed hits all alike.
+        for name, server in list(servers.items())[:: 1 if number % 2 else -1]:
+            rate = 0.0
+            for load in loads.get(name, ()):
+                # Half of what the load before it, the same at full rate, has reached.
+                paced = rate / 2 if load is HALF else None
+                sample = measure(server, upstream, load, users, options.seconds, paced)
+                rate = sample.rate
+                if number:
+                    samples.setdefault(load.name, {}).setdefault(name, []).append(sample)
+                    say(f"{number}/{options.rounds}  {name:16} {load.title:45} {rate:9,.0f}/s  {sample.cpu:8.1f} µs")
+    return samples
+
+
+def measured(
+    options: argparse.Namespace, peers: Sequence[Peer], place: Place, loads: Mapping[str, Sequence[Load]]
+) -> tuple[Samples, dict[str, tuple[float, Idle | None]]]:
+    """Start all, check all, measure them; return the samples, and of each the seconds of its start and its memory."""
     with ExitStack() as running:
-        upstream = running.enter_context(nginx(place))
+        servers = {report.DIRECT: running.enter_context(nginx(place))}
         users = write_users(place)
         token = (users / "user").read_text().strip()
-        servers = {report.DIRECT: upstream}
         for peer in peers:
             say(f"starting {peer.name}")
             servers[peer.name] = running.enter_context(peer.start(place))
             checked(peer, servers[peer.name], place, token)
-        samples: dict[str, list[Sample]] = {name: [] for name in servers}
-        for number in range(1, options.rounds + 1):
-            # There and back, so that a drift of the machine's speed hits all alike.
-            for name, server in list(servers.items())[:: 1 if number % 2 else -1]:
-                measure(server, upstream, LOADS[0], users, seconds=options.warm_up)
-                sample = measure(server, upstream, LOADS[0], users, seconds=options.seconds)
-                samples[name].append(sample)
-                failed = f", {sample.failed} failed" if sample.failed else ""
-                say(f"round {number}/{options.rounds}  {name:16} {sample.rate:9,.0f}/s  {sample.cpu:8.1f} µs{failed}")
-        return samples
+            if MANY in loads[peer.name]:
+                visit(servers[peer.name], MANY, users)
+        samples = in_rounds(options, servers, loads, users)
+        found = {
+            peer.name: (servers[peer.name].started, idle(servers[peer.name], token) if peer.name in CROWDED else None)
+            for peer in peers
+        }
+        return samples, found
 
 
 def processor() -> str:
     """Return what the processor calls itself."""
     found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return found[1] if found else platform.machine()
+
+
+def interpreter() -> str:
+    """Return the version of this Python, and whether it was built with profile-guided optimization."""
+    # Debian and Fedora build theirs with it, whatever their configuration says.
+    arguments = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    optimized = "--enable-optimizations" in arguments or sys.base_prefix == "/usr"
+    return f"Python {platform.python_version()} built {'with' if optimized else 'without'} PGO"
 
 
 def bench(options: argparse.Namespace, directory: Path) -> int:
@@ -156,26 +189,37 @@ def bench(options: argparse.Namespace, directory: Path) -> int:
     notes += unpinned
     for note in notes:
         say(note)
+    raise_descriptors()
+    every = (*LOADS[:2], HALF, *LOADS[2:])
+    loads = {peer.name: (*every, CROWD) if peer.name in CROWDED else every for peer in peers}
+    loads |= {report.DIRECT: LOADS[1:2], "fast-1000": (MANY,)}
     with place(directory, pin) as where:
-        samples = measured(options, peers, where)
-    rows = report.rows(samples, {peer.name: peer.title for peer in peers} | {report.DIRECT: "no gateway"})
+        samples, found = measured(options, peers, where, loads)
+    if pin and not options.only:
+        os.sched_setaffinity(0, range(cores))
+        with place(directory, ()) as where:
+            scaled = replace(LOADS[1], name="scaled")
+            more, _ = measured(options, SCALED, where, {peer.name: (scaled,) for peer in SCALED})
+            samples = {**samples, **more}
+    titles = {peer.name: peer.title for peer in peers if peer.name != "fast-1000"}
     run = {
         "date": datetime.now(UTC).date().isoformat(),
         "processor": processor(),
         "cores": cores,
-        "python": platform.python_version(),
+        "python": interpreter(),
         "notes": notes,
-        **{name: getattr(options, name) for name in ("connections", "rounds", "seconds")},
+        "rounds": options.rounds,
+        "seconds": options.seconds,
     }
-    text = report.text(run, rows, samples)
+    text = report.text(run, samples, titles, found)
     print(text)  # noqa: T201
-    report.write(directory, run, rows, samples)
-    if failed := [row.name for row in rows if row.failed]:
-        say(f"requests failed: {', '.join(failed)}")
+    report.write(directory, run, samples, titles)
+    if failed := report.failures(samples):
+        say(f"requests failed: {failed}")
         return 1
     if options.publish:
         DOCUMENT.write_text(report.published(DOCUMENT.read_text(), text))
-        CHART.write_text(report.chart(rows))
+        CHART.write_text(report.chart(samples, titles))
     return 0
 
 
@@ -183,13 +227,13 @@ def bench_orders(options: argparse.Namespace, directory: Path) -> int:
     """Measure the orders service, print, publish; return the exit status."""
     cores = os.sched_getaffinity(0)
     pin, notes = pinning()
-    how = orders.Options(options.rows, options.rounds, options.seconds, options.warm_up, options.connections)
+    how = orders.Options(options.rows, options.rounds, options.seconds, warm_up=1, connections=32)
     directory.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=directory, prefix="run-") as own:
         found = orders.measured(Path(own), how, pin)
         os.sched_setaffinity(0, cores)
         chained = chains.measured(Path(own) / "chains", directory, how)
-    where = f"{datetime.now(UTC).date()}, {processor()}, {len(cores)} cores, Python {platform.python_version()}"
+    where = f"{datetime.now(UTC).date()}, {processor()}, {len(cores)} cores, {interpreter()}"
     run = f"{where}; {how.connections} connections, {how.rounds} rounds of {how.seconds:g} s each."
     text = "\n\n".join([orders.text("\n\n".join([run, *notes]), found), chains.text(chained)])
     print(text)  # noqa: T201

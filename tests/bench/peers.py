@@ -5,6 +5,7 @@ Each checks the same ES256 token, tells the upstream who is asking in `request-u
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from string import Template
+from tempfile import mkdtemp
 
 from cryptography.hazmat.primitives import serialization
 from tests.conformance.gateways import APPLICATIONS, PROJECT, Door, free_port
@@ -28,6 +30,7 @@ PATH, VARIED = "/api/items/7", "/api/things-"
 # Answered by the upstream with the user id that it was told.
 WHOAMI = "/api/items/whoami"
 BODY = '{"message":"hello, world!"}'
+TOKEN_CACHE = "jwt_cache_config: {jwt_cache_size: 1000}"
 
 
 @dataclass(frozen=True)
@@ -50,20 +53,29 @@ class Place:
         """Where nginx is."""
         return f"http://127.0.0.1:{self.upstream_port}"
 
+    @cached_property
+    def public_key_file(self) -> Path:
+        """The public key, as PEM."""
+        path = self.directory / "public.pem"
+        public = self.key.private.public_key()
+        path.write_bytes(
+            public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        )
+        return path
+
     def own(self, name: str) -> Path:
         """Return a directory for one gateway's files."""
-        path = self.directory / name
-        path.mkdir()
-        return path
+        return Path(mkdtemp(prefix=f"{name}-", dir=self.directory))
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A gateway to measure: `name` on the command line, `title` in the report."""
+    """A gateway to measure: `name` on the command line, `title` in the report, and the program that it needs."""
 
     name: str
     title: str
     start: Callable[[Place], AbstractContextManager[Server]]
+    needs: str = ""
 
 
 def nginx(place: Place) -> AbstractContextManager[Server]:
@@ -77,11 +89,11 @@ def nginx(place: Place) -> AbstractContextManager[Server]:
     return served(command, place.upstream_port, own / "log")
 
 
-def envoy(name: str, token_cache: str) -> Callable[[Place], AbstractContextManager[Server]]:
-    """Return what starts Envoy with jwt_authn; `token_cache` is its setting of that, or nothing."""
+def envoy(token_cache: str = TOKEN_CACHE, threads: int = 1) -> Callable[[Place], AbstractContextManager[Server]]:
+    """Return what starts Envoy with jwt_authn; `token_cache` is its setting for that, or empty."""
 
     def start(place: Place) -> AbstractContextManager[Server]:
-        own, port = place.own(name), free_port()
+        own, port = place.own("envoy"), free_port()
         config = own / "envoy.yaml"
         config.write_text(
             Template((HERE / "envoy.yaml").read_text()).substitute(
@@ -94,30 +106,44 @@ def envoy(name: str, token_cache: str) -> Callable[[Place], AbstractContextManag
         )
         # The program itself: what the package puts on the path is a Python script around it.
         (program,) = place.installed.glob("venv/lib/python3*/site-packages/envoy/_bin/envoy")
-        command = [*place.pin, str(program), "-c", str(config), "--concurrency", "1", "--disable-hot-restart"]
+        command = [*place.pin, str(program), "-c", str(config), "--concurrency", str(threads), "--disable-hot-restart"]
         return served([*command, "--log-level", "warn"], port, own / "log")
 
     return start
 
 
+def node(script: str, place: Place, port: int, **environ: str) -> tuple[list[str], dict[str, str]]:
+    """Return command and environment of a program on Fastify."""
+    own = {"NODE_ENV": "production", "PORT": str(port), "PUBLIC_KEY": str(place.public_key_file)}
+    return [*place.pin, "node", str(place.installed / "fastify" / script)], own | environ
+
+
 def fastify(place: Place) -> AbstractContextManager[Server]:
     """Start Fastify with @fastify/http-proxy and @fastify/jwt."""
     own, port = place.own("fastify"), free_port()
-    public = own / "public.pem"
-    public.write_bytes(
-        place.key.private.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    command, environ = node("gateway.js", place, port, ACCESS_LOG=str(own / "access.log"), UPSTREAM=place.upstream)
+    return served(command, port, own / "log", environ)
+
+
+def nginx_gateway(place: Place) -> AbstractContextManager[Server]:
+    """Start nginx with auth_request, and the service that checks its tokens."""
+    own, port, auth_port = place.own("nginx-gateway"), free_port(), free_port()
+    config = own / "nginx.conf"
+    config.write_text(
+        Template((HERE / "nginx-gateway.conf").read_text()).substitute(
+            directory=own,
+            port=port,
+            auth_port=auth_port,
+            upstream_port=place.upstream_port,
+            # Without it, a worker of root's could not write its cache here.
+            user="user root;" if os.geteuid() == 0 else "",
         )
     )
-    environ = {
-        "NODE_ENV": "production",
-        "ACCESS_LOG": str(own / "access.log"),
-        "PORT": str(port),
-        "PUBLIC_KEY": str(public),
-        "UPSTREAM": place.upstream,
-    }
-    command = [*place.pin, "node", str(place.installed / "fastify" / "gateway.js")]
-    return served(command, port, own / "log", environ)
+    auth, environ = node("auth.js", place, auth_port)
+    command = [*place.pin, "nginx", "-p", str(own), "-e", "stderr", "-c", str(config)]
+    # In one session, so that the CPU time is that of both.
+    both = f"{shlex.join(auth)} & exec {shlex.join(command)}"
+    return served(["sh", "-c", both], port, own / "log", environ)
 
 
 def fastapi(kind: str) -> Callable[[Place], AbstractContextManager[Server]]:
@@ -151,7 +177,7 @@ def gatehouse(
 
     @contextmanager
     def start(place: Place) -> Iterator[Server]:
-        own, port = place.own(f"{door}-{routes}-{workers}-{project.parent.name}"), free_port()
+        own, port = place.own(door), free_port()
         keys = own / "gateway" / "keys"
         keys.mkdir(parents=True)
         shutil.copy(place.key_file, keys)
@@ -180,12 +206,20 @@ def gatehouse(
 
 
 PEERS = (
-    Peer("envoy", "Envoy, jwt_authn", envoy("envoy", "jwt_cache_config: {jwt_cache_size: 1000}")),
-    Peer("envoy-uncached", "Envoy, no token cache", envoy("envoy-uncached", "")),
-    Peer("fastify", "Fastify, http-proxy and jwt", fastify),
+    Peer("envoy", "Envoy, jwt_authn", envoy()),
+    Peer("envoy-uncached", "Envoy, no token cache", envoy("")),
+    Peer("nginx", "nginx, auth_request", nginx_gateway, needs="node"),
+    Peer("fastify", "Fastify, http-proxy and jwt", fastify, needs="node"),
     Peer("fastapi-aiohttp", "FastAPI and aiohttp", fastapi("aiohttp")),
     Peer("fastapi-httpx", "FastAPI and HTTPX", fastapi("httpx")),
     Peer("drf", "Gatehouse, DRF door", gatehouse("drf")),
     Peer("fast", "Gatehouse, fast door", gatehouse("fast")),
-    Peer("fast-1000", "Gatehouse, fast door, 1,000 routes", gatehouse("fast", 1000)),
+    Peer("fast-1000", "Gatehouse, fast door, 1,000 routes and 10,000 users", gatehouse("fast", 1000)),
+)
+# On all cores, beside the load program.
+SCALED = (
+    Peer("fast-1", "Gatehouse, one worker", gatehouse("fast")),
+    Peer("fast-2", "Gatehouse, two workers", gatehouse("fast", workers=2)),
+    Peer("envoy-1", "Envoy, one thread", envoy()),
+    Peer("envoy-2", "Envoy, two threads", envoy(threads=2)),
 )

@@ -1,6 +1,7 @@
 """Processes of a benchmark: started in sessions of their own, watched through /proc, and gone afterwards."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -20,10 +21,11 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answers on a port of the loopback address. `session` is the id of its processes' session."""
+    """A server on a port of the loopback address: the id of its processes' session, and the seconds of its start."""
 
     port: int
     session: int
+    started: float = 0.0
 
 
 def ask(port: int, path: str, headers: Mapping[str, str] | None = None, body: str | None = None) -> tuple[int, str]:
@@ -42,6 +44,7 @@ def served(
     command: Sequence[str], port: int, log: Path, environ: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> Iterator[Server]:
     """Run the command until the block ends; the block begins once its port answers HTTP."""
+    began = time.monotonic()
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -53,18 +56,19 @@ def served(
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + STARTS_WITHIN
+        deadline = began + STARTS_WITHIN
         while True:
             if process.poll() is not None or time.monotonic() > deadline:
                 end = "\n".join(log.read_text().splitlines()[-15:])
                 raise BenchError(f"expected {' '.join(command)} to answer within {STARTS_WITHIN} s\n{end}")
             with suppress(OSError, HTTPException):
-                ask(port, "/")
-                break
-            time.sleep(0.05)
-        yield Server(port, process.pid)
+                if ask(port, "/")[0] < 500:
+                    break
+            time.sleep(0.01)
+        yield Server(port, process.pid, time.monotonic() - began)
     finally:
-        process.terminate()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(STOPS_WITHIN)
         except subprocess.TimeoutExpired:
@@ -91,6 +95,17 @@ def cpu_seconds(session: int) -> float:
                 with suppress(OSError):
                     used += int(path.read_text().split()[0])
     return used / 1e9
+
+
+def memory_mib(session: int) -> float:
+    """Return the memory of the session's processes, with their share of what they share."""
+    kib = 0
+    for pid, fields in statuses():
+        if int(fields[3]) == session:
+            with suppress(OSError):
+                found = re.search(r"^Pss: +(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+                kib += int(found[1]) if found else 0
+    return kib / 1024
 
 
 def kill_children() -> None:
