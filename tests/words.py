@@ -2,7 +2,8 @@
 
 It checks what people read: documents, templates, scripts and settings, and the comments and strings of Python. It does
 not check names in code, nor `code` in Markdown. The list is in pyproject.toml, under `tool.words`: `avoid` maps each
-phrase to what to write instead, `allow` has the exceptions by file, and `clean` the paths to check without arguments.
+phrase to what to write instead, `fine` has longer phrases that contain one and are right, `allow` has the exceptions by
+file, and `clean` the paths to check without arguments.
 """
 
 import io
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tokenize
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +29,27 @@ PARTS = [f"{kind}STRING_{part}" for kind in "FT" for part in ("START", "MIDDLE",
 PROSE = {tokenize.COMMENT, tokenize.STRING, *(getattr(tokenize, part, -1) for part in PARTS)}
 
 
+def spelled(phrase: str) -> str:
+    """Return the pattern of a phrase, which may be broken over two lines."""
+    return GAP.join(map(re.escape, phrase.split()))
+
+
 class Avoided:
     """The phrases to look for; the pattern has a group for each."""
 
-    def __init__(self, phrases: dict[str, str]) -> None:
+    def __init__(self, phrases: dict[str, str], fine: Sequence[str] = ()) -> None:
         # The longest first, so that it wins over one that it begins with.
         self.phrases = sorted(phrases, key=len, reverse=True)
-        groups = [f"({GAP.join(map(re.escape, each.split()))})" for each in self.phrases]
+        # What is fine has no group. A match of it takes the words away from the phrases.
+        groups = [*map(spelled, fine), *(f"({spelled(each)})" for each in self.phrases)]
         self.pattern = re.compile(rf"(?<![\w-])(?:{'|'.join(groups)})(?![\w-])", re.IGNORECASE)
 
     def find(self, name: str, text: str) -> Iterator[tuple[int, str]]:
         """Yield the line and the phrase of each finding in a file's text."""
         prose = prose_of(name, text)
         for found in self.pattern.finditer(prose):
-            yield prose.count("\n", 0, found.start()) + 1, self.phrases[(found.lastindex or 1) - 1]
+            if found.lastindex:
+                yield prose.count("\n", 0, found.start()) + 1, self.phrases[found.lastindex - 1]
 
 
 def prose_of(name: str, text: str) -> str:
@@ -55,11 +63,18 @@ def prose_of(name: str, text: str) -> str:
         if token.type in PROSE:
             first, column = token.start
             # Before Python 3.12 an f-string is one token, with the code in its fields.
-            prose = blanked(r"\{[^{}]*\}", token.string) if re.match("[rR]?[fF]", token.string) else token.string
+            prose = without_fields(token.string) if re.match("[rR]?[fF]", token.string) else token.string
             for number, part in enumerate(prose.splitlines(), first):
                 at = column if number == first else 0
                 lines[number - 1][at : at + len(part)] = part
     return "\n".join("".join(line) for line in lines)
+
+
+def without_fields(text: str) -> str:
+    """Return an f-string with its fields blanked, the innermost first."""
+    while (shorter := blanked(r"\{[^{}]*\}", text)) != text:
+        text = shorter
+    return text
 
 
 def blanked(pattern: str, text: str) -> str:
@@ -88,7 +103,7 @@ def is_prose(name: str) -> bool:
 
 def main(paths: list[str]) -> int:
     """Print each finding with what to write instead; return 1 if there is one."""
-    avoided = Avoided(SETTINGS["avoid"])
+    avoided = Avoided(SETTINGS["avoid"], SETTINGS["fine"])
     lines = []
     for path in files(paths or SETTINGS["clean"]):
         name = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -24,11 +24,17 @@ AVOIDED = Avoided({"nobody": "no user", "no one": "no user", "whoever": "the cli
         ("code.py", 'raise ValueError(\n    "expected no "\n    f"one: {anew} {1}"\n)\n', [(2, "no one")]),
         ("code.py", 'log(f"for {nobody} begun anew")\n', [(1, "anew")]),
         ("code.py", "# for no\n# one\n", [(1, "no one")]),
+        ("code.py", """f"{1 if anew else f'{2}'} · {f(anew)}"\n""", []),
         ("page.md", "renewed, no one-time codes, a none-zero value\n", []),
     ],
 )  # fmt: skip
 def test_a_phrase_is_found_in_prose_and_not_in_names(name: str, text: str, expected: list[tuple[int, str]]) -> None:
     assert list(AVOIDED.find(name, text)) == expected
+
+
+def test_a_longer_phrase_may_be_fine() -> None:
+    avoided = Avoided({"anew": "again"}, ["life anew"])
+    assert list(avoided.find("page.md", "A life\nanew, begun anew.\n")) == [(2, "anew")]
 
 
 def test_a_finding_is_printed_with_what_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
