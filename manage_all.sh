@@ -34,9 +34,7 @@ usage: ./manage_all.sh bench [OPTION...]
 Measure the gateway beside other gateways. The first run installs them; wrk and nginx are needed.
 
   --rounds N            measurements of each gateway (5; 20 with --against)
-  --seconds N           length of one measurement (4)
-  --warm-up N           seconds of load before each measurement (2)
-  --connections N       concurrent requests (32)
+  --seconds N           length of one measurement (2)
   --only NAME           measure this gateway alone; may be repeated; a wrong name lists the names
   --against PATH        compare the fast door with that of another checkout instead
   --orders              measure the orders service instead

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import sys
-import sysconfig
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,7 +25,7 @@ from . import chains, compare, orders, report
 from .idle import Idle, idle, raise_descriptors, visit
 from .load import CROWD, HALF, LOADS, MANY, Load, Sample, measure
 from .peers import BODY, PATH, PEERS, SCALED, WHOAMI, Peer, Place, nginx
-from .processes import BenchError, Server, ask, kill_children
+from .processes import BenchError, Server, ask, interpreter, kill_children
 from .report import Samples
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -171,14 +170,6 @@ def processor() -> str:
     """Return what the processor calls itself."""
     found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return found[1] if found else platform.machine()
-
-
-def interpreter() -> str:
-    """Return the version of this Python, and whether it was built with profile-guided optimization."""
-    # Debian and Fedora build theirs with it, whatever their configuration says.
-    arguments = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    optimized = "--enable-optimizations" in arguments or sys.base_prefix == "/usr"
-    return f"Python {platform.python_version()} built {'with' if optimized else 'without'} PGO"
 
 
 def bench(options: argparse.Namespace, directory: Path) -> int:

@@ -1,9 +1,12 @@
 """Processes of a benchmark: started in sessions of their own, watched through /proc, and gone afterwards."""
 
 import os
+import platform
 import re
 import signal
 import subprocess
+import sys
+import sysconfig
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -106,6 +109,14 @@ def memory_mib(session: int) -> float:
                 found = re.search(r"^Pss: +(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
                 kib += int(found[1]) if found else 0
     return kib / 1024
+
+
+def interpreter() -> str:
+    """Return the version of this Python, and whether it was built with profile-guided optimization."""
+    # Debian and Fedora build theirs with it, whatever their configuration says.
+    arguments = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    optimized = "--enable-optimizations" in arguments or sys.base_prefix == "/usr"
+    return f"Python {platform.python_version()} built {'with' if optimized else 'without'} PGO"
 
 
 def kill_children() -> None:
