@@ -78,9 +78,7 @@ def test_check_only_warns_of_a_role_that_no_user_has(tmp_path: Path, settings: A
     out, err = StringIO(), StringIO()
     call_command("check", stdout=out, stderr=err)
     assert "(gateway.W001)" in err.getvalue()
-    assert "roles.yaml:4:36: got 'admn'; expected a role that users have: admin, default; did you mean admin?" in (
-        err.getvalue()
-    )
+    assert "roles.yaml:4:36: unknown role 'admn'. The roles are admin, default. Did you mean admin?" in (err.getvalue())
     assert "gateway.yaml has 1 route, and 1 warning, see above." in out.getvalue()
 
 

@@ -144,7 +144,7 @@ def test_an_invalid_gateway_yaml_is_reported_and_does_not_stop_the_command(
     settings.GATEWAY_CONFIG = tmp_path / "missing.yaml"
     text, notes = suggest(f"{address}/openapi.json")
     assert "  - path: /books" in text
-    assert "missing.yaml:1:1: got No such file" in notes
+    assert "missing.yaml:1:1: No such file" in notes
 
 
 @pytest.mark.parametrize(

@@ -66,10 +66,10 @@ def unknown_roles(root: Node, roles: tuple[str, ...], reader: Reader) -> None:
         for role in allow.children() if allow else []:
             if isinstance(role.value, str) and role.value not in roles:
                 near = difflib.get_close_matches(role.value, roles, n=1)
-                meant = f"did you mean {near[0]}? " if near else ""
+                meant = f"Did you mean {near[0]}? " if near else ""
                 declared = f"roles: [{', '.join((*roles, role.value))}]"
-                expected = f"a role that users have: {', '.join(roles)}; {meant}if they have this one, write {declared}"
-                reader.fault(role.mark, shown(role.value), expected)
+                known = f"The roles are {', '.join(roles)}. {meant}If users have this role, write {declared}."
+                reader.fault(role.mark, f"unknown role {shown(role.value)}. {known}")
 
 
 def check_services(root: Node, reader: Reader) -> None:
@@ -81,8 +81,8 @@ def check_services(root: Node, reader: Reader) -> None:
         for section in user:
             reference = section.get("service")
             if reference and isinstance(reference.value, str) and reference.value not in defined:
-                known = ", ".join(defined) or "none is"
-                reader.fault(reference.mark, shown(reference.value), f"a service that is defined: {known}")
+                known = f"The services are {', '.join(defined)}." if defined else "Add it under `services`."
+                reader.fault(reference.mark, f"unknown service {shown(reference.value)}. {known}")
 
 
 def check_websockets(root: Node, reader: Reader) -> None:
@@ -96,7 +96,7 @@ def check_websockets(root: Node, reader: Reader) -> None:
             and methods
             and "GET" not in [each.value for each in methods.children()]
         ):
-            reader.fault(methods.mark, "methods without GET", "GET among them: a WebSocket begins with one")
+            reader.fault(methods.mark, "a WebSocket begins with GET, which is not among the methods. Add it.")
 
 
 def claims(root: Node, current: str | None) -> Iterator[Claim]:
@@ -120,7 +120,8 @@ def check_reserved(taken: list[Claim], reader: Reader) -> None:
     for claim in taken:
         own = [path for path, pattern in RESERVED_PATTERNS if claim.pattern.overlaps(pattern)]
         if own:
-            reader.fault(claim.mark, shown(claim.path), f"a path that cannot match the gateway's own {', '.join(own)}")
+            clash = f"{shown(claim.path)} can match the gateway's own {', '.join(own)}"
+            reader.fault(claim.mark, f"{clash}. Choose another path.")
 
 
 def check_conflicts(taken: list[Claim], reader: Reader) -> None:
@@ -130,11 +131,8 @@ def check_conflicts(taken: list[Claim], reader: Reader) -> None:
         rivals = [other for other in shapes.overlapping(claim.pattern.segments) if conflict(claim, taken[other])]
         if rivals:
             first = taken[min(rivals)]
-            reader.fault(
-                claim.mark,
-                shown(claim.path),
-                f"a path and methods that cannot match what {shown(first.path)} in line {first.mark.line} matches",
-            )
+            clash = f"{shown(claim.path)} can match the same requests as {shown(first.path)} in line {first.mark.line}"
+            reader.fault(claim.mark, f"{clash}. Change the path or the methods of one.")
         shapes.add(claim.pattern, index)
 
 

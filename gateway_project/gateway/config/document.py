@@ -109,14 +109,18 @@ class Reader:
     environ: Mapping[str, str]
     faults: list[Fault] = field(default_factory=list)
 
-    def fault(self, mark: Mark, value: str, expected: str) -> Unreadable:
+    def fault(self, mark: Mark, message: str) -> Unreadable:
         """Note a fault; return the placeholder for the value."""
-        self.faults.append(Fault(self.file, mark.line, mark.column, value, expected))
+        self.faults.append(Fault(self.file, mark.line, mark.column, message))
         return UNREADABLE
 
-    def fatal(self, mark: Mark, value: str, expected: str) -> ConfigError:
+    def unexpected(self, mark: Mark, value: str, expected: str) -> Unreadable:
+        """Note a value that the key does not accept."""
+        return self.fault(mark, f"got {value}; expected {expected}")
+
+    def fatal(self, mark: Mark, message: str) -> ConfigError:
         """Return the error that ends reading, with all that was found before."""
-        self.fault(mark, value, expected)
+        self.fault(mark, message)
         return ConfigError(tuple(self.faults))
 
     def read(self, text: str) -> Node:
@@ -124,19 +128,18 @@ class Reader:
         if found := UNPRINTABLE.search(text):
             line = text.count("\n", 0, found.start()) + 1
             mark = Mark(line, found.start() - text.rfind("\n", 0, found.start()))
-            raise self.fatal(mark, f"the character U+{ord(found[0]):04X}", "printable text")
+            raise self.fatal(mark, f"unprintable character U+{ord(found[0]):04X}. Remove it.")
         try:
             return self.document(yaml.parse(text, Loader=LOADER))
         except yaml.MarkedYAMLError as exc:
             mark = place(exc.problem_mark)
             if tab := indenting_tab(text, mark.line, mark.column):
-                raise self.fatal(
-                    Mark(mark.line, tab), "a tab", "spaces; YAML takes no tab before a key or a value"
-                ) from exc
+                message = "tab before a key or a value. Use spaces."
+                raise self.fatal(Mark(mark.line, tab), message) from exc
             if fault := misindented(text, mark.line, mark.column):
-                column, value, expected = fault
-                raise self.fatal(Mark(mark.line, column), value, expected) from exc
-            raise self.fatal(mark, f"invalid YAML: {exc.problem}", "YAML 1.2") from exc
+                column, message = fault
+                raise self.fatal(Mark(mark.line, column), message) from exc
+            raise self.fatal(mark, f"invalid YAML: {exc.problem}") from exc
 
     def document(self, events: Iterator[yaml.Event]) -> Node:
         """Return the root of the only document."""
@@ -144,19 +147,19 @@ class Reader:
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if root:
-                    raise self.fatal(place(event.start_mark), "a second document", "one document")
+                    raise self.fatal(place(event.start_mark), "second document. Keep one in the file.")
                 root = self.node(next(events), events)
         if root is None:
-            raise self.fatal(Mark(1, 1), "an empty file", "a mapping with `version`, `services` and `routes`")
+            raise self.fatal(Mark(1, 1), "the file is empty. Write a mapping with `version`, `services` and `routes`.")
         return root
 
     def node(self, event: yaml.Event, events: Iterator[yaml.Event], depth: int = 1, key: Mark | None = None) -> Node:
         """Return the node that begins with the event."""
         mark = place(event.start_mark)
         if depth > MAX_DEPTH:
-            raise self.fatal(mark, f"more than {MAX_DEPTH} levels of nesting", "fewer")
+            raise self.fatal(mark, f"more than {MAX_DEPTH} levels of nesting. Use fewer.")
         if isinstance(event, yaml.AliasEvent):
-            return Node(self.fault(mark, f"the alias *{event.anchor}", "the value itself: no aliases"), mark, key)
+            return Node(self.fault(mark, f"alias *{event.anchor}. Write the value itself."), mark, key)
         if isinstance(event, yaml.SequenceStartEvent):
             return Node(self.sequence(events, depth), mark, key)
         if isinstance(event, yaml.ScalarEvent):
@@ -178,36 +181,36 @@ class Reader:
             name = event.value if isinstance(event, yaml.ScalarEvent) else None
             if name is None:
                 self.node(event, events, depth + 1)
-                self.fault(key, "a key that is not text", "text")
+                self.fault(key, "this key is not text. Write a text key.")
             node = self.node(next(events), events, depth + 1, key)
             first = nodes.setdefault(name, node) if name is not None else node
             if first is not node and first.key:
-                self.fault(key, f"{shown(name)} a second time", f"each key once; the first is in line {first.key.line}")
+                self.fault(key, f"duplicate key {shown(name)}, first in line {first.key.line}. Remove one of them.")
         return nodes
 
     def scalar(self, event: yaml.ScalarEvent, mark: Mark) -> Scalar:
         """Return the value of one scalar: text, but for plain decimal numbers and `true` and `false`."""
         text: str = event.value
         if event.tag not in {None, "!"}:
-            return self.fault(mark, f"the tag {event.tag}", "a value without a tag")
+            return self.fault(mark, f"tag {event.tag}. Write the value without a tag.")
         if "$" in text:
             try:
                 return substitute(text, self.environ)
             except ValueError as exc:
-                return self.fault(mark, shown(text), str(exc))
+                return self.fault(mark, f"{shown(text)}: {exc}")
         return self.plain_scalar(text, mark) if event.implicit[0] else text
 
     def plain_scalar(self, text: str, mark: Mark) -> Scalar:
         """Return what text without quotes means."""
         if text in NULLS:
-            return self.fault(mark, "nothing", "a value; indent the lines that belong to this key, or remove it")
+            return self.fault(mark, "this key has no value. Indent the lines that belong to it, or remove the key.")
         if text in BOOLEANS:
             return BOOLEANS[text]
         if DECIMAL.fullmatch(text):
             return int(text)
         if text in {word for lower in BOOLEANS_OF_YAML_1_1 for word in (lower, lower.title(), lower.upper())}:
             meant = BOOLEANS_OF_YAML_1_1[text.lower()]
-            return self.fault(mark, text, f"true or false; write {meant}, or '{text}' in quotes if text is meant")
+            return self.unexpected(mark, text, f"true or false; write {meant}, or '{text}' in quotes if text is meant")
         if NUMBER_OF_YAML_1_1.fullmatch(text):
-            return self.fault(mark, text, "a plain decimal number, or quotes around it if text is meant")
+            return self.unexpected(mark, text, "a plain decimal number, or quotes around it if text is meant")
         return text

@@ -9,16 +9,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong, where it stands (line and column from 1), what was found and what was expected."""
+    """One thing that is wrong, with its line and column, both from 1. `message` says what is wrong, then what to do."""
 
     file: str
     line: int
     column: int
-    value: str
-    expected: str
+    message: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}: got {self.value}; expected {self.expected}"
+        return f"{self.file}:{self.line}:{self.column}: {self.message}"
 
 
 class ConfigError(Exception):

@@ -14,8 +14,8 @@ def indenting_tab(text: str, number: int, column: int) -> int | None:
     return indent.find("\t") + 1 or (column if line[column - 1 : column] == "\t" else None)
 
 
-def misindented(text: str, number: int, column: int) -> tuple[int, str, str] | None:
-    """Return the column, the value and the expectation of a fault, or `None` if another thing is wrong."""
+def misindented(text: str, number: int, column: int) -> tuple[int, str] | None:
+    """Return the column and the message of a fault, or `None` if another thing is wrong."""
     found = LINE.match(line_of(text, number))
     if not found or not (found["dashes"] or found["key"]) or column > found.end():
         return None
@@ -24,8 +24,8 @@ def misindented(text: str, number: int, column: int) -> tuple[int, str, str] | N
     if not levels or indent in levels:
         return None
     *others, last = [f"{level} as in line {line}" for level, line in levels.items()]
-    expected = f"{', '.join(others)} or {last}" if others else last
-    return indent + 1, f"{indent} {'space' if indent == 1 else 'spaces'} before this line", expected
+    levels_open = f"{', '.join(others)} or {last}" if others else last
+    return indent + 1, f"{indent} {'space' if indent == 1 else 'spaces'} before this line. Use {levels_open}."
 
 
 def open_levels(lines: list[str], *, is_item: bool) -> dict[int, int]:

@@ -53,14 +53,14 @@ def text_of(path: Path, reader: Reader) -> str:
     try:
         content = path.read_bytes()
     except OSError as exc:
-        expected = "a file that can be read; GATEWAY_CONFIG is its path"
-        raise reader.fatal(Mark(1, 1), f"{exc.strerror or exc}", expected) from exc
+        message = f"{exc.strerror or exc}. Set GATEWAY_CONFIG to the path of a file that can be read."
+        raise reader.fatal(Mark(1, 1), message) from exc
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         before = content[: exc.start]
         mark = Mark(before.count(b"\n") + 1, exc.start - before.rfind(b"\n"))
-        raise reader.fatal(mark, f"the byte 0x{content[exc.start]:02x}", "UTF-8") from exc
+        raise reader.fatal(mark, f"byte 0x{content[exc.start]:02x} is not UTF-8. Save the file as UTF-8.") from exc
 
 
 def note(error: ErrorDetails, root: Node, reader: Reader) -> None:
@@ -70,15 +70,15 @@ def note(error: ErrorDetails, root: Node, reader: Reader) -> None:
     name = str(location[-1]) if location else ""
     if error["type"] == "missing":
         section = section_at(location[:-1])
-        reader.fault(node.key or node.mark, f"no `{name}`", f"one here. {section.model_fields[name].description}")
+        reader.fault(node.key or node.mark, f"`{name}` is missing. {section.model_fields[name].description}")
     elif error["type"] == "extra_forbidden":
-        reader.fault(node.key or node.mark, shown(name), known_keys(name, section_at(location[:-1])))
+        reader.fault(node.key or node.mark, unknown_key(name, section_at(location[:-1])))
     elif name == "[key]":
-        reader.fault(node.key or node.mark, shown(error["input"]), expectation(error))
+        reader.unexpected(node.key or node.mark, shown(error["input"]), expectation(error))
     elif node.value is not UNREADABLE:
         # Of an entry of a list, which has no key, the key's correction would be that of the whole list.
         write = correction((step for step in location if isinstance(step, str)), node.plain()) if node.key else ""
-        reader.fault(node.mark, shown(node.plain()), expectation(error) + write)
+        reader.unexpected(node.mark, shown(node.plain()), expectation(error) + write)
 
 
 def find(root: Node, location: Location) -> Node:
@@ -109,12 +109,12 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401  # 
         yield from models_in(argument)
 
 
-def known_keys(name: str, section: type[BaseModel]) -> str:
-    """Return the expectation for an unknown key."""
+def unknown_key(name: str, section: type[BaseModel]) -> str:
+    """Return the message for an unknown key."""
     keys = list(section.model_fields)
     near = difflib.get_close_matches(name, keys, n=1)
-    hint = f"; did you mean `{near[0]}`?" if near else ""
-    return f"one of {', '.join(f'`{key}`' for key in keys)}{hint}"
+    hint = f"Did you mean `{near[0]}`? " if near else ""
+    return f"unknown key {shown(name)}. {hint}The keys here are {', '.join(f'`{key}`' for key in keys)}."
 
 
 def expectation(error: ErrorDetails) -> str:

@@ -16,7 +16,7 @@ REFERENCE = re.compile(
 
 
 def substitute(text: str, environ: Mapping[str, str]) -> str:
-    """Return the text with its references replaced; raise `ValueError` that says what was expected.
+    """Return the text with its references replaced; raise `ValueError` with what is wrong.
 
     As in a shell, `:-` takes the default where the variable is empty too. What is put in is not looked at again.
     """
@@ -26,11 +26,13 @@ def substitute(text: str, environ: Mapping[str, str]) -> str:
             return "$"
         name, default = reference["name"], reference["default"]
         if name is None:
-            raise ValueError("${NAME}, ${NAME:-default} (in quotes between braces), or $$ for a literal $")
+            raise ValueError(
+                "malformed reference. Write ${NAME}, ${NAME:-default} (in quotes between braces), or $$ for a $."
+            )
         if default is not None:
             return environ.get(name) or default
         if name not in environ:
-            raise ValueError(f"the environment variable {name} to be set, or a default: ${{{name}:-…}}")
+            raise ValueError(f"the environment variable {name} is not set. Set it, or write a default: ${{{name}:-…}}.")
         return environ[name]
 
     return REFERENCE.sub(replacement, text)

@@ -64,30 +64,30 @@ def test_required_keys_of_a_route_have_no_default(tmp_path: Path, key: str) -> N
     lines = {"path": "path: /x", "service": "service: a", "allow": "allow: public"}
     del lines[key]
     (found,) = faults(tmp_path, HEAD + "  - methods: [GET]\n    " + "\n    ".join(lines.values()) + "\n")
-    assert found.startswith(f"4:5: got no `{key}`; expected one here. ")
+    assert found.startswith(f"4:5: `{key}` is missing. ")
 
 
 def test_a_missing_key_is_reported_at_the_key_it_belongs_under(tmp_path: Path) -> None:
     found = faults(tmp_path, "version: 1\nservices:\n  a:\n    health: /h\nroutes: []\nversions: {}\nlogin: {}\n")
-    assert [each.partition("; ")[0] for each in found] == [
-        "3:3: got no `url`",
-        "6:1: got no `current`",
-        "7:1: got no `service`",
+    assert [each.partition(". ")[0] for each in found] == [
+        "3:3: `url` is missing",
+        "6:1: `current` is missing",
+        "7:1: `service` is missing",
     ]
 
 
 def test_missing_sections_are_reported_at_the_start(tmp_path: Path) -> None:
     found = faults(tmp_path, "defaults: {}\n")
-    assert [each.partition("; ")[0] for each in found] == [
-        "1:1: got no `version`",
-        "1:1: got no `services`",
-        "1:1: got no `routes`",
+    assert [each.partition(". ")[0] for each in found] == [
+        "1:1: `version` is missing",
+        "1:1: `services` is missing",
+        "1:1: `routes` is missing",
     ]
 
 
 def test_an_undefined_login_service_is_a_fault(tmp_path: Path) -> None:
     assert faults(tmp_path, "version: 1\nservices: {}\nroutes: []\nlogin: {service: users}\n") == [
-        "4:18: got 'users'; expected a service that is defined: none is"
+        "4:18: unknown service 'users'. Add it under `services`."
     ]
 
 
@@ -105,12 +105,12 @@ routes: []
     keys = "`url`, `openapi`, `health`, `trailing_slash`, `host`, `timeouts`"
     sections = "`version`, `defaults`, `services`, `versions`, `login`, `roles`, `routes`"
     assert faults(tmp_path, text) == [
-        f"3:1: got 'rutes'; expected one of {sections}; did you mean `routes`?",
-        "4:12: got 'max_bodi'; expected one of `timeouts`, `max_body`; did you mean `max_body`?",
-        "4:36: got 'x'; expected one of `connect`, `first_byte`, `total`",
-        f"6:29: got 'ulr'; expected one of {keys}; did you mean `url`?",
-        "7:12: got 'curent'; expected one of `current`; did you mean `current`?",
-        "8:9: got 'servise'; expected one of `service`; did you mean `service`?",
+        f"3:1: unknown key 'rutes'. Did you mean `routes`? The keys here are {sections}.",
+        "4:12: unknown key 'max_bodi'. Did you mean `max_body`? The keys here are `timeouts`, `max_body`.",
+        "4:36: unknown key 'x'. The keys here are `connect`, `first_byte`, `total`.",
+        f"6:29: unknown key 'ulr'. Did you mean `url`? The keys here are {keys}.",
+        "7:12: unknown key 'curent'. Did you mean `current`? The keys here are `current`.",
+        "8:9: unknown key 'servise'. Did you mean `service`? The keys here are `service`.",
     ]
 
 
@@ -128,7 +128,7 @@ routes:
 """.replace("/b/{x}", "'/b/{x}'")
     text += "  - {path: '/b/{y}', service: b, allow: admin, methods: [GET, FOO]}\n  - 7\n  - *alias\n"
     found = faults(tmp_path, text)
-    assert [each.partition(": got")[0] for each in found] == [
+    assert [each.partition(": ")[0] for each in found] == [
         "3:3", "4:12", "6:11", "7:14", "8:20", "10:12", "10:41", "10:63", "11:5", "12:5"
     ]  # fmt: skip
     assert found[8] == "11:5: got 7; expected a mapping"
@@ -137,8 +137,8 @@ routes:
 def test_a_value_that_cannot_be_read_is_not_reported_twice(tmp_path: Path) -> None:
     text = "version: *a\nservices: *b\nroutes: *c\ndefaults: {max_body: *d, timeouts: *e}\n"
     found = faults(tmp_path, text)
-    assert [each.partition(";")[0] for each in found] == [
-        f"{place}: got the alias *{name}"
+    assert [each.partition(". ")[0] for each in found] == [
+        f"{place}: alias *{name}"
         for place, name in [("1:10", "a"), ("2:11", "b"), ("3:9", "c"), ("4:22", "d"), ("4:36", "e")]
     ]
 
@@ -146,16 +146,16 @@ def test_a_value_that_cannot_be_read_is_not_reported_twice(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", ["1:1: got an empty file; expected a mapping with `version`, `services` and `routes`"]),
-        ("# only\n\n", ["1:1: got an empty file; expected a mapping with `version`, `services` and `routes`"]),
-        ("---\n", ["2:1: got nothing; expected a value; indent the lines that belong to this key, or remove it"]),
+        ("", ["1:1: the file is empty. Write a mapping with `version`, `services` and `routes`."]),
+        ("# only\n\n", ["1:1: the file is empty. Write a mapping with `version`, `services` and `routes`."]),
+        ("---\n", ["2:1: this key has no value. Indent the lines that belong to it, or remove the key."]),
         ("7\n", ["1:1: got 7; expected a mapping"]),
         ("[1]\n", ["1:1: got a list; expected a mapping"]),
-        ("version: 1\n---\nversion: 1\n", ["2:1: got a second document; expected one document"]),
-        (b"version: 1\nroutes: \xff\n", ["2:9: got the byte 0xff; expected UTF-8"]),
-        ("version: 1\nx: '\x00'\n", ["2:5: got the character U+0000; expected printable text"]),
-        ("\x1b", ["1:1: got the character U+001B; expected printable text"]),
-        ("x:\n" + "  [" * 40 + "]" * 40, ["2:48: got more than 16 levels of nesting; expected fewer"]),
+        ("version: 1\n---\nversion: 1\n", ["2:1: second document. Keep one in the file."]),
+        (b"version: 1\nroutes: \xff\n", ["2:9: byte 0xff is not UTF-8. Save the file as UTF-8."]),
+        ("version: 1\nx: '\x00'\n", ["2:5: unprintable character U+0000. Remove it."]),
+        ("\x1b", ["1:1: unprintable character U+001B. Remove it."]),
+        ("x:\n" + "  [" * 40 + "]" * 40, ["2:48: more than 16 levels of nesting. Use fewer."]),
     ],
 )
 def test_a_file_that_is_not_one_utf_8_mapping_is_a_fault(
@@ -166,7 +166,7 @@ def test_a_file_that_is_not_one_utf_8_mapping_is_a_fault(
 
 def test_a_very_deep_file_is_a_fault(tmp_path: Path) -> None:
     (found,) = faults(tmp_path, "[" * 50_000)
-    assert found == "1:17: got more than 16 levels of nesting; expected fewer"
+    assert found == "1:17: more than 16 levels of nesting. Use fewer."
 
 
 @pytest.mark.parametrize(
@@ -175,8 +175,7 @@ def test_a_very_deep_file_is_a_fault(tmp_path: Path) -> None:
 )
 def test_a_syntax_error_is_reported_where_it_is(tmp_path: Path, text: str, place: str) -> None:
     (found,) = faults(tmp_path, text)
-    assert found.startswith(f"{place}: got invalid YAML: ")
-    assert found.endswith("; expected YAML 1.2")
+    assert found.startswith(f"{place}: invalid YAML: ")
 
 
 @pytest.mark.parametrize(
@@ -188,7 +187,7 @@ def test_a_syntax_error_is_reported_where_it_is(tmp_path: Path, text: str, place
     ],
 )
 def test_a_tab_is_reported_with_spaces_to_write_instead(tmp_path: Path, text: str, place: str) -> None:
-    assert faults(tmp_path, text) == [f"{place}: got a tab; expected spaces; YAML takes no tab before a key or a value"]
+    assert faults(tmp_path, text) == [f"{place}: tab before a key or a value. Use spaces."]
 
 
 NESTED = "services:\n  a:\n    timeouts:\n      total: 1s\n"
@@ -197,14 +196,14 @@ NESTED = "services:\n  a:\n    timeouts:\n      total: 1s\n"
 @pytest.mark.parametrize(
     ("text", "found", "expected"),
     [
-        (route() + "   rate_limit: 1/day\n", "7:4: got 3 spaces", "4 as in line 6 or 0 as in line 3"),
-        (route() + "  rate_limit: 1/day\n", "7:3: got 2 spaces", "4 as in line 6 or 0 as in line 3"),
-        (route() + "     rate_limit: 1/day\n", "7:6: got 5 spaces", "4 as in line 6 or 0 as in line 3"),
-        (route() + "   - path: /y\n", "7:4: got 3 spaces", "2 as in line 4"),
-        ("version: 1\n services: {}\n", "2:2: got 1 space", "0 as in line 1"),
+        (route() + "   rate_limit: 1/day\n", "7:4: 3 spaces", "4 as in line 6 or 0 as in line 3"),
+        (route() + "  rate_limit: 1/day\n", "7:3: 2 spaces", "4 as in line 6 or 0 as in line 3"),
+        (route() + "     rate_limit: 1/day\n", "7:6: 5 spaces", "4 as in line 6 or 0 as in line 3"),
+        (route() + "   - path: /y\n", "7:4: 3 spaces", "2 as in line 4"),
+        ("version: 1\n services: {}\n", "2:2: 1 space", "0 as in line 1"),
         (
             NESTED + "   # a note\n   health: /x\n",
-            "6:4: got 3 spaces",
+            "6:4: 3 spaces",
             "6 as in line 4, 4 as in line 3, 2 as in line 2 or 0 as in line 1",
         ),
     ],
@@ -212,12 +211,12 @@ NESTED = "services:\n  a:\n    timeouts:\n      total: 1s\n"
 def test_a_wrongly_indented_line_is_reported_with_the_indentations_that_fit(
     tmp_path: Path, text: str, found: str, expected: str
 ) -> None:
-    assert faults(tmp_path, text) == [f"{found} before this line; expected {expected}"]
+    assert faults(tmp_path, text) == [f"{found} before this line. Use {expected}."]
 
 
 def test_a_syntax_error_does_not_hide_what_was_found_before(tmp_path: Path) -> None:
     found = faults(tmp_path, "version: 010\nroutes: [\n")
-    assert [each.partition(": got")[0] for each in found] == ["1:10", "3:1"]
+    assert [each.partition(": ")[0] for each in found] == ["1:10", "3:1"]
 
 
 def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
@@ -226,12 +225,12 @@ def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
 
 def test_a_repeated_key_is_a_fault_at_the_second(tmp_path: Path) -> None:
     assert faults(tmp_path, route() + "version: 1\n") == [
-        "7:1: got 'version' a second time; expected each key once; the first is in line 1"
+        "7:1: duplicate key 'version', first in line 1. Remove one of them."
     ]
 
 
 def test_a_key_that_is_not_text_is_a_fault(tmp_path: Path) -> None:
-    assert faults(tmp_path, route() + "? [a]\n: 1\n") == ["7:3: got a key that is not text; expected text"]
+    assert faults(tmp_path, route() + "? [a]\n: 1\n") == ["7:3: this key is not text. Write a text key."]
 
 
 def test_a_file_of_nested_aliases_is_rejected_at_once(tmp_path: Path) -> None:
@@ -241,13 +240,13 @@ def test_a_file_of_nested_aliases_is_rejected_at_once(tmp_path: Path) -> None:
     )
     started = time.process_time()
     found = faults(tmp_path, laughs)
-    assert sum("got the alias" in each for each in found) == 72
+    assert sum("alias *" in each for each in found) == 72
     assert time.process_time() - started < 4
 
 
 def test_a_merge_key_is_rejected(tmp_path: Path) -> None:
     found = faults(tmp_path, route() + "    <<: {browser: api}\n")
-    assert found[0].startswith("7:5: got '<<'; expected one of `path`")
+    assert found[0].startswith("7:5: unknown key '<<'. The keys here are `path`")
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()], ids=["missing", "directory"])
@@ -257,13 +256,10 @@ def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path, make: object) -> 
     with pytest.raises(ConfigError) as refused:
         load(path, {})
     (fault,) = refused.value.faults
-    assert (fault.file, fault.line, fault.column, fault.expected) == (
-        str(path),
-        1,
-        1,
-        "a file that can be read; GATEWAY_CONFIG is its path",
-    )
-    assert fault.value in {"No such file or directory", "Is a directory"}
+    assert (fault.file, fault.line, fault.column) == (str(path), 1, 1)
+    reason, _, advice = fault.message.partition(". ")
+    assert reason in {"No such file or directory", "Is a directory"}
+    assert advice == "Set GATEWAY_CONFIG to the path of a file that can be read."
 
 
 def test_a_thousand_routes_load_within_a_second_or_so(tmp_path: Path) -> None:
@@ -281,7 +277,7 @@ def test_a_thousand_routes_that_all_conflict_are_a_thousand_faults(tmp_path: Pat
     started = time.process_time()
     found = faults(tmp_path, text)
     assert len(found) == 999
-    assert all("in line 4 matches" in each for each in found)
+    assert all("in line 4." in each for each in found)
     assert time.process_time() - started < 4
 
 
@@ -293,10 +289,10 @@ def odd(tmp_path: Path, text: str) -> list[str]:
 
 def test_a_role_that_no_user_has_is_a_warning(tmp_path: Path) -> None:
     text = route(allow="[admn, default]") + "  - {path: /y, service: a, allow: [editor]}\n"
-    expected = "expected a role that users have: admin, default"
+    known, declare = "The roles are admin, default.", "If users have this role, write"
     assert odd(tmp_path, text) == [
-        f"6:13: got 'admn'; {expected}; did you mean admin? if they have this one, write roles: [admin, default, admn]",
-        f"7:36: got 'editor'; {expected}; if they have this one, write roles: [admin, default, editor]",
+        f"6:13: unknown role 'admn'. {known} Did you mean admin? {declare} roles: [admin, default, admn].",
+        f"7:36: unknown role 'editor'. {known} {declare} roles: [admin, default, editor].",
     ]
 
 

@@ -35,13 +35,13 @@ def test_a_reference_becomes_its_value(text: str, expected: str) -> None:
 
 
 def test_a_missing_variable_is_named() -> None:
-    with pytest.raises(ValueError, match=r"^the environment variable NONE to be set, or a default: \$\{NONE:-…\}$"):
+    with pytest.raises(ValueError, match=r"^the environment variable NONE is not set\. .* default: \$\{NONE:-…\}\.$"):
         substitute("x${NONE}", ENVIRON)
 
 
 @pytest.mark.parametrize("text", ["$", "a$b", "$A", "${", "${}", "${A", "${A-x}", "${9}", "${A:-{}}", "${A B}"])
 def test_a_lone_dollar_is_rejected(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^\$\{NAME\}, \$\{NAME:-default\} .*, or \$\$ for a literal \$$"):
+    with pytest.raises(ValueError, match=r"^malformed reference\. Write \$\{NAME\}, \$\{NAME:-default\} "):
         substitute(text, ENVIRON)
 
 
@@ -61,15 +61,16 @@ def test_a_substituted_value_is_never_read_as_yaml(tmp_path: Path, value: str) -
     with pytest.raises(ConfigError) as refused:
         read(tmp_path, "${URL}", {"URL": value})
     (fault,) = refused.value.faults
-    assert (fault.line, fault.column, fault.value) == (4, 10, repr(value))
+    assert (fault.line, fault.column) == (4, 10)
+    assert repr(value) in fault.message
 
 
 def test_a_missing_variable_is_reported_with_its_line_and_column(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         read(tmp_path, "${URL}", {})
     (fault,) = refused.value.faults
-    assert (fault.line, fault.column, fault.value) == (4, 10, "'${URL}'")
-    assert "the environment variable URL to be set" in fault.expected
+    assert (fault.line, fault.column) == (4, 10)
+    assert fault.message.startswith("'${URL}': the environment variable URL is not set. ")
 
 
 def test_a_substituted_value_has_the_type_of_its_key(tmp_path: Path) -> None:
