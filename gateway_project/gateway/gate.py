@@ -9,6 +9,7 @@ failing services, through both doors of a real gateway and compares the response
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import unquote
@@ -24,7 +25,14 @@ from .policy.access import Identity
 from .policy.headers import Headers
 from .policy.locations import Asked, Locations
 from .policy.negotiation import prefers_page
-from .policy.rejections import BadRequest, ExpectationFailed, Misdirected, RateLimited, SlashRedirect
+from .policy.rejections import (
+    BadRequest,
+    ExpectationFailed,
+    Misdirected,
+    RateLimited,
+    RequestRejected,
+    SlashRedirect,
+)
 from .policy.routes import Match, RouteTable
 
 # How many peers and hosts are remembered as known.
@@ -272,6 +280,12 @@ class Gate:
         if not self.is_ours(host):
             raise BadRequest(UNKNOWN_HOST)
         return scheme, host
+
+    def is_https(self, request: Request) -> bool:
+        """Return whether the client is connected by TLS, here or at a proxy in front."""
+        with suppress(RequestRejected):
+            return self.origin(request.scheme, request.host, request.heard)[0] == "https"
+        return False
 
 
 def is_one_of(host: str, allowed: Sequence[str]) -> bool:

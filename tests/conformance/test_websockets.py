@@ -283,13 +283,18 @@ async def test_a_request_on_a_websocket_route_without_a_handshake_is_forwarded_a
         ask("GET /ws/plain", "Upgrade: websocket"),
         ask("GET /ws/plain", "Upgrade: h2c", "Connection: Upgrade"),
         ask("GET /ws/plain", "Upgrade: websocket, h2c", "Connection: Upgrade"),
-        ask("POST /ws/plain", *HANDSHAKE, body=b"body"),
         ask("GET /ws/plain", *HANDSHAKE).replace(b"HTTP/1.1", b"HTTP/1.0"),
     ]
     async with Service(SERVICE, no_upgrade):
         for request in requests:
             reply = await once(gateway.port, request)
             assert (reply.status, reply.body) == (200, b"plain"), request
+
+
+@on_a_loop(within=20)
+async def test_an_upgrade_request_with_a_body_is_a_400(gateway: Gateway) -> None:
+    reply = await once(gateway.port, ask("POST /ws/plain", *HANDSHAKE, body=b"body"))
+    assert (reply.status, reply.get("Connection")) == (400, "close")
 
 
 @on_a_loop(within=20)

@@ -24,8 +24,7 @@ from gateway.policy.rejections import (
     RouteNotFound,
     Unauthenticated,
 )
-from gateway.upstreams import Body, Outgoing
-from gateway.upstreams.pools import Address, Pool
+from gateway.upstreams import Body, UpstreamRequest
 
 Configure = Callable[..., None]
 SignedIn = Callable[..., dict[str, str]]
@@ -335,9 +334,10 @@ def test_any_headers_of_a_client_give_one_valid_request(
         )
     except RequestRejected:
         return
-    pool = Pool("things", Address.of("http://things:8000/base"), loop=Any)  # type: ignore[arg-type]
-    outgoing = Outgoing("things", "POST", passed.target, passed.headers, Body.of(body), passed.match.route.timeouts)
-    message = outgoing.message(pool)
+    outgoing = UpstreamRequest(
+        "things", "POST", passed.target, passed.headers, Body.of(body), passed.match.route.timeouts
+    )
+    message, _ = outgoing.message("things:8000", "/base")
     head, _, rest = message.partition(b"\r\n\r\n")
     assert rest == body
     line, *lines = head.split(b"\r\n")

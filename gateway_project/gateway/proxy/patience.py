@@ -12,10 +12,10 @@ pause. The same clock measures a client that takes a response. A request that ru
 from typing import Final
 
 # Seconds to begin with, and bytes for which there is another second: the default of Apache's RequestReadTimeout.
-FIRST: Final = 20.0
+BASE_TIME: Final = 20.0
 BYTES_PER_SECOND: Final = 500
 # Seconds in which something has to come or be taken, however much came before.
-LONGEST: Final = 60.0
+MAX_WAIT: Final = 60.0
 
 
 class Patience:
@@ -32,7 +32,7 @@ class Patience:
         """Begin to wait for a client that has sent or taken so many bytes until now; return until when."""
         self.since = now
         self.moved = moved
-        return now + min(LONGEST, FIRST + moved / BYTES_PER_SECOND - self.waited)
+        return now + min(MAX_WAIT, BASE_TIME + moved / BYTES_PER_SECOND - self.waited)
 
     def stop(self, now: float) -> None:
         """End the wait."""

@@ -5,7 +5,6 @@ Only where each frame ends is followed, so that a worker that stops can put a cl
 
 import asyncio
 import os
-from contextlib import suppress
 from typing import Final
 
 from gateway.identity.revocations import Revocations
@@ -66,8 +65,8 @@ class Direction:
         self.close_frame = b""
         self.closed = False
 
-    def pass_on(self, data: bytes) -> None:
-        """Pass on what was said."""
+    def forward(self, data: bytes) -> None:
+        """Write it, up to a close frame that waits for the end of a frame."""
         if self.closed:
             return
         if self.close_frame:
@@ -107,40 +106,26 @@ class Direction:
 class Tunnel:
     """A client's connection and a service's, joined. The slower of the two sets the pace of both directions."""
 
-    def __init__(self, client: asyncio.Transport, connection: Connection, identity: Identity | None) -> None:
+    def __init__(self, client: Connection, service: Connection, identity: Identity | None) -> None:
         self.client = client
-        self.connection = connection
+        self.service = service
         self.identity = identity
-        self.loop = connection.loop
-        self.to_client = Direction(client)
-        self.to_service = Direction(connection.transport)
+        self.loop = client.loop
+        self.to_client = Direction(client.transport)
+        self.to_service = Direction(service.transport)
         self.ended: asyncio.Future[None] = self.loop.create_future()
-        connection.tunnel = self
+        client.tunnel = service.tunnel = self
 
-    def feed_data(self, data: bytes) -> None:
-        """Pass on what the client says."""
-        self.to_service.pass_on(data)
+    def forward(self, source: Connection, data: bytes) -> None:
+        """Write what one side sent to the other."""
+        (self.to_service if source is self.client else self.to_client).forward(data)
 
-    def feed_eof(self) -> None:
-        """End: the client has left."""
-        self.end()
-
-    def client_is_full(self, full: bool) -> None:
-        """Read from the service no faster than the client takes it."""
-        with suppress(RuntimeError):  # it is closing
-            self.connection.transport.pause_reading() if full else self.connection.transport.resume_reading()
-
-    def service_says(self, data: bytes) -> None:
-        """Pass on what the service says."""
-        self.to_client.pass_on(data)
-
-    def service_is_full(self, full: bool) -> None:
-        """Read from the client no faster than the service takes it."""
-        with suppress(RuntimeError):
-            self.client.pause_reading() if full else self.client.resume_reading()
+    def throttle(self, sink: Connection, full: bool) -> None:
+        """Read from the other side no faster than this one takes it."""
+        (self.service if sink is self.client else self.client).read(not full)
 
     def close(self) -> None:
-        """Tell both sides that the worker stops, and part them a moment later; a frame under way has until then."""
+        """Send both sides a close frame: the worker stops. A frame under way has until `LINGER` to end."""
         if self.ended.done() or self.to_client.close_frame:
             return
         self.to_client.close(close_frame(RESTART, masked=False))
@@ -148,13 +133,13 @@ class Tunnel:
         self.loop.call_later(LINGER, self.end)
 
     def end(self) -> None:
-        """Part the two; what is on its way to either still arrives, if it arrives soon."""
+        """Close both sides; what is on its way to either still arrives, if it arrives soon."""
         if self.ended.done():
             return
         self.ended.set_result(None)
-        for side in self.connection.transport, self.client:
+        for side in self.service.transport, self.client.transport:
             side.close()
-            # One that takes nothing would never be through with what is on its way to it.
+            # One that takes nothing would never finish with what is on its way to it.
             self.loop.call_later(LINGER, side.abort)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 import uvloop
 from gunicorn.workers import gasgi
 
-from .server import ClientConnection
+from .client import ClientConnection
 
 # Bytes of a response that the system takes from us and cannot send yet: what a client does not read costs no more. Its
 # own default is megabytes for each connection.

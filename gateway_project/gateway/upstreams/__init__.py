@@ -1,12 +1,15 @@
 """HTTP/1.1 to the services: one client for both doors, asynchronous at heart, with `requests` in front for threads."""
 
-from .connections import Connection
+from .connection import Connection, Joined
 from .fetching import SingleFlight, fetch
-from .forwarding import Body, Outgoing, Receive, forward
+from .forwarding import Forwarding, forward
 from .pools import Pool, Pools
+from .requests import NO_BODY, Body, Receive, UpstreamRequest
+from .responses import HeaderBlock, ServiceResponse, encode_headers
 from .session import Answer, ClientLeft, Upload, Upstreams
 
 __all__ = [
-    "Answer", "Body", "ClientLeft", "Connection", "Outgoing", "Pool", "Pools", "Receive", "SingleFlight", "Upload",
-    "Upstreams", "fetch", "forward",
+    "NO_BODY", "Answer", "Body", "ClientLeft", "Connection", "Forwarding", "HeaderBlock", "Joined", "Pool", "Pools",
+    "Receive", "ServiceResponse", "SingleFlight", "Upload", "UpstreamRequest", "Upstreams", "encode_headers", "fetch",
+    "forward",
 ]  # fmt: skip

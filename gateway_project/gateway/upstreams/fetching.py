@@ -1,6 +1,6 @@
-"""What the gateway asks services for itself, on the event loop: their health, their OpenAPI documents.
+"""The gateway's own requests to services, on the event loop: for health and OpenAPI documents.
 
-All who ask at the same time, or soon after, share one answer; a client that leaves ends nothing and costs nothing.
+Concurrent requests, and those soon after, share one response; a client that leaves ends nothing and costs nothing.
 """
 
 import asyncio
@@ -11,8 +11,9 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from gateway.config import Timeouts
 from gateway.policy.rejections import UpstreamProtocolError
 
-from .forwarding import Body, Outgoing, forward
+from .forwarding import forward
 from .pools import Pools
+from .requests import NO_BODY, UpstreamRequest
 
 T = TypeVar("T")
 
@@ -31,22 +32,21 @@ async def fetch(
     pools: Pools, service: str, target: str, *, timeouts: Timeouts, headers: Sequence[tuple[str, str]] = ()
 ) -> Fetched:
     """Send a GET to the service and return its response; raise `RequestRejected`."""
-    outgoing = Outgoing(service, "GET", target, list(headers), Body.of(b""), timeouts)
-    pool, connection = await forward(pools, outgoing)
+    response = await forward(pools, UpstreamRequest(service, "GET", target, list(headers), NO_BODY, timeouts))
     try:
         pieces, size = [], 0
-        while piece := await connection.piece():
+        while piece := await response.piece():
             pieces.append(piece)
             size += len(piece)
             if size > MAX_RESPONSE:
                 raise UpstreamProtocolError(service)
-        return Fetched(connection.status, b"".join(pieces))
+        return Fetched(response.status, b"".join(pieces))
     finally:
-        pool.release(connection)
+        response.release()
 
 
 class SingleFlight(Generic[T]):
-    """Asks at most once at a time. The answer is everyone's who asks meanwhile or within `fresh` seconds after."""
+    """Asks at most once at a time. The result is shared by all callers until `fresh` seconds after."""
 
     def __init__(self, ask: Callable[[], Awaitable[T]], *, fresh: float) -> None:
         self.ask = ask
@@ -55,10 +55,10 @@ class SingleFlight(Generic[T]):
         self.stale_at = 0.0
 
     async def get(self) -> T:
-        """Return the answer."""
+        """Return the result."""
         loop = asyncio.get_running_loop()
         if self.flight is None or (self.flight.done() and loop.time() >= self.stale_at):
-            # In a context of its own: its log lines are no single request's.
+            # In an empty context: its log lines belong to no single request.
             self.flight = loop.create_task(self.run(), context=contextvars.Context())
         # Shielded: the others go on waiting when a client leaves.
         return await asyncio.shield(self.flight)

@@ -13,30 +13,30 @@ from urllib.parse import urlsplit
 from gateway.config import Service
 from gateway.policy.rejections import GatewayStopped, UpstreamConnectError, UpstreamOverloaded, UpstreamTimeout
 
-from .connections import Connection
 from .failures import FailureLog, cause_of
+from .service import ServiceConnection
 
-# Connections to one address, in use and idle. With more requests than that under way the service is not asked.
-MOST: Final = 4096
+# Connections to one address, in use and idle. Further requests are rejected.
+MAX_CONNECTIONS: Final = 4096
 # Idle connections that are kept to one address.
 MAX_IDLE: Final = 256
 
 
 class ConnectFailed(Exception):  # noqa: N818  # an outcome: the next address is tried
-    """No connection could be made, so nothing was sent; `refused` is what to answer if there is no other address.
+    """No connection could be made, so nothing was sent. `rejection` is the response if there is no other address.
 
-    `more` is what else is known of the cause, for the log.
+    `more` are details for the log.
     """
 
-    def __init__(self, refused: UpstreamConnectError | UpstreamTimeout, more: str = "") -> None:
-        super().__init__(refused.detail)
-        self.refused = refused
+    def __init__(self, rejection: UpstreamConnectError | UpstreamTimeout, more: str = "") -> None:
+        super().__init__(rejection.detail)
+        self.rejection = rejection
         self.more = more
 
 
 @cache
 def tls() -> ssl.SSLContext:
-    """Return what https connections are checked with: the machine's authorities, and the host's name."""
+    """Return how https connections are verified: by the machine's authorities, and the host's name."""
     return ssl.create_default_context()
 
 
@@ -47,7 +47,7 @@ class Address:
     secure: bool
     host: str
     port: int
-    # What `Host` says.
+    # The value of `Host`.
     authority: str
     # In front of every path.
     base: str
@@ -61,34 +61,34 @@ class Address:
 
 
 class Pool:
-    """The connections to one address, the one used last first: what is not needed grows old and is closed."""
+    """The connections to one address. The one used last is used first, so that those not needed grow old and close."""
 
     def __init__(self, service: str, address: Address, loop: asyncio.AbstractEventLoop) -> None:
         self.service = service
         self.loop = loop
         self.address = address
-        self.idle: deque[Connection] = deque()
-        self.live: set[Connection] = set()
+        self.idle: deque[ServiceConnection] = deque()
+        self.live: set[ServiceConnection] = set()
         self.connecting = 0
 
-    def kept(self, *, repeatable: bool) -> Connection | None:
-        """Return an idle connection, if there is one that can be used."""
+    def acquire_idle(self, *, repeatable: bool) -> ServiceConnection | None:
+        """Return an idle connection, if one can be used."""
         while self.idle:
             connection = self.idle.pop()
             if connection.is_usable(repeatable=repeatable):
                 return connection
-            connection.close()
+            connection.abort()
         return None
 
-    async def fresh(self, within: float) -> Connection:
-        """Return a new connection; raise `ConnectFailed` after `timeout` seconds, or `UpstreamOverloaded`."""
-        if len(self.live) + self.connecting >= MOST:
+    async def connect(self, within: float) -> ServiceConnection:
+        """Return a new connection; raise `ConnectFailed` after `within` seconds, or `UpstreamOverloaded`."""
+        if len(self.live) + self.connecting >= MAX_CONNECTIONS:
             raise UpstreamOverloaded(self.service)
         self.connecting += 1
         try:
             async with asyncio.timeout(within):
                 _, connection = await self.loop.create_connection(
-                    lambda: Connection(self.service, self.live, self.loop),
+                    lambda: ServiceConnection(self),
                     self.address.host,
                     self.address.port,
                     ssl=tls() if self.address.secure else None,
@@ -102,28 +102,26 @@ class Pool:
             self.connecting -= 1
         return connection
 
-    def release(self, connection: Connection) -> None:
-        """Keep the connection for another exchange, if it is good for one."""
-        if connection.end():
-            self.idle.append(connection)
-            if len(self.idle) > MAX_IDLE:
-                self.idle.popleft().close()
+    def keep(self, connection: ServiceConnection) -> None:
+        """Keep an idle connection for another exchange."""
+        self.idle.append(connection)
+        if len(self.idle) > MAX_IDLE:
+            self.idle.popleft().abort()
 
     def break_off(self) -> None:
-        """End every exchange with a failure that is the gateway's own."""
+        """End every exchange with a failure of the gateway's own."""
         for connection in list(self.live):
-            if connection.in_use:
-                connection.fail(GatewayStopped(self.service))
+            connection.fail(GatewayStopped(self.service))
 
     def close(self) -> None:
         """Close every connection."""
         self.idle.clear()
         for connection in list(self.live):
-            connection.close()
+            connection.abort()
 
 
 class Pools:
-    """The pools of every service's addresses; the services share their addresses' work by turns."""
+    """The pools of every service's addresses; the addresses take turns."""
 
     def __init__(self, services: Mapping[str, Service], loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -134,7 +132,7 @@ class Pools:
         self.failures = FailureLog()
 
     def of(self, service: str) -> tuple[Pool, ...]:
-        """Return the service's pools in the order in which they are to be tried."""
+        """Return the service's pools in the order in which they are tried."""
         pools = self.pools[service]
         if len(pools) == 1:
             return pools
@@ -142,7 +140,7 @@ class Pools:
         return pools[first:] + pools[:first]
 
     def break_off(self) -> None:
-        """End every exchange: the gateway stops, and has waited for as long as a request may take."""
+        """End every exchange: the gateway stops, and a request's longest time is over."""
         for pools in self.pools.values():
             for pool in pools:
                 pool.break_off()

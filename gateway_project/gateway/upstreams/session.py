@@ -21,9 +21,10 @@ from gateway.config import Service, Timeouts
 from gateway.policy.headers import Headers
 from gateway.policy.rejections import RequestRejected
 
-from .connections import Connection
-from .forwarding import Body, Outgoing, forward
-from .pools import Pool, Pools
+from .forwarding import Forwarding
+from .pools import Pools
+from .requests import Body, UpstreamRequest
+from .responses import ServiceResponse
 
 SCHEME = "service://"
 # Bytes of a request's body that are read at once.
@@ -139,20 +140,19 @@ def fail(asked: "asyncio.Future[Message]", exc: Exception) -> None:
 class Answer:
     """A service's answer: its status and headers are here, its body may still be on the way."""
 
-    def __init__(self, bridge: Bridge, pool: Pool, connection: Connection, first: bytes) -> None:
-        self.status = connection.status
-        self.address = pool.address.authority
-        self.headers: Headers = connection.headers
+    def __init__(self, bridge: Bridge, response: ServiceResponse, address: str | None, first: bytes) -> None:
+        self.status = response.status
+        self.address = address
+        self.headers: Headers = response.headers
         self.held = [first] if first else []
         self.bridge = bridge
-        self.pool = pool
-        # Until the body's end is here. Then the connection is another exchange's.
-        self.connection: Connection | None = connection
+        # Until the body's end is here.
+        self.response: ServiceResponse | None = response
 
     @property
     def has_content(self) -> bool:
         """Whether anything of the body is still to be read."""
-        return bool(self.held) or self.connection is not None
+        return bool(self.held) or self.response is not None
 
     @property
     def needs_thread(self) -> bool:
@@ -161,7 +161,7 @@ class Answer:
 
     def piece(self) -> bytes:
         """Return the next bytes, empty at the end; raise `UpstreamDisconnected`, `UpstreamTimeout` or `ClientLeft`."""
-        piece = self.bridge.run(self.connection.piece()) if self.connection is not None else b""
+        piece = self.bridge.run(self.response.piece()) if self.response is not None else b""
         if not piece:
             self.release()
         return piece
@@ -192,7 +192,7 @@ class Answer:
         """Yield the body as it comes, on the loop of its connection; raise as `piece` does."""
         while self.held:
             yield self.held.pop(0)
-        while self.connection is not None and (piece := await self.connection.piece()):
+        while self.response is not None and (piece := await self.response.piece()):
             yield piece
 
     def read(self) -> bytes:
@@ -206,9 +206,9 @@ class Answer:
 
     def release(self) -> None:
         """Give the connection back; it is of no more use where the body has not been read to its end."""
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            self.bridge.loop.call_soon_threadsafe(self.pool.release, connection)
+        response, self.response = self.response, None
+        if response is not None:
+            self.bridge.loop.call_soon_threadsafe(response.release)
 
 
 class Adapter(BaseAdapter):
@@ -233,7 +233,7 @@ class Adapter(BaseAdapter):
             (name, value) for name, value in request.headers.items() if name.lower() not in {"content-length", "host"}
         ]
         bridge = cast("Bridge", request.body)
-        outgoing = Outgoing(
+        upstream_request = UpstreamRequest(
             service,
             str(request.method),
             f"/{path}",
@@ -243,25 +243,26 @@ class Adapter(BaseAdapter):
             host=request.headers.get("Host"),
         )
         response = requests.Response()
-        response.raw = answer = bridge.run(self.answer(bridge, outgoing))
+        response.raw = answer = bridge.run(self.answer(bridge, upstream_request))
         response.status_code = answer.status
         # The headers are the answer's alone: from `Location` here requests would prepare to follow it.
         response.request = request
         return response
 
-    async def answer(self, bridge: Bridge, outgoing: Outgoing) -> Answer:
-        """Send the request; return the answer with the first piece of its body, so that one without it is none."""
-        if not outgoing.body.is_whole:
-            await outgoing.body.begin()
-        pool, connection = await forward(self.upstreams.pools, outgoing)
+    async def answer(self, bridge: Bridge, request: UpstreamRequest) -> Answer:
+        """Send the request; return the answer with the first piece of its body, or raise what failed."""
+        if not request.body.is_whole:
+            await request.body.begin()
+        forwarding = Forwarding(self.upstreams.pools, request)
+        response = await forwarding.send()
         try:
-            answer = Answer(bridge, pool, connection, await connection.piece())
+            answer = Answer(bridge, response, forwarding.address, await response.piece())
         except BaseException:
-            pool.release(connection)
+            response.release()
             raise
-        if connection.is_whole and not connection.chunks:
-            pool.release(connection)
-            answer.connection = None
+        if response.is_whole and not response.chunks:
+            response.release()
+            answer.response = None
         return answer
 
     def close(self) -> None:
@@ -347,7 +348,7 @@ class Upstreams:
             bridge.drain()
             raise
         answer = cast("Answer", response.raw)
-        if answer.connection is None:
+        if answer.response is None:
             bridge.drain()
         return answer
 

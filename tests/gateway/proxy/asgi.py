@@ -2,15 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
-
-from tests.gateway.runtimes import runtime
-
-from gateway import gate
-from gateway.proxy.door import FastProxy
-from gateway.upstreams import Pools
 
 Message = dict[str, Any]
 LEFT: Message = {"type": "http.disconnect"}
@@ -103,24 +96,3 @@ async def ask(
     server = Server(*pieces, then=then)
     await application(scope_of(method, target, headers, **more), server.receive, server.send)
     return server
-
-
-async def nobody(scope: Message, receive: Any, send: Any) -> None:
-    """Be no Django that anyone may ask."""
-    raise AssertionError("Django was asked")
-
-
-@asynccontextmanager
-async def opened(
-    django: Callable[..., Awaitable[None]] = nobody, its_gate: gate.Gate | None = None
-) -> AsyncIterator[FastProxy]:
-    """A door in front of what gateway.yaml says, on this loop."""
-    pools = Pools(runtime().config.services, asyncio.get_running_loop())
-    door = FastProxy(its_gate or runtime().gate, pools, django, django)
-    try:
-        yield door
-    finally:
-        pools.close()
-        for _ in range(3):
-            await asyncio.sleep(0)
-        door.close()

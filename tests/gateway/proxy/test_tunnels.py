@@ -5,18 +5,19 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import pytest
-from tests.gateway.proxy.asgi import opened, scope_of
+from tests.gateway.proxy.client import Client, opened, request_of
 from tests.gateway.runtimes import runtime
-from tests.gateway.upstreams.origin import Origin, Ours, Wire, begin, on_a_loop, only, until
+from tests.gateway.upstreams.origin import Origin, Ours, Wire, begin, on_a_loop, only, ready, until
 
 from gateway.policy.access import Identity
 from gateway.policy.rejections import UpstreamProtocolError
 from gateway.proxy import tunnels
 from gateway.proxy.tunnels import Direction, Tunnel, Tunnels, is_handshake
-from gateway.upstreams import Connection
+from gateway.upstreams import Connection, ServiceResponse
+from gateway.upstreams.service import ServiceConnection
 
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-A: 1\r\n\r\n"
 USER = Identity("2", "user", "default", "s2")
@@ -43,32 +44,12 @@ def test_what_asks_for_a_websocket_is_clear(pairs: list[tuple[str, str]], expect
     assert is_handshake(pairs) is expected
 
 
-class ClientSide(asyncio.Protocol):
-    """The gateway's end of a client's connection: what the server does with one that a tunnel has taken over."""
-
-    tunnel: Tunnel | None = None
-    transport: asyncio.Transport
-    lost = False
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
+class ClientSide(Connection):
+    """The gateway's end of a client's connection that a tunnel has taken over."""
 
     def data_received(self, data: bytes) -> None:
         assert self.tunnel
-        self.tunnel.feed_data(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = True
-        if self.tunnel:
-            self.tunnel.feed_eof()
-
-    def pause_writing(self) -> None:
-        assert self.tunnel
-        self.tunnel.client_is_full(True)
-
-    def resume_writing(self) -> None:
-        if self.tunnel:
-            self.tunnel.client_is_full(False)
+        self.tunnel.forward(self, data)
 
 
 @dataclass
@@ -78,8 +59,9 @@ class Joined:
     tunnel: Tunnel
     client: socket.socket
     wire: Wire
-    connection: Connection
+    connection: ServiceConnection
     side: ClientSide
+    response: ServiceResponse
 
     async def client_says(self, data: bytes) -> None:
         """Send from the client."""
@@ -109,17 +91,16 @@ async def joined(identity: Identity | None = None, *, says: bytes = b"", within:
     far.setblocking(False)
     with far:
         async with Origin(behave) as origin, Ours((origin.url,)) as pools:
-            connection = await only(pools).fresh(1)
-            begin(connection, within=within, may_upgrade=True)
-            await connection.head()
-            assert (connection.status, connection.upgraded, dict(connection.headers)["X-A"]) == (101, True, "1")
+            connection = await only(pools).connect(1)
+            response = await ready(begin(connection, within=within, may_upgrade=True))
+            assert (response.status, response.is_upgraded, dict(response.headers)["X-A"]) == (101, True, "1")
             await until(lambda: wires)
-            _, side = await loop.create_connection(ClientSide, sock=near)
-            tunnel = side.tunnel = Tunnel(side.transport, connection, identity)
-            yield Joined(tunnel, far, wires[0], connection, side)
+            _, side = await loop.create_connection(lambda: ClientSide(loop), sock=near)
+            tunnel = Tunnel(side, connection, identity)
+            yield Joined(tunnel, far, wires[0], connection, side, response)
             tunnel.end()
             # Nothing of it is kept for another request.
-            assert not connection.end()
+            assert not response.release()
             await until(lambda: connection.closed and side.transport.is_closing())
 
 
@@ -144,8 +125,8 @@ async def test_the_deadline_of_the_handshake_is_not_the_tunnel_s() -> None:
 @on_a_loop
 async def test_what_came_with_the_answer_is_kept_for_the_tunnel() -> None:
     async with joined(says=b"first") as pair:
-        await until(lambda: pair.connection.rest == b"first")
-        pair.tunnel.service_says(pair.connection.rest)
+        await until(lambda: pair.response.rest == b"first")
+        pair.tunnel.forward(pair.connection, pair.response.rest)
         await pair.wire.say(b" second")
         assert await pair.client_hears(12) == b"first second"
 
@@ -159,11 +140,10 @@ async def test_what_comes_between_the_answer_and_the_tunnel_is_kept_too() -> Non
         await wire.ended()
 
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
-        begin(connection, may_upgrade=True)
-        await connection.head()
-        await until(lambda: connection.rest == b"first")
-        assert not connection.end()
+        connection = await only(pools).connect(1)
+        response = await ready(begin(connection, may_upgrade=True))
+        await until(lambda: response.rest == b"first")
+        assert not response.release()
 
 
 @pytest.mark.parametrize("upgrade", [b"", b"Upgrade: h2c\r\n", b"Upgrade: websocket\r\nUpgrade: h2c\r\n"])
@@ -175,10 +155,9 @@ async def test_a_switch_to_anything_else_is_malformed(upgrade: bytes) -> None:
         await wire.ended()
 
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
-        begin(connection, may_upgrade=True)
+        connection = await only(pools).connect(1)
         with pytest.raises(UpstreamProtocolError):
-            await connection.head()
+            await ready(begin(connection, may_upgrade=True))
 
 
 @on_a_loop
@@ -235,8 +214,8 @@ async def test_one_that_ends_while_it_is_full_ends() -> None:
         pair.tunnel.end()
         # Told so once more while it closes, neither minds.
         for full in (True, False):
-            pair.tunnel.client_is_full(full)
-            pair.tunnel.service_is_full(full)
+            pair.tunnel.throttle(pair.side, full)
+            pair.tunnel.throttle(pair.connection, full)
         sending.cancel()
         pair.client.close()
         await until(lambda: pair.connection.closed)
@@ -250,7 +229,7 @@ async def test_one_that_takes_nothing_is_not_waited_for_for_ever(monkeypatch: py
         await until(lambda: not pair.connection.transport.is_reading())
         pair.tunnel.end()
         assert pair.side.transport.get_write_buffer_size() > 0
-        await until(lambda: pair.connection.closed and pair.side.lost)
+        await until(lambda: pair.connection.closed and pair.side.closed)
         saying.cancel()
 
 
@@ -352,7 +331,7 @@ def test_a_close_frame_goes_out_between_two_frames_wherever_the_stop_comes(step:
         for number, piece in enumerate(pieces):
             if number == stop:
                 direction.close(TO_CLIENT)
-            direction.pass_on(piece)
+            direction.forward(piece)
         if stop == len(pieces):
             direction.close(TO_CLIENT)
         heard = min(len(said), stop * step)
@@ -398,43 +377,28 @@ async def test_a_frame_that_does_not_end_is_not_waited_for_for_ever(monkeypatch:
 # At the door.
 
 
-class Taken:
-    """A connection of the gateway's own server, whose client a tunnel can take over."""
-
-    def __init__(self, transport: asyncio.Transport, side: ClientSide) -> None:
-        self.heard: Any = None
-        self.transport = transport
-        self.side = side
-
-    def flush(self) -> None:
-        """Send what there is."""
-
-    def take_over(self, head: bytes, tunnel_of: Callable[[asyncio.Transport], Tunnel]) -> Tunnel:
-        """Take it over."""
-        self.side.tunnel = tunnel = tunnel_of(self.transport)
-        self.transport.write(head)
-        return tunnel
-
-
 HANDSHAKE = [("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-key", "x")]
 
 
 @pytest.mark.parametrize(
-    ("method", "version", "route", "ours", "asked"),
+    ("method", "version", "route", "asked"),
     [
-        ("GET", "1.1", "/ws", True, True),
-        ("POST", "1.1", "/ws", True, False),
-        ("GET", "1.0", "/ws", True, False),
-        ("GET", "1.1", "/plain", True, False),
-        ("GET", "1.1", "/ws", False, False),
+        ("GET", "1.1", "/ws", True),
+        ("POST", "1.1", "/ws", False),
+        ("GET", "1.0", "/ws", False),
+        ("GET", "1.1", "/plain", False),
     ],
 )
-def test_a_handshake_is_sent_on_where_it_can_be_taken_up(
-    configure: Callable[..., None], method: str, version: str, route: str, ours: bool, asked: bool
+@pytest.mark.parametrize("idle", [False, True])
+def test_a_handshake_is_sent_on_where_it_can_be_accepted(
+    configure: Callable[..., None], idle: bool, method: str, version: str, route: str, asked: bool
 ) -> None:
     @on_a_loop
     async def shake() -> None:
         async def behave(wire: Wire) -> None:
+            if idle:
+                await wire.request()
+                await wire.say(b"HTTP/1.1 204 No Content\r\n\r\n")
             head = await wire.reader.readuntil(b"\r\n\r\n")
             assert (b"\r\nupgrade: websocket\r\nconnection: Upgrade\r\n" in head) is asked
             assert b"\r\nsec-websocket-key: x\r\n" in head
@@ -445,45 +409,28 @@ def test_a_handshake_is_sent_on_where_it_can_be_taken_up(
             assert await wire.reader.readexactly(4) == b"ping"
             await wire.say(b"pong")
 
-        near, far = socket.socketpair()
-        far.setblocking(False)
-        with far:
-            async with Origin(behave) as origin:
-                configure(
-                    services={"things": {"url": origin.url}},
-                    routes=[
-                        {"path": "/ws", "methods": ["GET", "POST"], "service": "things", "allow": "public",
-                         "websocket": True},
-                        {"path": "/plain", "service": "things", "allow": "public"},
-                    ],
-                )  # fmt: skip
-                async with opened() as door:
-                    transport, side = await asyncio.get_running_loop().create_connection(ClientSide, sock=near)
-                    scope = scope_of(method, route, HANDSHAKE, http_version=version)
-                    if ours:
-                        scope["gatehouse.client"] = Taken(transport, side)
-                    sent: list[Any] = []
-
-                    async def send(message: Any) -> None:
-                        sent.append(message)
-
-                    going = asyncio.create_task(door.answer(scope, asyncio.Event().wait, send))
-                    if asked:
-                        loop = asyncio.get_running_loop()
-                        got = b""
-                        while not got.endswith(b"hello"):
-                            got += await loop.sock_recv(far, 1000)
-                        head = got.lower()
-                        assert head.startswith(b"http/1.1 101 switching protocols\r\nupgrade: websocket\r\n")
-                        assert b"\r\nsec-websocket-accept: 1\r\n" in head
-                        assert head.count(b"\r\nx-request-id: ") == 1
-                        await loop.sock_sendall(far, b"ping")
-                        assert await loop.sock_recv(far, 4) == b"pong"
-                        assert await loop.sock_recv(far, 1) == b""
-                    await going
-                    assert [message["type"] for message in sent] == (
-                        [] if asked else ["http.response.start", "http.response.body"]
-                    )
-                    transport.close()
+        async with Origin(behave) as origin:
+            configure(
+                services={"things": {"url": origin.url}},
+                routes=[
+                    {"path": "/ws", "methods": ["GET", "POST"], "service": "things", "allow": "public",
+                     "websocket": True},
+                    {"path": "/plain", "service": "things", "allow": "public"},
+                ],
+            )  # fmt: skip
+            async with opened() as door, Client(door) as client:
+                if idle:
+                    assert (await client.ask("GET", "/plain")).status == 204
+                await client.send(request_of(method, route, HANDSHAKE, version=version))
+                if not asked:
+                    assert (await client.reply()).status == 204
+                    return
+                got = await client.reader.readuntil(b"hello")
+                head = got.lower()
+                assert head.startswith(b"http/1.1 101 switching protocols\r\nupgrade: websocket\r\n")
+                assert b"\r\nsec-websocket-accept: 1\r\n" in head
+                assert head.count(b"\r\nx-request-id: ") == 1
+                await client.send(b"ping")
+                assert await client.reader.read() == b"pong"
 
     shake()

@@ -11,7 +11,8 @@ import httptools
 import uvloop
 
 from gateway.config import Service, Timeouts
-from gateway.upstreams import Connection, Pool, Pools
+from gateway.upstreams import NO_BODY, Body, Pool, Pools, ServiceResponse, UpstreamRequest
+from gateway.upstreams.service import ServiceConnection
 
 # Seconds in which a test has to end, and what it waits for has to come, on a busy machine too.
 WITHIN = 120.0
@@ -212,19 +213,34 @@ def only(pools: Pools) -> Pool:
     return pool
 
 
-def begin(connection: Connection, method: str = "GET", *, within: float = PATIENCE, **kwargs: Any) -> None:
-    """Send a small request on the connection."""
-    by = asyncio.get_running_loop().time() + within
-    connection.begin(
-        method,
-        f"{method} / HTTP/1.1\r\nhost: things\r\n\r\n".encode(),
-        **{"head_by": by, "whole_by": by} | kwargs,
-    )
+def begin(
+    connection: ServiceConnection,
+    method: str = "GET",
+    *,
+    within: float = PATIENCE,
+    first_byte: float | None = None,
+    may_upgrade: bool = False,
+    body: Body = NO_BODY,
+    total: float = PATIENCE,
+    notify: Callable[[], None] | None = None,
+) -> ServiceResponse:
+    """Send a small request on the connection; return its response."""
+    timeouts = Timeouts.model_construct(first_byte=first_byte, total=total)
+    request = UpstreamRequest("things", method, "/", [], body, timeouts, may_upgrade)
+    return connection.round_trip(request, asyncio.get_running_loop().time() + within, notify)
 
 
-async def body_of(connection: Connection) -> bytes:
-    """Return the rest of the answer's body."""
+async def ready(response: ServiceResponse) -> ServiceResponse:
+    """Return the response once it can be sent on; raise what failed before."""
+    await response.settled()
+    if response.failure and response.has_failed:
+        raise response.failure
+    return response
+
+
+async def body_of(response: ServiceResponse) -> bytes:
+    """Return the rest of the response's body."""
     pieces = []
-    while piece := await connection.piece():
+    while piece := await response.piece():
         pieces.append(piece)
     return b"".join(pieces)

@@ -19,13 +19,16 @@ from tests.gateway.upstreams.origin import (
     body_of,
     on_a_loop,
     only,
+    ready,
     silent,
     until,
 )
 
 from gateway.policy.rejections import UpstreamDisconnected, UpstreamError, UpstreamProtocolError, UpstreamTimeout
-from gateway.upstreams import Connection, connections
-from gateway.upstreams.connections import HIGH_WATER, WHOLE, ClosedBeforeResponse
+from gateway.upstreams import Body, HeaderBlock, ServiceResponse, service
+from gateway.upstreams.pools import Address, Pool
+from gateway.upstreams.responses import HIGH_WATER, WHOLE, ResponseHead
+from gateway.upstreams.service import ClosedBeforeResponse, ServiceConnection
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 LARGE = WHOLE + 1
@@ -81,20 +84,20 @@ async def test_an_answer_ends_where_its_framing_says(
             await wire.ended()
 
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
-        begin(connection, method)
-        await connection.head()
-        assert (connection.status, await body_of(connection)) == (status, body)
-        assert "transfer-encoding" not in {name.lower() for name, _ in connection.headers}
-        assert "x-late" not in {name.lower() for name, _ in connection.headers}
-        assert "link" not in {name.lower() for name, _ in connection.headers}
-        assert connection.end() is kept
+        connection = await only(pools).connect(1)
+        response = begin(connection, method)
+        await ready(response)
+        assert (response.status, await body_of(response)) == (status, body)
+        assert "transfer-encoding" not in {name.lower() for name, _ in response.headers}
+        assert "x-late" not in {name.lower() for name, _ in response.headers}
+        assert "link" not in {name.lower() for name, _ in response.headers}
+        assert response.release() is kept
 
 
-async def answer_of(connection: Connection) -> bytes:
-    """Return the answer's body: what is wrong with a chunk is known after the head."""
-    await connection.head()
-    return await body_of(connection)
+async def answer_of(response: ServiceResponse) -> bytes:
+    """Return the response's body: what is wrong with a chunk is known after the head."""
+    await ready(response)
+    return await body_of(response)
 
 
 MALFORMED = {
@@ -130,21 +133,21 @@ async def test_a_malformed_answer_is_none_and_ends_the_connection(says: bytes) -
         await wire.ended()
 
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
-        begin(connection)
+        connection = await only(pools).connect(1)
+        response = begin(connection)
         with pytest.raises(UpstreamProtocolError):
-            await answer_of(connection)
-        assert not connection.end()
+            await answer_of(response)
+        assert not response.release()
         await until(lambda: connection.closed)
 
 
 @on_a_loop
 async def test_what_nobody_asked_for_closes_an_idle_connection() -> None:
     async with Origin(answering(OK)) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
-        begin(connection)
-        await connection.head()
-        assert connection.end()
+        connection = await only(pools).connect(1)
+        response = begin(connection)
+        await ready(response)
+        assert response.release()
         await origin.wires[0].say(OK)
         await until(lambda: connection.closed)
         assert not connection.is_usable(repeatable=True)
@@ -157,7 +160,7 @@ async def test_an_answer_before_the_request_is_not_taken_for_its_own() -> None:
         await wire.ended()
 
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
+        connection = await only(pools).connect(1)
         await until(lambda: connection.closed)
 
 
@@ -199,10 +202,11 @@ def outcome(method: str, pieces: list[bytes]) -> Any:
 
     async def feed() -> Any:
         loop = asyncio.get_running_loop()
+        pool = Pool("things", Address.of("http://things"), loop)
         near, far = socket.socketpair()
         with far:
-            transport, connection = await loop.create_connection(lambda: Connection("things", set(), loop), sock=near)
-            begin(connection, method)
+            transport, connection = await loop.create_connection(lambda: ServiceConnection(pool), sock=near)
+            response = begin(connection, method)
             for piece in pieces:
                 # A closed transport has nothing more to say.
                 if not transport.is_closing():
@@ -212,13 +216,13 @@ def outcome(method: str, pieces: list[bytes]) -> Any:
                 transport.close()
             await until(lambda: connection.closed)
             try:
-                await connection.head()
+                await ready(response)
                 body = b""
-                while piece := await connection.piece():
+                while piece := await response.piece():
                     body += piece
             except UpstreamError as failed:
-                return type(failed), connection.end()
-            return connection.status, connection.headers, body, connection.end()
+                return type(failed), response.release()
+            return response.status, response.headers, body, response.release()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(feed())
@@ -244,12 +248,12 @@ def test_an_answer_is_the_same_byte_by_byte(name: str) -> None:
 @on_a_loop
 async def test_an_answer_that_does_not_begin_is_late() -> None:
     async with Origin(silent) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
+        connection = await only(pools).connect(1)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        begin(connection, head_by=began + 0.05, whole_by=began + 5)
+        response = begin(connection, first_byte=0.05, within=5)
         with pytest.raises(UpstreamTimeout):
-            await connection.head()
+            await ready(response)
         assert 0.04 <= loop.time() - began < LATER
         await until(lambda: connection.closed)
 
@@ -264,14 +268,14 @@ async def test_an_answer_that_has_begun_has_until_its_end_and_no_longer() -> Non
         await wire.ended()
 
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
+        connection = await only(pools).connect(1)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        begin(connection, head_by=began + 0.5, whole_by=began + 1.5)
-        await connection.head()
-        assert await connection.piece() == b"ok"
+        response = begin(connection, first_byte=0.5, within=1.5)
+        await ready(response)
+        assert await response.piece() == b"ok"
         with pytest.raises(UpstreamTimeout):
-            await connection.piece()
+            await response.piece()
         assert 1.49 <= loop.time() - began < 1.5 + LATER
 
 
@@ -283,10 +287,10 @@ async def test_a_small_answer_that_is_not_whole_in_time_is_none() -> None:
         await wire.ended()
 
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
-        begin(connection, within=0.05)
+        connection = await only(pools).connect(1)
+        response = begin(connection, within=0.05)
         with pytest.raises(UpstreamTimeout):
-            await connection.head()
+            await ready(response)
 
 
 @pytest.mark.parametrize(
@@ -295,26 +299,26 @@ async def test_a_small_answer_that_is_not_whole_in_time_is_none() -> None:
 @on_a_loop
 async def test_a_deadline_is_moved_on(first_byte: float | None, whole: float, late_after: float) -> None:
     async with Origin(silent) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
+        connection = await only(pools).connect(1)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        begin(connection, within=0.03)
-        connection.extend(began + whole, first_byte=first_byte)
+        response = begin(connection, within=0.03)
+        connection.extend(response, whole, first_byte)
         with pytest.raises(UpstreamTimeout):
-            await connection.head()
+            await ready(response)
         assert late_after - 0.01 <= loop.time() - began < LATER
 
 
 @on_a_loop
 async def test_a_deadline_is_moved_back() -> None:
     async with Origin(silent) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
+        connection = await only(pools).connect(1)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        begin(connection, within=5)
-        connection.extend(began + 0.05)
+        response = begin(connection, within=5)
+        connection.extend(response, 0.05)
         with pytest.raises(UpstreamTimeout):
-            await connection.head()
+            await ready(response)
         assert loop.time() - began < LATER
 
 
@@ -322,27 +326,27 @@ async def test_a_deadline_is_moved_back() -> None:
 @on_a_loop
 async def test_a_deadline_that_is_nearly_now_can_be_moved_like_any_other(within: float) -> None:
     async with Origin(silent) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
-        begin(connection, within=within)
+        connection = await only(pools).connect(1)
+        response = begin(connection, within=within)
         moved_to = pools.loop.time() + 0.05
-        connection.extend(moved_to)
+        connection.extend(response, 0.05)
         with pytest.raises(UpstreamTimeout):
-            await connection.head()
+            await ready(response)
         assert pools.loop.time() >= moved_to
 
 
 @on_a_loop
 async def test_an_idle_connection_closes_when_it_has_been_idle_for_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "IDLE", 1.0)
+    monkeypatch.setattr(service, "IDLE", 1.0)
     async with Origin(answering(OK)) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
+        connection = await only(pools).connect(1)
         loop = asyncio.get_running_loop()
         for _ in range(3):
             # Used before its time, which then begins anew.
-            begin(connection)
-            await connection.head()
-            assert await connection.piece() == b"ok"
-            assert connection.end()
+            response = begin(connection)
+            await ready(response)
+            assert await response.piece() == b"ok"
+            assert response.release()
             idle = loop.time()
             await asyncio.sleep(0.4)
             assert connection.is_usable(repeatable=False)
@@ -355,12 +359,12 @@ async def test_an_idle_connection_closes_when_it_has_been_idle_for_long_enough(m
 async def test_an_idle_connection_past_its_time_is_not_used_even_before_it_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connections, "IDLE", 0.01)
+    monkeypatch.setattr(service, "IDLE", 0.01)
     async with Origin(answering(OK)) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
-        begin(connection)
-        await connection.head()
-        assert connection.end()
+        connection = await only(pools).connect(1)
+        response = begin(connection)
+        await ready(response)
+        assert response.release()
         deadline = time.monotonic() + 0.02
         while time.monotonic() < deadline:
             """The loop is busy, and no timer rings."""
@@ -393,14 +397,14 @@ async def test_only_a_used_connection_with_no_byte_of_an_answer_had_been_closed_
         await wire.say(says)
 
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
+        connection = await only(pools).connect(1)
         for _ in range(exchanges):
-            begin(connection)
-            await connection.head()
-            assert connection.end()
-        begin(connection)
+            response = begin(connection)
+            await ready(response)
+            assert response.release()
+        response = begin(connection)
         with pytest.raises(failure):
-            await connection.head()
+            await ready(response)
 
 
 @on_a_loop
@@ -410,13 +414,13 @@ async def test_an_answer_that_is_broken_off_is_passed_on_as_far_as_it_came() -> 
         await wire.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
 
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
-        begin(connection)
+        connection = await only(pools).connect(1)
+        response = begin(connection)
         await until(lambda: connection.closed)
-        await connection.head()
-        assert await connection.piece() == b"ok"
+        await ready(response)
+        assert await response.piece() == b"ok"
         with pytest.raises(UpstreamDisconnected):
-            await connection.piece()
+            await response.piece()
 
 
 @on_a_loop
@@ -424,16 +428,16 @@ async def test_the_socket_is_asked_whether_the_service_has_closed_before_a_reque
     loop = asyncio.get_running_loop()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         async with Ours((f"http://127.0.0.1:{listener.getsockname()[1]}",)) as pools:
-            connection = await only(pools).fresh(1)
-            with listener.accept()[0] as service:
-                service.setblocking(False)
-                begin(connection)
-                await loop.sock_recv(service, 1000)
-                await loop.sock_sendall(service, OK)
-                await connection.head()
-                assert connection.end()
+            connection = await only(pools).connect(1)
+            with listener.accept()[0] as peer:
+                peer.setblocking(False)
+                response = begin(connection)
+                await loop.sock_recv(peer, 1000)
+                await loop.sock_sendall(peer, OK)
+                await ready(response)
+                assert response.release()
                 assert connection.is_usable(repeatable=False)
-                service.shutdown(socket.SHUT_RDWR)
+                peer.shutdown(socket.SHUT_RDWR)
                 # The loop has not looked since, and does not know.
                 assert connection.is_usable(repeatable=True)
                 assert not connection.is_usable(repeatable=False)
@@ -455,20 +459,20 @@ async def test_the_service_is_read_from_no_faster_than_the_client_takes_it(chunk
         await wire.ended()
 
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
-        begin(connection)
-        await connection.head()
+        connection = await only(pools).connect(1)
+        response = begin(connection)
+        await ready(response)
         got = 0
         while got < size:
             if size - got > 4 * HIGH_WATER:
                 await until(lambda: not connection.transport.is_reading())
-            piece = await connection.piece()
+            piece = await response.piece()
             # One more read of the loop's may be under way when it is told to pause.
             assert len(piece) <= 2 * HIGH_WATER
             assert connection.transport.is_reading()
             got += len(piece)
-        assert await body_of(connection) == b""
-        assert connection.end()
+        assert await body_of(response) == b""
+        assert response.release()
 
 
 @on_a_loop
@@ -481,35 +485,26 @@ async def test_a_body_is_sent_no_faster_than_the_service_takes_it() -> None:
         await wire.say(OK)
         await wire.ended()
 
-    piece, count = b"x" * 2**20, 16
+    piece, count, sent = b"x" * 2**20, 16, 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal sent
+        sent += 1
+        return {"type": "http.request", "body": piece, "more_body": sent < count}
+
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
-        now = asyncio.get_running_loop().time()
-        connection.begin(
-            "POST",
-            b"POST / HTTP/1.1\r\nhost: things\r\ncontent-length: %d\r\n\r\n" % (len(piece) * count),
-            head_by=now + 5,
-            whole_by=now + 5,
-        )
-        sent = 0
-
-        async def send() -> None:
-            nonlocal sent
-            for _ in range(count):
-                await connection.send(piece)
-                sent += 1
-
-        sending = asyncio.create_task(send())
-        await until(lambda: connection.transport.get_write_buffer_size() > 0)
+        connection = await only(pools).connect(1)
+        body = Body(receive, len(piece) * count, len(piece) * count)
+        response = begin(connection, "POST", body=body)
+        await until(lambda: connection.writable)
         held = sent
         await asyncio.sleep(0.02)
         # Buffers of the system's have room for some of it.
         assert sent == held < count
         assert connection.transport.get_write_buffer_size() <= 2 * len(piece)
         reads.set()
-        await sending
-        await connection.head()
-        assert (connection.status, sent) == (200, count)
+        await ready(response)
+        assert (response.status, sent) == (200, count)
 
 
 @on_a_loop
@@ -521,12 +516,12 @@ async def test_a_body_under_way_ends_with_the_connection() -> None:
         wire.writer.transport.abort()
 
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
-        begin(connection)
+        connection = await only(pools).connect(1)
+        response = begin(connection)
 
         async def send() -> None:
             while True:
-                await connection.send(b"x" * 2**20)
+                await connection.send(response, b"x" * 2**20)
 
         sending = asyncio.create_task(send())
         await until(lambda: connection.transport.get_write_buffer_size() > 0)
@@ -534,9 +529,9 @@ async def test_a_body_under_way_ends_with_the_connection() -> None:
         with pytest.raises(UpstreamDisconnected):
             await sending
         with pytest.raises(UpstreamDisconnected):
-            await connection.send(b"x")
+            await connection.send(response, b"x")
         with pytest.raises(UpstreamDisconnected):
-            await connection.head()
+            await ready(response)
 
 
 @on_a_loop
@@ -550,15 +545,15 @@ async def test_nobody_waits_any_longer_to_send_to_a_service_that_has_answered() 
         await asyncio.Event().wait()
 
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
-        begin(connection)
-        sending = asyncio.create_task(connection.send(b"x" * 2**25))
+        connection = await only(pools).connect(1)
+        response = begin(connection)
+        sending = asyncio.create_task(connection.send(response, b"x" * 2**25))
         await until(lambda: connection.transport.get_write_buffer_size() > 0)
         assert not sending.done()
         answers.set()
         await sending
-        await connection.head()
-        assert await connection.piece() == b"ok"
+        await ready(response)
+        assert await response.piece() == b"ok"
         assert connection.transport.get_write_buffer_size() > 0
 
 
@@ -568,36 +563,36 @@ async def test_nobody_waits_any_longer_to_send_to_a_service_that_has_answered() 
 @on_a_loop
 async def test_whoever_waits_may_stop_and_wait_again() -> None:
     async with Origin(silent) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
-        begin(connection)
+        connection = await only(pools).connect(1)
+        response = begin(connection)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
-                await connection.head()
+                await ready(response)
         await origin.wires[0].say(OK)
-        await connection.head()
-        assert await body_of(connection) == b"ok"
+        await ready(response)
+        assert await body_of(response) == b"ok"
 
 
 @on_a_loop
 async def test_an_exchange_that_is_ended_early_ends_its_connection() -> None:
     async with Origin(silent) as origin, Ours((origin.url,)) as pools:
         pool = only(pools)
-        connection = await pool.fresh(1)
-        begin(connection)
-        assert not connection.end()
+        connection = await pool.connect(1)
+        response = begin(connection)
+        assert not response.release()
         await until(lambda: connection.closed)
-        assert pool.kept(repeatable=True) is None
+        assert pool.acquire_idle(repeatable=True) is None
 
 
 @pytest.mark.parametrize("framing", [b"Transfer-Encoding: chunked", b"Content-Length: %d" % LARGE])
 @on_a_loop
 async def test_an_answer_whose_end_has_not_come_ends_its_connection(framing: bytes) -> None:
     async with Origin(answering(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % framing)) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
-        begin(connection)
-        await connection.head()
-        assert connection.status == 200
-        assert not connection.end()
+        connection = await only(pools).connect(1)
+        response = begin(connection)
+        await ready(response)
+        assert response.status == 200
+        assert not response.release()
         await until(lambda: connection.closed)
 
 
@@ -624,12 +619,12 @@ async def test_the_same_head_again_is_the_same_answer_again_and_another_is_anoth
             await wire.say(answer)
 
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
+        connection = await only(pools).connect(1)
         for number, method in enumerate(["GET", "GET", "GET", "GET", "GET", "HEAD", "GET", "GET"], 1):
-            begin(connection, method)
-            await connection.head()
-            got.append((connection.status, dict(connection.headers)["X-A"], await body_of(connection)))
-            assert connection.end() is (number < len(answers))
+            response = begin(connection, method)
+            await ready(response)
+            got.append((response.status, dict(response.headers)["X-A"], await body_of(response)))
+            assert response.release() is (number < len(answers))
     assert got == [
         (200, "1", b"ok"),
         (200, "1", b"ok"),
@@ -652,24 +647,29 @@ async def test_the_id_that_a_service_says_is_not_heard_and_the_head_is_still_the
             await wire.say(b"HTTP/1.1 200 OK\r\nX-REQUEST-ID: %d\r\nContent-Length: 2\r\nX-A: 1\r\n\r\nok" % number)
 
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
-        connection = await only(pools).fresh(1)
+        connection = await only(pools).connect(1)
         for _ in range(2):
-            begin(connection, "GET")
-            await connection.head()
-            assert [name.lower() for name, _ in connection.headers] == ["content-length", "x-a", "via"]
-            heads.append(connection.answer)
-            assert connection.end()
+            response = begin(connection, "GET")
+            await ready(response)
+            assert [name.lower() for name, _ in response.headers] == ["content-length", "x-a", "via"]
+            heads.append(response.head)
+            assert response.release()
     assert heads[0] is heads[1] is not None
+
+
+def fields_of(block: HeaderBlock) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a block."""
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in block.lines.split(b"\r\n")[:-1])]
 
 
 @example([(b"A", b"1")])
 @given(st.lists(st.tuples(st.sampled_from([b"A", b"Vary", b"vary", b"Set-Cookie"]), texts), max_size=5))
 def test_an_answer_s_headers_go_on_as_they_are_but_for_what_it_varies_by(said: list[tuple[bytes, bytes]]) -> None:
     said = [(name, bytes(byte for byte in value if 0x20 < byte < 0x7F)) for name, value in said]
-    head = connections.Head(200, said, silent=False)
+    head = ResponseHead(200, said, bodiless=False)
     said = [*said, (b"via", b"1.1 gatehouse")]
-    assert head.fields(varies=False) == said
-    varied = head.fields(varies=True)
+    assert fields_of(head.block(varies=False)) == said
+    varied = fields_of(head.block(varies=True))
     assert [pair for pair in varied if pair[0].lower() != b"vary"] == [
         pair for pair in said if pair[0].lower() != b"vary"
     ]

@@ -34,9 +34,9 @@ from gateway.policy.rejections import (
     UpstreamProtocolError,
     UpstreamTimeout,
 )
-from gateway.upstreams import Body, Outgoing, Pools, Receive, forward, forwarding
-from gateway.upstreams.connections import HIGH_WATER, WHOLE
-from gateway.upstreams.forwarding import HELD, LAST_CHUNK, chunk
+from gateway.upstreams import Body, Forwarding, Pools, Receive, UpstreamRequest, forward
+from gateway.upstreams.requests import HELD, LAST_CHUNK, chunk
+from gateway.upstreams.responses import HIGH_WATER, WHOLE
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 MIB = 2**20
@@ -62,20 +62,20 @@ LEFT = {"type": "http.disconnect"}
 
 def outgoing(
     method: str = "GET", body: Body | None = None, *, headers: Iterable[tuple[str, str]] = (), **timeouts: float
-) -> Outgoing:
+) -> UpstreamRequest:
     """Return a request to the service."""
-    return Outgoing(
+    return UpstreamRequest(
         "things", method, "/a?b=c", list(headers), body or Body.of(b""), Timeouts.model_construct(**timeouts)
     )
 
 
-async def answered(pools: Pools, request: Outgoing) -> tuple[int, bytes]:
+async def answered(pools: Pools, request: UpstreamRequest) -> tuple[int, bytes]:
     """Return the answer's status and body; its connection is given back."""
-    pool, connection = await forward(pools, request)
+    response = await forward(pools, request)
     try:
-        return connection.status, await body_of(connection)
+        return response.status, await body_of(response)
     finally:
-        pool.release(connection)
+        response.release()
 
 
 # Bodies.
@@ -215,10 +215,10 @@ async def test_a_body_that_stops_coming_is_late() -> None:
         ("POST", b"abc", "3"),
     ],
 )
-@on_a_loop
-async def test_a_body_that_is_here_is_sent_with_its_length(method: str, body: bytes, length: str | None) -> None:
-    async with Ours(("http://things:8000/base",)) as pools:
-        seen = parsed(outgoing(method, Body.of(body), headers=[("x-a", "\xe9")]).message(only(pools)))
+def test_a_body_that_is_here_is_sent_with_its_length(method: str, body: bytes, length: str | None) -> None:
+    head, apart = outgoing(method, Body.of(body), headers=[("x-a", "\xe9")]).message("things:8000", "/base")
+    seen = parsed(head)
+    assert apart == b""
     assert (seen.method, seen.target, seen.body) == (method, "/base/a?b=c", body)
     assert (seen.header("content-length"), seen.header("transfer-encoding")) == (length, None)
     assert (seen.header("host"), seen.header("x-a")) == ("things:8000", "\xe9")
@@ -228,17 +228,14 @@ async def test_a_body_that_is_here_is_sent_with_its_length(method: str, body: by
 async def test_a_chunked_body_that_is_small_is_sent_with_its_length() -> None:
     body = Body(coming(b"a", b"bc"), None, 2 * MIB)
     await body.begin()
-    async with Ours(("http://things",)) as pools:
-        seen = parsed(outgoing("POST", body).message(only(pools)))
+    seen = parsed(outgoing("POST", body).message("things")[0])
     assert (seen.body, seen.header("content-length"), seen.header("transfer-encoding")) == (b"abc", "3", None)
 
 
-@on_a_loop
-async def test_a_handshake_asks_for_a_websocket_and_nothing_else_does() -> None:
-    async with Ours(("http://things",)) as pools:
-        asks = outgoing()._replace(is_handshake=True).message(only(pools))
-        assert b"\r\nupgrade: websocket\r\nconnection: Upgrade\r\n" in asks
-        assert b"upgrade" not in outgoing().message(only(pools))
+def test_a_handshake_asks_for_a_websocket_and_nothing_else_does() -> None:
+    asks, _ = outgoing()._replace(is_handshake=True).message("things")
+    assert b"\r\nupgrade: websocket\r\nconnection: Upgrade\r\n" in asks
+    assert b"upgrade" not in outgoing().message("things")[0]
 
 
 @given(st.lists(st.binary(max_size=100), max_size=8))
@@ -266,7 +263,7 @@ async def test_a_large_body_goes_on_as_it_comes(chunked: bool) -> None:
         assert seen.header("transfer-encoding") == ("chunked" if chunked else None)
         assert seen.header("content-length") == (None if chunked else str(len(whole)))
         # Sent to its end, and so kept.
-        assert only(pools).kept(repeatable=False)
+        assert only(pools).acquire_idle(repeatable=False)
 
 
 @on_a_loop
@@ -344,7 +341,7 @@ async def test_an_answer_before_the_body_s_end_is_the_answer_and_the_connection_
         await body.begin()
         body.receive = receive
         assert await answered(pools, outgoing("POST", body)) == (200, b"ok")
-        assert only(pools).kept(repeatable=True) is None
+        assert only(pools).acquire_idle(repeatable=True) is None
         await until(lambda: not only(pools).live)
 
 
@@ -366,12 +363,14 @@ async def test_a_body_is_not_collected_for_a_service_that_has_answered_and_reads
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
         body = Body(receive, None, 128 * MIB)
         await body.begin()
-        pool, connection = await forward(pools, outgoing("POST", body))
+        response = await forward(pools, outgoing("POST", body))
+        connection = response.connection
+        assert connection is not None
         # The answer is here, and a client that is slow to take it still sends.
         for _ in range(100):
             await asyncio.sleep(0.001)
         waits = connection.transport.get_write_buffer_size()
-        pool.release(connection)
+        response.release()
         assert waits <= MIB + HIGH_WATER
 
 
@@ -462,8 +461,8 @@ async def test_what_met_a_closed_connection_is_sent_once_more_where_it_may_be(me
 async def test_it_is_sent_once_more_on_a_fresh_connection_and_no_third_time() -> None:
     async with Origin(answering(OK, OK, b"")) as origin, Ours((origin.url,)) as pools:
         one, two = await forward(pools, outgoing()), await forward(pools, outgoing())
-        for pool, connection in (one, two):
-            pool.release(connection)
+        for response in (one, two):
+            response.release()
         with pytest.raises(UpstreamDisconnected):
             await forward(pools, outgoing())
         assert len(origin.seen) == 4
@@ -524,7 +523,7 @@ async def test_one_deadline_holds_for_all_that_is_tried() -> None:
 async def test_nothing_is_begun_after_the_deadline() -> None:
     async with Origin(answering(OK)) as origin, Ours((origin.url,)) as pools:
         with pytest.raises(UpstreamTimeout):
-            await forwarding.answered(only(pools), outgoing(), asyncio.get_running_loop().time())
+            await forward(pools, outgoing(total=0.0))
         assert origin.wires == []
 
 
@@ -537,7 +536,7 @@ async def test_a_request_that_nobody_waits_for_ends_its_connection() -> None:
         with pytest.raises(asyncio.CancelledError):
             await asking
         await until(lambda: not only(pools).live)
-        assert only(pools).kept(repeatable=True) is None
+        assert only(pools).acquire_idle(repeatable=True) is None
 
 
 @on_a_loop
@@ -559,3 +558,58 @@ async def test_a_client_that_leaves_amid_its_body_ends_the_connection() -> None:
         await until(lambda: not only(pools).live)
         # The task that sent the body is gone with it.
         await until(lambda: asyncio.all_tasks() - origin.tasks == before)
+
+
+# The way without a task.
+
+
+@on_a_loop
+async def test_a_request_goes_out_at_once_where_a_connection_is_idle_and_the_response_is_notified_once() -> None:
+    async with Origin(answering(OK)) as origin, Ours((origin.url,)) as pools:
+        notified: list[None] = []
+        assert Forwarding(pools, outgoing()).send_on_idle(lambda: notified.append(None)) is None
+        await answered(pools, outgoing())
+        forwarding = Forwarding(pools, outgoing())
+        before = asyncio.all_tasks()
+        response = forwarding.send_on_idle(lambda: notified.append(None))
+        assert response is not None
+        assert asyncio.all_tasks() == before
+        await until(lambda: notified)
+        assert not forwarding.must_resend(only(pools), response)
+        assert (response.status, response.take(), response.release()) == (200, b"ok", True)
+        assert (len(notified), forwarding.address) == (1, origin.url.removeprefix("http://"))
+
+
+@pytest.mark.parametrize(("method", "again"), REPEATABLE.items())
+@on_a_loop
+async def test_a_request_on_an_idle_connection_is_sent_again_where_it_may_be(method: str, again: bool) -> None:
+    said = OK.removesuffix(b"ok") if method == "HEAD" else OK
+    async with Origin(answering(said, b"", said)) as origin, Ours((origin.url,)) as pools:
+        await answered(pools, outgoing(method))
+        notified: list[None] = []
+        forwarding = Forwarding(pools, outgoing(method))
+        response = forwarding.send_on_idle(lambda: notified.append(None))
+        assert response is not None
+        await until(lambda: notified)
+        if again:
+            assert forwarding.must_resend(only(pools), response)
+            response.release()
+            assert (await forwarding.send(resend=True)).status == 200
+        else:
+            with pytest.raises(UpstreamDisconnected):
+                forwarding.must_resend(only(pools), response)
+        assert len(origin.seen) == (3 if again else 2)
+
+
+@on_a_loop
+async def test_addresses_take_turns_though_the_first_has_no_idle_connection() -> None:
+    async with Origin(answering(OK)) as one, Origin(answering(OK)) as other, Ours((one.url, other.url)) as pools:
+        for _ in range(4):
+            forwarding = Forwarding(pools, outgoing())
+            response = forwarding.send_on_idle(lambda: None)
+            if response is None:
+                response = await forwarding.send()
+            else:
+                await response.settled()
+            response.release()
+        assert (len(one.seen), len(other.seen)) == (2, 2)

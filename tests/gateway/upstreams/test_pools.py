@@ -11,11 +11,23 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.gateway.upstreams.origin import Origin, Ours, answering, begin, body_of, on_a_loop, only, silent, until
+from tests.gateway.upstreams.origin import (
+    Origin,
+    Ours,
+    answering,
+    begin,
+    body_of,
+    on_a_loop,
+    only,
+    ready,
+    silent,
+    until,
+)
 
 from gateway.policy.rejections import UpstreamConnectError, UpstreamDisconnected, UpstreamOverloaded, UpstreamTimeout
-from gateway.upstreams import Connection, Pool, pools
+from gateway.upstreams import Pool, ServiceResponse, pools
 from gateway.upstreams.pools import Address, ConnectFailed
+from gateway.upstreams.service import ServiceConnection
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -35,48 +47,53 @@ def test_a_url_is_an_address(url: str, address: Address) -> None:
     assert Address.of(url) == address
 
 
-async def used(pool: Pool, connection: Connection | None = None) -> Connection:
-    """Return a connection that has been used once."""
-    connection = connection or await pool.fresh(1)
-    begin(connection)
-    await connection.head()
-    assert await body_of(connection) == b"ok"
-    return connection
+async def used(pool: Pool, connection: ServiceConnection | None = None) -> ServiceResponse:
+    """Return the response, not yet released, of a connection that is used for the first time."""
+    response = await ready(begin(connection or await pool.connect(1)))
+    assert await body_of(response) == b"ok"
+    return response
+
+
+def connection_of(response: ServiceResponse) -> ServiceConnection:
+    """Return the connection that the response came on."""
+    assert response.connection is not None
+    return response.connection
 
 
 @on_a_loop
 async def test_the_connection_that_was_used_last_is_used_first() -> None:
     async with Origin(answering(OK)) as origin, Ours((origin.url,)) as ours:
         pool = only(ours)
-        assert pool.kept(repeatable=True) is None
-        one, two, three = [await used(pool) for _ in range(3)]
-        for connection in (two, one, three):
-            pool.release(connection)
-        assert [pool.kept(repeatable=True) for _ in range(4)] == [three, one, two, None]
+        assert pool.acquire_idle(repeatable=True) is None
+        responses = [await used(pool) for _ in range(3)]
+        one, two, three = map(connection_of, responses)
+        for index in (1, 0, 2):
+            assert responses[index].release()
+        assert [pool.acquire_idle(repeatable=True) for _ in range(4)] == [three, one, two, None]
 
 
 @on_a_loop
 async def test_a_connection_that_the_service_has_closed_is_passed_over() -> None:
     async with Origin(answering(OK)) as origin, Ours((origin.url,)) as ours:
         pool = only(ours)
-        one, two = await used(pool), await used(pool)
-        pool.release(one)
-        pool.release(two)
+        responses = [await used(pool) for _ in range(2)]
+        one, two = map(connection_of, responses)
+        for response in responses:
+            assert response.release()
         origin.wires[1].close()
         await until(lambda: two.closed)
-        assert pool.kept(repeatable=True) is one
-        assert pool.kept(repeatable=True) is None
+        assert pool.acquire_idle(repeatable=True) is one
+        assert pool.acquire_idle(repeatable=True) is None
 
 
 @on_a_loop
 async def test_a_connection_in_doubt_is_not_kept() -> None:
     async with Origin(answering(OK + OK)) as origin, Ours((origin.url,)) as ours:
         pool = only(ours)
-        connection = await pool.fresh(1)
-        begin(connection)
-        await connection.head()
-        pool.release(connection)
-        assert pool.kept(repeatable=True) is None
+        connection = await pool.connect(1)
+        response = await ready(begin(connection))
+        assert not response.release()
+        assert pool.acquire_idle(repeatable=True) is None
         await until(lambda: connection.closed)
 
 
@@ -87,61 +104,62 @@ async def test_no_more_than_so_many_idle_connections_are_kept_and_the_oldest_goe
     monkeypatch.setattr(pools, "MAX_IDLE", 2)
     async with Origin(answering(OK)) as origin, Ours((origin.url,)) as ours:
         pool = only(ours)
-        one, two, three = [await used(pool) for _ in range(3)]
-        for connection in (one, two, three):
-            pool.release(connection)
+        responses = [await used(pool) for _ in range(3)]
+        one, two, three = map(connection_of, responses)
+        for response in responses:
+            response.release()
         await until(lambda: one.closed)
-        assert [pool.kept(repeatable=True) for _ in range(3)] == [three, two, None]
+        assert [pool.acquire_idle(repeatable=True) for _ in range(3)] == [three, two, None]
 
 
 @on_a_loop
 async def test_a_service_is_not_asked_with_very_many_requests_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "MOST", 2)
+    monkeypatch.setattr(pools, "MAX_CONNECTIONS", 2)
     async with Origin(answering(OK)) as origin, Ours((origin.url,)) as ours:
         pool = only(ours)
         # Those that are still being made count.
-        fresh = await asyncio.gather(*(pool.fresh(1) for _ in range(3)), return_exceptions=True)
+        fresh = await asyncio.gather(*(pool.connect(1) for _ in range(3)), return_exceptions=True)
         one, two, busy = fresh
-        assert isinstance(one, Connection)
-        assert isinstance(two, Connection)
+        assert isinstance(one, ServiceConnection)
+        assert isinstance(two, ServiceConnection)
         assert isinstance(busy, UpstreamOverloaded)
         assert (busy.status, busy.headers, busy.service) == (503, {"Retry-After": "1"}, "things")
         with pytest.raises(UpstreamOverloaded):
-            await pool.fresh(1)
+            await pool.connect(1)
         # What is idle can be used,
-        pool.release(await used(pool, one))
-        assert pool.kept(repeatable=True) is one
+        (await used(pool, one)).release()
+        assert pool.acquire_idle(repeatable=True) is one
         # and what is closed makes room.
-        pool.release(two)
+        two.abort()
         await until(lambda: two.closed)
         await used(pool)
 
 
 @on_a_loop
 async def test_a_connection_that_could_not_be_made_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "MOST", 1)
+    monkeypatch.setattr(pools, "MAX_CONNECTIONS", 1)
     async with Origin(silent) as origin:
         gone = origin.url
     async with Ours((gone,)) as ours:
         for _ in range(3):
             with pytest.raises(ConnectFailed) as failed:
-                await only(ours).fresh(1)
-            assert isinstance(failed.value.refused, UpstreamConnectError)
+                await only(ours).connect(1)
+            assert isinstance(failed.value.rejection, UpstreamConnectError)
 
 
 @on_a_loop
 async def test_a_connection_that_takes_too_long_is_late() -> None:
     async with Origin(silent) as origin, Ours((origin.url,)) as ours:
         with pytest.raises(ConnectFailed) as failed:
-            await only(ours).fresh(0)
-        assert isinstance(failed.value.refused, UpstreamTimeout)
+            await only(ours).connect(0)
+        assert isinstance(failed.value.rejection, UpstreamTimeout)
         assert str(failed.value) == "The things service did not respond in time. Try again later."
 
 
 @on_a_loop
 async def test_whoever_is_gone_leaves_no_connection_behind() -> None:
     async with Origin(silent) as origin, Ours((origin.url,)) as ours:
-        making = asyncio.create_task(only(ours).fresh(1))
+        making = asyncio.create_task(only(ours).connect(1))
         await asyncio.sleep(0)
         making.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -160,14 +178,15 @@ async def test_addresses_take_turns_and_stand_in_for_each_other() -> None:
 async def test_all_connections_close_at_the_end() -> None:
     async with Origin(answering(OK)) as origin, Ours((origin.url, f"{origin.url}/b")) as ours:
         first, second = ours.of("things")
-        idle, busy = await used(first), await second.fresh(1)
-        first.release(idle)
-        begin(busy)
+        response = await used(first)
+        idle, busy = connection_of(response), await second.connect(1)
+        response.release()
+        pending = begin(busy)
         ours.close()
         await until(lambda: idle.closed and busy.closed)
-        assert first.kept(repeatable=True) is None
+        assert first.acquire_idle(repeatable=True) is None
         with pytest.raises(UpstreamDisconnected):
-            await busy.head()
+            await ready(pending)
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -209,14 +228,15 @@ def test_an_https_service_has_to_prove_who_it_is(
         async with Origin(answering(OK), tls=context) as origin, Ours((f"https://{host}:{origin.port}",)) as ours:
             pool = only(ours)
             if known and host == "127.0.0.1":
-                connection = await used(pool)
-                pool.release(connection)
+                response = await used(pool)
+                connection = connection_of(response)
+                response.release()
                 # Nothing but an answer is there to be read, of TLS's own neither.
-                assert pool.kept(repeatable=False) is connection
+                assert pool.acquire_idle(repeatable=False) is connection
             else:
                 with pytest.raises(ConnectFailed) as failed:
-                    await pool.fresh(5)
-                assert isinstance(failed.value.refused, UpstreamConnectError)
+                    await pool.connect(5)
+                assert isinstance(failed.value.rejection, UpstreamConnectError)
 
     try:
         ask()

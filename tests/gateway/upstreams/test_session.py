@@ -308,7 +308,7 @@ def test_a_service_that_cannot_be_reached_is_down(configure: Configure, serve: S
 
 
 def test_a_service_with_very_many_requests_is_busy(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "MOST", 0)
+    monkeypatch.setattr(pools, "MAX_CONNECTIONS", 0)
     with pytest.raises(UpstreamOverloaded):
         runtime().upstreams.send("things", "GET", "/")
 
@@ -376,15 +376,17 @@ async def slow_reader(configure: Configure) -> None:
         assert session.loop is asyncio.get_running_loop()
         try:
             answer = await asyncio.to_thread(session.send, "things", "GET", "/")
-            connection = answer.connection
+            response = answer.response
+            assert response is not None
+            connection = response.connection
             assert connection is not None
             # Nobody takes it, and so it does not come.
             await until(lambda: not connection.transport.is_reading())
             assert len(await asyncio.to_thread(answer.read)) == size
-            assert answer.connection is None
+            assert answer.response is None
             (pool,) = session.pools.of("things")
             await asyncio.sleep(0)
-            assert pool.kept(repeatable=True) is connection
+            assert pool.acquire_idle(repeatable=True) is connection
         finally:
             session.close()
 

@@ -1,0 +1,362 @@
+"""One request of a client, from its head to the last byte of its response.
+
+`decide` reads like the list of a request's steps. A request without a body that waits only for its service takes no
+task: `step` runs `decide`, and `step` runs `advance` when the service's response is ready. What has to wait for
+anything else continues in a task, in the same object, by the same functions.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from django.conf import settings
+
+from chassis import logs
+from gateway.gate import Decision
+from gateway.policy import headers as header_policy
+from gateway.policy.headers import Headers
+from gateway.policy.rejections import ContentTooLarge, RequestRejected, RouteNotFound, UpstreamError
+from gateway.policy.routes import Match
+from gateway.upstreams import NO_BODY, Body, Forwarding, HeaderBlock, ServiceResponse, UpstreamRequest, encode_headers
+
+from . import asgi
+from .client import ClientConnection
+from .incoming import parse_request, problem
+from .requests import HIGH_WATER, BodyBuffer, RequestMessage
+from .responses import ResponseWriter
+from .tunnels import Tunnel, is_handshake
+
+if TYPE_CHECKING:
+    from .application import Application, FastProxy
+
+log = logging.getLogger(__name__)
+
+# Logged and counted if the client left before there was a response; nginx's number for it.
+CLIENT_LEFT: Final = 499
+SWITCHING: Final = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
+FAILED: Final = "Something went wrong here. The log has it under this request_id."
+# What a step returns if the rest of the exchange has to wait.
+Waiting = Coroutine[Any, Any, None] | None
+
+
+class Exchange:
+    """A request and its response."""
+
+    __slots__ = (
+        "body", "connection", "decision", "forwarding", "label", "match", "message", "proxy", "request", "response",
+        "started", "task", "writer",
+    )  # fmt: skip
+
+    def __init__(self, proxy: "FastProxy", connection: ClientConnection, message: RequestMessage) -> None:
+        self.started = time.perf_counter()
+        self.proxy = proxy
+        self.connection = connection
+        self.message = message
+        self.writer = ResponseWriter()
+        self.body = NO_BODY
+        self.match: Match | None = None
+        # What a request without a route is counted under.
+        self.label = "none"
+        self.decision: Decision | None = None
+        # The way to the service, and its response.
+        self.forwarding: Forwarding | None = None
+        self.response: ServiceResponse | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.request = parse_request(connection, message, proxy.gate)
+
+    # How it runs.
+
+    def step(self, run: Callable[[], Waiting]) -> None:
+        """Run a step, and if it has to wait, a task for the rest; else end the exchange, unless its service does."""
+        logs.request_id.set(self.request.request_id)
+        waiting: Waiting = None
+        try:
+            waiting = run()
+        except RequestRejected as rejected:
+            self.reject(rejected)
+        except Exception as exc:  # noqa: BLE001  # a fault of the gateway's own must not end the connection
+            self.fail(exc)
+        if waiting is None and self.writer.started and self.connection.writable:
+            waiting = self.connection.wait_for_client(self.writer)
+        if waiting is not None:
+            self.task = self.connection.loop.create_task(self.run(waiting))
+        elif self.writer.started:
+            self.end()
+
+    async def run(self, waiting: Coroutine[Any, Any, None]) -> None:
+        """Do what has to wait, and end the exchange."""
+        try:
+            try:
+                await waiting
+            except RequestRejected as rejected:
+                self.reject(rejected)
+            if self.connection.writable:
+                await self.connection.wait_for_client(self.writer)
+        except asyncio.CancelledError:
+            self.message.keep_alive = False
+            raise
+        except Exception as exc:  # noqa: BLE001
+            self.fail(exc)
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """Give back what the exchange holds."""
+        if self.body.holding:
+            self.body.release()
+        if self.response is not None:
+            self.response.release()
+        self.connection.finished(self)
+
+    def cancel(self) -> None:
+        """End the exchange: the client has left, or its body is malformed."""
+        if self.message.body is not None:
+            self.message.body.time_out()
+        if self.task is not None:
+            self.task.cancel()
+        else:
+            self.note(CLIENT_LEFT)
+            self.end()
+
+    @property
+    def is_buffering(self) -> bool:
+        """Whether enough of its body waits to be read."""
+        return self.message.body is not None and self.message.body.buffered > HIGH_WATER
+
+    def on_timeout(self) -> None:
+        """End the wait for the client: for its body, or for it to receive the response."""
+        connection, patience = self.connection, self.writer.patience
+        if connection.writable and patience:
+            until = patience.renew(connection.loop.time(), connection.delivered(self.writer))
+            connection.set_deadline(until) if until else connection.abort()
+        elif self.message.body is not None:
+            self.message.body.time_out()
+
+    # The steps.
+
+    def decide(self) -> Waiting:
+        """Decide on the request and send it on."""
+        request, gate = self.request, self.proxy.gate
+        page = request.heard.prefers_page
+        try:
+            gate.check(request)
+            self.match = match = gate.route(request.method, request.path, request.query)
+            if (page and match.route.browser == "api") or gate.can_refresh(request):
+                return self.hand_over(self.proxy.pages, match.route.max_body)
+            if match.answer_options:
+                self.respond(204, [("allow", match.allow)])
+                return None
+            self.decision = gate.admit(request, match)
+        except RequestRejected as rejected:
+            # A person's request, or for no route: Django comes to the same decision, and has a page for it.
+            if isinstance(rejected, RouteNotFound):
+                return self.answer_own()
+            if page or request.path == "*":
+                return self.hand_over(self.proxy.django)
+            raise
+        if self.message.body is not None:
+            return self.forward()
+        self.forwarding = self.forwarding_of(self.decision)
+        self.response = self.forwarding.send_on_idle(self.on_response)
+        return self.forward() if self.response is None else None
+
+    def on_response(self) -> None:
+        """Go on: the service's response is ready, or has failed."""
+        self.step(self.advance)
+
+    def advance(self) -> Waiting:
+        """Send the response on if it is complete; what remains to be done waits."""
+        forwarding, response = self.forwarding, self.response
+        assert forwarding is not None  # noqa: S101  # mypy
+        assert response is not None  # noqa: S101
+        if forwarding.must_resend(forwarding.candidates[0], response):
+            return self.forward(resend=True)
+        return self.deliver(response)
+
+    async def forward(self, *, resend: bool = False) -> None:
+        """Receive the body, or of a large one the beginning, and send the request on, and then the response."""
+        decision = self.decision
+        assert decision is not None  # noqa: S101
+        if self.response is not None:
+            self.response.release()
+        try:
+            if self.message.body is not None:
+                await self.receive_body(self.message.body, decision.match.route.max_body)
+            forwarding = self.forwarding = self.forwarding or self.forwarding_of(decision)
+            self.response = await forwarding.send(resend=resend)
+        except asyncio.CancelledError:
+            self.note(CLIENT_LEFT)
+            raise
+        if self.body.holding:
+            self.body.release()
+        rest = self.deliver(self.response)
+        if rest is not None:
+            await rest
+
+    def forwarding_of(self, decision: Decision) -> Forwarding:
+        """Return the request's way to its service."""
+        request, route = self.request, decision.match.route
+        handshake = (
+            route.websocket and request.method == "GET" and self.message.http_1_1 and is_handshake(request.heard.pairs)
+        )
+        return Forwarding(
+            self.proxy.pools,
+            UpstreamRequest(
+                route.service,
+                request.method,
+                decision.target,
+                decision.headers,
+                self.body,
+                route.timeouts,
+                handshake,
+                decision.host,
+            ),
+        )
+
+    def deliver(self, response: ServiceResponse) -> Waiting:
+        """Send the response on, whole if it is; return what sends the rest."""
+        decision = self.decision
+        assert decision is not None  # noqa: S101
+        head = response.head
+        assert head is not None  # noqa: S101
+        if response.is_upgraded:
+            self.note(101)
+            return self.join(response)
+        varies = decision.match.route.browser == "api"
+        if head.has_locations:
+            headers = self.proxy.gate.public_headers(decision, head.status, head.headers)
+            block = encode_headers(head.status, header_policy.varying_by_accept(headers) if varies else headers)
+        else:
+            block = head.block(varies=varies)
+        self.note(head.status)
+        self.begin(head.status, block, self.request.request_id)
+        if not response.is_whole:
+            return self.stream(response)
+        self.connection.write(self.writer, response.take(), more=False)
+        return None
+
+    async def stream(self, response: ServiceResponse) -> None:
+        """Send the response on as it comes."""
+        connection, writer = self.connection, self.writer
+        if not response.chunks:
+            # The first piece may take long, as the first of server-sent events.
+            connection.transport.write(writer.take_head())
+        try:
+            while piece := await response.piece():
+                connection.write(writer, piece, more=True)
+                if connection.writable:
+                    await connection.wait_for_client(writer)
+            connection.write(writer, b"", more=False)
+        except UpstreamError as failed:
+            # The head is sent. The connection is closed, so that the client sees that the response is incomplete.
+            address = self.forwarding.address if self.forwarding else None
+            log.warning("A response was cut off: %s (%s)", failed.detail, address)
+
+    async def join(self, response: ServiceResponse) -> None:
+        """Connect the WebSocket's two ends until one closes."""
+        service, decision = response.connection, self.decision
+        assert service is not None  # noqa: S101
+        pairs = [*response.headers, ("x-request-id", self.request.request_id)]
+        head = SWITCHING + "".join(f"{name}: {value}\r\n" for name, value in pairs) + "\r\n"
+        tunnel = Tunnel(self.connection, service, decision.identity if decision else None)
+        self.writer.started = True
+        self.connection.take_over(head.encode("latin-1"), tunnel)
+        if response.rest:
+            tunnel.forward(service, response.rest)
+        await self.proxy.tunnels.keep(tunnel)
+
+    # What is Django's, and the gateway's own paths.
+
+    async def answer_own(self) -> None:
+        """Respond for one of the gateway's own paths: here, or in a thread of Django's."""
+        request, proxy = self.request, self.proxy
+        path = request.path if request.path in proxy.own else unquote(request.path)
+        endpoint = proxy.own.get(path) if request.method in {"GET", "HEAD"} else None
+        if endpoint is not None:
+            try:
+                own = await endpoint()
+            except asyncio.CancelledError:
+                self.note(CLIENT_LEFT)
+                raise
+            if own is not None:
+                self.label = path
+                status, pairs, content = own
+                if proxy.gate.is_https(request):
+                    pairs = [*pairs, ("Strict-Transport-Security", header_policy.HSTS)]
+                self.respond(status, pairs, content)
+                return
+        await self.hand_over(proxy.django, settings.MAX_BODY)
+
+    async def hand_over(self, django: "Application", most: int | None = None) -> None:
+        """Let Django respond. With `most`, a thread gets the request once its body, up to so many bytes, is here."""
+        if self.message.body is None:
+            self.body = Body.of(b"")
+        elif most is None:
+            limit = self.match.route.max_body if self.match else settings.MAX_BODY
+            self.body = self.body_of(self.message.body, limit)
+        else:
+            # Django responds to a body that is too large, or to what else is wrong with the request.
+            with suppress(ContentTooLarge):
+                await self.receive_body(self.message.body, most)
+        await django(asgi.scope(self), self.body.replay, partial(asgi.send, self))
+
+    def body_of(self, received: BodyBuffer, most: int) -> Body:
+        """Return the request's body, which is still to be received."""
+        return Body(partial(asgi.receive, self, received), received.length, most, self.proxy.memory, received.time_out)
+
+    async def receive_body(self, received: BodyBuffer, most: int) -> None:
+        """Receive the body, or of a larger one the beginning; raise `RequestRejected`."""
+        self.body = self.body_of(received, most)
+        await self.body.begin()
+
+    # Outcomes.
+
+    def reject(self, rejected: RequestRejected) -> None:
+        """Respond with the rejection's problem."""
+        service = rejected.service if isinstance(rejected, UpstreamError) else None
+        pairs, content = problem(
+            unquote(self.request.path, errors="replace"), rejected.status, rejected.detail, rejected.code, service
+        )
+        self.respond(rejected.status, [*pairs, *rejected.headers.items()], content)
+
+    def fail(self, exc: Exception) -> None:
+        """Respond to a fault of the gateway's own. The client gets only the id under which the log has it."""
+        log.error("%s %s failed", self.request.method, self.request.path, exc_info=exc)
+        if not self.writer.started:
+            self.respond(500, *problem(unquote(self.request.path, errors="replace"), 500, FAILED))
+
+    def respond(self, status: int, pairs: Headers, content: bytes = b"") -> None:
+        """Send a response of the gateway's own."""
+        self.note(status)
+        if content:
+            pairs = [*pairs, ("content-length", str(len(content)))]
+        self.begin(status, encode_headers(status, pairs), self.request.request_id)
+        self.connection.write(self.writer, content, more=False)
+
+    def begin(self, status: int, block: HeaderBlock, request_id: str | None) -> None:
+        """Compose the response's head."""
+        self.writer.begin(status, block, request_id, self.message, alive=self.connection.worker.alive)
+
+    def note(self, status: int) -> None:
+        """Count, time and log the request."""
+        request = self.request
+        seconds = time.perf_counter() - self.started
+        route = self.match.route if self.match else None
+        identity = self.decision.identity if self.decision else None
+        self.proxy.tally.count(request.method, route.path if route else self.label, status, seconds)
+        self.proxy.access_log.write(
+            request.request_id,
+            request.method,
+            request.path,
+            status,
+            seconds,
+            identity.user_id if identity else None,
+            request.heard.address,
+            route.service if route else None,
+            self.forwarding.address if self.forwarding else None,
+        )

@@ -1,0 +1,114 @@
+"""Responses as a client gets them: HTTP/1.1, framed by a length, in chunks, or by the connection's end."""
+
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
+
+from chassis.statuses import reason_phrase
+from gateway.upstreams import HeaderBlock
+
+from .patience import Patience
+from .requests import RequestMessage
+
+STATUS_LINES: Final[dict[int, bytes]] = {
+    status: f"HTTP/1.1 {status:d} {reason_phrase(status)}\r\n".encode() for status in HTTPStatus
+}
+BODILESS: Final = frozenset({204, 304})
+
+
+class Clock:
+    """The `Date` header for responses without one (RFC 9110, section 6.6.1), formatted once a second."""
+
+    def __init__(self) -> None:
+        self.second = 0
+        self.line = b""
+
+    def date(self) -> bytes:
+        """Return the header line."""
+        now = int(time.time())
+        if now != self.second:
+            self.second = now
+            self.line = f"date: {formatdate(now, usegmt=True)}\r\n".encode()
+        return self.line
+
+
+CLOCK: Final = Clock()
+
+
+class ResponseWriter:
+    """Frames one response. Its head is sent with the first piece of its body."""
+
+    __slots__ = ("bodiless", "chunked", "finished", "head", "keep_alive", "patience", "remaining", "sent", "started")
+
+    def __init__(self) -> None:
+        self.started = self.finished = False
+        self.head = b""
+        # Bytes of the body that are still to be sent, if its length is known.
+        self.remaining: int | None = None
+        self.chunked = self.bodiless = False
+        # Whether another request may follow.
+        self.keep_alive = False
+        # Bytes of the body that were written.
+        self.sent = 0
+        # The clock, once the client is waited for.
+        self.patience: Patience | None = None
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a part of it is sent."""
+        return self.started and not self.finished
+
+    @property
+    def shows_its_end(self) -> bool:
+        """Whether a client can tell a complete response from one that the connection's end cuts off."""
+        return self.remaining is not None or self.chunked
+
+    def begin(
+        self, status: int, block: HeaderBlock, request_id: str | None, message: RequestMessage | None, *, alive: bool
+    ) -> None:
+        """Compose the head. `alive` says whether the connection may be kept."""
+        lines = [STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode(), block.lines]
+        if request_id is not None:
+            lines.append(f"x-request-id: {request_id}\r\n".encode())
+        if not block.has_date:
+            lines.append(CLOCK.date())
+        http_1_1 = message is None or message.http_1_1
+        self.remaining = block.length
+        self.bodiless = (message is not None and message.method == "HEAD") or status in BODILESS
+        if block.length is None and not self.bodiless and http_1_1:
+            self.chunked = True
+            lines.append(b"transfer-encoding: chunked\r\n")
+        # RFC 9112, section 9.6: nothing can follow a request that was not received to its end.
+        self.keep_alive = alive and message is not None and message.keep_alive and message.is_complete
+        if not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        lines.append(b"\r\n")
+        self.head = b"".join(lines)
+        self.started = True
+
+    def frame(self, piece: bytes, *, more: bool) -> tuple[bytes, bytes, bytes]:
+        """Return what is sent before a piece of the body, the piece, and what is sent after it.
+
+        The piece is truncated to the response's length.
+        """
+        if self.bodiless:
+            piece = b""
+        elif self.remaining is not None:
+            piece = piece[: self.remaining]
+            self.remaining -= len(piece)
+        self.sent += len(piece)
+        before, after = self.take_head(), b""
+        if self.chunked:
+            if piece:
+                before += b"%x\r\n" % len(piece)
+                after = b"\r\n"
+            if not more:
+                after += b"0\r\n\r\n"
+        self.finished = not more and (self.bodiless or not self.remaining)
+        return before, piece, after
+
+    def take_head(self) -> bytes:
+        """Return the head, once."""
+        head, self.head = self.head, b""
+        return head

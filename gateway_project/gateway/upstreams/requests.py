@@ -1,0 +1,167 @@
+"""Requests as services get them: bodies that are held while they are small, and HTTP/1.1 framing."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final, NamedTuple
+
+from gateway.config import Timeouts
+from gateway.memory import Holding, Memory
+from gateway.policy.headers import Headers
+from gateway.policy.rejections import ContentTooLarge, MemoryFull, RequestTimeout
+
+from .responses import WHOLE
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+# RFC 9110, section 9.2.2.
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+# Their requests have a length even if it is 0 (RFC 9110, section 8.6).
+WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+LAST_CHUNK: Final = b"0\r\n\r\n"
+# Bytes of a body that are received before a service or a thread gets the request.
+HELD: Final = 1024 * 1024
+
+
+class Body:
+    """A request's body: its beginning is held, all of a small one; the rest is received when it is needed.
+
+    `length` is `None` if the body is chunked; the route takes at most `most` bytes. Held bytes of a body that is not
+    small count in `memory`; `give_way` ends its request if there is no room.
+    """
+
+    __slots__ = (
+        "beginning", "give_way", "holding", "is_replayed", "is_whole", "length", "memory", "most", "receive", "size",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        receive: Receive,
+        length: int | None,
+        most: int,
+        memory: Memory | None = None,
+        give_way: Callable[[], None] | None = None,
+    ) -> None:
+        self.receive = receive
+        self.length = length
+        self.most = most
+        self.memory = memory
+        self.give_way = give_way
+        self.holding: Holding | None = None
+        self.beginning: bytes | bytearray = b""
+        self.is_replayed = False
+        self.size = 0
+        self.is_whole = length == 0
+
+    @classmethod
+    def of(cls, content: bytes) -> "Body":
+        """Return a body that is complete."""
+        body = cls(nothing_more, len(content), len(content))
+        body.beginning = content
+        body.is_whole = True
+        return body
+
+    async def begin(self) -> None:
+        """Receive all of it, or of a larger one the first `HELD` bytes, before the service gets the request.
+
+        Raises `ContentTooLarge`, `RequestTimeout` or `MemoryFull`.
+        """
+        if self.length is not None and self.length > self.most:
+            raise ContentTooLarge(self.most)
+        if self.length == 0:
+            return
+        self.beginning = piece = await self.piece()
+        if self.is_whole and len(piece) <= WHOLE:
+            return
+        if self.memory:
+            self.holding = Holding(self.memory, self.give_way)
+            self.holding.add(len(piece))
+        while not self.is_whole and self.size <= HELD:
+            self.hold(await self.piece())
+        if self.holding:
+            self.holding.settle()
+
+    def hold(self, piece: bytes) -> None:
+        """Keep a piece; many small ones are joined, as each costs more than it holds."""
+        if self.holding:
+            self.holding.add(len(piece))
+        if isinstance(self.beginning, bytes):
+            self.beginning = bytearray(self.beginning)
+        self.beginning += piece
+
+    def release(self) -> None:
+        """Drop what is held: the service has it, or the request has ended."""
+        self.beginning = b""
+        if self.holding:
+            self.holding.release()
+            self.holding = None
+
+    async def replay(self) -> MutableMapping[str, Any]:
+        """Return what is held, then the rest as it comes, as ASGI's `receive` does; raise as `piece` does."""
+        if self.is_replayed:
+            return {"type": "http.request", "body": await self.piece(), "more_body": not self.is_whole}
+        self.is_replayed = True
+        return {"type": "http.request", "body": self.beginning, "more_body": not self.is_whole}
+
+    async def piece(self) -> bytes:
+        """Return more of it; raise `ContentTooLarge`, `RequestTimeout` or `MemoryFull`."""
+        if self.size > self.most:
+            raise ContentTooLarge(self.most)
+        message = await self.receive()
+        if message["type"] == "http.disconnect":
+            # The client was too slow. If it had left, this task would be cancelled.
+            raise MemoryFull if self.holding and self.holding.gave_way else RequestTimeout
+        piece: bytes = message.get("body", b"")
+        self.size += len(piece)
+        if self.size > self.most:
+            raise ContentTooLarge(self.most)
+        self.is_whole = not message.get("more_body", False)
+        return piece
+
+
+async def nothing_more() -> MutableMapping[str, Any]:
+    """Return ASGI's message for a client that left: a complete body has no more."""
+    return {"type": "http.disconnect"}
+
+
+NO_BODY: Final = Body.of(b"")
+
+
+class UpstreamRequest(NamedTuple):
+    """A request for a service, without `Host` and the body's framing, which are added here."""
+
+    service: str
+    method: str
+    target: str
+    headers: Headers
+    body: Body
+    timeouts: Timeouts
+    # Whether it is a WebSocket's handshake that the service may accept.
+    is_handshake: bool = False
+    # The value of `Host`, if it is not the service's own address.
+    host: str | None = None
+
+    def message(self, authority: str, base: str = "") -> tuple[bytes, bytes | bytearray]:
+        """Return the head with what is held of the body, and a large body apart, so that it is not copied."""
+        body = self.body
+        lines = [f"{self.method} {base}{self.target} HTTP/1.1\r\nhost: {self.host or authority}\r\n"]
+        lines += [f"{name}: {value}\r\n" for name, value in self.headers]
+        if self.is_handshake:
+            lines.append("upgrade: websocket\r\nconnection: Upgrade\r\n")
+        length = len(body.beginning) if body.is_whole else body.length
+        if length is None:
+            lines.append("transfer-encoding: chunked\r\n\r\n")
+            return "".join(lines).encode("latin-1") + chunk(body.beginning), b""
+        if length or self.method in WITH_BODY:
+            lines.append(f"content-length: {length}\r\n")
+        lines.append("\r\n")
+        head = "".join(lines).encode("latin-1")
+        return (head + body.beginning, b"") if len(body.beginning) <= WHOLE else (head, body.beginning)
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether it may be sent twice, and all of it is still held."""
+        return self.method in IDEMPOTENT and self.body.is_whole
+
+
+def chunk(piece: bytes | bytearray) -> bytes:
+    """Return the piece as a chunk (RFC 9112, section 7.1); nothing for nothing, which would be the last one."""
+    return b"%x\r\n%b\r\n" % (len(piece), bytes(piece)) if piece else b""

@@ -1,0 +1,339 @@
+"""A service's responses.
+
+Framing. The end of a response follows from its headers (RFC 9112, section 6.3): from no body at all,
+`chunked`, `Content-Length`, or the close of the connection. A response that leaves its end open to
+interpretation, or is not valid HTTP, is an `UpstreamError`, and the client gets none of it. Parsing is
+strict (`httptools`, which is Node's llhttp), since a message that two parsers read differently can be
+an attack (RFC 9112, section 11).
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import httptools
+
+from gateway.policy import locations
+from gateway.policy.headers import Headers, from_upstream, values, varying_by_accept
+from gateway.policy.rejections import InvalidUpstreamResponse, UpstreamProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .service import ServiceConnection
+
+# Bytes: a response of up to this size is complete before its headers are sent on, so that an incomplete one is a 502.
+WHOLE: Final = 64 * 1024
+# Bytes of a response's headers, and how many headers.
+MAX_HEAD: Final = 64 * 1024
+MAX_HEADERS: Final = 256
+# Bytes of a body that wait for the client before the service's connection is no longer read.
+HIGH_WATER: Final = 256 * 1024
+VERSIONS: Final = frozenset({"1.1", "1.0"})
+BODILESS: Final = frozenset({204, 304})
+# The client's connection has its own.
+FRAMING: Final = frozenset({b"connection", b"transfer-encoding"})
+
+
+class HeaderBlock(NamedTuple):
+    """Headers as they are sent to a client: encoded, and what matters for the framing."""
+
+    lines: bytes
+    length: int | None
+    has_date: bool
+
+
+def encode_headers(status: int, headers: Headers) -> HeaderBlock:
+    """Return the headers, encoded, without those that the client's connection sets."""
+    lines: list[bytes] = []
+    length, has_date = None, False
+    for text, value in headers:
+        name = text.encode("latin-1")
+        lower = name.lower()
+        if lower in FRAMING:
+            continue
+        if lower == b"content-length":
+            # RFC 9110, section 8.6.
+            if status == 204:
+                continue
+            length = int(value)
+        has_date = has_date or lower == b"date"
+        lines += (name, b": ", value.encode("latin-1"), b"\r\n")
+    return HeaderBlock(b"".join(lines), length, has_date)
+
+
+class ResponseHead:
+    """A response's status and headers; raises `InvalidUpstreamResponse` if they are malformed or ambiguous."""
+
+    __slots__ = (
+        "blocks", "bodiless", "fields", "has_locations", "headers", "length", "status", "until_close", "version",
+    )  # fmt: skip
+
+    def __init__(self, status: int, fields: list[tuple[bytes, bytes]], *, bodiless: bool, version: str = "1.1") -> None:
+        self.status = status
+        self.version = version
+        # As received.
+        self.fields = fields
+        # The response has no body, whatever its headers promise.
+        self.bodiless = bodiless
+        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
+        lengths, codings = values(pairs, "content-length"), values(pairs, "transfer-encoding")
+        size = sum(len(name) + len(value) for name, value in fields)
+        # RFC 9112, section 6.3. The parser refuses several lengths, and a length beside a coding.
+        if size > MAX_HEAD or [value.lower() for value in codings] not in ([], ["chunked"]):
+            raise InvalidUpstreamResponse("framing")
+        self.length = int(lengths[0]) if lengths else None
+        self.until_close = not (bodiless or lengths or codings)
+        # As the client gets them.
+        self.headers = from_upstream(pairs, version)
+        self.has_locations = locations.are_in(self.headers)
+        self.blocks: dict[bool, HeaderBlock] = {}
+
+    def block(self, *, varies: bool) -> HeaderBlock:
+        """Return the encoded headers; if it `varies`, a browser would get a page instead."""
+        if varies not in self.blocks:
+            headers = varying_by_accept(self.headers) if varies else self.headers
+            self.blocks[varies] = encode_headers(self.status, headers)
+        return self.blocks[varies]
+
+
+class ServiceResponse:
+    """The response to one request, as it comes. `release` ends the exchange.
+
+    `notify` is called once: when the response is ready to be sent on, or has failed.
+    """
+
+    __slots__ = (
+        "body_sent", "buffered", "chunks", "connection", "failure", "head", "is_head", "is_whole", "may_upgrade",
+        "notify", "rest", "sending", "waiter",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        connection: "ServiceConnection",
+        method: str,
+        notify: "Callable[[], None] | None" = None,
+        *,
+        may_upgrade: bool = False,
+    ) -> None:
+        # `None` after the exchange.
+        self.connection: ServiceConnection | None = connection
+        self.is_head = method == "HEAD"
+        self.may_upgrade = may_upgrade
+        self.notify = notify
+        self.head: ResponseHead | None = None
+        self.chunks: list[bytes] = []
+        self.buffered = 0
+        self.is_whole = False
+        self.failure: Exception | None = None
+        self.waiter: asyncio.Future[None] | None = None
+        # The task that sends the rest of the request's body, and whether all of that is sent.
+        self.sending: asyncio.Task[None] | None = None
+        self.body_sent = True
+        # What the service sent after a handshake's response, before there was a tunnel.
+        self.rest = b""
+
+    @property
+    def status(self) -> int:
+        """The status; 0 before it is known."""
+        return self.head.status if self.head else 0
+
+    @property
+    def headers(self) -> Headers:
+        """The headers, as the client gets them."""
+        return self.head.headers if self.head else []
+
+    @property
+    def is_upgraded(self) -> bool:
+        """Whether the service has accepted a WebSocket's handshake."""
+        return self.head is not None and self.head.status == 101
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the headers are sent on before the body is complete."""
+        return self.head is not None and (self.head.length is None or self.head.length > WHOLE)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is something to send on, or a failure."""
+        return self.is_whole or self.failure is not None or self.is_streamed
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether nothing of it can be sent on."""
+        return self.failure is not None and not (self.is_streamed and self.chunks)
+
+    async def settled(self) -> None:
+        """Return once the response is ready to be sent on, or has failed."""
+        while not self.is_ready:
+            await self.wait()
+
+    async def piece(self) -> bytes:
+        """Return more of the body, nothing at its end; raise what failed."""
+        while not (self.chunks or self.is_whole):
+            if self.failure:
+                raise self.failure
+            await self.wait()
+        return self.take()
+
+    def take(self) -> bytes:
+        """Return what has come of the body."""
+        chunks, self.chunks, self.buffered = self.chunks, [], 0
+        if self.connection:
+            self.connection.read(True)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def wait(self) -> None:
+        """Wait for a change."""
+        self.waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self.waiter
+        finally:
+            self.waiter = None
+
+    def changed(self) -> None:
+        """Wake the task that waits, or notify."""
+        if self.waiter and not self.waiter.done():
+            self.waiter.set_result(None)
+        if self.notify and self.is_ready:
+            notify, self.notify = self.notify, None
+            notify()
+
+    def release(self) -> bool:
+        """End the exchange; return whether the connection is used again."""
+        connection, self.connection, self.notify = self.connection, None, None
+        if self.sending:
+            self.sending.cancel()
+            self.sending = None
+        return connection is not None and connection.end(self)
+
+
+class ResponseParser:
+    """Parses the responses of one connection, one after the other, each into its `ServiceResponse`."""
+
+    __slots__ = ("bytes_since_body", "connection", "fields", "head", "keep_alive", "parser", "received", "response")
+
+    def __init__(self, connection: "ServiceConnection") -> None:
+        self.connection = connection
+        self.parser = httptools.HttpResponseParser(self)
+        # The last response's, reused while the next ones have the same.
+        self.head: ResponseHead | None = None
+        self.keep_alive = False
+
+    def begin(self, response: ServiceResponse) -> None:
+        """Expect this response next."""
+        self.response = response
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.keep_alive = False
+        self.received = 0
+        # Bytes since the last of a body: a head's, a trailer's, or a chunk's extension.
+        self.bytes_since_body = 0
+
+    def feed(self, data: bytes) -> None:
+        """Parse what the service sent."""
+        response = self.response
+        self.received += len(data)
+        self.bytes_since_body += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as exc:
+            # Raised after a response that switches protocols, with the position of its end.
+            response.rest = data[exc.args[0] :]
+            if not response.is_upgraded:
+                self.connection.fail(UpstreamProtocolError(self.connection.service))
+                return
+        except httptools.HttpParserError:
+            # After a complete response the connection is only closed.
+            if not response.is_whole:
+                self.connection.fail(UpstreamProtocolError(self.connection.service))
+            self.keep_alive = False
+        if self.bytes_since_body > MAX_HEAD and not (response.is_whole or response.is_upgraded):
+            # A head, a trailer or a chunk's extension without an end: the parser keeps it.
+            self.connection.fail(UpstreamProtocolError(self.connection.service))
+        # Not before the parser returns: the connection may be used again at once.
+        response.changed()
+
+    def feed_eof(self) -> None:
+        """End a response that ends with the connection."""
+        self.keep_alive = False
+        response = self.response
+        if response.head is not None and response.head.until_close and response.failure is None:
+            self.on_message_complete()
+            response.changed()
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        """Note a response without a request."""
+        if self.response.is_whole:
+            self.keep_alive = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; trailers are dropped (RFC 9110, section 6.5.1).
+
+        The gateway sets `X-Request-ID`; with the service's, no two responses would have the same headers.
+        """
+        if self.response.head is None and name.lower() != b"x-request-id":
+            self.fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Check the headers."""
+        response = self.response
+        if response.is_whole:
+            return
+        status, version = self.parser.get_status_code(), self.parser.get_http_version()
+        fields, self.fields = self.fields, []
+        if (status < 100) or len(fields) > MAX_HEADERS:
+            raise InvalidUpstreamResponse("head")
+        if status == 101:
+            self.check_upgrade(fields)
+        elif status < 200:
+            # An interim response (RFC 9110, section 15.2).
+            return
+        if version not in VERSIONS:
+            raise InvalidUpstreamResponse("version")
+        self.keep_alive = self.parser.should_keep_alive()
+        response.head = self.head_of(status, fields, version, bodiless=response.is_head or status in BODILESS)
+        self.connection.head_received(response)
+        if response.is_head:
+            # The parser expects a body.
+            self.parser = httptools.HttpResponseParser(self)
+            self.on_message_complete()
+
+    def head_of(self, status: int, fields: list[tuple[bytes, bytes]], version: str, *, bodiless: bool) -> ResponseHead:
+        """Return the checked head: the last one, if this one equals it."""
+        head = self.head
+        if (
+            head is None
+            or head.status != status
+            or head.version != version
+            or head.bodiless is not bodiless
+            or head.fields != fields
+        ):
+            self.head = head = ResponseHead(status, fields, bodiless=bodiless, version=version)
+        return head
+
+    def check_upgrade(self, fields: list[tuple[bytes, bytes]]) -> None:
+        """Raise `InvalidUpstreamResponse` unless a WebSocket was asked for, and nothing else is accepted."""
+        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
+        if not self.response.may_upgrade or [value.lower() for value in values(pairs, "upgrade")] != ["websocket"]:
+            raise InvalidUpstreamResponse("101")
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body."""
+        self.bytes_since_body = 0
+        response = self.response
+        if response.is_whole:
+            self.keep_alive = False
+            return
+        response.chunks.append(body)
+        response.buffered += len(body)
+        if response.buffered > HIGH_WATER and response.is_streamed:
+            self.connection.read(False)
+
+    def on_message_complete(self) -> None:
+        """Complete the response."""
+        response = self.response
+        if response.head is not None and not response.is_whole and not response.is_upgraded:
+            response.is_whole = True
+            # The service reads no more of the request's body.
+            self.connection.resume_writing()

@@ -1,0 +1,223 @@
+"""A connection to a service: requests out, responses in, one exchange at a time, every wait under a deadline.
+
+A connection in doubt is not used again. It is reusable only after a whole response and a whole request,
+and without a surplus byte. Otherwise the rest of one response could be read as the beginning of the
+next, and one client would get the response of another. A service may also close an idle connection
+just as the next request is sent (RFC 9112, section 9.3.1). If it does so before the first byte of a
+response, `ClosedBeforeResponse` lets the caller repeat the request once on a new connection, if it is
+safe to repeat.
+"""
+
+import asyncio
+import os
+import select
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from gateway.policy.rejections import RequestRejected, UpstreamDisconnected, UpstreamTimeout
+
+from .connection import Connection
+from .requests import LAST_CHUNK, UpstreamRequest, chunk
+from .responses import HIGH_WATER, ResponseParser, ServiceResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .pools import Pool
+
+# Seconds that an idle connection is kept: less than the usual servers do (Node.js and uvicorn 5 s), so that they
+# rarely close it, and never while a request is on its way.
+IDLE: Final = 4.0
+# Seconds: more than a client has for a piece of its body, so that the client times out, not the service.
+BODY_PATIENCE: Final = 300.0
+
+
+class ClosedBeforeResponse(Exception):  # noqa: N818  # an outcome: the request may be sent on another connection
+    """The service had closed the connection before any byte of a response."""
+
+
+class ServiceConnection(Connection):
+    """A connection to one address of a service. `round_trip` sends a request and returns its response."""
+
+    __slots__ = ("parser", "poll", "pool", "response", "service", "used", "whole_by")
+
+    def __init__(self, pool: "Pool") -> None:
+        super().__init__(pool.loop)
+        self.pool = pool
+        self.service = pool.service
+        self.parser = ResponseParser(self)
+        # The exchange under way.
+        self.response: ServiceResponse | None = None
+        self.used = False
+        self.whole_by = 0.0
+        self.poll: select.poll | None = None
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count as open."""
+        super().connection_made(transport)
+        self.pool.live.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what the service sent."""
+        response = self.response
+        if self.tunnel:
+            self.tunnel.forward(self, data)
+        elif response is None or response.is_whole:
+            # It must not be read as the next request's response.
+            self.parser.keep_alive = False
+            self.abort()
+        elif response.is_upgraded:
+            response.rest += data
+        else:
+            self.parser.feed(data)
+
+    def eof_received(self) -> None:
+        """End the response, if that is how it ends; the transport closes itself."""
+        if self.response is not None:
+            self.parser.feed_eof()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the exchange under way."""
+        self.closed = True
+        self.pool.live.discard(self)
+        if exc is not None and self.response is not None:
+            self.read_remaining(self.response)
+        if self.response is not None and not self.response.is_whole:
+            untouched = self.used and self.parser.received == 0
+            self.fail(ClosedBeforeResponse() if untouched else UpstreamDisconnected(self.service))
+        super().connection_lost(exc)
+
+    def read_remaining(self, response: ServiceResponse) -> None:
+        """Read what has arrived of the response: a failed write must not hide it.
+
+        A service that refuses an upload closes the connection while the gateway still writes. The event loop has
+        stopped reading, but the socket is open until `connection_lost` returns. Not with TLS: what has arrived is
+        encrypted.
+        """
+        if self.transport.get_extra_info("ssl_object") is not None:
+            return
+        descriptor = self.transport.get_extra_info("socket").fileno()
+        with suppress(OSError):
+            while self.response is response and not response.is_whole and response.failure is None:
+                data = os.read(descriptor, HIGH_WATER)
+                if not data:
+                    self.eof_received()
+                    return
+                self.data_received(data)
+
+    def on_timeout(self) -> None:
+        """End the exchange, or an idle connection."""
+        if self.response is not None:
+            self.fail(UpstreamTimeout(self.service))
+        else:
+            self.abort()
+
+    # An exchange.
+
+    def is_usable(self, *, repeatable: bool) -> bool:
+        """Return whether an idle connection can be used, as far as is known.
+
+        For a request that must not be repeated, the socket is asked whether the service has closed it.
+        """
+        if self.closed or self.transport.is_closing() or self.loop.time() >= self.deadline.at:
+            return False
+        if repeatable:
+            return True
+        if self.poll is None:
+            self.poll = select.poll()
+            self.poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not self.poll.poll(0)
+
+    def round_trip(
+        self, request: UpstreamRequest, whole_by: float, notify: "Callable[[], None] | None" = None
+    ) -> ServiceResponse:
+        """Send the request, the rest of its body as it comes, and return its response, which comes too."""
+        response = ServiceResponse(self, request.method, notify, may_upgrade=request.is_handshake)
+        self.response = response
+        self.parser.begin(response)
+        self.whole_by = whole_by
+        first_byte = request.timeouts.first_byte
+        self.set_deadline(whole_by if first_byte is None else min(self.loop.time() + first_byte, whole_by))
+        head, body = request.message(self.pool.address.authority, self.pool.address.base)
+        self.transport.writelines((head, body)) if body else self.transport.write(head)
+        if not request.body.is_whole:
+            response.body_sent = False
+            response.sending = self.loop.create_task(self.send_rest(request, response))
+        return response
+
+    def head_received(self, response: ServiceResponse) -> None:
+        """Wait for the rest until the exchange's deadline; a WebSocket has none."""
+        if response.is_upgraded:
+            self.deadline.clear()
+        else:
+            self.set_deadline(self.whole_by)
+
+    async def send_rest(self, request: UpstreamRequest, response: ServiceResponse) -> None:
+        """Send the rest of the body as it comes. The service's time for its response begins at the body's end."""
+        body, timeouts = request.body, request.timeouts
+        try:
+            while not body.is_whole:
+                if response.is_whole:
+                    # The service reads no more of it.
+                    return
+                self.extend(response, BODY_PATIENCE)
+                piece = await body.piece()
+                self.extend(response, timeouts.total)
+                await self.send(response, chunk(piece) if body.length is None else piece)
+                body.release()
+            if body.length is None:
+                await self.send(response, LAST_CHUNK)
+        except (RequestRejected, ClosedBeforeResponse) as exc:
+            self.fail(exc)
+            return
+        response.body_sent = True
+        self.extend(response, timeouts.total, timeouts.first_byte)
+
+    def extend(self, response: ServiceResponse, total: float, first_byte: float | None = None) -> None:
+        """Give the service so many seconds from now, and for the first byte fewer."""
+        now = self.loop.time()
+        self.whole_by = now + total
+        waits_for_head = first_byte is not None and response.head is None
+        self.set_deadline(min(self.whole_by, now + (first_byte or 0)) if waits_for_head else self.whole_by)
+
+    async def send(self, response: ServiceResponse, piece: bytes) -> None:
+        """Send a piece of the body, no faster than the service takes it; raise what failed."""
+        if response.failure is None:
+            self.transport.write(piece)
+            await self.drain()
+        if response.failure is not None:
+            raise_failure(response.failure)
+
+    def fail(self, failure: Exception) -> None:
+        """End the exchange and the connection."""
+        response = self.response
+        if response is None or response.failure:
+            return
+        response.failure = failure
+        self.parser.keep_alive = False
+        self.abort()
+        response.changed()
+
+    def end(self, response: ServiceResponse) -> bool:
+        """End the exchange; return whether the connection is used for another, by way of its pool."""
+        if self.response is not response:
+            return False
+        self.response = None
+        self.used = True
+        if response.is_upgraded:
+            self.transport.close()
+            return False
+        reusable = response.is_whole and self.parser.keep_alive and response.body_sent and self.reading
+        if not reusable or self.closed or self.transport.is_closing():
+            self.abort()
+            return False
+        self.set_deadline(self.loop.time() + IDLE)
+        self.pool.keep(self)
+        return True
+
+
+def raise_failure(failure: Exception) -> NoReturn:
+    """Raise it."""
+    raise failure
