@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -85,11 +86,12 @@ class Exchange:
             waiting = self.connection.wait_for_client(self.writer)
         if waiting is not None:
             self.task = self.connection.loop.create_task(self.run(waiting))
+            self.task.add_done_callback(partial(self.ended, waiting))
         elif self.writer.started:
             self.end()
 
     async def run(self, waiting: Coroutine[Any, Any, None]) -> None:
-        """Do what has to wait, and end the exchange."""
+        """Do what has to wait."""
         try:
             try:
                 await waiting
@@ -97,13 +99,18 @@ class Exchange:
                 self.reject(rejected)
             if self.connection.writable:
                 await self.connection.wait_for_client(self.writer)
-        except asyncio.CancelledError:
-            self.message.keep_alive = False
-            raise
         except Exception as exc:  # noqa: BLE001
             self.fail(exc)
-        finally:
-            self.end()
+
+    def ended(self, waiting: Coroutine[Any, Any, None], task: asyncio.Task[None]) -> None:
+        """End the exchange after its task, which may have been cancelled before its first step."""
+        if task.cancelled():
+            self.message.keep_alive = False
+            if getcoroutinestate(waiting) == CORO_CREATED:
+                waiting.close()
+                if self.decision is not None and self.response is None:
+                    self.note(CLIENT_LEFT)
+        self.end()
 
     def end(self) -> None:
         """Give back what the exchange holds."""

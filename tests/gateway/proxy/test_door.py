@@ -371,6 +371,20 @@ async def test_a_client_that_leaves_amid_its_response_ends_it_for_the_service(pu
             await until(lambda: not door.pools.of("things")[0].live)
 
 
+@pytest.mark.parametrize("path", ["/api/things", "/login/"])
+@on_a_loop
+async def test_a_body_that_is_malformed_at_once_ends_an_exchange_that_has_not_begun(
+    put: Put, path: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    put("http://127.0.0.1:1")
+    async with opened() as door, Client(door) as client:
+        await client.send(request_of("POST", path, [("transfer-encoding", "chunked")]) + b"xyz\r\n")
+        assert (await client.reply()).status == 400
+        assert client.connection.current is None
+        assert await client.reader.read() == b""
+    assert [line["status"] for line in access_lines(capfd)] == ([499] if path == "/api/things" else [])
+
+
 # Faults of ours.
 
 
