@@ -1,11 +1,4 @@
-"""A service's responses.
-
-Framing. The end of a response follows from its headers (RFC 9112, section 6.3): from no body at all,
-`chunked`, `Content-Length`, or the close of the connection. A response that leaves its end open to
-interpretation, or is not valid HTTP, is an `UpstreamError`, and the client gets none of it. Parsing is
-strict (`httptools`, which is Node's llhttp), since a message that two parsers read differently can be
-an attack (RFC 9112, section 11).
-"""
+"""A service's responses: `httptools` parses them strictly, and what it accepts is checked and bounded here."""
 
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple

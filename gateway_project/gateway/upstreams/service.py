@@ -1,5 +1,11 @@
 """A connection to a service: requests out, responses in, one exchange at a time, every wait under a deadline.
 
+Framing. The end of a response follows from its headers (RFC 9112, section 6.3): from no body at all,
+`chunked`, `Content-Length`, or the close of the connection. A response that leaves its end open to
+interpretation, or is not valid HTTP, is an `UpstreamError`, and the client gets none of it. Parsing is
+strict (`httptools`, which is Node's llhttp), since a message that two parsers read differently can be
+an attack (RFC 9112, section 11).
+
 A connection in doubt is not used again. It is reusable only after a whole response and a whole request,
 and without a surplus byte. Otherwise the rest of one response could be read as the beginning of the
 next, and one client would get the response of another. A service may also close an idle connection
