@@ -178,6 +178,8 @@ def bench(options: argparse.Namespace, directory: Path) -> int:
     peers, notes = chosen(options.only)
     pin, unpinned = pinning()
     notes += unpinned
+    if (load := os.getloadavg()[0]) > cores / 2:
+        notes.append(f"Other programs used the machine (load average {load:.1f}): compare ratios, not rates.")
     for note in notes:
         say(note)
     raise_descriptors()
