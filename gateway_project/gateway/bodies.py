@@ -9,7 +9,7 @@ from .policy.rejections import BadRequest, ContentTooLarge, RequestRejected
 
 
 class LengthRequired(RequestRejected):
-    """The server in front does not undo chunked framing, so the body's end is not known (RFC 9110, section 15.5.12)."""
+    """The server in front does not decode chunks, so the body's end is unknown (RFC 9110, section 15.5.12)."""
 
     status = 411
     code = "length_required"
@@ -40,14 +40,14 @@ def check_length(environ: Mapping[str, Any], limit: int) -> int | None:
 
 
 class Stream:
-    """The body of a WSGI request of that length, `None` where it is chunked; it is never read beyond its end."""
+    """A WSGI request's body of that length, `None` if it is chunked; it is never read beyond its end."""
 
     def __init__(self, source: Any, length: int | None) -> None:  # noqa: ANN401  # PEP 3333's input, which has no type
         self.source = source
         self.left = length
 
     def read(self, size: int) -> bytes:
-        """Return at most so many bytes, none at the end; raise `BadRequest` where it ends early or is badly framed."""
+        """Return at most so many bytes, none at the end; raise `BadRequest` for a body that is cut off or malformed."""
         try:
             piece = cast("bytes", self.source.read(size if self.left is None else min(size, self.left)))
         except RequestRejected:

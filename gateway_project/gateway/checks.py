@@ -29,5 +29,4 @@ def gateway_yaml(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:  # noqa
 
 
 def indented(title: str, lines: str) -> str:
-    """Return the lines below the title."""
     return "\n\t".join([title, *lines.splitlines()])

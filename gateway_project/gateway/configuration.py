@@ -15,7 +15,7 @@ from .config import Config, load
 
 @dataclass(frozen=True)
 class Loaded:
-    """A gateway.yaml as gunicorn's master has loaded it; as text, what the log says of it."""
+    """A gateway.yaml that gunicorn's master has loaded; `str` is its description for the log."""
 
     config: Config
     path: Path
@@ -30,7 +30,7 @@ loaded: Loaded | None = None
 
 
 def load_in_master(path: Path) -> Loaded:
-    """Load the file for the workers that are forked from here on; raise `ConfigError`, and keep what there was."""
+    """Load the file for the workers that are forked next; raise `ConfigError` and keep the last one."""
     global loaded  # noqa: PLW0603  # gunicorn reads its settings again at each reload, and keeps nothing of the last ones
     config = load(path, os.environ)
     loaded = Loaded(config, path, hashlib.sha256(path.read_bytes()).hexdigest())
@@ -38,5 +38,5 @@ def load_in_master(path: Path) -> Loaded:
 
 
 def load_config() -> Config:
-    """Return gateway.yaml, as the master has loaded it if there is one; raise `ConfigError` with all of its faults."""
+    """Return gateway.yaml, from the master if there is one; raise `ConfigError` with all of its faults."""
     return loaded.config if loaded else load(settings.GATEWAY_CONFIG, os.environ)

@@ -32,7 +32,7 @@ MAX_AHEAD = 4096
 
 
 class Counters:
-    """The counts in a file; every process that opens the same file shares them."""
+    """The counts in a file, shared by all processes that open it."""
 
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -66,7 +66,7 @@ class Counters:
             return verdict
 
     def count(self, key: str, limit: RateLimit, now: float, requests: int) -> Verdict:
-        """Count in the key's own slot, or in the one of its set that is due first."""
+        """Count in the key's own slot, or in the slot of its set that is due first."""
         tag, first = self.place(key)
         fcntl.lockf(self.descriptor, fcntl.LOCK_EX, SET.size, first)
         try:
@@ -81,6 +81,6 @@ class Counters:
 
 
 def place(key: str) -> tuple[int, int]:
-    """Return what the key is known by, and where its set begins."""
+    """Return the key's tag, and the offset of its set."""
     digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
     return int.from_bytes(digest[:8], "little") or 1, int.from_bytes(digest[8:], "little") % SETS * SET.size

@@ -23,7 +23,6 @@ class Deadline:
         self.fires_at = math.inf
 
     def set(self, at: float) -> None:
-        """Move the deadline to this moment of the loop's time."""
         self.at = at
         if at < self.fires_at and self.on_timeout:
             if self.handle:
@@ -32,11 +31,10 @@ class Deadline:
             self.handle = self.loop.call_at(at, self._fire)
 
     def clear(self) -> None:
-        """Let there be no deadline for now."""
         self.at = math.inf
 
     def close(self) -> None:
-        """Let there be none ever again. Drops the callback, whose object usually refers to this one."""
+        """Remove the deadline for good. Drops the callback, whose object usually refers to this one."""
         self.at = self.fires_at = math.inf
         self.on_timeout = None
         if self.handle:

@@ -8,10 +8,9 @@ _STATE: Final = mmap.mmap(-1, 1)
 
 
 def begin() -> None:
-    """Let load balancers know that this gateway is going."""
+    """Have /readyz respond with 503, so that load balancers stop sending requests."""
     _STATE[0] = 1
 
 
 def is_draining() -> bool:
-    """Return whether it is going."""
     return _STATE[0] == 1

@@ -58,30 +58,28 @@ class RequestHeaders:
 
     @cached_property
     def said(self) -> Headers:
-        """What the client may say to a service."""
+        """The headers that a client may send to a service."""
         if any(value.lower() != "100-continue" for value in headers.values(self.pairs, "expect")):
             raise ExpectationFailed
         return headers.from_client(self.pairs, trusted=self.trusted)
 
     @cached_property
     def authorization(self) -> str | None:
-        """The value of `Authorization`, a repeated one's joined with commas."""
+        """The value of `Authorization`; repeated ones are joined with commas."""
         said = headers.values(self.pairs, "authorization")
         return ",".join(said) if said else None
 
     @cached_property
     def has_cookies(self) -> bool:
-        """Whether there are cookies that could say who is asking: what is said in `Authorization` counts alone."""
+        """Whether cookies may identify the client: `Authorization` takes precedence."""
         return self.authorization is None and bool(headers.values(self.pairs, "cookie"))
 
     @cached_property
     def host(self) -> str:
-        """The value of `Host`."""
         return ",".join(headers.values(self.pairs, "host"))
 
     @cached_property
     def via(self) -> str:
-        """The value of `Via`."""
         return ", ".join(headers.values(self.pairs, "via"))
 
     @cached_property
@@ -91,12 +89,12 @@ class RequestHeaders:
 
     @cached_property
     def prefers_page(self) -> bool:
-        """Whether it is a person's browser that asks."""
+        """Whether a browser sent the request."""
         return prefers_page(",".join(headers.values(self.pairs, "accept")))
 
     @cached_property
     def request_id(self) -> str | None:
-        """The request's id, where a proxy of ours names one."""
+        """The request id of a trusted proxy."""
         return ",".join(headers.values(self.pairs, "x-request-id")) if self.trusted else None
 
 
@@ -134,7 +132,7 @@ class Decision(NamedTuple):
 
 
 class Gate:
-    """The decisions, by one configuration."""
+    """The decisions of one configuration."""
 
     def __init__(
         self,
@@ -172,14 +170,14 @@ class Gate:
         heard.is_checked = request.target_scheme is None
 
     def route(self, method: str, path: str, query: str = "") -> Match:
-        """Return the route that the request is for; `path` and `query` are as they were sent."""
+        """Return the request's route; `path` and `query` are as they were sent."""
         try:
             return self.table.match(method, paths.canonical(path))
         except SlashRedirect as redirect:
             raise SlashRedirect(redirect.location + target_query(query)) from None
 
     def admit(self, request: Request, match: Match) -> Decision:
-        """Return what the route's service is sent, if the route lets the request in."""
+        """Return what the service receives, if the route allows the request."""
         heard = request.heard
         said = heard.said
         scheme, host = self.origin(request.scheme, request.host, heard)
@@ -249,7 +247,7 @@ class Gate:
         return self.authentication.seconds_left(cookies.read(heard.pairs, cookies.ACCESS, scheme)) <= within
 
     def enforce_rate_limit(self, route: Route, identity: Identity | None, heard: RequestHeaders) -> None:
-        """Count the request against its route's limit; raise `RateLimited` where it is used up."""
+        """Count the request against its route's limit; raise `RateLimited` if it is used up."""
         if route.rate_limit is None:
             return
         who = f"user {identity.user_id}" if identity else f"address {heard.network}"
@@ -258,11 +256,10 @@ class Gate:
             raise RateLimited(verdict.retry_after)
 
     def is_trusted(self, peer: str) -> bool:
-        """Return whether the peer is a proxy of ours."""
         return bool(self.trusted_proxies) and clients.is_trusted(peer, self.trusted_proxies)
 
     def client_address(self, peer: str, pairs: Headers) -> str:
-        """Return the client's address: the peer's, or the one that proxies of ours have forwarded for."""
+        """Return the client's address: the peer's, or the one that trusted proxies forwarded."""
         if not self.trusted_proxies:
             return self.own_address(peer)
         return clients.address(peer, headers.values(pairs, "x-forwarded-for"), self.trusted_proxies)
@@ -295,7 +292,7 @@ def is_one_of(host: str, allowed: Sequence[str]) -> bool:
 
 
 def target_query(query: str) -> str:
-    """Return `?` and the query, or nothing; raise `BadRequest` for what no query may hold (RFC 3986, section 3.4)."""
+    """Return the query with its `?`, or nothing; raise `BadRequest` for invalid characters (RFC 3986, section 3.4)."""
     if not query:
         return ""
     if not (query.isascii() and query.isprintable() and " " not in query and "#" not in query):

@@ -22,7 +22,7 @@ class Memory:
         self.waiting: dict[Holding, None] = {}
 
     def make_room(self, last: "Holding") -> bool:
-        """Let as many give way as there have to, but not the last one; return whether there is room."""
+        """End holdings until there is room, the last one excepted; return whether there is room."""
         while self.held > self.limit:
             longest = next(iter(self.waiting), last)
             if longest is last:
@@ -35,7 +35,7 @@ class Memory:
 
 
 class Holding:
-    """Bytes that are held for one client. `give_way` ends its request; without it, and once settled, nothing does."""
+    """Bytes held for one client. `give_way` ends its request; without it, or once settled, the holding stays."""
 
     __slots__ = ("gave_way", "give_way", "memory", "size")
 
@@ -46,13 +46,13 @@ class Holding:
         self.size = 0
 
     def add(self, size: int) -> None:
-        """Hold more, of a client that has just gone on; raise `MemoryFull` if no other holding can give way."""
+        """Hold more, for a client that has just continued; raise `MemoryFull` if no other holding can be ended."""
         if not self.replace(self.size + size):
             self.release()
             raise MemoryFull
 
     def replace(self, size: int) -> bool:
-        """Hold so many bytes, of a client that has just gone on; return whether there is room."""
+        """Hold so many bytes, for a client that has just continued; return whether there is room."""
         memory = self.memory
         memory.held += size - self.size
         self.size = size
@@ -62,11 +62,10 @@ class Holding:
         return memory.held <= memory.limit or memory.make_room(self)
 
     def settle(self) -> None:
-        """Stop waiting for the client: what is held is needed."""
+        """Keep the holding from giving way: its bytes are needed."""
         self.memory.waiting.pop(self, None)
 
     def release(self) -> None:
-        """Hold nothing."""
         self.memory.held -= self.size
         self.size = 0
         self.memory.waiting.pop(self, None)

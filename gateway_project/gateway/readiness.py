@@ -22,8 +22,6 @@ GOOD: Final = frozenset({"ok", "stale", "unknown"})
 
 
 class Readiness:
-    """The checks of /readyz."""
-
     def __init__(self, config: Config, upstreams: Upstreams, keys: KeyDirectory, revocations: Revocations) -> None:
         self.config = config
         self.upstreams = upstreams
@@ -51,13 +49,12 @@ class Readiness:
         }
 
     async def service_states(self) -> dict[str, str]:
-        """Return the states of all services, asked at the same time."""
         services = self.config.services
         states = await asyncio.gather(*(self.service_state(name, service) for name, service in services.items()))
         return dict(zip(services, states, strict=True))
 
     async def service_state(self, name: str, service: Service) -> str:
-        """Return `ok` if the service's health path answers 2xx, else what is wrong; `unknown` without a health path."""
+        """Return `ok` if the health path responds with 2xx, else the fault; `unknown` without a health path."""
         if service.health is None:
             return "unknown"
         try:
@@ -69,16 +66,16 @@ class Readiness:
         return "ok" if answer.status // 100 == 2 else f"answered {answer.status}"
 
     def keys_state(self) -> str:
-        """Return `ok`; `stale` if the keys' directory cannot be read again, so that those in memory stay in force."""
+        """Return `ok`; `stale` if the keys' directory cannot be read, so that those in memory stay in use."""
         self.keys.current()
         return "stale" if self.keys.fault else "ok"
 
     def sessions_state(self) -> str:
-        """Return whether the session store can be read: each worker reads it twice a second, for the ended sessions."""
+        """Return whether the session store can be read; each worker reads it twice a second."""
         known = self.revocations
         return "ok" if known.started and known.sessions.stale_since is None else "cannot be read"
 
     def revocations_state(self) -> dict[str, str]:
-        """Return `ok`, or `stale` and since when, where it cannot be learned which sessions have ended."""
+        """Return `ok`, or `stale` with a time, if ended sessions cannot be learned."""
         since = self.revocations.stale_since
         return {"status": "stale", "since": since.isoformat(timespec="seconds")} if since else {"status": "ok"}

@@ -38,7 +38,7 @@ RESERVED_PATTERNS: Final = tuple((path, patterns.parse(path)) for path in RESERV
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a route takes for itself."""
+    """The requests that a route matches."""
 
     path: str
     mark: Mark
@@ -47,7 +47,7 @@ class Claim:
 
 
 def check(root: Node, reader: Reader) -> None:
-    """Note every fault between the keys."""
+    """Note every fault that a single key cannot show."""
     check_services(root, reader)
     check_websockets(root, reader)
     versions = root.get("versions")
@@ -73,7 +73,6 @@ def unknown_roles(root: Node, roles: tuple[str, ...], reader: Reader) -> None:
 
 
 def check_services(root: Node, reader: Reader) -> None:
-    """Note each reference to an undefined service."""
     services = root.get("services")
     defined = services.value if services and isinstance(services.value, dict) else {}
     routes, login = root.get("routes"), root.get("login")
@@ -100,7 +99,7 @@ def check_websockets(root: Node, reader: Reader) -> None:
 
 
 def claims(root: Node, current: str | None) -> Iterator[Claim]:
-    """Yield what each route takes, as far as its path is right; wrong methods are reported elsewhere."""
+    """Yield what each route matches, if its path is valid; other checks report invalid methods."""
     routes = root.get("routes")
     for route in routes.children() if routes else []:
         path, methods = route.get("path"), route.get("methods")
@@ -116,7 +115,6 @@ def claims(root: Node, current: str | None) -> Iterator[Claim]:
 
 
 def check_reserved(taken: list[Claim], reader: Reader) -> None:
-    """Note each route that can match one of the gateway's own paths."""
     for claim in taken:
         own = [path for path, pattern in RESERVED_PATTERNS if claim.pattern.overlaps(pattern)]
         if own:
@@ -125,7 +123,7 @@ def check_reserved(taken: list[Claim], reader: Reader) -> None:
 
 
 def check_conflicts(taken: list[Claim], reader: Reader) -> None:
-    """Note each route that can match what an earlier one does, where neither is the more specific."""
+    """Note each route that can match the same requests as an earlier one, unless one is more specific."""
     shapes = Shapes()
     for index, claim in enumerate(taken):
         rivals = [other for other in shapes.overlapping(claim.pattern.segments) if conflict(claim, taken[other])]

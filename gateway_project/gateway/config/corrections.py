@@ -15,7 +15,7 @@ Correction = Callable[[object], str | None]
 
 
 def if_parsed(parse: Callable[[object], object], text: str) -> str | None:
-    """Return the text if the parser takes it."""
+    """Return the text if the parser accepts it."""
     with suppress(ValueError):
         parse(text)
         return text
@@ -45,7 +45,7 @@ def duration(value: object) -> str | None:
 
 
 def timeouts(value: object) -> str | None:
-    """One duration is that of the whole answer."""
+    """One duration is `total`."""
     total = duration(value) or (if_parsed(values.duration, value) if isinstance(value, str) else None)
     return f"{{total: {total}}}" if total else None
 
@@ -60,7 +60,7 @@ def max_body(value: object) -> str | None:
 
 
 def rate_limit(value: object) -> str | None:
-    """A number is one of requests a minute."""
+    """A number is requests a minute."""
     return if_parsed(values.rate, f"{value}/minute")
 
 
@@ -102,7 +102,7 @@ OF_KEY: Final[dict[str, Correction]] = {
 
 
 def correction(keys: Iterable[str], value: object) -> str:
-    """Return what to write under the last of the keys that has corrections, or nothing if that cannot be told."""
+    """Return what to write under the last of the keys that has corrections; empty if that is unknown."""
     key = next((key for key in reversed(list(keys)) if key in OF_KEY), "")
     # Of booleans, which are numbers in Python, nothing can be told.
     found = OF_KEY[key](value) if key and not isinstance(value, bool) else None

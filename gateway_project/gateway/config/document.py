@@ -31,7 +31,7 @@ NULLS: Final = {"", "~", "null", "Null", "NULL"}
 
 
 class Unreadable:
-    """Stands for a value for which a fault has been noted already; no model accepts it."""
+    """Stands for a value that has a fault already; no model accepts it."""
 
 
 UNREADABLE: Final = Unreadable()
@@ -40,7 +40,7 @@ Scalar = str | int | bool | Unreadable
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place in the file, both from 1."""
+    """A place in the file; both from 1."""
 
     line: int
     column: int
@@ -48,7 +48,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value, where it stands, and where its key stands if it has one."""
+    """A value with its place, and its key's place if it has one."""
 
     value: "Scalar | list[Node] | dict[str, Node]"
     mark: Mark
@@ -63,7 +63,6 @@ class Node:
         return self.value
 
     def get(self, key: str | int) -> "Node | None":
-        """Return the node under the key or index, if there is one."""
         if isinstance(self.value, dict) and isinstance(key, str):
             return self.value.get(key)
         if isinstance(self.value, list) and isinstance(key, int):
@@ -71,26 +70,25 @@ class Node:
         return None
 
     def children(self) -> "list[Node]":
-        """Return the nodes of the list or mapping; of anything else, none."""
         if isinstance(self.value, dict):
             return list(self.value.values())
         return self.value if isinstance(self.value, list) else []
 
 
 class ParserMark(Protocol):
-    """A mark of PyYAML's, of whichever of its two parsers; from 0."""
+    """A mark of PyYAML's parsers; both from 0."""
 
     line: int
     column: int
 
 
 def place(mark: ParserMark | None) -> Mark:
-    """Return PyYAML's mark as ours; the file's start where it has none."""
+    """Return PyYAML's mark as a `Mark`; the start of the file if there is no mark."""
     return Mark(mark.line + 1, mark.column + 1) if mark else Mark(1, 1)
 
 
 def shown(value: object) -> str:
-    """Return the value as a fault shows it: short, on one line, and without the password of a URL."""
+    """Return the value for a message: short, on one line, without the password of a URL."""
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list | tuple):
@@ -103,7 +101,7 @@ def shown(value: object) -> str:
 
 @dataclass
 class Reader:
-    """Turns the parser's events into nodes; collects the faults that do not keep it from reading on."""
+    """Turns the parser's events into nodes and collects the faults."""
 
     file: str
     environ: Mapping[str, str]
@@ -115,16 +113,15 @@ class Reader:
         return UNREADABLE
 
     def unexpected(self, mark: Mark, value: str, expected: str) -> Unreadable:
-        """Note a value that the key does not accept."""
         return self.fault(mark, f"got {value}; expected {expected}")
 
     def fatal(self, mark: Mark, message: str) -> ConfigError:
-        """Return the error that ends reading, with all that was found before."""
+        """Return the error that ends reading, with all faults so far."""
         self.fault(mark, message)
         return ConfigError(tuple(self.faults))
 
     def read(self, text: str) -> Node:
-        """Return the document's root; raise `ConfigError` where it cannot be read to its end."""
+        """Return the document's root; raise `ConfigError` if the rest of the file cannot be read."""
         if found := UNPRINTABLE.search(text):
             line = text.count("\n", 0, found.start()) + 1
             mark = Mark(line, found.start() - text.rfind("\n", 0, found.start()))
@@ -142,7 +139,6 @@ class Reader:
             raise self.fatal(mark, f"invalid YAML: {exc.problem}") from exc
 
     def document(self, events: Iterator[yaml.Event]) -> Node:
-        """Return the root of the only document."""
         root: Node | None = None
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
@@ -154,7 +150,6 @@ class Reader:
         return root
 
     def node(self, event: yaml.Event, events: Iterator[yaml.Event], depth: int = 1, key: Mark | None = None) -> Node:
-        """Return the node that begins with the event."""
         mark = place(event.start_mark)
         if depth > MAX_DEPTH:
             raise self.fatal(mark, f"more than {MAX_DEPTH} levels of nesting. Use fewer.")
@@ -167,14 +162,12 @@ class Reader:
         return Node(self.mapping(events, depth), mark, key)
 
     def sequence(self, events: Iterator[yaml.Event], depth: int) -> list[Node]:
-        """Return the nodes up to the end of the list."""
         nodes = []
         while not isinstance(event := next(events), yaml.SequenceEndEvent):
             nodes.append(self.node(event, events, depth + 1))
         return nodes
 
     def mapping(self, events: Iterator[yaml.Event], depth: int) -> dict[str, Node]:
-        """Return the nodes up to the end of the mapping, by key."""
         nodes: dict[str, Node] = {}
         while not isinstance(event := next(events), yaml.MappingEndEvent):
             key = place(event.start_mark)
@@ -189,7 +182,7 @@ class Reader:
         return nodes
 
     def scalar(self, event: yaml.ScalarEvent, mark: Mark) -> Scalar:
-        """Return the value of one scalar: text, but for plain decimal numbers and `true` and `false`."""
+        """Return a scalar's value: text, except plain decimal numbers and `true` and `false`."""
         text: str = event.value
         if event.tag not in {None, "!"}:
             return self.fault(mark, f"tag {event.tag}. Write the value without a tag.")
@@ -201,7 +194,7 @@ class Reader:
         return self.plain_scalar(text, mark) if event.implicit[0] else text
 
     def plain_scalar(self, text: str, mark: Mark) -> Scalar:
-        """Return what text without quotes means."""
+        """Return the value of text without quotes."""
         if text in NULLS:
             return self.fault(mark, "this key has no value. Indent the lines that belong to it, or remove the key.")
         if text in BOOLEANS:

@@ -21,7 +21,7 @@ class Fault:
 
 
 class ConfigError(Exception):
-    """The file cannot be used; `faults` are all that was found, in the file's order. The message ends with a count."""
+    """The file cannot be used; `faults` are in the file's order. The message ends with their number."""
 
     def __init__(self, faults: tuple[Fault, ...]) -> None:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"

@@ -8,14 +8,14 @@ LINE: Final = re.compile(r"(?P<indent> *)(?P<dashes>(?:- +)*)(?P<key>[^\s#\[\]{}
 
 
 def indenting_tab(text: str, number: int, column: int) -> int | None:
-    """Return the column of a tab that indents the line, or stands where the error is."""
+    """Return the column of a tab that indents the line, or is where the error is."""
     line = line_of(text, number)
     indent = line[: len(line) - len(line.lstrip())]
     return indent.find("\t") + 1 or (column if line[column - 1 : column] == "\t" else None)
 
 
 def misindented(text: str, number: int, column: int) -> tuple[int, str] | None:
-    """Return the column and the message of a fault, or `None` if another thing is wrong."""
+    """Return the column and the message of a fault, `None` if the indentation is not the cause."""
     found = LINE.match(line_of(text, number))
     if not found or not (found["dashes"] or found["key"]) or column > found.end():
         return None
@@ -29,7 +29,7 @@ def misindented(text: str, number: int, column: int) -> tuple[int, str] | None:
 
 
 def open_levels(lines: list[str], *, is_item: bool) -> dict[int, int]:
-    """Return the indentations at which a key, or an item, may follow these lines, and the last line of each."""
+    """Return the indentations at which a key, or an item, may follow these lines, each with its last line."""
     levels: dict[int, int] = {}
     lowest: int | None = None
     for number, line in reversed(list(enumerate(lines, 1))):
@@ -45,5 +45,4 @@ def open_levels(lines: list[str], *, is_item: bool) -> dict[int, int]:
 
 
 def line_of(text: str, number: int) -> str:
-    """Return the line of this number, empty after the last."""
     return dict(enumerate(text.splitlines(), 1)).get(number, "")

@@ -26,7 +26,7 @@ EXPECTED: Final = {
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:
-    """Return the checked and complete configuration; raise `ConfigError` with every fault of the file."""
+    """Return the checked configuration with all defaults; raise `ConfigError` with every fault of the file."""
     reader = Reader(str(path), environ)
     root = reader.read(text_of(path, reader))
     config: Config | None = None
@@ -42,14 +42,13 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
 
 
 def warnings(path: Path, environ: Mapping[str, str], config: Config) -> tuple[Fault, ...]:
-    """Return what is odd about a file that has been loaded: it can be used, and is hardly meant so."""
+    """Return what is probably a mistake in a valid file."""
     reader = Reader(str(path), environ)
     checks.unknown_roles(reader.read(text_of(path, reader)), config.roles, reader)
     return tuple(reader.faults)
 
 
 def text_of(path: Path, reader: Reader) -> str:
-    """Return the file's text."""
     try:
         content = path.read_bytes()
     except OSError as exc:
@@ -64,7 +63,7 @@ def text_of(path: Path, reader: Reader) -> str:
 
 
 def note(error: ErrorDetails, root: Node, reader: Reader) -> None:
-    """Note pydantic's error as a fault, unless one is noted for the same value already."""
+    """Note pydantic's error as a fault, unless the value has one already."""
     location = error["loc"]
     node = find(root, location)
     name = str(location[-1]) if location else ""
@@ -82,7 +81,7 @@ def note(error: ErrorDetails, root: Node, reader: Reader) -> None:
 
 
 def find(root: Node, location: Location) -> Node:
-    """Return the node that pydantic means; steps that are pydantic's own, such as a union's tag, lead nowhere."""
+    """Return the node of pydantic's location; steps that are pydantic's own, such as a union's tag, are skipped."""
     node = root
     for step in location:
         node = node.get(step) or node
@@ -90,7 +89,6 @@ def find(root: Node, location: Location) -> Node:
 
 
 def section_at(location: Location) -> type[BaseModel]:
-    """Return the model of the mapping at the location."""
     section: type[BaseModel] = Config
     steps = iter(location)
     for step in steps:
@@ -110,7 +108,6 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401  # 
 
 
 def unknown_key(name: str, section: type[BaseModel]) -> str:
-    """Return the message for an unknown key."""
     keys = list(section.model_fields)
     near = difflib.get_close_matches(name, keys, n=1)
     hint = f"Did you mean `{near[0]}`? " if near else ""
@@ -118,7 +115,6 @@ def unknown_key(name: str, section: type[BaseModel]) -> str:
 
 
 def expectation(error: ErrorDetails) -> str:
-    """Return what was expected, in words."""
     context = error.get("ctx", {})
     if error["type"] == "value_error":
         return str(context["error"])

@@ -26,7 +26,7 @@ from .values import (
 
 
 def kind_of_access(value: object) -> str:
-    """Return which of the two forms of `allow` the value is meant to be."""
+    """Return which of the two forms of `allow` the value has."""
     return "roles" if isinstance(value, list | tuple) else "keyword"
 
 
@@ -42,7 +42,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def written(self) -> dict[str, Any]:
-        """Return the values of the keys that the file writes, without the defaults of the others."""
+        """Return the values that the file has, without defaults."""
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
@@ -136,18 +136,18 @@ class Config(Section):
     routes: tuple[Route, ...] = Field(description="What the gateway exposes; nothing else gets through.")
 
     def upstream_path(self, route: Route) -> str:
-        """Return the path that the route's service is sent, its parameters by name."""
+        """Return the path that the service receives, with its parameters' names."""
         appends = self.services[route.service].trailing_slash == "append"
         return patterns.slashed(route.path) if appends else route.path
 
     @property
     def current_version(self) -> str | None:
-        """The version that /api/… without one is, if there are versions."""
+        """The version of `/api/…` without a version, if there are versions."""
         return self.versions.current if self.versions else None
 
 
 def resolved(config: Config) -> Config:
-    """Return the configuration with every service's and route's defaults filled in."""
+    """Return the configuration with the defaults of every service and route filled in."""
     general = config.defaults.timeouts
     services = {
         name: service.model_copy(update={"timeouts": general.model_copy(update=service.timeouts.written())})

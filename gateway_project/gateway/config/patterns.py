@@ -31,11 +31,11 @@ class Segment:
 
     @property
     def shape(self) -> Shape:
-        """What decides what the segment matches: a parameter's name does not."""
+        """What decides on a match: the name of a parameter does not."""
         return self.kind, self.text if self.kind == "static" else ""
 
     def covers(self, other: "Segment") -> bool:
-        """Return whether each segment that the other matches is matched here too; neither is a `rest`."""
+        """Return whether this matches everything that the other matches."""
         if self.kind == "static":
             return self.shape == other.shape
         return other.kind == "param" or other.text != ""
@@ -43,8 +43,6 @@ class Segment:
 
 @dataclass(frozen=True)
 class Pattern:
-    """A path's segments."""
-
     segments: tuple[Segment, ...]
 
     @cached_property
@@ -54,11 +52,9 @@ class Pattern:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The parameters' names."""
         return tuple(segment.text for segment in self.segments if segment.kind != "static")
 
     def overlaps(self, other: "Pattern") -> bool:
-        """Return whether some path matches both."""
         for mine, its in zip(self.segments, other.segments, strict=False):
             if "rest" in {mine.kind, its.kind}:
                 return True
@@ -67,7 +63,7 @@ class Pattern:
         return len(self.segments) == len(other.segments)
 
     def covers(self, other: "Pattern") -> bool:
-        """Return whether each path that the other matches is matched here too."""
+        """Return whether this matches everything that the other matches."""
         for mine, its in zip(self.segments, other.segments, strict=False):
             if mine.kind == "rest":
                 return True
@@ -77,7 +73,7 @@ class Pattern:
 
 
 def parse(path: str) -> Pattern:
-    """Return the pattern that a route's path spells; raise `ValueError` that says what was expected."""
+    """Return the pattern of a route's path; raise `ValueError` with what was expected."""
     if not path.startswith("/"):
         raise ValueError("a path that starts with /")
     texts = path[1:].split("/")
@@ -92,12 +88,11 @@ def parse(path: str) -> Pattern:
 
 
 def slashed(path: str) -> str:
-    """Return the path with a slash at its end; the rest of a path is whatever the client writes."""
+    """Return the path with a slash at its end, unless it ends with a rest."""
     return path if path.endswith(("/", "...}")) else f"{path}/"
 
 
 def segment(text: str) -> Segment:
-    """Return the segment that the text spells."""
     if parameter := PARAMETER.fullmatch(text):
         return Segment("rest" if parameter["rest"] else "param", parameter["name"])
     if not text:
@@ -119,7 +114,7 @@ def unversioned(segments: list[str], current: str | None) -> list[str]:
 
 
 def normalised(pattern: Pattern, current: str | None) -> Pattern:
-    """Return the pattern as it is compared with a path without the current version."""
+    """Return the pattern without the current version, as paths are compared."""
     versioned = (Segment("static", "api"), Segment("static", current or ""))
     if current and pattern.segments[:2] == versioned:
         return Pattern((pattern.segments[0], *pattern.segments[2:]))
@@ -127,21 +122,20 @@ def normalised(pattern: Pattern, current: str | None) -> Pattern:
 
 
 class Shapes:
-    """Patterns by segment, so that finding those that overlap with one does not mean comparing it with all."""
+    """Patterns in a tree by segment: finds those that overlap with one without comparing it to all."""
 
     def __init__(self) -> None:
         self.children: dict[Shape, Shapes] = {}
         self.here: list[int] = []
 
     def add(self, pattern: Pattern, index: int) -> None:
-        """Remember the pattern under the index."""
         shapes = self
         for shape in pattern.shape:
             shapes = shapes.children.setdefault(shape, Shapes())
         shapes.here.append(index)
 
     def overlapping(self, segments: tuple[Segment, ...]) -> Iterator[int]:
-        """Yield the indices of the patterns that match some path that the segments match."""
+        """Yield the indices of the patterns that match a path that the segments match."""
         if not segments:
             yield from self.here
             return
@@ -156,7 +150,7 @@ class Shapes:
             yield from child.overlapping(below)
 
     def beside(self, first: Segment) -> "Iterator[Shapes]":
-        """Yield the children, but for the rest of the path, that match something that the segment matches."""
+        """Yield the children that match something that the segment matches, except the rest of the path."""
         if first.kind == "param":
             yield from (child for shape, child in self.children.items() if shape not in {REST, END})
             return
@@ -165,7 +159,6 @@ class Shapes:
                 yield child
 
     def everything(self) -> Iterator[int]:
-        """Yield every index from here on."""
         yield from self.here
         for child in self.children.values():
             yield from child.everything()

@@ -6,7 +6,6 @@ from .models import Config
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the schema (JSON Schema 2020-12), made from the models."""
     schema: dict[str, Any] = as_written(Config.model_json_schema())
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"title": "gateway.yaml"}
 

@@ -52,14 +52,13 @@ class RateLimit:
 
 
 def text(value: object, expected: str) -> str:
-    """Return the value if it is text."""
     if not isinstance(value, str):
         raise ValueError(expected)  # noqa: TRY004  # pydantic reports ValueError, not TypeError
     return value
 
 
 def matching(pattern: re.Pattern[str], expected: str) -> Callable[[object], str]:
-    """Return a parser of the text that the pattern matches."""
+    """Return a parser of text that the pattern matches."""
 
     def parse(value: object) -> str:
         if not pattern.fullmatch(text(value, expected)):
@@ -99,7 +98,6 @@ def rate(value: object) -> RateLimit:
 
 
 def url(value: object) -> str:
-    """Return the URL if it names a scheme, a host, and at most a port and a base path."""
     expected = (
         "an http or https URL of a host, an optional port and an optional path without a slash at its end, "
         "such as http://127.0.0.1:8002"
@@ -116,7 +114,6 @@ def url(value: object) -> str:
 
 
 def own_path(value: object) -> str:
-    """Return the path of something that a service itself serves."""
     expected = "a path of the service's own, such as /openapi.json"
     path = text(value, expected)
     if not PATH.fullmatch(path) or dotted(path):
@@ -125,33 +122,30 @@ def own_path(value: object) -> str:
 
 
 def dotted(path: str) -> bool:
-    """Return whether the path has a `.` or `..` segment, also one with a path parameter."""
+    """Return whether the path has a `.` or `..` segment, even with a path parameter."""
     return any(segment.partition(";")[0] in patterns.DOTS for segment in path.split("/"))
 
 
 def pattern(value: object) -> str:
-    """Return the route's path if its grammar is right."""
     path = text(value, "a path such as /api/users/{id}")
     patterns.parse(path)
     return path
 
 
 def keyword(value: object) -> str:
-    """Return who may use a route, where it is not a list of roles."""
     if value not in KEYWORDS:
         raise ValueError("public, authenticated, or a list of roles such as [admin]")
     return str(value)
 
 
 def role(value: object) -> str:
-    """Return the role's name."""
     if value in KEYWORDS:
         raise ValueError(f"a role; to allow more than roles, write allow: {value}")
     return matching(ROLE, "a role: a letter, then letters, digits, - and _")(value)
 
 
 def method(value: object) -> str:
-    """Return the HTTP method, if a route may have it."""
+    """Return the HTTP method if a route may have it."""
     if value not in METHODS:
         hint = f"; did you mean {value.upper()}?" if isinstance(value, str) and value.upper() in METHODS else ""
         raise ValueError(f"one of {', '.join(METHODS)}{hint}")
@@ -159,7 +153,7 @@ def method(value: object) -> str:
 
 
 def several(values: tuple[Hashable, ...], none: str) -> tuple[Hashable, ...]:
-    """Refuse an empty list, with what to do about `none`, and a value that is there twice."""
+    """Reject an empty list, with the advice `none`, and duplicates."""
     if not values:
         raise ValueError(none)
     twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
@@ -169,7 +163,6 @@ def several(values: tuple[Hashable, ...], none: str) -> tuple[Hashable, ...]:
 
 
 def flag(value: object) -> bool:
-    """Return `true` or `false`."""
     if not isinstance(value, bool):
         raise ValueError("true or false")  # noqa: TRY004  # pydantic reports ValueError, not TypeError
     return value
@@ -183,12 +176,11 @@ def first_format(value: object) -> int:
 
 
 def one_or_more(value: object) -> Any:  # noqa: ANN401  # whatever the file says; pydantic checks it next
-    """Return a list of the one value, or the list that it is."""
     return value if isinstance(value, list | tuple) else (value,)
 
 
 def schema(pattern: str, **keywords: object) -> WithJsonSchema:
-    """Return the JSON Schema of text: the pattern, or anything with a `${VAR}` in it."""
+    """Return the JSON Schema of text: the pattern, or any text with a `${VAR}`."""
     return WithJsonSchema({"type": "string", "pattern": rf"^(?:{pattern})$|\$\{{"} | keywords)
 
 

@@ -41,7 +41,7 @@ PURGE_EVERY = 60
 
 
 class Subjects(NamedTuple):
-    """Whom a try weighs on, by the keys of their rows."""
+    """The keys of the rows that an attempt counts in."""
 
     username: str
     network: str
@@ -49,23 +49,22 @@ class Subjects(NamedTuple):
 
 
 class SignInThrottled(RateLimited):
-    """Too many sign-ins failed here, or of this name, whether or not there is such a user."""
+    """Too many sign-ins failed, from this network or of this name, whether or not the user exists."""
 
 
 def key(*words: str) -> str:
-    """Return what stands for the words in the database: none of them can be read there, nor found by trying."""
+    """Return a keyed hash: the database contains neither the words nor anything to guess them by."""
     said = "\0".join(words).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(said, digest_size=16, key=settings.SECRET_KEY.encode()[:64]).hexdigest()
 
 
 def subjects(username: str, address: str) -> Subjects:
-    """Return whom a try of that name, from that address, weighs on."""
+    """Return the rows that an attempt of that name, from that address, counts in."""
     name, network = policy.username(username), clients.network(address)
     return Subjects(key("username", name), key("network", network), key("pair", name, network))
 
 
 def allowance(subject: str, who: Subjects) -> Allowance:
-    """Return what the subject may do: a network is shared by many people."""
     free = settings.LOGIN_FREE_TRIES_PER_ADDRESS if subject == who.network else settings.LOGIN_FREE_TRIES
     return Allowance(free, settings.LOGIN_LONGEST_WAIT)
 
@@ -110,7 +109,7 @@ def attempt_begin(who: Subjects, now: float | None = None) -> None:
 
 
 def check_wait(who: Subjects, rows: dict[str, Attempts], now: float) -> None:
-    """Raise `SignInThrottled` where the known pair, or else the name or the network, has to wait."""
+    """Raise `SignInThrottled` if the known pair, or else the name or the network, has to wait."""
     judged = [who.pair] if who.pair in rows else [who.username, who.network]
     wait = max(policy.wait(rows[each].counted, now, allowance(each, who)) if each in rows else 0.0 for each in judged)
     if wait > 0:
@@ -119,14 +118,14 @@ def check_wait(who: Subjects, rows: dict[str, Attempts], now: float) -> None:
 
 @transaction.atomic
 def attempt_take_back(who: Subjects) -> None:
-    """Have a try weigh on nobody: nobody has heard of it."""
+    """Remove an attempt that did not reach the login service."""
     for row in locked_rows(who).values():
         store(row, policy.taken_back(row.counted), who)
 
 
 @transaction.atomic
 def attempt_leave_open(who: Subjects) -> None:
-    """Have a try weigh on in which nobody knows whether it failed, as far as `policy` has that weigh."""
+    """Keep an attempt of unknown outcome, as far as `policy.unjudged` counts it."""
     for each, row in locked_rows(who).items():
         store(row, policy.unjudged(row.counted, allowance(each, who)), who)
 
@@ -146,12 +145,12 @@ def attempt_succeed(who: Subjects, now: float | None = None) -> None:
 
 
 def locked_rows(who: Subjects) -> dict[str, Attempts]:
-    """Return the rows that there are, by key, for this transaction alone; always in the same order of locks."""
+    """Return the rows by key, locked for this transaction, always in the same order."""
     return {row.key: row for row in Attempts.objects.select_for_update().filter(key__in=who).order_by("key")}
 
 
 def store(row: Attempts, counted: policy.Attempts, who: Subjects) -> None:
-    """Store what weighs now. A row is of no use once nothing weighs; a known pair's is until it is forgotten."""
+    """Store the new weight. A row expires once it weighs nothing; a known pair's once it is forgotten."""
     row.weight, row.at = counted
     if row.key != who.pair:
         row.expires_at = counted.at + counted.weight * settings.LOGIN_LONGEST_WAIT
@@ -159,7 +158,7 @@ def store(row: Attempts, counted: policy.Attempts, who: Subjects) -> None:
 
 
 def attempts_purge(capacity: int = CAPACITY) -> None:
-    """Forget what weighs on nobody any more, and of more rows than there may be those that would be forgotten next."""
+    """Delete expired rows, and beyond `CAPACITY` those that expire next."""
     Attempts.objects.filter(expires_at__lt=time.time()).delete()
     last = Attempts.objects.order_by("-expires_at").values_list("expires_at", flat=True)[capacity : capacity + 1]
     for moment in last:

@@ -31,7 +31,7 @@ class Verified:
         self.lock = Lock()
 
     def identity(self, authorization: str) -> Identity | None:
-        """Return who is speaking, `None` for a scheme that is not ours; raise `InvalidToken`."""
+        """Return whom the token identifies, `None` for another scheme; raise `InvalidToken`."""
         ring = self.backend.keys.current()
         if ring is not self.ring:
             self.forget(ring)
@@ -48,7 +48,6 @@ class Verified:
         return identity
 
     def remember(self, authorization: str, known: tuple[Identity, int], ring: KeyRing) -> None:
-        """Remember what was verified with these keys, unless there are others meanwhile."""
         with self.lock:
             if self.ring is ring:
                 self.known[authorization] = known
@@ -56,7 +55,7 @@ class Verified:
                 self.known.popitem(last=False)
 
     def forget(self, ring: KeyRing) -> None:
-        """Forget all, as there are other keys now: the one that has verified a token may not be among them."""
+        """Forget all tokens: the key that verified one may be gone."""
         with self.lock:
             self.known.clear()
             self.ring = ring
@@ -98,7 +97,7 @@ class Authentication:
 
 
 class Caller:
-    """DRF's user: the identity, in the words that DRF's views and templates use."""
+    """The identity as DRF's user."""
 
     is_authenticated = True
 

@@ -36,7 +36,7 @@ CREDENTIALS = "/internal/credentials"
 
 @dataclass(frozen=True)
 class Account:
-    """A user, as far as tokens go: the role as it is now, and how often the user's sessions were ended."""
+    """A user's current data that tokens need; `session_epoch` counts how often the sessions were ended."""
 
     user_id: str
     username: str
@@ -46,7 +46,7 @@ class Account:
 
 @dataclass(frozen=True)
 class SessionEnd:
-    """That a user's sessions from before an epoch ended, all but one; all of them, where the epoch is `None`."""
+    """The end of a user's sessions from before an epoch, except one; of all if the epoch is `None`."""
 
     user_id: str
     session_epoch: int | None
@@ -54,13 +54,12 @@ class SessionEnd:
 
 
 def retry_after(answer: Answer) -> int:
-    """Return after how many seconds the service wants to be asked again, 1 where it does not say that in seconds."""
+    """Return the seconds of `Retry-After`, 1 without a number."""
     said = next((value for name, value in answer.headers if name.lower() == "retry-after"), "")
     return int(said) if re.fullmatch("[0-9]{1,5}", said) else 1
 
 
 def account_of(answer: Any) -> Account:  # noqa: ANN401  # JSON
-    """Return the account that the login service described; raise `Misunderstood`."""
     try:
         return Account(str(answer["id"]), answer["username"], answer["role"], answer["session_epoch"])
     except (KeyError, TypeError) as exc:
@@ -68,7 +67,7 @@ def account_of(answer: Any) -> Account:  # noqa: ANN401  # JSON
 
 
 class Unexpected(RequestRejected):
-    """The login service answered what it never should."""
+    """The login service responded with an unexpected status."""
 
     status = 502
     code = "login_service_error"
@@ -78,11 +77,11 @@ class Unexpected(RequestRejected):
 
 
 class CursorRejected(Unexpected):
-    """The login service does not know the cursor; it had another list when it gave it."""
+    """The login service's list does not have the cursor: it is another list."""
 
 
 class Misunderstood(RequestRejected):
-    """The login service answered 200 with something else than what it was asked for."""
+    """The login service responded with 200 and an unexpected body."""
 
     status = 502
     code = "login_service_error"
@@ -141,7 +140,6 @@ class LoginClient:
             raise Misunderstood from exc
 
     def passport_refused(self, service: str) -> PassportRejected:
-        """Return the refusal, and log what to do about it."""
         issuer = cast("dict[str, Any]", settings.SIMPLE_JWT)["ISSUER"]
         more = (
             f"nobody can sign in; most likely its TOKEN_ISSUER is not the gateway's, which is {issuer!r}, its JWKS_URL "
@@ -174,7 +172,7 @@ class LoginClient:
         return account_of(answer)
 
     def account_by_id(self, user_id: str) -> Account:
-        """Return the active account of that id, as it is now; raise `InvalidToken` where there is none any more."""
+        """Return the active account of that id; raise `InvalidToken` if there is none."""
         status, answer = self.ask("GET", f"/internal/users/{quote(user_id, safe='')}")
         if status == 404:
             raise InvalidToken("Expected the token of an active user.")

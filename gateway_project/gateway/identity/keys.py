@@ -40,7 +40,6 @@ log = logging.getLogger(__name__)
 
 
 def base64url(number: int) -> str:
-    """Return a P-256 coordinate as JWK has it (RFC 7518, section 6.2.1.2)."""
     return base64.urlsafe_b64encode(number.to_bytes(32, "big")).rstrip(b"=").decode()
 
 
@@ -63,7 +62,6 @@ class Key:
         return cls(base64.urlsafe_b64encode(digest).rstrip(b"=").decode(), private)
 
     def jwk(self) -> dict[str, str]:
-        """Return the public half (RFC 7517, section 4)."""
         numbers = self.private.public_key().public_numbers()
         return {
             "kty": "EC",
@@ -77,7 +75,7 @@ class Key:
 
 
 class KeyRing:
-    """Keys, the one that signs last first."""
+    """Keys; the one that signs last comes first."""
 
     def __init__(self, keys: tuple[Key, ...]) -> None:
         self.keys = tuple(sorted(keys, key=lambda key: (key.signs_from, key.kid), reverse=True))
@@ -90,29 +88,27 @@ class KeyRing:
 
     @property
     def signing(self) -> Key:
-        """The key that signs now."""
         now = time.time()
         return next((key for key in self.keys if key.signs_from <= now), self.keys[-1])
 
     def verifying(self, kid: object) -> ec.EllipticCurvePublicKey | None:
-        """Return the public key of that name, if it is one of ours and verifies still."""
+        """Return the public key of that name if it is valid."""
         public, until = self.public.get(kid, (None, 0.0)) if isinstance(kid, str) else (None, 0.0)
         return public if time.time() < until else None
 
     def expired(self) -> list[Key]:
-        """Return the keys that verify no more."""
+        """Return the keys that verify nothing any more."""
         now = time.time()
         return [key for key in self.keys if self.public[key.kid][1] <= now]
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
-        """Return the published set (RFC 7517, section 5)."""
         expired = self.expired()
         return {"keys": [key.jwk() for key in self.keys if key not in expired]}
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the directory's lock: only one process at a time makes or removes keys."""
+    """Hold the directory's lock, so that one process at a time makes or removes keys."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -123,7 +119,7 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def key_create(directory: Path, *, signs_from: float = 0.0, earlier_until: float = math.inf) -> Key:
-    """Make a key, on disk before it is used, in a file that only its owner may read. Call it with the lock."""
+    """Make a key in a file that only its owner may read, on disk before it is used. The caller holds the lock."""
     made = Key.of(ec.generate_private_key(ec.SECP256R1()))
     key = replace(made, signs_from=signs_from, earlier_until=earlier_until)
     pem = key.private.private_bytes(
@@ -148,12 +144,12 @@ def key_create(directory: Path, *, signs_from: float = 0.0, earlier_until: float
 
 
 def said_moment(at: float) -> str:
-    """Return the moment as people read it (RFC 3339)."""
+    """Return the time for people (RFC 3339)."""
     return datetime.fromtimestamp(at, UTC).isoformat()
 
 
 def key_load(path: Path) -> Key:
-    """Read a key; raise `ValueError` that names a file which holds none, or which others may read."""
+    """Read a key; raise `ValueError` with the file's name if it is not a key, or others may read it."""
     if path.stat().st_mode & 0o077:
         raise ValueError(f"{path}: expected a key that only its owner can read (mode 0600)")
     content = path.read_bytes()
@@ -176,12 +172,11 @@ def key_load(path: Path) -> Key:
 
 
 def names(directory: Path) -> frozenset[str]:
-    """Return the names of the directory's keys."""
     return frozenset(path.name for path in directory.iterdir() if path.suffix == ".pem")
 
 
 def read(directory: Path) -> KeyRing:
-    """Return the directory's keys; raise `ValueError` where one is none, or where there are none."""
+    """Return the directory's keys; raise `ValueError` for an invalid one, or without any."""
     found = tuple(key_load(directory / name) for name in names(directory))
     if not found:
         raise ValueError(f"{directory}: expected keys")
@@ -189,7 +184,7 @@ def read(directory: Path) -> KeyRing:
 
 
 def load(directory: Path) -> KeyRing:
-    """Return the directory's keys, made first where there are none yet; those that verify no more are removed."""
+    """Return the directory's keys; make the first one if there is none, and remove those that expired."""
     with locked(directory):
         if not names(directory):
             key_create(directory)
@@ -219,7 +214,7 @@ def rotate(directory: Path, *, lead: float, longest: float) -> tuple[Key, bool]:
 
 
 def replace_stolen(directory: Path) -> Key:
-    """Return a new key, which signs at once; all others are removed and verify no more."""
+    """Return a new key that signs immediately; remove all others, which verify nothing any more."""
     with locked(directory):
         others = names(directory)
         # Its file alone ends those before it, should this be broken off here; what waits to sign has to be removed.
@@ -231,7 +226,7 @@ def replace_stolen(directory: Path) -> Key:
 
 
 class KeyDirectory:
-    """The process's keys, which follow what is in their directory: one look a second, and one listing a look."""
+    """The process's keys, read again once a second if the directory has changed."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -241,7 +236,7 @@ class KeyDirectory:
         self.fault = ""
 
     def current(self) -> KeyRing:
-        """Return the keys; the same object, as long as they are the same keys."""
+        """Return the keys; the same object while the keys are the same."""
         now = time.monotonic()
         if now >= self.due:
             # First, so that nobody else looks meanwhile.
@@ -250,7 +245,7 @@ class KeyDirectory:
         return self.ring
 
     def look(self) -> None:
-        """Read the keys again if they are others now; where they cannot be read, those that are known go on."""
+        """Read the keys again if they have changed; keep the known ones if they cannot be read."""
         try:
             found = names(self.directory)
             if self.ring.expired():

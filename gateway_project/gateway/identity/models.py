@@ -6,7 +6,7 @@ from gateway.policy import attempts
 
 
 class Session(models.Model):
-    """What a login begins and a logout ends. Only the refresh token with the session's `refresh_jti` is good."""
+    """Begins with a login, ends with a logout. Only the refresh token with its `refresh_jti` is valid."""
 
     id = models.CharField(primary_key=True, max_length=32, help_text="`sid` of the session's tokens.")
     user_id = models.CharField(max_length=64, db_index=True)
@@ -28,7 +28,7 @@ class Session(models.Model):
 
 
 class Follower(models.Model):
-    """How far the login service's list of ended sessions has been followed. One row."""
+    """The place up to which the login service's list of ended sessions has been read. One row."""
 
     cursor = models.CharField(max_length=200)
 
@@ -37,7 +37,7 @@ class Follower(models.Model):
 
 
 class Attempts(models.Model):
-    """How many failed sign-ins weigh on a username, a client's network, or the two together; see `attempts`."""
+    """The weight of failed sign-ins of a username, a client's network, or both together; see `attempts`."""
 
     key = models.CharField(primary_key=True, max_length=32, help_text="Keyed hash of whom it weighs on.")
     weight = models.FloatField(default=0.0)
@@ -49,5 +49,5 @@ class Attempts(models.Model):
 
     @property
     def counted(self) -> attempts.Attempts:
-        """The row as policy has it."""
+        """The row as policy's value."""
         return attempts.Attempts(self.weight, self.at)

@@ -32,8 +32,6 @@ SELF = Identity(user_id="gateway", username="gateway", role="service", session="
 
 
 class Passport(Token):
-    """A token for one service."""
-
     token_type = "passport"
     lifetime = timedelta(seconds=LIFETIME)
 
@@ -43,7 +41,6 @@ class Passport(Token):
 
 
 def passport_create(backend: GatewayBackend, identity: Identity, service: str) -> str:
-    """Return a new passport of that identity for that service."""
     passport = Passport(backend)
     passport.payload |= {
         "aud": service,
@@ -56,7 +53,7 @@ def passport_create(backend: GatewayBackend, identity: Identity, service: str) -
 
 
 class Passports:
-    """The passports in use, least recently used dropped first."""
+    """The passports in use; the least recently used is dropped first."""
 
     def __init__(self, backend: GatewayBackend, capacity: int = CAPACITY) -> None:
         self.backend = backend
@@ -66,7 +63,7 @@ class Passports:
         self.lock = Lock()
 
     def get(self, identity: Identity, service: str) -> str:
-        """Return a passport that is valid for at least `MARGIN` seconds more."""
+        """Return a passport that is valid for at least `MARGIN` seconds."""
         now = time.monotonic()
         ring = self.backend.keys.current()
         if ring is not self.ring:

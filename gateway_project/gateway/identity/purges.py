@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 class Purge:
-    """Forgets at most once in `every` seconds, of a clock that no one sets."""
+    """Calls `forget` at most once in `every` seconds."""
 
     def __init__(self, every: float, forget: Callable[[], object]) -> None:
         self.every = every
@@ -13,7 +13,6 @@ class Purge:
         self.due = 0.0
 
     def when_due(self) -> None:
-        """Forget, if the last time was long enough ago."""
         now = time.monotonic()
         if now >= self.due:
             self.due = now + self.every

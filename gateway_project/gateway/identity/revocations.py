@@ -54,7 +54,7 @@ def follow_login_service(login: LoginClient) -> None:
 
 
 def follow_from(login: LoginClient, cursor: str) -> None:
-    """Apply what ended after the cursor, page by page, and remember the place."""
+    """Apply what ended after the cursor, page by page, and store the place."""
     while True:
         found = login.session_ends(cursor)
         if found.all_ended:
@@ -69,14 +69,14 @@ def follow_from(login: LoginClient, cursor: str) -> None:
 
 @transaction.atomic
 def end_all(cursor: str, reached: str) -> None:
-    """End every session once, in the worker that comes first; a session that begins afterwards goes on."""
+    """End every session once, in the worker that comes first; sessions that begin later continue."""
     if Follower.objects.filter(pk=1, cursor=cursor).update(cursor=reached):
         ended = sessions.all_sessions_end()
         log.warning("The login service has an older copy of its users, or edited ones: %d sessions end", ended)
 
 
 class PolledList:
-    """A list that is read again and again; what was read stays, where it cannot be read."""
+    """A list that is read repeatedly; what was read stays if it cannot be read."""
 
     def __init__(self, what: str, read: Callable[[], None]) -> None:
         self.what = what
@@ -93,7 +93,7 @@ class PolledList:
         return self.failing_since
 
     def look(self) -> None:
-        """Read once; log the first failure, and that it is over. Nothing is raised."""
+        """Read once; log the first failure, and the recovery. Raises nothing."""
         began = self.looking_since = timezone.now()
         try:
             self.read()
@@ -104,7 +104,6 @@ class PolledList:
         self.looking_since = None
 
     def fail(self, exc: Exception, began: datetime) -> None:
-        """Remember since when it cannot be read, and log why, once."""
         if self.failing_since is None:
             self.failing_since = began
             known = isinstance(exc, RequestRejected | DatabaseError)
@@ -112,7 +111,6 @@ class PolledList:
             log.warning("%s cannot be read, what is known stays: %s", self.what, why, exc_info=not known)
 
     def succeed(self) -> None:
-        """Log that it can be read again, if it could not."""
         if self.failing_since is not None:
             away = (timezone.now() - self.failing_since).total_seconds()
             self.failing_since = None
@@ -138,17 +136,17 @@ class Revocations:
         return min((since for since in [each.stale_since for each in self.lists] if since), default=None)
 
     def look(self) -> None:
-        """Bring `ended` up to date with both lists; what is known stays, where one of them is away."""
+        """Bring `ended` up to date with both lists; what is known stays if one cannot be read."""
         for each in self.lists:
             each.look()
 
     def follow(self) -> None:
-        """Apply what ended at the login service, where there is one."""
+        """Apply what ended at the login service, if there is one."""
         if self.login.config.login is not None:
             follow_login_service(self.login)
 
     def read_sessions(self) -> None:
-        """Read which of our sessions ended within the lifetime of an access token."""
+        """Read which sessions ended within the lifetime of an access token."""
         since = timezone.now() - sessions.lifetime("ACCESS_TOKEN_LIFETIME") - timedelta(seconds=5)
         self.ended = frozenset(Session.objects.filter(ended_at__gt=since).values_list("id", flat=True))
 
@@ -162,13 +160,12 @@ class Revocations:
                 self.started = True
 
     def is_ended(self, session_id: str) -> bool:
-        """Return whether the session has ended. The first call starts to follow the lists, if nobody has."""
+        """Return whether the session has ended. The first call starts the threads."""
         if not self.started:
             self.start()
         return session_id in self.ended
 
     def poll_forever(self, followed: PolledList) -> None:
-        """Look until the process ends."""
         while not self.stopping.wait(INTERVAL):
             close_old_connections()
             followed.look()

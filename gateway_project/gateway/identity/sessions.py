@@ -51,7 +51,7 @@ REFUSED = "Expected a refresh token that has not been used, of a session that ha
 
 @dataclass(frozen=True)
 class TokenPair:
-    """What a login or a refresh answers."""
+    """The response to a login or a refresh."""
 
     access_token: str
     token_type: str
@@ -61,24 +61,22 @@ class TokenPair:
 
 @dataclass(frozen=True)
 class Client:
-    """Where a session is used from, for its user to recognise it by."""
+    """Where a session is used from, for its user to recognise it."""
 
     address: str
     user_agent: str
 
     def described(self) -> dict[str, str]:
-        """Return what is kept of it: a user agent is the client's word, and bounded."""
+        """Return the stored fields, with a bound on the user agent, which a client chooses."""
         agent = "".join(letter for letter in self.user_agent if letter.isprintable())
         return {"client_address": self.address[:45], "user_agent": agent[:200]}
 
 
 def lifetime(name: str) -> timedelta:
-    """Return a lifetime from the settings."""
     return cast("timedelta", cast("dict[str, Any]", settings.SIMPLE_JWT)[name])
 
 
 def session_create(*, account: Account, client: Client) -> Session:
-    """Write down a new session."""
     return Session.objects.create(
         id=uuid4().hex,
         user_id=account.user_id,
@@ -129,7 +127,7 @@ def has_just_followed(current: str, jti: str, grace: int) -> bool:
 
 
 class Rotated(Exception):  # noqa: N818  # an outcome, not an error
-    """Another request has used the token meanwhile."""
+    """Another request has used the token."""
 
 
 def session_end(*, session_id: str) -> None:
@@ -158,7 +156,7 @@ def sessions_end(*, user_id: str, session_epoch: int | None, kept_session: str) 
 
 
 def sessions_purge() -> int:
-    """Forget the sessions that ended, or expired, longer ago than an access token holds; return how many."""
+    """Delete the sessions that ended or expired longer ago than an access token lives; return how many."""
     past = timezone.now() - lifetime("ACCESS_TOKEN_LIFETIME") - MARGIN
     return Session.objects.filter(Q(ended_at__lt=past) | Q(expires_at__lt=past)).delete()[0]
 
@@ -167,7 +165,7 @@ purge = Purge(PURGE_EVERY, sessions_purge)
 
 
 class Sessions:
-    """What begins a session and goes on with it: it needs the user's account as it is now, and keys to sign with."""
+    """Begins and refreshes sessions, with the login service's account and signed tokens."""
 
     def __init__(self, login: LoginClient, backend: GatewayBackend) -> None:
         self.login = login
@@ -223,7 +221,7 @@ class Sessions:
         return self.token_pair(account, session)
 
     def find(self, refresh_token: str) -> tuple[Session, str]:
-        """Return the living session of a refresh token, and the token's `jti`; raise `InvalidToken`."""
+        """Return the open session of a refresh token, and the token's `jti`; raise `InvalidToken`."""
         try:
             token = RefreshToken(self.backend, refresh_token)
         except TokenError as exc:

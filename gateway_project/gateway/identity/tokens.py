@@ -52,13 +52,12 @@ class GatewayBackend(TokenBackend):
         self.keys = keys
 
     def encode(self, payload: dict[str, Any]) -> str:
-        """Return the signed token."""
         key = self.keys.current().signing
         claims = payload | {"iss": cast("dict[str, Any]", settings.SIMPLE_JWT)["ISSUER"]}
         return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.kid})
 
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:  # noqa: ANN401  # Simple JWT's signature
-        """Return the claims of a token that one of our keys signed; `verify` changes nothing."""
+        """Return the claims of a token that one of the gateway's keys signed; `verify` has no effect."""
         try:
             public = self.keys.current().verifying(jwt.get_unverified_header(token).get("kid"))
             if public is None:
@@ -80,14 +79,14 @@ class GatewayBackend(TokenBackend):
 
 
 class AccessToken(SimpleAccessToken):
-    """What a user's programs carry: `sub, username, role, sid`, and what Simple JWT adds."""
+    """A user's token: `sub, username, role, sid`, and the claims of Simple JWT."""
 
     def __init__(self, backend: GatewayBackend, token: str | None = None) -> None:
         self._token_backend = backend
         super().__init__(cast("Any", token))
 
     def identity(self) -> Identity:
-        """Return who the token speaks for; raise `TokenError` where it does not say."""
+        """Return whom the token identifies; raise `TokenError` without the claims."""
         claims = [self.payload.get(name) for name in ("sub", "username", "role", "sid")]
         if not all(isinstance(claim, str) for claim in claims):
             raise TokenError("Token lacks a claim of ours")
@@ -95,7 +94,7 @@ class AccessToken(SimpleAccessToken):
 
 
 class RefreshToken(SimpleRefreshToken):
-    """What buys the next pair, once: `sub` and `sid`; its `jti` is the session's current one."""
+    """Gets the next pair, once: `sub` and `sid`; its `jti` is the session's current one."""
 
     def __init__(self, backend: GatewayBackend, token: str | None = None) -> None:
         self._token_backend = backend

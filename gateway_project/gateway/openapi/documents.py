@@ -32,7 +32,7 @@ MAX_SEGMENTS: Final = 100
 
 
 class Unusable(Exception):  # noqa: N818  # an outcome
-    """A service's response is no OpenAPI document."""
+    """A service's response is not an OpenAPI document."""
 
 
 class Documents:
@@ -92,18 +92,17 @@ class Documents:
                 raise
 
     def missing(self) -> dict[str, str]:
-        """Return why there is no document of a service that should have one."""
+        """Return why a service that should have a document has none."""
         reasons = dict.fromkeys(self.fetching, "it has not responded yet")
         reasons |= {name: str(fault) for name, fault in self.faults.items()}
         return {name: why for name, why in reasons.items() if name not in self.known}
 
     def silent(self) -> set[str]:
-        """Return the services that have no document because they do not respond."""
+        """Return the services without a document because they do not respond."""
         refused = {name for name, fault in self.faults.items() if isinstance(fault, RequestRejected)}
         return (refused | self.fetching.keys() - self.faults.keys()) - self.known.keys()
 
     def merge(self, known: dict[str, Document], missing: dict[str, str], silent: set[str]) -> bytes:
-        """Return the merged document."""
         merged, faults = merging.merge(self.config, self.own, known, missing, silent)
         for name, found in faults.items():
             if name not in missing and self.malformed.get(name) != found:
@@ -112,7 +111,7 @@ class Documents:
         return json.dumps(merged).encode()
 
     async def update(self, name: str, service: Service, path: str) -> None:
-        """Fetch a service's document; log once what is wrong with it. The one before stays, if there is none now."""
+        """Fetch a service's document; log each fault once. Without a new document the last one stays."""
         loop = asyncio.get_running_loop()
         try:
             document = await self.fetch(name, service, path)
@@ -139,7 +138,6 @@ class Documents:
 
 
 def parsed(content: bytes) -> Document:
-    """Return the document; raise `Unusable`."""
     try:
         document = json.loads(content)
         # What is no JSON for others: NaN, infinities.
@@ -154,7 +152,7 @@ def parsed(content: bytes) -> Document:
 
 
 def is_deeper(value: object, levels: int) -> bool:
-    """Return whether the JSON has more than so many levels."""
+    """Return whether the JSON has more levels."""
     level = [value]
     for _ in range(levels):
         level = [
@@ -167,7 +165,6 @@ def is_deeper(value: object, levels: int) -> bool:
 
 
 def own_document() -> Document:
-    """Return the document of the gateway's own endpoints."""
     # It imports DRF's views, and those the classes of our settings, which import this module.
     from drf_spectacular.generators import SchemaGenerator
 

@@ -26,12 +26,11 @@ References = dict[tuple[str, str], set[tuple[str, str]]]
 
 
 def shape(path: str) -> str:
-    """Return the path with its parameters unnamed: a route and a service may name them differently."""
     return PARAMETER.sub("{}", path)
 
 
 class ServiceDocument:
-    """A service's document as it is merged: without what is malformed in it, and without clashes of names."""
+    """A service's document as it is merged: without malformed parts and name clashes."""
 
     def __init__(self, service: str, document: Document, taken: Mapping[str, Document]) -> None:
         self.service = service
@@ -46,7 +45,7 @@ class ServiceDocument:
         self.paths = {shape(path): (path, item) for path, item in self.mapping(document, "paths").items()}
 
     def mapping(self, value: Document, name: str, at: str = "") -> Document:
-        """Return the object under the name, empty where there is none; note a fault where it is something else."""
+        """Return the object under the name, empty if there is none; note a fault if it is not an object."""
         found = value.get(name, {})
         if not isinstance(found, dict):
             self.faults[f"{at}{name}: expected an object"] = None
@@ -64,7 +63,7 @@ class ServiceDocument:
         }
 
     def read_components(self, reading: Reading) -> tuple[dict[tuple[str, str], Any], References]:
-        """Return the components that are well formed, and what each refers to."""
+        """Return the valid components, and what each refers to."""
         components: dict[tuple[str, str], Any] = {}
         references: References = {}
         for (kind, name), value in self.raw.items():
@@ -78,7 +77,7 @@ class ServiceDocument:
         return components, references
 
     def check_references(self) -> tuple[Names, References]:
-        """Return the components that are well formed, once those that refer to malformed ones are left out too."""
+        """Return the valid components, without those that refer to malformed ones."""
         names = {key: key[1] for key in self.raw}
         for _ in range(ROUNDS):
             self.first, references = self.read_components(Reading(self.is_3_1, names))
@@ -105,7 +104,7 @@ class ServiceDocument:
         return found
 
     def operation(self, route: Route, upstream_path: str, method: str) -> Document | None:
-        """Return what the document has of the method at the route's path, `None` where that is nothing."""
+        """Return the document's operation of the method at the route's path, if it has one."""
         written, item = self.paths.get(shape(upstream_path), (upstream_path, {}))
         at = f"paths.{written}"
         self.reading.faults = []
@@ -153,7 +152,7 @@ class ServiceDocument:
 
 
 def with_access(route: Route, service: str, operation: Document) -> Document:
-    """Return the operation with what the gateway asks for, and with all that OpenAPI requires of one."""
+    """Return the operation with the route's access, and with everything that OpenAPI requires."""
     named = {each["name"] for each in operation.get("parameters", []) if each["in"] == "path"}
     missing = [name.strip("{}") for name in PARAMETER.findall(route.path)]
     parameters = [
@@ -177,7 +176,7 @@ def with_access(route: Route, service: str, operation: Document) -> Document:
 
 
 def add_routes(merged: Document, config: Config, service: str, document: ServiceDocument | None) -> None:
-    """Add the operations of the service's routes, with what its document has of them; pages only if it has some."""
+    """Add the operations of the service's routes, as far as it documents them; pages only if it documents them."""
     taken = {
         each.get("operationId") for item in merged["paths"].values() for each in item.values() if isinstance(each, dict)
     }
@@ -246,12 +245,10 @@ def merge(
 
 
 def incomplete(silent: Collection[str], malformed: Collection[str]) -> str:
-    """Return what the merged document says of the services that it lacks something of."""
     kinds = [("These services do not respond", silent), ("The OpenAPI documents of these have faults", malformed)]
     return " ".join(["Not complete.", *(f"{kind}: {', '.join(sorted(names))}." for kind, names in kinds if names)])
 
 
 def shortened(faults: list[str]) -> str:
-    """Return the first faults in a line."""
     more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
     return "; ".join(fault[:LONGEST_FAULT] for fault in faults[:SHOWN]) + more

@@ -32,7 +32,7 @@ class Malformed(Exception):  # noqa: N818  # an outcome: the value is left out
 
 @dataclass
 class Reading:
-    """One reading of a service's document: which references hold, under which names, and what was wrong."""
+    """One reading of a service's document: its valid references with their new names, and its faults."""
 
     is_3_1: bool
     # By kind and name, as the service has them; what each is called in the merged document.
@@ -50,7 +50,7 @@ class Reading:
 
 
 def of_type(*types: type, called: str) -> Kind:
-    """Return the kind of plain values. In Python, but not in JSON, `True` is a number."""
+    """Return the kind of plain values. In Python, unlike in JSON, `True` is a number."""
 
     def read(value: Json, at: str, reading: Reading) -> Json:
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
@@ -61,7 +61,6 @@ def of_type(*types: type, called: str) -> Kind:
 
 
 def anything(value: Json, at: str, reading: Reading) -> Json:
-    """Read an example or a default."""
     return value
 
 
@@ -84,21 +83,19 @@ def one_of(*values: str) -> Kind:
 
 
 def size(value: Json, at: str, reading: Reading) -> Json:
-    """Read a number of things."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise Malformed(f"{at}: expected a whole number of at least 0")
     return value
 
 
 def positive(value: Json, at: str, reading: Reading) -> Json:
-    """Read a number that something is a multiple of."""
     if number(value, at, reading) <= 0:
         raise Malformed(f"{at}: expected a number above 0")
     return value
 
 
 def list_of(kind: Kind, *, is_filled: bool = False) -> Kind:
-    """Return the kind of lists; entries that are malformed are left out."""
+    """Return the kind of lists; malformed entries are left out."""
 
     def read(value: Json, at: str, reading: Reading) -> Json:
         entries = []
@@ -115,7 +112,7 @@ def list_of(kind: Kind, *, is_filled: bool = False) -> Kind:
 
 
 def map_of(kind: Kind, names: re.Pattern[str] | None = None) -> Kind:
-    """Return the kind of objects with any names, or those of a pattern; entries that are malformed are left out."""
+    """Return the kind of objects with any names, or names of a pattern; malformed entries are left out."""
 
     def read(value: Json, at: str, reading: Reading) -> Json:
         entries = {}
@@ -133,7 +130,7 @@ def map_of(kind: Kind, names: re.Pattern[str] | None = None) -> Kind:
 
 
 def object_of(fields: Mapping[str, Kind], *, required: tuple[str, ...] = ()) -> Kind:
-    """Return the kind of objects with these fields and `x-…`; those that are malformed or unknown are left out."""
+    """Return the kind of objects with these fields and `x-…`; malformed and unknown ones are left out."""
 
     def read(value: Json, at: str, reading: Reading) -> Json:
         entries = {}
@@ -153,7 +150,7 @@ def object_of(fields: Mapping[str, Kind], *, required: tuple[str, ...] = ()) -> 
 
 
 def or_reference(kind: Kind) -> Kind:
-    """Return the kind of what may be a reference. Beside it nothing counts (OpenAPI 3.0.3, Reference Object)."""
+    """Return the kind of what may be a reference, beside which nothing counts (OpenAPI 3.0.3, Reference Object)."""
 
     def read(value: Json, at: str, reading: Reading) -> Json:
         if isinstance(value, dict) and "$ref" in value:
@@ -184,12 +181,12 @@ def schema(value: Json, at: str, reading: Reading) -> Json:
 
 
 def additional(value: Json, at: str, reading: Reading) -> Json:
-    """Read what other properties an object may have."""
+    """Read `additionalProperties`."""
     return value if isinstance(value, bool) else schema(value, at, reading)
 
 
 def mapping(value: Json, at: str, reading: Reading) -> Json:
-    """Read which value of a discriminator means which schema: by reference, or by the schema's name alone."""
+    """Read a discriminator's mapping: values are references or names of schemas."""
     entries = {}
     for name, each in map_of(text)(value, at, reading).items():
         by_name = reading.components.get(("schemas", each))
@@ -254,7 +251,7 @@ encoding = object_of({"contentType": text})
 
 
 def with_examples(kind: Kind) -> Kind:
-    """Return the kind of what has an example, or several."""
+    """Return the kind of a value with one or several examples."""
 
     def read(value: Json, at: str, reading: Reading) -> Json:
         entries = kind(value, at, reading)
@@ -289,7 +286,7 @@ VALUE: Final[Mapping[str, Kind]] = {
 
 
 def valued(entries: Document) -> Document:
-    """Return a parameter or a header that says in one way what its value is."""
+    """Return a parameter or header with one description of its value."""
     if "schema" in entries or len(entries.get("content", {})) != 1:
         return {"schema": {}} | {name: each for name, each in entries.items() if name != "content"}
     beside = {"example", "examples", "style", "explode"}
@@ -297,12 +294,10 @@ def valued(entries: Document) -> Document:
 
 
 def header(value: Json, at: str, reading: Reading) -> Json:
-    """Read a response's header."""
     return valued(with_examples(object_of(VALUE))(value, at, reading))
 
 
 def parameter(value: Json, at: str, reading: Reading) -> Json:
-    """Read a parameter."""
     place = an_object(value, at, reading).get("in")
     if not isinstance(place, str) or place not in STYLES:
         raise Malformed(f"{at}: expected `in`, one of {', '.join(STYLES)}")

@@ -13,7 +13,7 @@ SCHEME = re.compile(r"[^ \t,]*")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The one who is signed in."""
+    """The signed-in user."""
 
     user_id: str
     username: str
@@ -37,7 +37,7 @@ def bearer(value: str) -> str | None:
 
 
 def check(allow: str | Sequence[str], identity: Identity | None) -> None:
-    """Return if a route's `allow` lets the identity, or nobody in particular, in; else raise."""
+    """Raise `Unauthenticated` or `Forbidden` unless the route's `allow` includes the identity."""
     if allow == "public":
         return
     if identity is None:

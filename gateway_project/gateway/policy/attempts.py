@@ -27,12 +27,12 @@ NONE = Attempts()
 
 
 def weight(attempts: Attempts, now: float, allowance: Allowance) -> float:
-    """Return how many failures still weigh at `now`; a clock that was set back forgives nothing."""
+    """Return how many failures still count at `now`; a clock that was set back removes none."""
     return max(attempts.weight - max(now - attempts.at, 0.0) / allowance.longest, 0.0)
 
 
 def wait(attempts: Attempts, now: float, allowance: Allowance) -> float:
-    """Return for how many seconds there may be no try: 1, 2, 4 and so on from the last free failure on."""
+    """Return the seconds until the next attempt: 1, 2, 4 and so on after the last free failure."""
     excess = round(attempts.weight) - allowance.free
     if excess < 0:
         return 0.0
@@ -41,13 +41,13 @@ def wait(attempts: Attempts, now: float, allowance: Allowance) -> float:
 
 
 def failed(attempts: Attempts, now: float, allowance: Allowance) -> Attempts:
-    """Return what weighs after one failure more. Failures beyond the longest wait are not added up."""
+    """Return the weight after one more failure, up to the longest wait."""
     most = allowance.free + math.ceil(math.log2(allowance.longest))
     return Attempts(min(weight(attempts, now, allowance) + 1, most), now)
 
 
 def taken_back(attempts: Attempts) -> Attempts:
-    """Return what weighs once a try has turned out to be no failure."""
+    """Return the weight without the last attempt, which did not fail."""
     return attempts._replace(weight=max(attempts.weight - 1, 0.0))
 
 
@@ -61,5 +61,5 @@ def unjudged(attempts: Attempts, allowance: Allowance) -> Attempts:
 
 
 def username(said: str) -> str:
-    """Return the name in a form that all ways to write it for the login service share, and perhaps some more."""
+    """Return the name in a form that all its spellings at the login service share."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", said).casefold()).strip()

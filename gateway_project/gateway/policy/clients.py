@@ -17,7 +17,7 @@ IPV6_PREFIX: Final = 64
 
 
 def parse(text: str) -> Address | None:
-    """Return the address, an IPv4 one inside IPv6 as IPv4; `None` if it is none."""
+    """Return the address, an IPv4 one inside IPv6 as IPv4; `None` if the text is not an address."""
     if found := WITH_PORT.fullmatch(text):
         text = found["v4"] or found["v6"]
     try:
@@ -28,17 +28,15 @@ def parse(text: str) -> Address | None:
 
 
 def within(address: Address | None, networks: Networks) -> bool:
-    """Return whether the address is in one of the networks."""
     return address is not None and any(address in network for network in networks)
 
 
 def is_trusted(peer: str, trusted: Networks) -> bool:
-    """Return whether the peer is a proxy of ours."""
     return within(parse(peer), trusted)
 
 
 def last(values: Iterable[str]) -> str:
-    """Return the last entry of a header that may have come more than once: what the nearest proxy said."""
+    """Return the last entry of a header that may be repeated: the nearest proxy's."""
     return ",".join(values).rpartition(",")[2].strip(" \t")
 
 
@@ -61,7 +59,7 @@ def address(peer: str, forwarded_for: Sequence[str], trusted: Networks) -> str:
 
 
 def network(address: str) -> str:
-    """Return what counts as one client: an IPv4 address, an IPv6 /64, or what is no address as it is."""
+    """Return what counts as one client: an IPv4 address, an IPv6 /64, or text that is not an address."""
     parsed = parse(address)
     if isinstance(parsed, IPv6Address):
         return str(IPv6Network((int(parsed), IPV6_PREFIX), strict=False))
@@ -71,7 +69,7 @@ def network(address: str) -> str:
 def origin(
     scheme: str, host: str, *, forwarded_proto: Sequence[str], forwarded_host: Sequence[str], trusted: bool
 ) -> tuple[str, str]:
-    """Return scheme and host as the client knows them: a trusted peer's word for it, as far as it makes sense."""
+    """Return scheme and host as the client sees them: as a trusted peer forwards them, if they are valid."""
     if not trusted:
         return scheme, host
     said_scheme, said_host = last(forwarded_proto).lower(), last(forwarded_host)

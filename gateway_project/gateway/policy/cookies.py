@@ -18,29 +18,28 @@ Headers = Sequence[tuple[str, str]]
 
 
 def name_over(name: str, scheme: str) -> str:
-    """Return what the cookie is called over that scheme."""
     return HOST_PREFIX + name if scheme == "https" else name
 
 
 def pairs(headers: Headers) -> list[tuple[str, str]]:
-    """Return the cookies as they were sent, names and values (RFC 6265, section 5.4)."""
+    """Return names and values of the cookies as they were sent (RFC 6265, section 5.4)."""
     pieces = [piece.strip(" \t") for key, value in headers if key.lower() == "cookie" for piece in value.split(";")]
     return [(name.strip(" \t"), value.strip(" \t")) for name, _, value in (piece.partition("=") for piece in pieces)]
 
 
 def read(headers: Headers, name: str, scheme: str) -> str | None:
-    """Return the value of a cookie of ours; `None` without one, or where several differ: one is a stranger's."""
+    """Return the value of a cookie of the gateway; `None` without one, or if several differ."""
     said = {value for key, value in pairs(headers) if key == name_over(name, scheme)}
     return said.pop() or None if len(said) == 1 else None
 
 
 def is_own(name: str) -> bool:
-    """Return whether a cookie of that name is the gateway's, in any spelling that a browser could take for it."""
+    """Return whether a cookie is the gateway's, in any spelling that a browser could treat as its name."""
     return name.strip(" \t").lower() in OWN
 
 
 def without_own(headers: Headers) -> list[tuple[str, str]]:
-    """Return a request's headers as a service gets them: with all cookies but the gateway's."""
+    """Return the headers without the gateway's cookies."""
     kept = []
     for name, value in headers:
         if name.lower() == "cookie" and "gatehouse-" in value.lower():

@@ -67,12 +67,11 @@ REMEMBERED: Final = 1024
 
 @lru_cache(REMEMBERED)
 def is_token(name: str) -> bool:
-    """Return whether a header may have the name."""
     return TOKEN.fullmatch(name) is not None
 
 
 def malformed(headers: Sequence[tuple[str, str]]) -> str | None:
-    """Return what was expected where a name or a value is malformed."""
+    """Return the fault of a malformed name or value, if there is one."""
     for name, _ in headers:
         if not is_token(name):
             return "Expected header names of letters, digits and !#$%&'*+.^_`|~-."
@@ -86,12 +85,12 @@ def malformed(headers: Sequence[tuple[str, str]]) -> str | None:
 
 
 def values(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
-    """Return the header's values, as often as it is there; the name in lower case."""
+    """Return all values of the header; the name is in lower case."""
     return [value for key, value in headers if key.lower() == name]
 
 
 def repeated(headers: Sequence[tuple[str, str]]) -> str | None:
-    """Return the name of a header that may stand once and does not; a WSGI server may have joined the values."""
+    """Return the name of a header that must not be repeated and is; a WSGI server may have joined the values."""
     for name in ONCE:
         said = values(headers, name)
         if len(said) > 1 or (said and "," in QUOTED.sub("", said[0])):
@@ -101,12 +100,12 @@ def repeated(headers: Sequence[tuple[str, str]]) -> str | None:
 
 @lru_cache(REMEMBERED)
 def is_end_to_end(name: str) -> bool:
-    """Return whether a header of that name is for more than the next neighbour, whatever `Connection` says."""
+    """Return whether the header is not hop-by-hop by its name."""
     return name.lower() not in HOP_BY_HOP
 
 
 def end_to_end(headers: Sequence[tuple[str, str]]) -> Headers:
-    """Return the headers that are not between two neighbours only, by their names or by what `Connection` says."""
+    """Return the headers that are not hop-by-hop, by name or by `Connection`."""
     kept = [header for header in headers if is_end_to_end(header[0])]
     if len(kept) == len(headers):
         return kept
@@ -128,7 +127,7 @@ def from_client(headers: Sequence[tuple[str, str]], *, trusted: bool) -> Headers
 
 @lru_cache(REMEMBERED)
 def may_say(name: str, trusted: bool) -> bool:
-    """Return whether a client may say the header."""
+    """Return whether a client may send the header to a service."""
     name = name.lower()
     if "_" in name or name in OWN:
         return False
@@ -185,7 +184,7 @@ def from_upstream(headers: Sequence[tuple[str, str]], version: str = "1.1") -> H
 
 
 def varying_by_accept(headers: Sequence[tuple[str, str]]) -> Headers:
-    """Return the headers saying that a browser would get another answer (RFC 9110, section 12.5.5)."""
+    """Return the headers with `Accept` in `Vary`: a browser would get a page (RFC 9110, section 12.5.5)."""
     said = values(headers, "vary")
     if not said:
         return [*headers, ("vary", "Accept")]

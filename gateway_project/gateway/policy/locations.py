@@ -20,12 +20,12 @@ ELSEWHERE = re.compile(r"/[/\\]")
 
 
 def are_in(headers: Iterable[tuple[str, str]]) -> bool:
-    """Return whether one of the headers names a place."""
+    """Return whether one of the headers contains a location."""
     return any(name.lower() in NAMES for name, _ in headers)
 
 
 def split(url: str) -> SplitResult | None:
-    """Return the parts of the reference; `None` where it is none that the gateway can read."""
+    """Return the parts of the reference, `None` if it is invalid."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -44,7 +44,7 @@ def authority(parts: SplitResult) -> str:
 
 
 class Asked(NamedTuple):
-    """What the client asked for: scheme, host, and path with query."""
+    """The client's request: scheme, host, and path with query."""
 
     scheme: str
     host: str
@@ -52,7 +52,7 @@ class Asked(NamedTuple):
 
 
 class Locations:
-    """The services' addresses, and the public ones in their place."""
+    """Replaces the services' addresses by the public ones."""
 
     def __init__(self, table: RouteTable) -> None:
         self.table = table
@@ -72,7 +72,7 @@ class Locations:
         ]
 
     def place(self, value: str, service: str, status: int, sent: str, asked: Asked) -> str:
-        """Return the public URL or path of what the service names; what is not its own stays as it is."""
+        """Return the public URL or path of a location; one that is not the service's stays unchanged."""
         parts = split(value)
         own = self.own_path(parts, service, asked.host) if parts else None
         if parts is None or own is None:
@@ -87,7 +87,7 @@ class Locations:
         return f"{origin}{target}#{parts.fragment}" if parts.fragment else f"{origin}{target}"
 
     def own_path(self, parts: SplitResult, service: str, host: str) -> str | None:
-        """Return the path that the service names, below its base path; `None` for what is not the service's own."""
+        """Return the location's path below the service's base path, `None` if it is not the service's."""
         if "@" in parts.netloc or parts.scheme not in {"", *DEFAULT_PORTS}:
             return None
         if parts.netloc:

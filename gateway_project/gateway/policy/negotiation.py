@@ -47,13 +47,12 @@ XHTML = "application/xhtml+xml"
 
 
 def quality(ranges: dict[str, float], forms: Iterable[str]) -> float:
-    """Return how much a media type is wanted, 0 where it is not."""
     return next((ranges[form] for form in forms if form in ranges), 0.0)
 
 
 @lru_cache(256)
 def prefers_page(accept: str) -> bool:
-    """Return whether the value of `Accept` prefers HTML to JSON, and is not what a program sends by default."""
+    """Return whether `Accept` prefers HTML to JSON, and is not a program's default."""
     if "text/" not in accept.lower():
         return False
     ranges: dict[str, float] = {}
@@ -68,22 +67,20 @@ def prefers_page(accept: str) -> bool:
 
 
 def named_first(accept: str) -> bool:
-    """Return whether, both wanted as much, HTML is named and stands before JSON."""
+    """Return whether HTML comes before JSON, both wanted equally."""
     page, data = accept.find(PAGE[0]), accept.find(DATA[0])
     return page >= 0 and (data < 0 or page < data)
 
 
 def is_about_content(name: str) -> bool:
-    """Return whether a header of that name describes the content that comes with it."""
     return name.lower() in ABOUT_CONTENT
 
 
 def is_about_storing(name: str) -> bool:
-    """Return whether a header of that name says who may store an answer."""
     return name.lower() in ABOUT_STORING or name.lower().endswith(TARGETED)
 
 
 def for_data(headers: Sequence[tuple[str, str]]) -> Headers:
-    """Return a browser's headers as they ask for all of the JSON that a page can show."""
+    """Return a browser's headers as a request for the whole JSON that a page shows."""
     dropped = {"accept", "accept-encoding", "if-none-match", "if-modified-since", "range", "if-range"}
     return [*[header for header in headers if header[0].lower() not in dropped], ("Accept", "application/json")]

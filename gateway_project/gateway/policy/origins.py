@@ -40,7 +40,7 @@ def is_same_origin(headers: Sequence[tuple[str, str]], scheme: str, host: str) -
 
 
 def check_same_origin(method: str, headers: Sequence[tuple[str, str]], scheme: str, host: str) -> None:
-    """Raise `CrossOrigin` where the request could do something and no page of this origin made it."""
+    """Raise `CrossOrigin` if the request is unsafe and no page of this origin sent it."""
     if needs_same_origin(method, headers) and not is_same_origin(headers, scheme, host):
         raise CrossOrigin
 

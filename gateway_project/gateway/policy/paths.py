@@ -102,7 +102,7 @@ def decoded(raw: str) -> str:
 
 
 def refuse_dot_segments(path: str) -> None:
-    """Raise `BadRequest` for a `.` or `..` segment, also one that shows when the path is decoded again."""
+    """Raise `BadRequest` for a `.` or `..` segment, even one that appears when the path is decoded again."""
     for _ in range(MAX_SEGMENTS):
         if DOT_SEGMENT.search(path):
             raise BadRequest("Expected a path without . and .. segments.")

@@ -33,7 +33,7 @@ class Match(NamedTuple):
 
 
 class Entry:
-    """A route, the pattern it is matched by, and the path that its service is sent."""
+    """A route, its pattern, and the path that its service receives."""
 
     def __init__(self, route: Route, pattern: patterns.Pattern, sent: str) -> None:
         self.route = route
@@ -43,14 +43,14 @@ class Entry:
         self.written = [(each.kind == "static", each.text) for each in patterns.parse(sent).segments]
 
     def params(self, segments: list[str]) -> dict[str, str]:
-        """Return the values that the path's segments, as they were sent, give the parameters."""
+        """Return the parameters' values, as they were sent."""
         return {
             each.text: segments[index] if each.kind == "param" else "/".join(segments[index:])
             for index, each in self.named
         }
 
     def upstream_path(self, params: dict[str, str]) -> str:
-        """Return the path that the service is sent, with the parameters' values."""
+        """Return the path that the service receives."""
         if not params:
             return self.sent
         return "/" + "/".join([text if is_static else params[text] for is_static, text in self.written])
@@ -58,7 +58,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Shape:
-    """All routes whose paths match the same requests, by method."""
+    """The routes of one shape, by method."""
 
     by_method: dict[str, Entry] = field(default_factory=dict)
     allow: str = "OPTIONS"
@@ -73,7 +73,7 @@ class Shape:
 
 @dataclass(slots=True)
 class Node:
-    """A place in the tree: what ends here, and what goes on."""
+    """A node of the tree: the shape that ends here, and the next segments."""
 
     shape: Shape | None = None
     rest: Shape | None = None
@@ -81,7 +81,6 @@ class Node:
     static: "dict[str, Node]" = field(default_factory=dict)
 
     def place(self, pattern: patterns.Pattern) -> Shape:
-        """Return the pattern's shape, made if it is new."""
         node = self
         for segment in pattern.segments:
             if segment.kind == "rest":
@@ -96,7 +95,7 @@ class Node:
         return node.shape
 
     def find(self, segments: list[str], index: int = 0) -> Shape | None:
-        """Return the most specific shape for the segments from the index on."""
+        """Return the most specific shape of the segments from the index on."""
         if index == len(segments):
             return self.shape
         segment = segments[index]
@@ -108,8 +107,6 @@ class Node:
 
 
 class RouteTable:
-    """The routes of a configuration."""
-
     def __init__(self, config: Config) -> None:
         self.current_version = config.current_version
         self.services = config.services
@@ -173,11 +170,11 @@ class RouteTable:
         return path
 
     def segments(self, path: str) -> list[str]:
-        """Return the segments that the path is matched by."""
+        """Return the segments that are matched."""
         return self.split(path)[1]
 
     def split(self, path: str) -> tuple[list[str], list[str]]:
-        """Return the path's segments as they were sent and as they are matched, both without the current version."""
+        """Return the segments as sent and as matched, both without the current version."""
         sent = path[1:].split("/")
         if "%" not in path and ";" not in path:
             sent = patterns.unversioned(sent, self.current_version)
@@ -188,5 +185,4 @@ class RouteTable:
 
 
 def other_slash(path: str) -> str:
-    """Return the path with a slash at its end if it has none, and without it otherwise."""
     return path[:-1] or "/" if path.endswith("/") else f"{path}/"

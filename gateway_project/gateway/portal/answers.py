@@ -15,14 +15,14 @@ WHOLE = 64 * 1024
 
 
 class MultiHeaders:
-    """Headers that a service sent more than once, and its status. Django's responses hold one value a name."""
+    """Keeps repeated headers and any status. Django's responses hold one value a name."""
 
     headers: ResponseHeaders
     status_code: int
     repeated: Headers
 
     def take(self, status: int, passed: Headers) -> None:
-        """Hold these headers and no others, and the status, whatever it is: Django makes none above 599."""
+        """Set the status, whatever it is, and exactly these headers."""
         self.status_code = status
         self.headers.pop("Content-Type")
         self.repeated = []
@@ -38,7 +38,7 @@ class MultiHeaders:
 
 
 class UpstreamResponse(MultiHeaders, HttpResponse):
-    """A service's answer as it is."""
+    """A service's response, unchanged."""
 
     def __init__(self, content: bytes, status: int, passed: Headers) -> None:
         super().__init__(content)
@@ -46,7 +46,7 @@ class UpstreamResponse(MultiHeaders, HttpResponse):
 
 
 class StreamingUpstreamResponse(MultiHeaders, StreamingHttpResponse):
-    """A service's answer as it comes."""
+    """A service's response as a stream."""
 
     def __init__(self, answer: Answer, passed: Headers) -> None:
         super().__init__(answer.body())
@@ -57,13 +57,13 @@ class StreamingUpstreamResponse(MultiHeaders, StreamingHttpResponse):
             self.pieces_on_loop = answer.pieces
 
     def close(self) -> None:
-        """End the exchange with the service, however much of its answer has been sent."""
+        """End the exchange with the service, however much has been sent."""
         super().close()
         self.answer.close()
 
 
 class Shown(MultiHeaders, Response):
-    """A page that shows a service's answer: its text, under the headers that `said` has and `passed` leaves out."""
+    """A page that shows a service's response: its text and all its headers, of which the page sends `passed`."""
 
     def __init__(self, text: str, status: int, passed: Headers, said: Headers) -> None:
         super().__init__(text)
@@ -72,7 +72,7 @@ class Shown(MultiHeaders, Response):
 
 
 def to_response(answer: Answer, headers: Headers, method: str) -> UpstreamResponse | StreamingUpstreamResponse:
-    """Return the answer as it is, whole where it is small, else as it comes."""
+    """Return the response unchanged: whole if it is small, else as a stream."""
     length = next(iter(values(headers, "content-length")), None)
     if method == "HEAD":
         answer.close()
@@ -88,7 +88,7 @@ def to_response(answer: Answer, headers: Headers, method: str) -> UpstreamRespon
 
 
 def forbid_storing(response: HttpResponseBase) -> None:
-    """Let nothing store the response, whatever its service said of that."""
+    """Replace everything about caching by `no-store`."""
     for name in [name for name in response.headers if is_about_storing(name)]:
         del response.headers[name]
     if isinstance(response, MultiHeaders):

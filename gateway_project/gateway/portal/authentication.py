@@ -15,7 +15,7 @@ class CallerAuthentication(BaseAuthentication):
     """By `Authorization: Bearer <access token>`, or by a browser's cookie."""
 
     def authenticate(self, request: Request) -> tuple[Caller, None] | None:
-        """Return the caller; `None`, which means 401 where one must be signed in, for nobody."""
+        """Return the caller; `None` without credentials, which is 401 where a login is required."""
         try:
             identity = cast("APIRequest", request).gateway.identify()
         except RequestRejected:

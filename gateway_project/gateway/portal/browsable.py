@@ -19,20 +19,18 @@ HIDDEN = {"cache-control", "content-type", "set-cookie"}
 
 
 class BrowsablePage(BrowsableAPIRenderer):
-    """A page of the browsable API. It shows who is signed in, so nothing may store it."""
+    """A page of the browsable API. It shows who is signed in, so it must not be stored."""
 
     def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> Any:  # noqa: ANN401  # DRF's signature
-        """Return the page."""
         forbid_storing(renderer_context["response"])
         return super().render(data, accepted_media_type, renderer_context)
 
     def get_breadcrumbs(self, request: Request) -> list[tuple[str, str]]:
-        """Return the way here: the root and the path."""
         here = [(request.path, request.path)] if request.path != "/" else []
         return [("Gatehouse", "/"), *here]
 
     def get_content(self, renderer: Any, data: Any, accepted_media_type: Any, renderer_context: Any) -> str:  # noqa: ANN401  # DRF's signature
-        """Return the answer's text as HTML: a service's own, or data of ours as JSON."""
+        """Return the text as HTML: a service's response, or the gateway's data as JSON."""
         text = (
             json_text.indented(data, LONGEST)
             if isinstance(data, str)
@@ -41,7 +39,7 @@ class BrowsablePage(BrowsableAPIRenderer):
         return mark_safe(json_text.linked(text))  # noqa: S308  # it is escaped there
 
     def get_context(self, data: Any, accepted_media_type: Any, renderer_context: Any) -> dict[str, Any]:  # noqa: ANN401  # DRF's signature
-        """Return what the template shows; of the headers those with which a program gets the same answer."""
+        """Return the template's variables; headers are those of the same response to a program."""
         response = renderer_context["response"]
         said = response.said if isinstance(response, Shown) else list(response.items())
         context: dict[str, Any] = super().get_context(data, accepted_media_type, renderer_context)
@@ -56,11 +54,10 @@ class PageOrJSON(BaseContentNegotiation):
     """A browser gets the browsable API, every other client JSON, whatever it accepts."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:  # noqa: ANN401  # DRF's signature
-        """Return no parser: a body is the service's to read."""
+        """Return no parser: the service reads the body."""
         return None
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> tuple[BaseRenderer, str]:  # noqa: ANN401
-        """Return the renderer and its media type."""
         page = prefers_page(request.headers.get("Accept", ""))
         renderer: BaseRenderer = BrowsablePage() if page else JSONRenderer()
         return renderer, str(renderer.media_type)

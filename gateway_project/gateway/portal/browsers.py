@@ -16,7 +16,7 @@ from .exceptions import REJECTIONS, problem_of
 
 
 def cookies_set(response: HttpResponseBase, pair: TokenPair, scheme: str) -> None:
-    """Have the browser keep the pair, each token for as long as it holds."""
+    """Store the pair in the browser, each token for its lifetime."""
     lifetime = int(sessions.lifetime("REFRESH_TOKEN_LIFETIME").total_seconds())
     for name, token, seconds in (
         (cookies.ACCESS, pair.access_token, pair.expires_in),
@@ -34,7 +34,6 @@ def cookies_set(response: HttpResponseBase, pair: TokenPair, scheme: str) -> Non
 
 
 def cookies_drop(response: HttpResponseBase, scheme: str) -> None:
-    """Have the browser forget both tokens."""
     for name in (cookies.ACCESS, cookies.REFRESH):
         # `__Host-` needs Secure, to be forgotten too.
         response.set_cookie(
@@ -53,7 +52,6 @@ class RefreshSession:
         self.get_response = get_response
 
     def __call__(self, request: WebRequest) -> HttpResponse:
-        """Answer the request."""
         try:
             context = request.gateway
             incoming, gate = context.request, context.runtime.gate
@@ -89,7 +87,7 @@ class RefreshSession:
 
 
 def carry(request: WebRequest, pair: TokenPair, scheme: str) -> None:
-    """Let the request go on as if the browser had sent this pair."""
+    """Replace the request's cookies by this pair."""
     others = [
         f"{name}={value}" for name, value in cookies.pairs(list(request.headers.items())) if not cookies.is_own(name)
     ]

@@ -31,12 +31,10 @@ class RequestContext:
 
     @property
     def headers(self) -> gate.RequestHeaders:
-        """The request's headers, and what they mean."""
         return self.request.heard
 
     @property
     def target(self) -> str:
-        """Path and query as they were sent."""
         path, query = self.request.path, self.request.query
         return f"{path}?{query}" if query else path
 

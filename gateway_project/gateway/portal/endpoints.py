@@ -14,7 +14,7 @@ from .exceptions import rejection
 
 
 def endpoint(route: str, view: Any, *methods: str) -> URLPattern:  # noqa: ANN401  # any view of Django's or DRF's
-    """Return the URL of a view that is asked with these methods alone. GET includes HEAD; OPTIONS is answered here."""
+    """Return the URL of a view that takes only these methods. GET includes HEAD; OPTIONS is answered here."""
     asked = frozenset({*methods, *({"HEAD"} if "GET" in methods else ())})
     allow = ", ".join(sorted({*asked, "OPTIONS"}))
 
@@ -31,7 +31,7 @@ def endpoint(route: str, view: Any, *methods: str) -> URLPattern:  # noqa: ANN40
 
 
 def bodiless(status: int, **headers: str) -> HttpResponse:
-    """Return an answer without a body, and without Django's word on its type."""
+    """Return a response without a body or `Content-Type`."""
     response = HttpResponse(status=status, headers=headers)
     del response.headers["Content-Type"]
     return response

@@ -18,7 +18,6 @@ ORDER = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def page(request: APIRequest) -> HttpResponse:
-    """Return the page."""
     context = request.gateway
     runtime, config = context.runtime, context.runtime.config
     identity = context.signed_in()

@@ -19,7 +19,7 @@ LINK: Final = re.compile(r'"(https?://[^"\s\\<>]+)"')
 
 
 def indented(text: str, most: int) -> str:
-    """Return the text with a line for each value; as it is where it is no JSON, or would have more characters."""
+    """Return the text with a line for each value; unchanged if it is not JSON, or would be longer than `most`."""
     pieces: list[str] = []
     closings: list[str] = []
     line = "\n"
@@ -55,7 +55,7 @@ def indented(text: str, most: int) -> str:
 
 
 def linked(text: str) -> str:
-    """Return the text as HTML, each string that is a URL of the web as a link."""
+    """Return the text as HTML, with a link for each string that is a URL."""
     # What stands between two matches, and what was matched, by turns.
     parts = [escape(part) for part in LINK.split(text)]
     parts[1::2] = [f'&quot;<a href="{url}" rel="nofollow">{url}</a>&quot;' for url in parts[1::2]]

@@ -45,13 +45,13 @@ REGISTRY.register(Requests())
 
 
 def observe(request: HttpRequest, status: int, seconds: float) -> None:
-    """Count and time a request under its route, or under the path of the gateway's own."""
+    """Count and time a request under its route, or under its path if it is the gateway's own."""
     own = f"/{request.resolver_match.route}" if request.resolver_match and request.resolver_match.route else "none"
     count(request.method or "", getattr(request, "route_label", own), status, seconds)
 
 
 def metrics(request: WebRequest) -> HttpResponse:
-    """Answer in Prometheus' text format, to the networks that may ask."""
+    """Respond in Prometheus' text format, to METRICS_NETWORKS only."""
     if not within(parse(request.gateway.headers.address), settings.METRICS_NETWORKS):
         return problems.problem(request, 403, "Your address is not in METRICS_NETWORKS.", code="permission_denied")
     return HttpResponse(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)

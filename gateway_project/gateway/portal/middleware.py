@@ -45,13 +45,12 @@ OF_PAGES = {
 
 
 class StripClientIdentity:
-    """Drops what a client may not say of itself: who it is, and the request's id unless a trusted proxy sends it."""
+    """Drops `request-user-id`, and a request id that no trusted proxy sent."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Answer the request."""
         request.META.pop("HTTP_REQUEST_USER_ID", None)
         if not clients.is_trusted(request.META.get("REMOTE_ADDR", ""), settings.TRUSTED_PROXIES):
             request.META.pop("HTTP_X_REQUEST_ID", None)
@@ -66,20 +65,18 @@ class AttachGateway:
         self.application = cast("GatewayConfig", apps.get_app_config("gateway"))
 
     def __call__(self, request: WebRequest) -> HttpResponse:
-        """Answer the request."""
         request.gateway = parse_request(request, self.application.runtime)
         request.log_fields = {"client": request.gateway.headers.address, "service": None, "address": None}  # type: ignore[attr-defined]
         return self.get_response(request)
 
 
 class RequestMetrics:
-    """Counts and times each request under its route, as /metrics tells."""
+    """Counts and times each request under its route."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Answer the request."""
         started = time.perf_counter()
         response = self.get_response(request)
         metrics.observe(request, response.status_code, time.perf_counter() - started)
@@ -87,13 +84,12 @@ class RequestMetrics:
 
 
 class CheckTarget:
-    """Refuses what is not for this gateway, and answers what is for all of it: `OPTIONS *`."""
+    """Rejects requests for other hosts, and responds to `OPTIONS *`."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: WebRequest) -> HttpResponse:
-        """Answer the request."""
         incoming = request.gateway.request
         try:
             request.gateway.runtime.gate.check(incoming)
@@ -105,13 +101,12 @@ class CheckTarget:
 
 
 class CurrentVersion:
-    """Lets `/api/v1/login` find what `/api/login` is, where `v1` is the current version in gateway.yaml."""
+    """Serves `/api/v1/login` as `/api/login` if `v1` is the current version."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: WebRequest) -> HttpResponse:
-        """Answer the request."""
         if not request.path_info.startswith("/"):
             return rejection(request, BadRequest("The path does not begin with /. Send one that does."))
         versions = request.gateway.runtime.config.versions
@@ -122,13 +117,12 @@ class CurrentVersion:
 
 
 class SecurityHeaders:
-    """Says to browsers what the gateway's own answers may do; a service's answers say it themselves."""
+    """Adds security headers to the gateway's own responses; services set theirs themselves."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: WebRequest) -> HttpResponse:
-        """Answer the request."""
         response = self.get_response(request)
         if isinstance(response, UpstreamResponse | StreamingUpstreamResponse):
             return response

@@ -21,7 +21,7 @@ Endpoint = Callable[[], Awaitable[tuple[int, Headers, bytes] | None]]
 
 
 def on_loop(runtime: Runtime) -> Mapping[str, Endpoint]:
-    """Return what answers on the event loop, by path; where it returns `None`, Django answers then."""
+    """Return the paths that the event loop responds to; for `None` Django responds."""
 
     async def live() -> tuple[int, Headers, bytes]:
         return 200, JSON, json.dumps(LIVE).encode()
@@ -31,12 +31,12 @@ def on_loop(runtime: Runtime) -> Mapping[str, Endpoint]:
         return status, JSON, json.dumps(report).encode()
 
     async def public_keys() -> tuple[int, Headers, bytes]:
-        """Answer as `JWKSView` does."""
+        """The same as `JWKSView`."""
         content = json.dumps(runtime.keys.current().jwks(), separators=(",", ":")).encode()
         return 200, [*JSON, *keys.PUBLIC_HEADERS.items()], content
 
     async def prepare_document() -> None:
-        """Bring the merged document up to date: then Django answers without waiting for a service."""
+        """Bring the merged document up to date, so that Django need not wait for a service."""
         await runtime.documents.shared.get()
 
     return {
@@ -48,12 +48,12 @@ def on_loop(runtime: Runtime) -> Mapping[str, Endpoint]:
 
 
 def healthz(request: HttpRequest) -> HttpResponse:
-    """Answer 200: the process serves. It asks no service: one that is down is no reason to restart the gateway."""
+    """Respond with 200. It checks no service: a service that is down is no reason to restart the gateway."""
     return JsonResponse(LIVE)
 
 
 def readyz(request: WebRequest) -> HttpResponse:
-    """Answer with the readiness under a WSGI server."""
+    """The readiness under a WSGI server."""
     runtime = request.gateway.runtime
     with suppress(DatabaseError):
         runtime.revocations.start()
@@ -62,7 +62,7 @@ def readyz(request: WebRequest) -> HttpResponse:
 
 
 def openapi_json(request: WebRequest) -> HttpResponse:
-    """Answer with the merged document."""
+    """The merged document."""
     documents = request.gateway.runtime.documents
     documents.refresh()
     return HttpResponse(documents.merged, content_type="application/json")

@@ -20,11 +20,10 @@ class RootView(APIView):
     schema = None
 
     def get_view_name(self) -> str:
-        """Return the page's heading."""
         return "Gatehouse"
 
     def get(self, request: APIRequest) -> HttpResponse:
-        """Return the home page to a browser; else the addresses of the documents and of every list of a route."""
+        """Return the home page to a browser, else the addresses of the documents and of every list."""
         if request.gateway.headers.prefers_page:
             return home.page(request)
         paths = [

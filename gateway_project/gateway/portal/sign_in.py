@@ -27,13 +27,13 @@ READ = (WrongCredentials, RateLimited, UpstreamError, DatabaseError, InterfaceEr
 
 
 class Redirect(HttpResponseRedirect):
-    """On to another page, with GET (RFC 9110, section 15.4.4)."""
+    """To another page, with GET (RFC 9110, section 15.4.4)."""
 
     status_code = 303
 
 
 def check_origin(request: WebRequest) -> None:
-    """Raise `CrossOrigin` unless a page of ours sent the form."""
+    """Raise `CrossOrigin` unless the gateway's own page sent the form."""
     scheme, host = request.gateway.origin()
     if not origins.is_same_origin(request.gateway.headers.pairs, scheme, host):
         raise CrossOrigin("Another site sent this form. Send it from this page.")
@@ -51,7 +51,7 @@ def form(request: WebRequest) -> dict[str, str]:
 
 
 class Page(View):
-    """A page with one form, which says what was wrong with it."""
+    """A page with one form, which shows the form's problem."""
 
     template: str
 
@@ -70,7 +70,6 @@ class Page(View):
     def page(
         self, request: WebRequest, problem: APIException | None = None, fields: QueryDict | None = None
     ) -> HttpResponse:
-        """Return the page."""
         values = request.GET if fields is None else fields
         shown = {
             "next": origins.own_path(values.get("next")),
@@ -85,7 +84,6 @@ class Page(View):
 
 
 def _explanation(problem: APIException) -> str:
-    """Return the problem's detail for a user."""
     if problem.status_code == RateLimited.status:
         seconds = int(problems.headers_of(problem)["Retry-After"])
         wait = f"{seconds} seconds" if seconds < 120 else f"{-(-seconds // 60)} minutes"
@@ -94,18 +92,16 @@ def _explanation(problem: APIException) -> str:
 
 
 class LoginPage(Page):
-    """Signs in with name and password, and goes on to the page that was asked for."""
+    """Signs in with name and password, then redirects to the requested page."""
 
     template = "gateway/login.html"
 
     def get(self, request: WebRequest) -> HttpResponse:
-        """Return the form; go on, where there is nothing left to do."""
         if request.gateway.signed_in():
             return Redirect(origins.own_path(request.GET.get("next")))
         return self.page(request)
 
     def post(self, request: WebRequest) -> HttpResponse:
-        """Begin a session, and go on."""
         check_origin(request)
         said = form(request)
         username, password = said.get("username", ""), said.get("password", "")
@@ -130,11 +126,9 @@ class LogoutPage(Page):
     template = "gateway/logout.html"
 
     def get(self, request: WebRequest) -> HttpResponse:
-        """Ask: a link must not sign anyone out."""
         return self.page(request) if request.gateway.signed_in() else Redirect("/login/")
 
     def post(self, request: WebRequest) -> HttpResponse:
-        """End the session, and have the browser forget it."""
         check_origin(request)
         end_session(request)
         response = Redirect("/login/?signed-out")
@@ -143,7 +137,7 @@ class LogoutPage(Page):
 
 
 def end_session(request: WebRequest) -> None:
-    """End the session that the browser is in, if any, whichever of its two tokens still holds."""
+    """End the browser's session, if one of its two tokens is valid."""
     scheme, _ = request.gateway.origin()
     if identity := request.gateway.signed_in():
         sessions.session_end(session_id=identity.session)

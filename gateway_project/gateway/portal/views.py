@@ -33,7 +33,7 @@ SANDBOX = ("Content-Security-Policy", "sandbox; default-src 'none'; frame-ancest
 
 
 class ProxyView(APIView):
-    """What a service answers, at the gateway."""
+    """A service's response, at the gateway."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
@@ -43,7 +43,7 @@ class ProxyView(APIView):
     match: Match | None = None
 
     def forward(self, request: APIRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # noqa: ANN401  # DRF's signature
-        """Decide on the request, send it on and answer with what comes back. Raises `RequestRejected`."""
+        """Decide on the request, forward it, and return the response. Raises `RequestRejected`."""
         http = request._request  # noqa: SLF001  # DRF's own name for what it wraps
         context = request.gateway
         runtime, incoming = context.runtime, context.request
@@ -111,20 +111,17 @@ class ProxyView(APIView):
 
     @property
     def default_response_headers(self) -> dict[str, str]:
-        """Say of the gateway's own answers that a browser would get another."""
+        """The gateway's own responses vary: a browser gets a page."""
         return {"Vary": "Accept"}
 
     @property
     def allowed_methods(self) -> list[str]:
-        """The methods of the path, for the browsable API's forms."""
         return self.match.allow.split(", ") if self.match else []
 
     def get_view_name(self) -> str:
-        """Return the page's heading."""
         return self.match.route.path if self.match else "Gatehouse"
 
     def get_view_description(self, html: bool = False) -> str:
-        """Return what stands under the heading."""
         if self.match is None:
             return ""
         route = self.match.route
@@ -133,12 +130,11 @@ class ProxyView(APIView):
 
 
 def redirect(location: str) -> Response:
-    """Return the way to another path of ours, for now."""
     return cast("Response", HttpResponse(status=302, headers={"Location": location, "Cache-Control": "no-store"}))
 
 
 def refused_page(request: WebRequest, refused: RequestRejected) -> Response:
-    """Return what kept a service's own page from a person, as a page."""
+    """Return a rejection of a service's own page, as a page."""
     # What was sent is lost with the session; after a sign-in the page's form can be filled in again.
     is_unsaved = refused.status == HTTPStatus.UNAUTHORIZED and request.method not in origins.SAFE_METHODS
     shown = {
@@ -158,7 +154,7 @@ def refused_page(request: WebRequest, refused: RequestRejected) -> Response:
 
 
 def shown(answer: Answer, headers: Headers, method: str) -> HttpResponseBase:
-    """Return the answer in the browsable API; as it is where it is no JSON, or too large to be read on a page."""
+    """Return the response in the browsable API; unchanged if it is not JSON, or too large for a page."""
     # What an API hands out is no page of ours, whoever wrote it: it gets no scripts, and not our origin.
     as_it_is = [*headers, SANDBOX]
     if not (can_be_shown(answer) and answer.hold(MOST_SHOWN)):
@@ -172,12 +168,12 @@ def shown(answer: Answer, headers: Headers, method: str) -> HttpResponseBase:
 
 
 def can_be_shown(answer: Answer) -> bool:
-    """Return whether the answer has JSON, or nothing of which it says what it is."""
+    """Return whether the response is JSON, or empty."""
     kind = ",".join(values(answer.headers, "content-type")).partition(";")[0].strip(" \t").lower()
     is_json = kind.endswith(("/json", "+json")) or not (kind or answer.has_content)
     return is_json and answer.status not in NOT_SHOWN and not values(answer.headers, "content-encoding")
 
 
 def goes_with_page(name: str) -> bool:
-    """Return whether a service's header of that name goes with a page too: it is not about the JSON, nor the page's."""
+    """Return whether the page has the service's header: not those about the JSON, nor those of pages."""
     return not (negotiation.is_about_content(name) or negotiation.is_about_storing(name) or name.lower() in OF_PAGES)

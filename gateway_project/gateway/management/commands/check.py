@@ -12,7 +12,7 @@ from gateway.config import ConfigError, warnings
 
 
 class Command(check.Command):
-    """Ends with the faults of gateway.yaml and how many they are, or says how many routes it has."""
+    """Prints the faults of gateway.yaml and their number, or its number of routes."""
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
         try:
@@ -27,5 +27,4 @@ class Command(check.Command):
 
 
 def counted(number: int, noun: str) -> str:
-    """Return the number with its noun."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -10,12 +10,11 @@ from gateway.identity import keys, passports, sessions
 
 
 class Command(BaseCommand):
-    """Publishes a new key, which signs later; or, if the old one was stolen, replaces it at once."""
+    """Publishes a new key, which signs later; or replaces a stolen one immediately."""
 
     help = "Make a new signing key. It is published at once, and signs in KEY_LEAD_TIME seconds."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take `--stolen`."""
         parser.add_argument(
             "--stolen",
             action="store_true",
@@ -23,7 +22,6 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, stolen: bool = False, **options: Any) -> None:  # noqa: ANN401  # Django's signature
-        """Rotate, and say what happens when."""
         if stolen:
             key = keys.replace_stolen(settings.KEYS)
             ended = sessions.all_sessions_end()

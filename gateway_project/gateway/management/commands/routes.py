@@ -11,7 +11,6 @@ HEADINGS = ("PATH", "METHODS", "SERVICE", "ALLOW", "LIMIT", "TIMEOUT", "BODY")
 
 
 def row(route: Route) -> tuple[str, ...]:
-    """Return a route's cells."""
     allow = route.allow if isinstance(route.allow, str) else ",".join(sorted(route.allow))
     limit = str(route.rate_limit) if isinstance(route.rate_limit, RateLimit) else "-"
     return (
@@ -26,12 +25,9 @@ def row(route: Route) -> tuple[str, ...]:
 
 
 class Command(BaseCommand):
-    """Prints the table of routes."""
-
     help = "Print what gateway.yaml exposes: path, methods, service, who is allowed, limits."
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
-        """Print the table; fail with every fault of gateway.yaml."""
         try:
             rows = [HEADINGS, *(row(route) for route in configuration.load_config().routes)]
         except ConfigError as exc:

@@ -10,18 +10,15 @@ class RawPathHandler(WSGIRequestHandler):
     """Adds `RAW_URI`, as gunicorn does: the request target, not decoded."""
 
     def get_environ(self) -> dict[str, Any]:
-        """Return the WSGI environment."""
         return super().get_environ() | {"RAW_URI": self.path}
 
 
 class RawPathServer(WSGIServer):
-    """Django's server with that handler, whatever handler it gets."""
+    """Django's server with that handler."""
 
     def __init__(self, address: Any, handler: Any, **kwargs: Any) -> None:  # noqa: ANN401  # socketserver's signature
         super().__init__(address, RawPathHandler, **kwargs)
 
 
 class Command(StaticFilesCommand):
-    """Django's runserver, whose server class is ours."""
-
     server_cls = RawPathServer

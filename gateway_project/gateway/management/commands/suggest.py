@@ -72,7 +72,7 @@ class Command(BaseCommand):
 
 @dataclass(frozen=True)
 class Present:
-    """What gateway.yaml has already, for the routes of one service."""
+    """The routes that gateway.yaml has already for one service."""
 
     config: Config | None
     service: str
