@@ -20,7 +20,8 @@ from .config import Route
 from .counters import Counters
 from .identity.authentication import Authentication
 from .identity.passports import Passports
-from .policy import access, clients, cookies, headers, locations, origins, paths
+from .policy import access, clients, cookies, locations, origins, paths
+from .policy import headers as header_policy
 from .policy.access import Identity
 from .policy.headers import Headers
 from .policy.locations import Asked, Locations
@@ -35,17 +36,17 @@ from .policy.rejections import (
 )
 from .policy.routes import Match, RouteTable
 
-# How many peers and hosts are remembered as known.
+# Cached peers and hosts.
 REMEMBERED: Final = 1024
-# Asked by whoever runs the gateway, by whatever name or address.
+# Requested by load balancers, with any name or address as the host.
 PROBES: Final = frozenset({"/healthz", "/readyz"})
-UNKNOWN_HOST: Final = "Expected a Host that names this gateway, as its operator says in GATEWAY_ALLOWED_HOSTS."
+UNKNOWN_HOST: Final = "This host is not served here. The operator lists the served ones in GATEWAY_ALLOWED_HOSTS."
 
 
 class RequestHeaders:
-    """A request's headers, and what they mean: the same for every request that says the same to the same gate.
+    """Parsed request headers, cached per connection while the raw headers stay identical.
 
-    Each meaning is parsed on first use and cached; what cannot be parsed raises `RequestRejected` on each use.
+    Each value is parsed at its first use. One that is invalid raises `RequestRejected` at each use.
     """
 
     def __init__(self, pairs: Headers, peer: str, gate: "Gate") -> None:
@@ -53,34 +54,34 @@ class RequestHeaders:
         self.peer = peer
         self.trusted = gate.is_trusted(peer)
         self.address = gate.client_address(peer, pairs)
-        # Whether `Gate.check` has nothing against a request that says this.
+        # Whether `Gate.check` has accepted them.
         self.is_checked = False
 
     @cached_property
-    def said(self) -> Headers:
+    def forwardable(self) -> Headers:
         """The headers that a client may send to a service."""
-        if any(value.lower() != "100-continue" for value in headers.values(self.pairs, "expect")):
+        if any(value.lower() != "100-continue" for value in header_policy.values(self.pairs, "expect")):
             raise ExpectationFailed
-        return headers.from_client(self.pairs, trusted=self.trusted)
+        return header_policy.from_client(self.pairs, trusted=self.trusted)
 
     @cached_property
     def authorization(self) -> str | None:
         """The value of `Authorization`; repeated ones are joined with commas."""
-        said = headers.values(self.pairs, "authorization")
-        return ",".join(said) if said else None
+        values = header_policy.values(self.pairs, "authorization")
+        return ",".join(values) if values else None
 
     @cached_property
     def has_cookies(self) -> bool:
         """Whether cookies may identify the client: `Authorization` takes precedence."""
-        return self.authorization is None and bool(headers.values(self.pairs, "cookie"))
+        return self.authorization is None and bool(header_policy.values(self.pairs, "cookie"))
 
     @cached_property
     def host(self) -> str:
-        return ",".join(headers.values(self.pairs, "host"))
+        return ",".join(header_policy.values(self.pairs, "host"))
 
     @cached_property
     def via(self) -> str:
-        return ", ".join(headers.values(self.pairs, "via"))
+        return ", ".join(header_policy.values(self.pairs, "via"))
 
     @cached_property
     def network(self) -> str:
@@ -90,37 +91,36 @@ class RequestHeaders:
     @cached_property
     def prefers_page(self) -> bool:
         """Whether a browser sent the request."""
-        return prefers_page(",".join(headers.values(self.pairs, "accept")))
+        return prefers_page(",".join(header_policy.values(self.pairs, "accept")))
 
     @cached_property
     def request_id(self) -> str | None:
         """The request id of a trusted proxy."""
-        return ",".join(headers.values(self.pairs, "x-request-id")) if self.trusted else None
+        return ",".join(header_policy.values(self.pairs, "x-request-id")) if self.trusted else None
 
 
 class Request(NamedTuple):
-    """A request as a door has taken it apart: path and query as they were sent, without the `?`; values latin-1.
+    """A request as a door has parsed it: path and query as they were sent, without the `?`; values latin-1.
 
-    `host` is whom the request is for: what `Host` says, unless the target says it (RFC 9112, section 3.2.2).
+    `host` is the value of `Host`, or the host of a target in absolute form (RFC 9112, section 3.2.2).
     """
 
     method: str
     path: str
     query: str
     host: str
-    heard: RequestHeaders
+    headers: RequestHeaders
     scheme: str
     request_id: str
-    # Of the request's HTTP.
     version: str = "1.1"
-    # What the target says, where it is in absolute form.
+    # Of a target in absolute form.
     target_scheme: str | None = None
 
 
 class Decision(NamedTuple):
-    """What goes on to the route's service: path and query, and the headers but for `Host` and the body's framing.
+    """What the route's service receives: path and query, and the headers except `Host` and the body's framing.
 
-    `host` is what `Host` says to a service that keeps the client's.
+    `host` is the value of `Host` for a service with `host: keep`.
     """
 
     match: Match
@@ -155,19 +155,19 @@ class Gate:
 
     def check(self, request: Request) -> None:
         """Raise `RequestRejected` unless the request is certainly for this gateway (RFC 9112, section 3.2)."""
-        heard = request.heard
-        if heard.is_checked and request.target_scheme is None:
+        headers = request.headers
+        if headers.is_checked and request.target_scheme is None:
             return
-        if (name := headers.repeated(heard.pairs)) is not None:
+        if (name := header_policy.repeated(headers.pairs)) is not None:
             raise BadRequest(f"The header {name} is there more than once. Send it once.")
-        if not heard.host and request.version != "1.0":
+        if not headers.host and request.version != "1.0":
             raise BadRequest("The header Host is missing. HTTP/1.1 requires it.")
         if unquote(request.path) in PROBES:
             return
-        scheme, _ = self.origin(request.scheme, request.host, heard)
+        scheme, _ = self.origin(request.scheme, request.host, headers)
         if request.target_scheme not in {None, scheme}:
             raise Misdirected(scheme)
-        heard.is_checked = request.target_scheme is None
+        headers.is_checked = request.target_scheme is None
 
     def route(self, method: str, path: str, query: str = "") -> Match:
         """Return the request's route; `path` and `query` are as they were sent."""
@@ -176,23 +176,23 @@ class Gate:
         except SlashRedirect as redirect:
             raise SlashRedirect(redirect.location + target_query(query)) from None
 
-    def admit(self, request: Request, match: Match) -> Decision:
+    def authorize(self, request: Request, match: Match) -> Decision:
         """Return what the service receives, if the route allows the request."""
-        heard = request.heard
-        said = heard.said
-        scheme, host = self.origin(request.scheme, request.host, heard)
-        identity = self.identify(request.method, heard, scheme, host)
+        headers = request.headers
+        forwardable = headers.forwardable
+        scheme, host = self.origin(request.scheme, request.host, headers)
+        identity = self.identify(request.method, headers, scheme, host)
         access.check(match.route.allow, identity)
-        self.enforce_rate_limit(match.route, identity, heard)
-        onward = headers.to_upstream(
-            said,
+        self.enforce_rate_limit(match.route, identity, headers)
+        onward = header_policy.to_upstream(
+            forwardable,
             request_id=request.request_id,
-            address=heard.address,
+            address=headers.address,
             scheme=scheme,
             host=host,
             path=request.path,
             version=request.version,
-            via=heard.via,
+            via=headers.via,
             user_id=identity.user_id if identity else None,
             passport=self.passports.get(identity, match.route.service) if identity else None,
         )
@@ -206,30 +206,30 @@ class Gate:
             Asked(scheme, host, request.path + query),
         )
 
-    def public_headers(self, admitted: Decision, status: int, said: Headers) -> Headers:
+    def public_headers(self, decision: Decision, status: int, upstream: Headers) -> Headers:
         """Return the headers of the service's answer, in which it names itself as the client knows it.
 
         Raises `UpstreamRedirects`.
         """
-        if not locations.are_in(said):
-            return said
-        match = admitted.match
+        if not locations.are_in(upstream):
+            return upstream
+        match = decision.match
         return self.locations.public(
-            said, service=match.route.service, status=status, sent=match.upstream_path, asked=admitted.asked
+            upstream, service=match.route.service, status=status, sent=match.upstream_path, asked=decision.asked
         )
 
-    def identify(self, method: str, heard: RequestHeaders, scheme: str, host: str) -> Identity | None:
+    def identify(self, method: str, headers: RequestHeaders, scheme: str, host: str) -> Identity | None:
         """Return who is asking, `None` for nobody; scheme and host are as the client sees them.
 
         A cookie counts only without `Authorization`, and raises `CrossOrigin` where another site may be the one that
         acts. `InvalidToken` is only raised for what `Authorization` says.
         """
-        if not heard.has_cookies:
-            return self.authentication.identify(heard.authorization)
-        token = cookies.read(heard.pairs, cookies.ACCESS, scheme)
+        if not headers.has_cookies:
+            return self.authentication.identify(headers.authorization)
+        token = cookies.read(headers.pairs, cookies.ACCESS, scheme)
         if token is None:
             return None
-        origins.check_same_origin(method, heard.pairs, scheme, host)
+        origins.check_same_origin(method, headers.pairs, scheme, host)
         return self.authentication.identify_cookie(token)
 
     def can_refresh(self, request: Request, within: float = 0.0) -> bool:
@@ -238,19 +238,19 @@ class Gate:
         Its own does not hold, or not for longer than `within` seconds. A WebSocket's handshake buys none: browsers
         take no cookies from its refusal, and would come with the old refresh token again, which ends the session.
         """
-        heard = request.heard
-        if not heard.has_cookies or headers.values(heard.pairs, "upgrade"):
+        headers = request.headers
+        if not headers.has_cookies or header_policy.values(headers.pairs, "upgrade"):
             return False
-        scheme, _ = self.origin(request.scheme, request.host, heard)
-        if not cookies.read(heard.pairs, cookies.REFRESH, scheme):
+        scheme, _ = self.origin(request.scheme, request.host, headers)
+        if not cookies.read(headers.pairs, cookies.REFRESH, scheme):
             return False
-        return self.authentication.seconds_left(cookies.read(heard.pairs, cookies.ACCESS, scheme)) <= within
+        return self.authentication.seconds_left(cookies.read(headers.pairs, cookies.ACCESS, scheme)) <= within
 
-    def enforce_rate_limit(self, route: Route, identity: Identity | None, heard: RequestHeaders) -> None:
+    def enforce_rate_limit(self, route: Route, identity: Identity | None, headers: RequestHeaders) -> None:
         """Count the request against its route's limit; raise `RateLimited` if it is used up."""
         if route.rate_limit is None:
             return
-        who = f"user {identity.user_id}" if identity else f"address {heard.network}"
+        who = f"user {identity.user_id}" if identity else f"address {headers.network}"
         verdict = self.counters.admit(f"{route.path} {','.join(route.methods)} {who}", route.rate_limit)
         if not verdict.admitted:
             raise RateLimited(verdict.retry_after)
@@ -262,16 +262,16 @@ class Gate:
         """Return the client's address: the peer's, or the one that trusted proxies forwarded."""
         if not self.trusted_proxies:
             return self.own_address(peer)
-        return clients.address(peer, headers.values(pairs, "x-forwarded-for"), self.trusted_proxies)
+        return clients.address(peer, header_policy.values(pairs, "x-forwarded-for"), self.trusted_proxies)
 
-    def origin(self, scheme: str, host: str, heard: RequestHeaders) -> tuple[str, str]:
+    def origin(self, scheme: str, host: str, headers: RequestHeaders) -> tuple[str, str]:
         """Return scheme and host as the client sees them; raise `BadRequest` for a host that is not ours."""
-        if heard.trusted:
+        if headers.trusted:
             scheme, host = clients.origin(
                 scheme,
                 host,
-                forwarded_proto=headers.values(heard.pairs, "x-forwarded-proto"),
-                forwarded_host=headers.values(heard.pairs, "x-forwarded-host"),
+                forwarded_proto=header_policy.values(headers.pairs, "x-forwarded-proto"),
+                forwarded_host=header_policy.values(headers.pairs, "x-forwarded-host"),
                 trusted=True,
             )
         if not self.is_ours(host):
@@ -281,7 +281,7 @@ class Gate:
     def is_https(self, request: Request) -> bool:
         """Return whether the client is connected by TLS, here or at a proxy in front."""
         with suppress(RequestRejected):
-            return self.origin(request.scheme, request.host, request.heard)[0] == "https"
+            return self.origin(request.scheme, request.host, request.headers)[0] == "https"
         return False
 
 
@@ -296,5 +296,5 @@ def target_query(query: str) -> str:
     if not query:
         return ""
     if not (query.isascii() and query.isprintable() and " " not in query and "#" not in query):
-        raise BadRequest("Expected a query of printable ASCII characters, others percent-encoded.")
+        raise BadRequest("The query has invalid characters. Percent-encode all but printable ASCII.")
     return f"?{query}"

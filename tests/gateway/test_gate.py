@@ -62,14 +62,14 @@ def request(
     peer: str = "192.0.2.1",
 ) -> Request:
     """Return a request as a door takes it apart."""
-    heard = RequestHeaders([("Host", host), *headers], peer, runtime().gate)
-    return Request(method, path, query, host, heard, "http", "0123456789abcdef")
+    parsed_headers = RequestHeaders([("Host", host), *headers], peer, runtime().gate)
+    return Request(method, path, query, host, parsed_headers, "http", "0123456789abcdef")
 
 
 def admitted(asked: Request) -> gate.Decision:
     """Return what the gate makes of it."""
     its = runtime().gate
-    return its.admit(asked, its.route(asked.method, asked.path))
+    return its.authorize(asked, its.route(asked.method, asked.path))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_only_a_trusted_proxy_s_headers_are_used(
     asked = request(said if forwarded else [], peer=peer)
     sent = dict(admitted(asked).headers)
     assert (sent["x-forwarded-for"], sent["x-forwarded-proto"], sent["x-forwarded-host"]) == (address, scheme, host)
-    assert (asked.heard.address, asked.heard.request_id) == (address, request_id)
+    assert (asked.headers.address, asked.headers.request_id) == (address, request_id)
 
 
 CHECKED: list[tuple[dict[str, Any], Pairs, int | None]] = [
@@ -276,8 +276,12 @@ def test_a_rejected_request_does_not_count_against_the_rate_limit(signed_in: Sig
     ],
 )
 def test_repeated_headers_are_joined(headers: Pairs, host: str, authorization: str | None, page: bool) -> None:
-    heard = RequestHeaders([("Host", "api.example.org"), *headers], "192.0.2.1", runtime().gate)
-    assert (heard.host, heard.authorization, heard.prefers_page) == (host, authorization, page)
+    seen = RequestHeaders([("Host", "api.example.org"), *headers], "192.0.2.1", runtime().gate)
+    assert (seen.host, seen.authorization, seen.prefers_page) == (
+        host,
+        authorization,
+        page,
+    )
 
 
 # Whatever a client says, a service is sent one request.
@@ -326,10 +330,10 @@ def test_any_headers_of_a_client_give_one_valid_request(
     headers: Pairs, query: str, body: bytes, peer: str, host: str
 ) -> None:
     its = runtime().gate
-    heard = RequestHeaders(headers, peer, its)
+    seen = RequestHeaders(headers, peer, its)
     try:
-        passed = its.admit(
-            Request("POST", "/api/open", query, host, heard, "http", "0123456789abcdef"),
+        passed = its.authorize(
+            Request("POST", "/api/open", query, host, seen, "http", "0123456789abcdef"),
             its.route("POST", "/api/open"),
         )
     except RequestRejected:
@@ -376,6 +380,6 @@ def test_any_host_is_accepted_or_rejected(host: str, allowed: str) -> None:
 def test_without_trusted_proxies_forwarding_headers_are_ignored() -> None:
     its = runtime().gate
     alone = Gate(its.table, its.authentication, its.passports, its.counters, trusted_proxies=(), allowed_hosts=("*",))
-    heard = RequestHeaders([("x-forwarded-for", "203.0.113.9"), ("x-request-id", "from-a-client")], PROXY, alone)
-    assert (heard.trusted, heard.address, heard.request_id) == (False, PROXY, None)
-    assert alone.origin("http", "anything.example", heard) == ("http", "anything.example")
+    seen = RequestHeaders([("x-forwarded-for", "203.0.113.9"), ("x-request-id", "from-a-client")], PROXY, alone)
+    assert (seen.trusted, seen.address, seen.request_id) == (False, PROXY, None)
+    assert alone.origin("http", "anything.example", seen) == ("http", "anything.example")

@@ -6,7 +6,7 @@ from threading import Lock
 
 from gateway.policy import access
 from gateway.policy.access import Identity
-from gateway.policy.rejections import InvalidToken
+from gateway.policy.rejections import InvalidToken, TokenExpired
 
 from . import tokens
 from .keys import KeyRing
@@ -44,7 +44,7 @@ class Verified:
             self.remember(authorization, known, ring)
         identity, expires = known
         if expires <= time.time():
-            raise InvalidToken("Expected an access token that has not expired.")
+            raise TokenExpired
         return identity
 
     def remember(self, authorization: str, known: tuple[Identity, int], ring: KeyRing) -> None:
@@ -75,7 +75,7 @@ class Authentication:
         """
         identity = None if authorization is None else self.verified.identity(authorization)
         if identity is not None and self.revocations.is_ended(identity.session):
-            raise InvalidToken("Expected a token of a session that has not ended.")
+            raise InvalidToken("The session of the access token has ended. Sign in again.")
         return identity
 
     def identify_cookie(self, access_token: str | None) -> Identity | None:

@@ -175,7 +175,7 @@ class LoginClient:
         """Return the active account of that id; raise `InvalidToken` if there is none."""
         status, answer = self.ask("GET", f"/internal/users/{quote(user_id, safe='')}")
         if status == 404:
-            raise InvalidToken("Expected the token of an active user.")
+            raise InvalidToken("The user is not active. Sign in as another one.")
         if status != 200:
             raise Unexpected(status)
         return account_of(answer)

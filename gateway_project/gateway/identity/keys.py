@@ -151,19 +151,19 @@ def said_moment(at: float) -> str:
 def key_load(path: Path) -> Key:
     """Read a key; raise `ValueError` with the file's name if it is not a key, or others may read it."""
     if path.stat().st_mode & 0o077:
-        raise ValueError(f"{path}: expected a key that only its owner can read (mode 0600)")
+        raise ValueError(f"{path}: others can read this key. Run `chmod 600` on it.")
     content = path.read_bytes()
     try:
         private = serialization.load_pem_private_key(content, password=None)
     except ValueError as exc:
-        raise ValueError(f"{path}: expected a PEM private key without a password") from exc
+        raise ValueError(f"{path}: not a PEM private key without a password. Remove the file.") from exc
     if not isinstance(private, ec.EllipticCurvePrivateKey) or private.curve.name != "secp256r1":
-        raise ValueError(f"{path}: expected a key on the curve P-256")
+        raise ValueError(f"{path}: the key is not on the curve P-256. Remove the file.")
     try:
         said = dict(line.split(": ", 1) for line in content.decode().partition("-----BEGIN")[0].splitlines())
         moments = {name: datetime.fromisoformat(at).timestamp() for name, at in said.items()}
     except ValueError as exc:
-        raise ValueError(f"{path}: expected nothing above the key but signs-from and earlier-until") from exc
+        raise ValueError(f"{path}: invalid lines above the key. Keep signs-from and earlier-until.") from exc
     return replace(
         Key.of(private),
         signs_from=moments.get("signs-from", 0.0),
@@ -179,7 +179,7 @@ def read(directory: Path) -> KeyRing:
     """Return the directory's keys; raise `ValueError` for an invalid one, or without any."""
     found = tuple(key_load(directory / name) for name in names(directory))
     if not found:
-        raise ValueError(f"{directory}: expected keys")
+        raise ValueError(f"{directory}: the directory has no keys. Restart the gateway to make one.")
     return KeyRing(found)
 
 
@@ -208,7 +208,7 @@ def rotate(directory: Path, *, lead: float, longest: float) -> tuple[Key, bool]:
         if ring.keys[0].signs_from > now:
             return ring.keys[0], False
         if len(ring.keys) >= MAX_KEYS:
-            raise ValueError(f"Expected fewer than {MAX_KEYS} keys that still verify: rotate less often.")
+            raise ValueError(f"{MAX_KEYS} keys still verify, which is the limit. Rotate less often.")
         signs_from = math.ceil(now + lead)
         return key_create(directory, signs_from=signs_from, earlier_until=signs_from + longest + MARGIN), True
 

@@ -46,7 +46,7 @@ BROWSER_GRACE = 10
 # Seconds between two purges by one worker, and for which a session is kept when none of its tokens can hold any more.
 PURGE_EVERY = 3600
 MARGIN = timedelta(seconds=60)
-REFUSED = "Expected a refresh token that has not been used, of a session that has not ended."
+REFUSED = "The refresh token is not valid: it has been used, or its session has ended. Sign in again."
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class Sessions:
             raise
         if epoch != account.session_epoch:
             session_end(session_id=session.id)
-            raise InvalidToken("Expected a user whose sessions do not end meanwhile; sign in again.")
+            raise InvalidToken("The user's sessions ended during the login. Sign in again.")
         return self.token_pair(account, session)
 
     def refresh(self, *, refresh_token: str, grace: int, client: Client) -> TokenPair:

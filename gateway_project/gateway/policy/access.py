@@ -32,7 +32,7 @@ def bearer(value: str) -> str | None:
         return None
     found = BEARER.fullmatch(value)
     if found is None:
-        raise InvalidToken("Expected one token after Authorization: Bearer.")
+        raise InvalidToken("The Authorization header is malformed. Send `Authorization: Bearer <token>`.")
     return found["token"]
 
 
@@ -46,4 +46,4 @@ def check(allow: str | Sequence[str], identity: Identity | None) -> None:
         return
     if isinstance(allow, str) or identity.role not in allow:
         roles = allow if isinstance(allow, str) else " or ".join(allow)
-        raise Forbidden(f"Expected the role {roles}; yours is {identity.role}.")
+        raise Forbidden(f"This is for the role {roles}; yours is {identity.role}.")

@@ -74,13 +74,13 @@ def malformed(headers: Sequence[tuple[str, str]]) -> str | None:
     """Return the fault of a malformed name or value, if there is one."""
     for name, _ in headers:
         if not is_token(name):
-            return "Expected header names of letters, digits and !#$%&'*+.^_`|~-."
+            return "A header name is malformed. Use letters, digits and !#$%&'*+.^_`|~-."
     # All values at once: nearly always that is all there is to look at.
     values = "".join([value for _, value in headers])
     if not (values.isascii() and values.isprintable()):
         for name, value in headers:
             if FORBIDDEN_IN_VALUE.search(value):
-                return f"Expected no control characters in the header {name}."
+                return f"The header {name} has a control character. Remove it."
     return None
 
 
@@ -174,7 +174,7 @@ def from_upstream(headers: Sequence[tuple[str, str]], version: str = "1.1") -> H
     The gateway's cookies are not a service's to set.
     """
     if malformed(headers):
-        raise InvalidUpstreamResponse("The service answered with a malformed header.")
+        raise InvalidUpstreamResponse("The service sent a malformed header.")
     kept = [
         (name, value)
         for name, value in end_to_end(headers)

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 
 from .rejections import BadRequest
 
-LONGEST: Final = 8192
+MAX_LENGTH: Final = 8192
 
 # How often a path may turn out to be encoded once more. Nobody needs three times; without a bound a path of the
 # longest size could take thousands of rounds.
@@ -58,25 +58,25 @@ def canonical(raw: str) -> str:
     Of its escapes those of unreserved characters are decoded, the others stay. `raw` holds the bytes as sent, each as
     one character (latin-1), without the query.
     """
-    if len(raw) <= LONGEST and PLAIN.fullmatch(raw):
+    if len(raw) <= MAX_LENGTH and PLAIN.fullmatch(raw):
         return raw
     if not raw.startswith("/"):
-        raise BadRequest("Expected a path that starts with /.")
-    if len(raw) > LONGEST:
-        raise BadRequest(f"Expected a path of at most {LONGEST} bytes.")
+        raise BadRequest("The path does not begin with /. Send one that does.")
+    if len(raw) > MAX_LENGTH:
+        raise BadRequest(f"The path is too long. Send at most {MAX_LENGTH} bytes.")
     if not raw.isascii():
-        raise BadRequest("Expected characters outside of ASCII percent-encoded as UTF-8 in the path.")
+        raise BadRequest("The path has characters outside ASCII. Percent-encode them as UTF-8.")
     if "?" in raw or "#" in raw:
-        raise BadRequest("Expected a path without a query or fragment.")
+        raise BadRequest("The path contains ? or #. Percent-encode them.")
     if BAD_ESCAPE.search(raw):
-        raise BadRequest("Expected two hexadecimal digits after each % in the path.")
+        raise BadRequest("The path has a % without two hexadecimal digits. Encode a % as %25.")
     if "\\" in raw or ENCODED_SEPARATOR.search(raw):
-        raise BadRequest("Expected a path without backslashes and without encoded slashes.")
+        raise BadRequest("The path has a backslash or an encoded slash. Use / only.")
     path = decoded(raw)
     if EMPTY_SEGMENT.search(raw):
-        raise BadRequest("Expected a path without empty segments.")
+        raise BadRequest("The path has an empty segment. Remove it.")
     if CONTROL.search(path):
-        raise BadRequest("Expected a path without control characters.")
+        raise BadRequest("The path has a control character. Remove it.")
     refuse_dot_segments(path)
     return quote(ESCAPE.sub(lambda escape: ESCAPES[escape[0].upper()], raw), safe=LITERAL + "%")
 
@@ -98,15 +98,15 @@ def decoded(raw: str) -> str:
     try:
         return unquote_to_bytes(raw).decode()
     except UnicodeDecodeError as exc:
-        raise BadRequest("Expected a path of percent-encoded UTF-8.") from exc
+        raise BadRequest("The path is not UTF-8. Percent-encode it as UTF-8.") from exc
 
 
 def refuse_dot_segments(path: str) -> None:
     """Raise `BadRequest` for a `.` or `..` segment, even one that appears when the path is decoded again."""
     for _ in range(MAX_SEGMENTS):
         if DOT_SEGMENT.search(path):
-            raise BadRequest("Expected a path without . and .. segments.")
+            raise BadRequest("The path has a . or .. segment. Resolve it before sending.")
         if not ESCAPE.search(path):
             return
         path = unquote_to_bytes(path).decode("latin-1")
-    raise BadRequest("Expected a path that is percent-encoded once.")
+    raise BadRequest("The path is percent-encoded several times. Encode it once.")

@@ -130,7 +130,7 @@ class RouteTable:
         shape = self.root.find(segments)
         if shape is None:
             self.redirect_slash(path)
-            raise RouteNotFound("Expected the path of a route; nothing is routed here.")
+            raise RouteNotFound("No route matches this path.")
         entry = shape.by_method.get(method)
         answer_options = entry is None and method == "OPTIONS"
         if answer_options:

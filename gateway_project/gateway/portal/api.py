@@ -100,7 +100,7 @@ class StrictFormParser(FormParser):
         """Return the fields; raise `ValidationError` that names each one that is there more often."""
         fields = super().parse(stream, media_type, parser_context)
         errors = {
-            printable_name(name): [f"Expected this field once, got it {len(values)} times."]
+            printable_name(name): [f"This field is there {len(values)} times. Send it once."]
             for name, values in fields.lists()
             if len(values) > 1
         }
@@ -235,7 +235,7 @@ class SessionView(OwnView):
         """End one of your sessions; its tokens are refused everywhere within two seconds."""
         identity = cast("Caller", request.user).identity
         if not selectors.sessions_of(identity.user_id).filter(id=session_id).exists():
-            raise NotFound("Expected the id of an open session of yours.")
+            raise NotFound("You have no open session with this id.")
         sessions.session_end(session_id=session_id)
         return Response(status=204)
 
@@ -257,7 +257,7 @@ class UserSessionsView(OwnView):
             try:
                 request.gateway.runtime.login.account_by_id(user_id)
             except InvalidToken as exc:
-                raise NotFound("Expected the id of an active user, or of one with open sessions.") from exc
+                raise NotFound("No active user, and no open session, has this id.") from exc
         log.info(
             "%d sessions of user %s were ended by %s",
             ended,

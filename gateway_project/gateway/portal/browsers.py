@@ -58,11 +58,11 @@ class RefreshSession:
             if not gate.can_refresh(incoming, sessions.lifetime("ACCESS_TOKEN_LIFETIME").total_seconds() / 5):
                 return self.get_response(request)
             scheme, host = context.origin()
-            origins.check_same_origin(incoming.method, incoming.heard.pairs, scheme, host)
+            origins.check_same_origin(incoming.method, incoming.headers.pairs, scheme, host)
         except RequestRejected:
             # Not to be decided here: the view comes to it, if it matters there.
             return self.get_response(request)
-        token = cookies.read(incoming.heard.pairs, cookies.REFRESH, scheme) or ""
+        token = cookies.read(incoming.headers.pairs, cookies.REFRESH, scheme) or ""
         try:
             pair = context.runtime.sessions.refresh(
                 refresh_token=token, grace=sessions.BROWSER_GRACE, client=client_of(request)

@@ -31,7 +31,7 @@ class RequestContext:
 
     @property
     def headers(self) -> gate.RequestHeaders:
-        return self.request.heard
+        return self.request.headers
 
     @property
     def target(self) -> str:
@@ -77,7 +77,7 @@ def parse_request(request: HttpRequest, runtime: Runtime) -> RequestContext:
         path=path,
         query=query,
         host=request.headers.get("Host", "") if authority is None else authority,
-        heard=gate.RequestHeaders(list(request.headers.items()), peer, runtime.gate),
+        headers=gate.RequestHeaders(list(request.headers.items()), peer, runtime.gate),
         scheme=request.scheme or "http",
         request_id=logs.request_id.get(),
         version=str(request.META.get("SERVER_PROTOCOL", "HTTP/1.1")).removeprefix("HTTP/"),

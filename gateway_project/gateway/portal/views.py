@@ -53,26 +53,26 @@ class ProxyView(APIView):
         if match.answer_options:
             self.headers = {}
             return UpstreamResponse(b"", 204, [("Allow", match.allow)])
-        admitted = runtime.gate.admit(incoming, match)
-        if admitted.identity:
-            request.user = cast("Any", Caller(admitted.identity))
-            http.META["HTTP_REQUEST_USER_ID"] = admitted.identity.user_id
+        decision = runtime.gate.authorize(incoming, match)
+        if decision.identity:
+            request.user = cast("Any", Caller(decision.identity))
+            http.META["HTTP_REQUEST_USER_ID"] = decision.identity.user_id
         is_api = match.route.browser == "api"
         page = is_api and context.headers.prefers_page
         answer = runtime.upstreams.send(
             match.route.service,
             # The page is the gateway's, and its HEAD is its GET without the content.
             "GET" if page and incoming.method == "HEAD" else incoming.method,
-            admitted.target,
+            decision.target,
             timeouts=match.route.timeouts,
-            headers=negotiation.for_data(admitted.headers) if page else admitted.headers,
+            headers=negotiation.for_data(decision.headers) if page else decision.headers,
             body=body(http, match.route.max_body),
-            host=admitted.host,
+            host=decision.host,
             on_disconnect=on_disconnect(http),
         )
         log_service(http, match.route.service, answer.address)
         try:
-            headers = runtime.gate.public_headers(admitted, answer.status, answer.headers)
+            headers = runtime.gate.public_headers(decision, answer.status, answer.headers)
         except RequestRejected:
             answer.close()
             raise

@@ -149,7 +149,7 @@ class Exchange:
     def decide(self) -> Waiting:
         """Decide on the request and send it on."""
         request, gate = self.request, self.proxy.gate
-        page = request.heard.prefers_page
+        page = request.headers.prefers_page
         try:
             gate.check(request)
             self.match = match = gate.route(request.method, request.path, request.query)
@@ -158,7 +158,7 @@ class Exchange:
             if match.answer_options:
                 self.respond(204, [("allow", match.allow)])
                 return None
-            self.decision = gate.admit(request, match)
+            self.decision = gate.authorize(request, match)
         except RequestRejected as rejected:
             # A person's request, or for no route: Django comes to the same decision, and has a page for it.
             if isinstance(rejected, RouteNotFound):
@@ -209,7 +209,10 @@ class Exchange:
         """Return the request's way to its service."""
         request, route = self.request, decision.match.route
         handshake = (
-            route.websocket and request.method == "GET" and self.message.http_1_1 and is_handshake(request.heard.pairs)
+            route.websocket
+            and request.method == "GET"
+            and self.message.http_1_1
+            and is_handshake(request.headers.pairs)
         )
         return Forwarding(
             self.proxy.pools,
@@ -363,7 +366,7 @@ class Exchange:
             status,
             seconds,
             identity.user_id if identity else None,
-            request.heard.address,
+            request.headers.address,
             route.service if route else None,
             self.forwarding.address if self.forwarding else None,
         )

@@ -33,7 +33,7 @@ def parse_request(connection: ClientConnection, message: RequestMessage, gate: G
         path=path,
         query=query,
         host=headers.host if authority is None else authority,
-        heard=headers,
+        headers=headers,
         scheme=connection.worker.scheme,
         request_id=logs.request_id_from(headers.request_id),
         version="1.1" if message.http_1_1 else "1.0",

@@ -85,7 +85,7 @@ ACCESS = [
     Case("a browser's cookie", ask("GET /api/private", "Cookie: a=1; gatehouse-access=<user>; b=2"),
          sees("GET /api/private HTTP/1.1", {"Cookie": "a=1; b=2"}, passport={"sub": "2", "role": "default"}), gets()),
     Case("a browser's cookie without the role", ask("GET /api/staff", COOKIE),
-         gets=problem(403, detail="Expected the role admin or editor; yours is default.")),
+         gets=problem(403, detail="This is for the role admin or editor; yours is default.")),
     *[
         Case(f"a cookie with {name} identifies no user", ask("GET /api/open", f"Cookie: {cookie}"),
              sees("GET /api/open HTTP/1.1", {"Cookie": kept}), gets())

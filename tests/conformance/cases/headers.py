@@ -167,7 +167,7 @@ TRUSTED = [
 
 HOSTS = [
     Case("a host that is not allowed", ask("GET /api/open", "Host: evil.example"), gets=problem(400, detail=(
-        "Expected a Host that names this gateway, as its operator says in GATEWAY_ALLOWED_HOSTS."))),
+        "This host is not served here. The operator lists the served ones in GATEWAY_ALLOWED_HOSTS."))),
     Case("an allowed host with another domain at its end", ask("GET /api/open", "Host: localhost.evil.example"),
          gets=problem(400)),
     Case("an allowed host as the user of a URL", ask("GET /api/open", "Host: localhost:80@evil.example"),

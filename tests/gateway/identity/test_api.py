@@ -356,7 +356,7 @@ def test_an_admin_can_end_all_sessions_of_a_user(login: LoginService, client: Cl
     pairs = [sign_in(client).json() for _ in range(2)]
     admin = sign_in(client, username="admin").json()
     reply = ask(client, "DELETE", "/api/users/2/sessions", pairs[0])
-    assert (reply.status_code, reply.json()["detail"]) == (403, "Expected the role admin; yours is default.")
+    assert (reply.status_code, reply.json()["detail"]) == (403, "This is for the role admin; yours is default.")
     assert client.delete("/api/users/2/sessions").status_code == 401
     assert ask(client, "DELETE", "/api/v1/users/2/sessions", admin).status_code == 204
     runtime().revocations.read_sessions()

@@ -83,10 +83,10 @@ def test_the_newest_key_signs_and_all_verify(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "mode", "expected"),
     [
-        (b"nonsense", 0o600, "expected a PEM private key"),
+        (b"nonsense", 0o600, "not a PEM private key"),
         (pem(rsa.generate_private_key(65537, 2048)), 0o600, "curve P-256"),
         (pem(ec.generate_private_key(ec.SECP384R1())), 0o600, "curve P-256"),
-        (pem(ec.generate_private_key(ec.SECP256R1())), 0o644, "only its owner"),
+        (pem(ec.generate_private_key(ec.SECP256R1())), 0o644, "others can read"),
         (b"signs-from: soon\n" + pem(ec.generate_private_key(ec.SECP256R1())), 0o600, "above the key"),
         (b"hello\n" + pem(ec.generate_private_key(ec.SECP256R1())), 0o600, "above the key"),
     ],
@@ -183,7 +183,7 @@ def test_each_of_several_keys_verifies_until_what_it_signed_has_expired(tmp_path
 def test_there_are_never_more_keys_than_services_accept(tmp_path: Path) -> None:
     for number in range(keys.MAX_KEYS):
         keys.key_create(tmp_path, signs_from=number)
-    with pytest.raises(ValueError, match="rotate less often"):
+    with pytest.raises(ValueError, match="Rotate less often"):
         rotate(tmp_path)
 
 
@@ -242,7 +242,7 @@ def test_keys_stay_in_use_if_they_cannot_be_read_again(caplog: pytest.LogCapture
         path.unlink()
     with caplog.at_level(logging.ERROR):
         folder.look()
-    assert "expected keys" in caplog.records[-1].getMessage()
+    assert "the directory has no keys" in caplog.records[-1].getMessage()
     assert len(kids(runtime().keys.current())) == 2
 
 
@@ -272,7 +272,7 @@ def test_the_command_fails_if_there_are_too_many_keys(settings: Any) -> None:
     keys.load(settings.KEYS)
     for number in range(1, keys.MAX_KEYS):
         keys.key_create(settings.KEYS, signs_from=number)
-    with pytest.raises(CommandError, match="rotate less often"):
+    with pytest.raises(CommandError, match="Rotate less often"):
         call_command("rotate_keys")
 
 

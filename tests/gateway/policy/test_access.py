@@ -54,7 +54,7 @@ def test_a_malformed_bearer_is_an_invalid_token(value: str) -> None:
         bearer(value)
     assert refused.value.status == 401
     assert refused.value.headers == {"WWW-Authenticate": 'Bearer realm="api", error="invalid_token"'}
-    assert refused.value.detail == "Expected one token after Authorization: Bearer."
+    assert refused.value.detail == "The Authorization header is malformed. Send `Authorization: Bearer <token>`."
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_missing_role_is_reported_with_the_allowed_roles(allow: str | tuple[st
     with pytest.raises(Forbidden) as refused:
         check(allow, USER)
     assert (refused.value.status, refused.value.headers) == (403, {})
-    assert refused.value.detail == f"Expected the role {roles}; yours is default."
+    assert refused.value.detail == f"This is for the role {roles}; yours is default."
 
 
 def test_an_identity_cannot_be_changed() -> None:

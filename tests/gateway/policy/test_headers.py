@@ -127,7 +127,7 @@ def test_a_malformed_header_is_rejected_in_both_directions(name: str, value: str
     assert refused.value.detail.isprintable()
     with pytest.raises(InvalidUpstreamResponse) as broken:
         from_upstream([("X", "1"), (name, value)])
-    assert (broken.value.status, broken.value.detail) == (502, "The service answered with a malformed header.")
+    assert (broken.value.status, broken.value.detail) == (502, "The service sent a malformed header.")
 
 
 @pytest.mark.parametrize("value", ["", " ", "a\tb", "a b", "\x80\xff", "é", "{}[]<>\"'\\", "~!"])

@@ -71,17 +71,17 @@ def test_a_target_has_parts(target: str, parts: tuple[str, str | None, str | Non
     assert paths.parse_target(target) == parts
 
 
-START = "a path that starts with /."
-DOTS = "a path without . and .. segments."
-SEPARATORS = "a path without backslashes and without encoded slashes."
-EMPTY = "a path without empty segments."
-CONTROL = "a path without control characters."
-HEX = "two hexadecimal digits after each % in the path."
-UTF8 = "a path of percent-encoded UTF-8."
-ASCII = "characters outside of ASCII percent-encoded as UTF-8 in the path."
-QUERY = "a path without a query or fragment."
-LONG = "a path of at most 8192 bytes."
-ONCE = "a path that is percent-encoded once."
+START = "The path does not begin with /. Send one that does."
+DOTS = "The path has a . or .. segment. Resolve it before sending."
+SEPARATORS = "The path has a backslash or an encoded slash. Use / only."
+EMPTY = "The path has an empty segment. Remove it."
+CONTROL = "The path has a control character. Remove it."
+HEX = "The path has a % without two hexadecimal digits. Encode a % as %25."
+UTF8 = "The path is not UTF-8. Percent-encode it as UTF-8."
+ASCII = "The path has characters outside ASCII. Percent-encode them as UTF-8."
+QUERY = "The path contains ? or #. Percent-encode them."
+LONG = "The path is too long. Send at most 8192 bytes."
+ONCE = "The path is percent-encoded several times. Encode it once."
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ ONCE = "a path that is percent-encoded once."
 def test_an_ambiguous_path_is_rejected(raw: str, expected: str) -> None:
     with pytest.raises(BadRequest) as refused:
         canonical(raw)
-    assert (refused.value.status, refused.value.detail) == (400, f"Expected {expected}")
+    assert (refused.value.status, refused.value.detail) == (400, expected)
 
 
 # Pieces that matter, so that hypothesis meets them together.

@@ -183,13 +183,13 @@ def test_a_403_for_a_service_s_page_is_a_page_of_the_gateway(login: LoginService
     page = reply.content.decode()
     assert (reply.status_code, reply["Content-Type"]) == (403, "text/html; charset=utf-8")
     assert reply["Cache-Control"] == "no-store"
-    assert "Expected the role admin; yours is default." in page
+    assert "This is for the role admin; yours is default." in page
     assert 'href="/"' in page
     assert "sign in as a user who may" in page
     assert reply["X-Request-ID"] in page
     assert page.count("<form") == page.count('action="/logout/"') == 1
     assert "Content-Security-Policy" in reply
-    assert client.get("/pages/a").json()["detail"] == "Expected the role admin; yours is default."
+    assert client.get("/pages/a").json()["detail"] == "This is for the role admin; yours is default."
     reply = client.delete("/pages/a", headers=PAGE | OWN)
     assert (reply.status_code, reply["Allow"]) == (405, "GET, HEAD, OPTIONS, POST")
     assert "sign in as a user who may" not in reply.content.decode()
