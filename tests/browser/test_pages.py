@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tests.browser.conftest import Complaints
 from tests.conformance.gateways import Gateway
 from tests.system.stack import Stack, until
@@ -218,24 +218,7 @@ def test_another_origin_cannot_act_for_a_signed_in_user(page: Page, other_site: 
     with page.expect_response(re.compile("/api/orders$")) as answered:
         page.get_by_role("button", name="Win").click()
     assert answered.value.status in {401, 403}
-    expect(page.locator("body")).to_contain_text(re.compile("Expected a (page of this origin|sign-in)"))
-
-
-def test_the_browsable_api_sends_a_form_and_shows_the_response(page: Page, pictures: Path) -> None:
-    page.goto("/login/?next=/api/orders")
-    sign_in(page, "user", "u")
-    page.get_by_label("Content").fill('{"item": "book", "address": "Main street 1"}')
-    with page.expect_response(re.compile("/api/orders$")) as made:
-        page.get_by_role("button", name="POST").click()
-    assert (made.value.status, made.value.headers["cache-control"]) == (201, "no-store")
-    expect(page.locator(".response-info")).to_contain_text('"item": "book"')
-    expect(page.get_by_role("main")).to_contain_text("201 Created")
-    page.goto("/api/users")
-    expect(page.get_by_role("main")).to_contain_text("403 Forbidden")
-    expect(page.locator(".gh-user")).to_contain_text("user")
-    page.goto("/api/nothing")
-    expect(page.locator(".gh-user")).to_contain_text("user")
-    page.screenshot(path=pictures / "not-found.png")
+    expect(page.get_by_role("main")).to_contain_text(re.compile("403 Forbidden|401 Unauthorized"))
 
 
 def test_an_admin_can_delete_a_user_in_the_browsable_api(page: Page) -> None:
@@ -244,17 +227,12 @@ def test_an_admin_can_delete_a_user_in_the_browsable_api(page: Page) -> None:
     sam = as_admin(page)("POST", "/api/users", **made)["id"]
     sign_in(page)
     page.goto(f"/api/users/{sam}")
-    questions: list[str] = []
-
-    def answer(dialog: Dialog) -> None:
-        questions.append(dialog.message)
-        dialog.accept()
-
-    page.on("dialog", answer)
-    with page.expect_response(re.compile(f"/api/users/{sam}$")) as deleted:
-        page.get_by_role("button", name="DELETE").click()
-    assert (deleted.value.status, questions) == (204, [f"Delete /api/users/{sam}?"])
-    expect(page.get_by_role("main")).to_contain_text("404 Not Found")
+    page.locator("#form-DELETE").click()
+    page.get_by_role("button", name="Delete sam").click()
+    expect(page.get_by_role("main")).to_contain_text("204 No Content")
+    page.reload()
+    expect(page).to_have_url(re.compile(f"/api/users/{sam}$"))
+    expect(page.get_by_role("alert")).to_contain_text("404 Not Found")
 
 
 @pytest.fixture
@@ -288,20 +266,20 @@ def things(tmp_path: Path) -> Iterator[Gateway]:
         server.shutdown()
 
 
-def test_a_service_s_html_is_escaped_in_a_page(page: Page, things: Gateway) -> None:
+def test_a_service_s_html_becomes_no_part_of_a_page(page: Page, things: Gateway) -> None:
     page.goto(f"http://localhost:{things.port}/things")
     shown = page.locator(".response-info")
     expect(shown).to_contain_text("1.10")
-    page.get_by_label("Content").fill("[2.50]")
-    page.get_by_role("button", name="PATCH").click()
+    page.get_by_label("JSON").first.fill("[2.50]")
+    page.get_by_role("button", name="Save changes as JSON").click()
     expect(shown).to_contain_text("2.50")
-    page.get_by_label("Content").fill("[]")
-    with page.expect_response(lambda response: response.request.method == "PUT") as html:
-        page.get_by_role("button", name="PUT").click()
+    page.locator("#form-PUT").click()
+    with page.expect_response(lambda response: response.request.method == "POST") as html:
+        page.get_by_role("button", name="Replace as JSON").click()
+    # A page of its own, without scripts and without the gateway's origin.
     assert html.value.headers["content-security-policy"].startswith("sandbox;")
-    # The page before, requested again.
-    expect(shown).to_contain_text("1.10")
-    expect(page.locator("#own")).to_have_count(0)
+    expect(page.locator("#own")).to_have_text("Own")
+    expect(page.locator("header")).to_have_count(0)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

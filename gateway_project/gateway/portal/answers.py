@@ -63,12 +63,18 @@ class StreamingUpstreamResponse(MultiHeaders, StreamingHttpResponse):
 
 
 class Shown(MultiHeaders, Response):
-    """A page that shows a service's response: its text and all its headers, of which the page sends `passed`."""
+    """A page that shows a service's response: its text and all its headers, of which the page sends `passed`.
 
-    def __init__(self, text: str, status: int, passed: Headers, said: Headers) -> None:
+    `is_cut`: the text is only the first of it. `answer_status` is the service's where the page has another: a page has
+    content, so it is not 204. It is `None` where no service was asked.
+    """
+
+    def __init__(self, text: str, status: int, passed: Headers, said: Headers, *, is_cut: bool = False) -> None:
         super().__init__(text)
         self.said = said
-        self.take(status, passed)
+        self.is_cut = is_cut
+        self.answer_status: int | None = status
+        self.take(200 if status in {204, 205} else status, passed)
 
 
 def to_response(answer: Answer, headers: Headers, method: str) -> UpstreamResponse | StreamingUpstreamResponse:

@@ -1,16 +1,22 @@
 """DRF's browsable API, for what a service answered and for the gateway's own data."""
 
+import json
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.utils.safestring import mark_safe
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BaseRenderer, BrowsableAPIRenderer, JSONRenderer
 from rest_framework.request import Request
 
+from chassis.statuses import reason_phrase
+from gateway.policy.headers import Headers
 from gateway.policy.negotiation import prefers_page
 
-from . import json_text
+from . import api_page, json_text
 from .answers import Shown, forbid_storing
+from .context import WebRequest
 
 # Characters: JSON that is longer with a line a value is shown as it came.
 LONGEST = 2 * 1024 * 1024
@@ -25,29 +31,49 @@ class BrowsablePage(BrowsableAPIRenderer):
         forbid_storing(renderer_context["response"])
         return super().render(data, accepted_media_type, renderer_context)
 
-    def get_breadcrumbs(self, request: Request) -> list[tuple[str, str]]:
-        here = [(request.path, request.path)] if request.path != "/" else []
-        return [("Gatehouse", "/"), *here]
-
-    def get_content(self, renderer: Any, data: Any, accepted_media_type: Any, renderer_context: Any) -> str:  # noqa: ANN401  # DRF's signature
-        """Return the text as HTML: a service's response, or the gateway's data as JSON."""
-        text = (
-            json_text.indented(data, LONGEST)
-            if isinstance(data, str)
-            else super().get_content(renderer, data, accepted_media_type, renderer_context)
-        )
-        return mark_safe(json_text.linked(text))  # noqa: S308  # it is escaped there
-
     def get_context(self, data: Any, accepted_media_type: Any, renderer_context: Any) -> dict[str, Any]:  # noqa: ANN401  # DRF's signature
         """Return the template's variables; headers are those of the same response to a program."""
-        response = renderer_context["response"]
-        said = response.said if isinstance(response, Shown) else list(response.items())
-        context: dict[str, Any] = super().get_context(data, accepted_media_type, renderer_context)
-        context["response_headers"] = [header for header in said if header[0].lower() not in HIDDEN]
-        # The page of a HEAD is that of a GET.
-        method = renderer_context["request"].method
-        context["method"] = "GET" if method == "HEAD" else method
-        return context
+        response, view = renderer_context["response"], renderer_context["view"]
+        http = renderer_context["request"]._request  # noqa: SLF001  # DRF's own name for what it wraps
+        text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+        is_shown = isinstance(response, Shown)
+        is_cut = is_shown and response.is_cut
+        said = response.said if is_shown else list(response.items())
+        status = response.answer_status if is_shown else response.status_code
+        match = getattr(view, "match", None)
+        etag = next((value for name, value in said if name.lower() == "etag"), "")
+        context = api_page.context(http, match, text, is_cut=is_cut, etag=etag, is_rejected=(status or 0) >= 400)
+        return context | {
+            "request": renderer_context["request"],
+            "name": view.get_view_name(),
+            "route": match.route if match else None,
+            "status": status,
+            "phrase": _phrase(status),
+            "location": _own_location(said, http) if status == HTTPStatus.CREATED else "",
+            "is_rejected": (status or 0) >= 400,
+            # `linked` escapes it.
+            "content": mark_safe(json_text.linked(json_text.indented(text, LONGEST, is_cut=is_cut))),  # noqa: S308
+            "response_headers": [header for header in said if header[0].lower() not in HIDDEN],
+            # The page of a HEAD is that of a GET.
+            "method": "GET" if http.method == "HEAD" else http.method,
+        }
+
+
+def _phrase(status: int | None) -> str:
+    """Return the name of a status; a service may make one up."""
+    try:
+        return reason_phrase(status) if status else ""
+    except ValueError:
+        return ""
+
+
+def _own_location(said: Headers, http: WebRequest) -> str:
+    """Return the path of what was created, if the response names one of the gateway's."""
+    parts = urlsplit(next((value for name, value in said if name.lower() == "location"), ""))
+    scheme, host = http.gateway.origin()
+    return (
+        parts.path if parts.path.startswith("/") and parts.netloc in {"", host} and parts.scheme in {"", scheme} else ""
+    )
 
 
 class PageOrJSON(BaseContentNegotiation):

@@ -8,10 +8,15 @@ from gateway.config import Route
 from gateway.openapi.documents import Documents
 
 
+def document(documents: Documents) -> dict[str, Any]:
+    """Return the merged document, brought up to date as for /openapi.json."""
+    documents.refresh()
+    return _parsed(documents.merged)
+
+
 def operations(documents: Documents, route: Route) -> dict[str, dict[str, Any]]:
     """Return the merged document's operations of the route's path, by method in capitals."""
-    documents.refresh()
-    item = _parsed(documents.merged)["paths"].get(route.path, {})
+    item = document(documents)["paths"].get(route.path, {})
     return {method.upper(): operation for method, operation in item.items()}
 
 

@@ -61,7 +61,7 @@ def _link(route: Route) -> str:
     start = route.path.partition("{")[0]
     if route.browser == "passthrough":
         return start
-    return route.path if start == route.path and "GET" in route.methods else ""
+    return route.path if start == route.path else ""
 
 
 def _summary(operations: dict[str, dict[str, Any]]) -> str:

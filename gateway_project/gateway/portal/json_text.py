@@ -18,8 +18,11 @@ BEFORE_VALUE: Final = BETWEEN | CLOSING.keys()
 LINK: Final = re.compile(r'"(https?://[^"\s\\<>]+)"')
 
 
-def indented(text: str, most: int) -> str:
-    """Return the text with a line for each value; unchanged if it is not JSON, or would be longer than `most`."""
+def indented(text: str, most: int, *, is_cut: bool = False) -> str:
+    """Return the text with a line for each value; unchanged if it is not JSON, or would be longer than `most`.
+
+    Truncated JSON has a line for each complete value.
+    """
     pieces: list[str] = []
     closings: list[str] = []
     line = "\n"
@@ -29,7 +32,7 @@ def indented(text: str, most: int) -> str:
         token = found[0]
         start = found.start()
         if start != end and text[end:start].strip(SPACE):
-            return text
+            break
         end = found.end()
         if token in ENDING:
             if not closings or closings.pop() != token:
@@ -51,6 +54,8 @@ def indented(text: str, most: int) -> str:
         if size > most:
             return text
         previous = token
+    if is_cut:
+        return "".join(pieces) + text[end:]
     return text if closings or text[end:].strip(SPACE) else "".join(pieces)
 
 

@@ -1,5 +1,7 @@
 """The DRF door: one view for every route."""
 
+from codecs import getincrementaldecoder
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import quote
@@ -14,19 +16,21 @@ from rest_framework.views import APIView
 
 from chassis import logs
 from gateway.identity.authentication import Caller
-from gateway.policy import negotiation, origins
+from gateway.policy import access, negotiation, origins
 from gateway.policy.headers import Headers, values, varying_by_accept
-from gateway.policy.rejections import Forbidden, RequestRejected, Unauthenticated, UpstreamError
+from gateway.policy.rejections import Forbidden, MethodNotAllowed, RequestRejected, Unauthenticated, UpstreamError
 from gateway.policy.routes import Match
 from gateway.upstreams import Answer, ClientLeft
 
 from .answers import Shown, UpstreamResponse, to_response
 from .browsable import BrowsablePage, PageOrJSON
-from .context import APIRequest, WebRequest, body, log_service, on_disconnect
+from .context import APIRequest, RequestContext, WebRequest, body, log_service, on_disconnect
 from .middleware import OF_PAGES
 
-# Bytes of JSON that a page shows; more is passed on as it is, as it comes.
+# Bytes of JSON that a page shows; of more it shows the first part.
 MOST_SHOWN = 256 * 1024
+PART_SHOWN = 64 * 1024
+UTF8 = getincrementaldecoder("utf-8")
 # Answers that have no content, or a part of it.
 NOT_SHOWN = {204, 205, 206, 304}
 SANDBOX = ("Content-Security-Policy", "sandbox; default-src 'none'; frame-ancestors 'none'")
@@ -47,7 +51,12 @@ class ProxyView(APIView):
         http = request._request  # noqa: SLF001  # DRF's own name for what it wraps
         context = request.gateway
         runtime, incoming = context.runtime, context.request
-        self.match = match = runtime.gate.route(incoming.method, incoming.path, incoming.query)
+        try:
+            self.match = match = runtime.gate.route(incoming.method, incoming.path, incoming.query)
+        except MethodNotAllowed as refused:
+            if incoming.method in {"GET", "HEAD"} and context.headers.prefers_page:
+                return self.forms_alone(context, refused)
+            raise
         http.route_label = match.route.path  # type: ignore[attr-defined]
         log_service(http, match.route.service)
         if match.answer_options:
@@ -79,7 +88,27 @@ class ProxyView(APIView):
         # What the service says of `Vary` and the like is its own; only that a browser would get another answer is not.
         self.headers = {}
         headers = varying_by_accept(headers) if is_api else headers
-        return shown(answer, headers, incoming.method) if page else to_response(answer, headers, incoming.method)
+        if not page:
+            return to_response(answer, headers, incoming.method)
+        return shown(answer, headers, incoming.method, is_sent=getattr(http, "sent", None) is not None)
+
+    def forms_alone(self, context: RequestContext, refused: MethodNotAllowed) -> HttpResponseBase:
+        """Return a page for a path without GET: its forms, for a person whom one of its routes lets in."""
+        found = []
+        for method in ("POST", "PUT", "PATCH", "DELETE"):
+            with suppress(MethodNotAllowed):
+                found.append(context.runtime.gate.route(method, context.request.path))
+        match = next((each for each in found if each.route.browser == "api"), None)
+        if match is None:
+            raise refused
+        self.match = match
+        http = cast("Any", self.request._request)  # noqa: SLF001  # DRF's own name for what it wraps
+        http.route_label = match.route.path
+        access.check(match.route.allow, context.identify())
+        self.headers = {}
+        page = Shown("", 200, [("Vary", "Accept")], [])
+        page.answer_status = None
+        return page
 
     def handle_exception(self, exc: Exception) -> Response:
         """Send a person on to where they wanted to; answer any other refusal as a problem.
@@ -153,18 +182,27 @@ def refused_page(request: WebRequest, refused: RequestRejected) -> Response:
     return cast("Response", response)
 
 
-def shown(answer: Answer, headers: Headers, method: str) -> HttpResponseBase:
-    """Return the response in the browsable API; unchanged if it is not JSON, or too large for a page."""
+def shown(answer: Answer, headers: Headers, method: str, *, is_sent: bool = False) -> HttpResponseBase:
+    """Return the response in the browsable API, a large one truncated; unchanged if it is not JSON.
+
+    A form gets a page even without content: at a 204 a browser stays on the page of the form.
+    """
+    passed = [header for header in headers if goes_with_page(header[0])]
+    if is_sent and answer.status in {204, 205}:
+        answer.close()
+        return Shown("", answer.status, passed, headers)
     # What an API hands out is no page of ours, whoever wrote it: it gets no scripts, and not our origin.
     as_it_is = [*headers, SANDBOX]
-    if not (can_be_shown(answer) and answer.hold(MOST_SHOWN)):
+    if not can_be_shown(answer):
         return to_response(answer, as_it_is, method)
-    content = answer.read()
+    is_cut = not answer.hold(MOST_SHOWN)
+    content = b"".join(answer.held)
     try:
-        text = content.decode()
+        text = UTF8().decode(content[:PART_SHOWN] if is_cut else content, final=not is_cut)
     except UnicodeDecodeError:
-        return UpstreamResponse(content, answer.status, as_it_is)
-    return Shown(text, answer.status, [header for header in headers if goes_with_page(header[0])], headers)
+        return to_response(answer, as_it_is, method)
+    answer.close()
+    return Shown(text, answer.status, passed, headers, is_cut=is_cut)
 
 
 def can_be_shown(answer: Answer) -> bool:

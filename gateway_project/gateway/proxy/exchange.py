@@ -300,7 +300,8 @@ class Exchange:
                     pairs = [*pairs, ("Strict-Transport-Security", header_policy.HSTS)]
                 self.respond(status, pairs, content)
                 return
-        await self.hand_over(proxy.django, settings.MAX_BODY)
+        # The forms of API pages wait for a service, as pages do.
+        await self.hand_over(proxy.pages if path.startswith("/gateway/") else proxy.django, settings.MAX_BODY)
 
     async def hand_over(self, django: "Application", most: int | None = None) -> None:
         """Let Django respond. With `most`, a thread gets the request once its body, up to so many bytes, is here."""

@@ -40,7 +40,7 @@ def pairs(reply: Any) -> list[tuple[str, str]]:
 
 def shown(reply: Any) -> str:
     """Return the text that the page shows as the answer's content."""
-    found = re.search(r'<pre class="response-info">([^<]*)</pre>', reply.content.decode())
+    found = re.search(r'<pre class="response-info" tabindex="0">([^<]*)</pre>', reply.content.decode())
     assert found, reply.content
     return html.unescape(found[1])
 
@@ -186,7 +186,6 @@ AS_IT_IS = {
     "reset with content": Reply(205, b"{}", [JSON]),
     "a part": Reply(206, b"[1", [JSON, ("Content-Range", "bytes 0-1/9")]),
     "unchanged": Reply(304, b"", [("ETag", '"x"')]),
-    "more JSON than a page shows": Reply(200, b"[" + b" " * 300_000 + b"]", [JSON, ("ETag", '"x"')]),
 }
 
 

@@ -90,9 +90,10 @@ def test_a_browser_gets_the_browsable_api_with_the_service_s_response(
     page = reply.content.decode()
     assert "&lt;b&gt;book" in page
     assert "<b>book" not in page
-    assert 'name="_content"' in page, "the form to POST with"
-    assert 'data-method="DELETE"' in page, "the button to DELETE with"
-    assert "Service: things. Allowed: authenticated." in page
+    assert 'name="json"' in page, "the form to POST with"
+    assert 'name="method" value="DELETE"' in page, "the button to DELETE with"
+    assert "Service <strong>things</strong>" in page
+    assert "For signed-in users" in page
     assert '<header class="gh-header">' in page
     assert service.seen[0].header("Accept") == "application/json"
     assert "Accept" in reply["Vary"]

@@ -1,4 +1,16 @@
-// A button to copy, beside each text that is marked with data-copy.
+// What pages do with scripts on: a button to copy, times in the reader's zone, and a form's page under the form's address.
+
+// A reload of the page that answers a form asks for the path again, not for the form.
+const { path } = document.currentScript.dataset;
+if (path) history.replaceState({}, "", path);
+
+for (const time of document.querySelectorAll("time")) {
+  const moment = new Date(time.dateTime);
+  if (!Number.isNaN(moment.valueOf())) {
+    time.title = time.dateTime;
+    time.textContent = moment.toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
+  }
+}
 
 for (const text of document.querySelectorAll("[data-copy]")) {
   const button = document.createElement("button");
