@@ -30,6 +30,7 @@ RESERVED: Final = (
     "/metrics",
     "/login/",
     "/logout/",
+    "/sessions/",
     "/gateway/{rest...}",
     "/static/{rest...}",
 )

@@ -98,6 +98,9 @@ class Login(Section):
     """Who checks credentials."""
 
     service: ServiceReference = Field(description="The service that checks usernames and passwords.")
+    change_password: OwnPath | None = Field(
+        None, description="Path of the route with which users change their own password; /sessions/ links to it."
+    )
 
 
 class Route(Section):

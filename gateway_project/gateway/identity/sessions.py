@@ -135,6 +135,12 @@ def session_end(*, session_id: str) -> None:
     Session.objects.filter(id=session_id, ended_at=None).update(ended_at=timezone.now())
 
 
+def other_sessions_end(*, user_id: str, kept_session: str) -> int:
+    """End the user's sessions but for the kept one, and return how many there were."""
+    others = Session.objects.filter(user_id=user_id, ended_at=None).exclude(id=kept_session)
+    return others.update(ended_at=timezone.now())
+
+
 def all_sessions_end() -> int:
     """End every session, and return how many there were."""
     return Session.objects.filter(ended_at=None).update(ended_at=timezone.now())

@@ -16,12 +16,12 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
-from chassis import problems
 from gateway import bodies
 from gateway.policy.rejections import BadRequest, RequestRejected, RouteNotFound
 
 from . import descriptions, forms, schemas
 from .context import WebRequest, parse_request, target_of
+from .exceptions import rejection
 from .sign_in import FORM, Redirect, check_origin
 from .views import SANDBOX, ProxyView
 
@@ -51,7 +51,7 @@ def _as_problem(view: View) -> View:
         try:
             return view(request)
         except RequestRejected as exc:
-            return problems.problem(request, exc.status, exc.detail, code=exc.code or None, headers=exc.headers)
+            return rejection(request, exc)
 
     return answer
 

@@ -110,7 +110,7 @@ routes: []
         "4:36: unknown key 'x'. The keys here are `connect`, `first_byte`, `total`.",
         f"6:29: unknown key 'ulr'. Did you mean `url`? The keys here are {keys}.",
         "7:12: unknown key 'curent'. Did you mean `current`? The keys here are `current`.",
-        "8:9: unknown key 'servise'. Did you mean `service`? The keys here are `service`.",
+        "8:9: unknown key 'servise'. Did you mean `service`? The keys here are `service`, `change_password`.",
     ]
 
 
