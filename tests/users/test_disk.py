@@ -20,6 +20,7 @@ from users import store
 from users.models import User
 
 from .conftest import PASSWORD, stored, use
+from .test_api import assert_problem
 from .test_processes import Service, listed, serving
 
 pytestmark = pytest.mark.record
@@ -43,7 +44,7 @@ def disk(state: Path) -> Iterator[Path]:
         yield state
     finally:
         use(state)  # closes the connection, which is on that disk
-        subprocess.run(["umount", state], check=True)
+        subprocess.run(["umount", "--lazy", state], check=True)  # a connection that could not be opened may be open yet
 
 
 def fill(ballast: Path, *, but: int) -> None:
@@ -178,6 +179,21 @@ def test_a_start_on_a_full_disk_serves_what_is_there(make, disk, issuer, sign):
         assert answer.status_code == 507
         ballast.unlink()
         assert service.request(session, "PATCH", "/api/users/1", full_name="Eva").status_code == 200
+
+
+def test_an_index_that_cannot_be_opened_on_a_full_disk_is_kept(make, disk, as_user):
+    use(disk)
+    store.current().open()
+    user = make("eva", user_type="admin")
+    as_eva = as_user(user.pk, "admin")
+    connection.close()
+    before, ballast = (disk / "index.sqlite3").stat().st_ino, disk / "ballast"
+    fill(ballast, but=0)
+    for _ in range(2):
+        assert_problem(as_eva("GET", "/api/users/1"), 503)
+    ballast.unlink()
+    assert as_eva("GET", "/api/users/1").status_code == 200
+    assert (disk / "index.sqlite3").stat().st_ino == before
 
 
 def test_a_record_that_can_only_be_read_is_read(make, record, state):

@@ -6,11 +6,12 @@ import shutil
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from random import SystemRandom
 
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from tests.shares import SHARE, share
@@ -157,12 +158,12 @@ class Store(RuleBasedStateMachine):
     @rule(number=picks, text=texts, appended=st.booleans())
     def edit_by_hand(self, number: int, text: str, appended: bool) -> None:
         pk = self.pick(number)
-        whole = self.record.read_bytes().rpartition(b"\n")[0]
-        lines = [json.loads(line) for line in whole.splitlines() if line]
-        last = [line for line in lines if line["id"] == pk][-1]
-        changed = last | {"full_name": text}
-        lines = [*lines, changed] if appended else [changed if line is last else line for line in lines]
-        self.record.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        lines = self.record.read_bytes().splitlines(keepends=True)
+        lines = [line for line in lines if line.endswith(b"\n")]
+        last = max(number for number, line in enumerate(lines) if line.strip() and json.loads(line)["id"] == pk)
+        changed = json.dumps(json.loads(lines[last]) | {"full_name": text}).encode() + b"\n"
+        lines = [*lines, changed] if appended else [*lines[:last], changed, *lines[last + 1 :]]
+        self.record.write_bytes(b"".join(lines))
         self.users[pk] = (self.users[pk][0], text)
         self.generation = self.generation if appended else ""
 
@@ -192,7 +193,8 @@ class Store(RuleBasedStateMachine):
     def damage_the_end(self, at: int, byte: bytes) -> None:
         """What was whole and is not any more stops writes and is not cut off; reads go on."""
         whole = self.record.read_bytes()
-        damaged = whole[: max(1, len(whole) - at)].rstrip(b"\n}") + byte
+        end = whole.rindex(b"\n") + 1 - at
+        damaged = whole[: max(1, end)].rstrip(b"\n}") + byte
         self.record.write_bytes(damaged)
         with pytest.raises(StoreError), store.writing():
             pass
@@ -212,6 +214,7 @@ class Store(RuleBasedStateMachine):
         with self.record.open("ab") as file:
             file.write(torn)
 
+    @precondition(lambda self: self.users)
     @rule()
     def lose_the_index(self) -> None:
         for path in self.state.glob("index.sqlite3*"):
@@ -228,15 +231,18 @@ class Store(RuleBasedStateMachine):
         self.generation = generation
 
 
-@pytest.mark.skipif(SHARE < 1, reason="it looks for new examples, which are to be looked at by a person")
-@pytest.mark.long
-def test_the_store_holds_what_a_dict_does(empty_index, state):
+@pytest.mark.parametrize(("examples", "steps"), [(8, 25), pytest.param(share(100), 50, marks=pytest.mark.long)])
+def test_the_store_holds_what_a_dict_does(examples, steps, empty_index, state):
+    """All of the long test looks for new examples; a share of it, as in CI, and the short test repeat theirs."""
     Store.empty = empty_index.parent
+    is_repeated = steps == 25 or SHARE < 1
+    given = int(os.environ.get("FUZZ_SEED") or SystemRandom().randrange(2**32))
     run_state_machine_as_test(
-        Store,
+        Store if is_repeated else seed(given)(Store),
         settings=settings(
-            max_examples=share(100),
-            stateful_step_count=50,
+            max_examples=examples,
+            stateful_step_count=steps,
+            derandomize=is_repeated,
             database=None,
             print_blob=True,
             suppress_health_check=list(HealthCheck),

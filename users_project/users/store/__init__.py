@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Protocol
 
 from django.conf import settings
+from django.core.management import CommandError
 from django.db import DatabaseError
 
 from chassis.problems import Unavailable
 from users.models import Entry
 
+from .database import Database
+from .journal import Journal
 from .writer import Writer
 
 log = logging.getLogger(__name__)
@@ -45,25 +48,26 @@ class Store(Protocol):
 
 
 @cache
-def _journal_at(path: Path) -> Store:
-    from .journal import Journal
-
+def _journal_at(path: Path) -> Journal:
     return Journal(path)
 
 
 def current() -> Store:
     """Return the store of the settings; a process has one journal for each path."""
-    if settings.RECORD:
-        return _journal_at(settings.RECORD)
-    from .database import Database
+    return _journal_at(settings.RECORD) if settings.RECORD else Database()
 
-    return Database()
+
+def file_store() -> Journal:
+    """Return the store of the settings for a command that needs a file."""
+    if not settings.RECORD:
+        raise CommandError("The users are in PostgreSQL: there is no file.")
+    return _journal_at(settings.RECORD)
 
 
 def open_or_log() -> None:
     """Open the store for a process that serves; raise `StoreError`.
 
-    A worker that replaces another one starts all the same, and answers what it can: without it gunicorn would end the
+    A worker that replaces another one starts even so, and serves what it can: without it gunicorn would end the
     service.
     """
     try:

@@ -35,7 +35,6 @@ class BadLineError(ValueError):
 
 
 def encode(entry: Entry, *, with_password: bool = True) -> bytes:
-    """Return the entry as a line, with its newline."""
     names = _USER_FIELDS if isinstance(entry, User) else _DELETION_FIELDS
     data: dict[str, Any] = {name: _plain(getattr(entry, name)) for name in names}
     if isinstance(entry, Deletion):
@@ -48,7 +47,6 @@ def encode(entry: Entry, *, with_password: bool = True) -> bytes:
 
 
 def decode(line: bytes, *, with_password: bool = True) -> Entry:
-    """Return the entry of a line; raise `BadLineError`."""
     try:
         data = json.loads(line, object_pairs_hook=_unique)
     except BadLineError:
@@ -66,6 +64,11 @@ def decode(line: bytes, *, with_password: bool = True) -> Entry:
     if isinstance(entry, User):
         entry.is_rehash = is_rehash
     return entry
+
+
+def in_milliseconds(time: datetime) -> datetime:
+    """Return the time with the precision of the record."""
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 def _plain(value: object) -> object:
@@ -126,6 +129,8 @@ def _checked(field: "models.Field[Any, Any]", json_type: type, expected: str, va
         raise BadLineError(f"{field.name}: {' '.join(exc.messages)}") from exc
     except OverflowError as exc:
         raise BadLineError(f"{field.name}: expected a smaller number") from exc
-    if isinstance(field, models.DateTimeField) and cleaned is not None and is_naive(cleaned):
-        raise BadLineError(f"{field.name}: expected a time with its offset from UTC")
+    if isinstance(field, models.DateTimeField) and cleaned is not None:
+        if is_naive(cleaned):
+            raise BadLineError(f"{field.name}: expected a time with its offset from UTC")
+        return in_milliseconds(cleaned)
     return cleaned

@@ -48,7 +48,6 @@ class Database:
             )
 
     def versions(self, user_id: int) -> Iterator[Entry]:
-        """Yield every version of the user, oldest first."""
         for version in UserVersion.objects.filter(user_id=user_id).order_by("pk"):
             yield decode(version.line.encode(), with_password=False)
 

@@ -1,4 +1,4 @@
-"""The index: an SQLite file beside the record. It is disposable: if in doubt, it is deleted and made again."""
+"""The index: an SQLite file beside the record. It is disposable: if in doubt, it is deleted and rebuilt."""
 
 import logging
 import os
@@ -17,14 +17,15 @@ from . import tables
 
 log = logging.getLogger(__name__)
 
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+# Of the I/O errors those of a file that cannot be read. The others are of a write, as on a full disk.
+_UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 _opened = threading.local()
 # The identity of an index file that SQLite found damaged: the next writer replaces it.
 _doubted: set[tuple[int, int]] = set()
 
 
 def path() -> Path:
-    """Return where the index is."""
     return Path(connection.settings_dict["NAME"])
 
 
@@ -51,13 +52,13 @@ def leave_replaced_file() -> None:
 
 
 def is_doubted(file: tuple[int, int]) -> bool:
-    """Return whether SQLite found the index of that identity damaged."""
     return file in _doubted
 
 
 def is_damage(error: BaseException) -> bool:
-    """Return whether SQLite reports a damaged file or an I/O error, and not a lock or a full disk."""
-    return (getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF) in _DAMAGED
+    """Return whether SQLite reports a file that is damaged or cannot be read, and not a lock or a full disk."""
+    code = getattr(error.__cause__, "sqlite_errorcode", 0)
+    return code & 0xFF in _DAMAGED or code in _UNREADABLE
 
 
 def doubt(error: BaseException) -> None:
@@ -65,7 +66,7 @@ def doubt(error: BaseException) -> None:
     found = file_identity()
     if found and found not in _doubted:
         _doubted.add(found)
-        log.warning("%s: %s; it is deleted and made again from the record", path(), error)
+        log.warning("%s: %s; it is deleted and rebuilt from the record", path(), error)
     if not connection.in_atomic_block:
         connection.close()
 

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 # Ids are reserved in blocks, so that one create in a hundred pays for this file.
 BLOCK = 100
-# How far ids jump if the marks are lost: nobody knows which were given.
+# How far ids jump if the marks are lost: which ids were given is unknown then.
 JUMP = 1_000_000
 
 
@@ -37,7 +37,6 @@ class Marks:
 
     @classmethod
     def first(cls) -> "Marks":
-        """Return the marks of an empty record."""
         return cls(uuid4().hex)
 
     def renewed(self, last_id: int) -> "Marks":
@@ -45,13 +44,14 @@ class Marks:
         floor = max(self.last_id, last_id)
         return replace(self, generation=uuid4().hex, last_id=floor, floor=floor)
 
-    def at(self, extent: Extent) -> "Marks":
-        """Return the marks with that extent as the one that is known to have existed."""
-        return replace(self, offset=extent.offset, digest=extent.digest)
+
+def path_of(record: Path) -> Path:
+    return record.with_suffix(".marks.json")
 
 
-def read(path: Path) -> Marks | None:
-    """Return the marks, or None if they are missing or damaged."""
+def read(record: Path) -> Marks | None:
+    """Return the marks of a record, or None if they are missing or damaged."""
+    path = path_of(record)
     try:
         data = json.loads(path.read_bytes())
         marks = Marks(**data)
@@ -65,8 +65,9 @@ def read(path: Path) -> Marks | None:
     return None
 
 
-def write(path: Path, marks: Marks) -> None:
-    """Replace the marks, durably. Raises `OSError`; the old ones stay then."""
+def write(record: Path, marks: Marks) -> None:
+    """Replace the marks of a record, durably. Raises `OSError`; the old ones stay then."""
+    path = path_of(record)
     fresh = path.with_suffix(".new")
     try:
         with open(fresh, "w", opener=owner_only) as file:  # Path.open takes no opener
@@ -79,3 +80,24 @@ def write(path: Path, marks: Marks) -> None:
             fresh.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def reserve(record: Path, last_id: int) -> None:
+    """Make sure that ids up to this one are never given again."""
+    marks = read(record) or Marks.first()
+    if last_id > marks.last_id:
+        write(record, replace(marks, last_id=last_id + BLOCK - 1))
+
+
+def raise_floor(record: Path, floor: int) -> int:
+    """Give no later user an id up to this one, and return the floor, which may be higher."""
+    marks = read(record) or Marks.first()
+    floor = max(floor, marks.floor)
+    write(record, replace(marks, floor=floor, last_id=max(floor, marks.last_id)))
+    return floor
+
+
+def note(record: Path, extent: Extent) -> None:
+    """Note how much of the record exists, so that an older copy is recognized without an index."""
+    if marks := read(record):
+        write(record, replace(marks, offset=extent.offset, digest=extent.digest))

@@ -22,7 +22,6 @@ class Extent:
     digest: str = ""
 
     def after(self, line: bytes) -> "Extent":
-        """Return the extent that includes the line."""
         digest = hashlib.blake2b(bytes.fromhex(self.digest) + line, digest_size=32).hexdigest()
         return Extent(self.offset + len(line), self.lines + 1, digest)
 
@@ -36,7 +35,6 @@ def identity(path: Path) -> str:
 
 
 def identity_of(status: os.stat_result) -> str:
-    """Return the identity of a file with that status."""
     return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
 
 
@@ -70,7 +68,6 @@ def begins_with(path: Path, extent: Extent) -> bool:
 
 
 def size(path: Path) -> int:
-    """Return the record's size in bytes; 0 if there is none."""
     try:
         return path.lstat().st_size
     except FileNotFoundError:

@@ -87,7 +87,6 @@ class Replay:
 
     @property
     def last_id(self) -> int:
-        """The highest id."""
         return max(self.entries, default=0)
 
 

@@ -19,12 +19,10 @@ def position() -> Position | None:
 
 
 def entry_of(user_id: int) -> Entry | None:
-    """Return the user or the deletion of that id."""
     return User.objects.filter(pk=user_id).first() or Deletion.objects.filter(pk=user_id).first()
 
 
 def entries() -> Iterable[Entry]:
-    """Return all users and deletions."""
     yield from User.objects.order_by("pk").iterator()
     yield from Deletion.objects.order_by("pk").iterator()
 
@@ -45,7 +43,6 @@ def next_id() -> int:
 
 
 def last_end() -> int:
-    """Return the highest number that an end of sessions has."""
     return max(_largest(User, "session_end"), _largest(Deletion, "session_end"))
 
 
@@ -78,7 +75,6 @@ def _adapted(value: object) -> Any:  # noqa: ANN401  # what a driver takes
 
 
 def replace_all(entries: Iterable[Entry]) -> None:
-    """Store these entries and no others."""
     with connection.cursor() as cursor:
         for model in (User, Deletion):
             cursor.execute(f"DELETE FROM {connection.ops.quote_name(model._meta.db_table)}")  # noqa: S608, SLF001  # ours

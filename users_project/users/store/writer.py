@@ -8,6 +8,7 @@ from django.db import IntegrityError
 from users.models import Deletion, Entry, User
 
 from . import tables
+from .codec import in_milliseconds
 from .replay import follow
 
 _MILLISECOND = timedelta(milliseconds=1)
@@ -80,9 +81,7 @@ class Writer:
 
 
 def _now() -> datetime:
-    """Return the time with the precision of the record, milliseconds."""
-    time = datetime.now(UTC)
-    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+    return in_milliseconds(datetime.now(UTC))
 
 
 def _later(before: Entry) -> datetime:

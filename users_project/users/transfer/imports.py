@@ -16,11 +16,12 @@ from rest_framework.exceptions import ValidationError
 
 from chassis.serializers import StrictSerializer
 from chassis.validators import printable
-from users import passwords, store
+from users import store
 from users.models import Deletion, Entry, User, ascii_only, username_characters
 from users.store import tables
-from users.store.codec import decode
+from users.store.codec import decode, in_milliseconds
 
+from .hashes import imported
 from .readers import Row
 
 _NAMES = ("username", "email")
@@ -54,9 +55,8 @@ class UserRow(StrictSerializer):
     session_epoch = serializers.IntegerField(min_value=0, max_value=MAX_ID, required=False, allow_null=True)
 
     def validate_hashed_password(self, value: str) -> str:
-        """Return the hash as it is stored here."""
         try:
-            return passwords.imported(value)
+            return imported(value)
         except ValueError as exc:
             raise ValidationError(str(exc)) from exc
 
@@ -76,13 +76,11 @@ class Plan:
     is_record: bool = False
 
     def reject(self, place: str, reason: str) -> None:
-        """Leave out what stands there."""
         self.entries.pop(place, None)
         self.rejected.append((place, reason))
 
     @property
     def users(self) -> list[User]:
-        """The users to write."""
         return [entry for entry in self.entries.values() if isinstance(entry, User)]
 
 
@@ -138,7 +136,7 @@ def _entry_of(row: Row, found: Plan, creators: dict[str, object]) -> Entry | Non
         found.is_record = True
         entry = decode(json.dumps(value).encode())
         if isinstance(entry, User):
-            entry.password = passwords.imported(entry.password)
+            entry.password = imported(entry.password)
             entry.is_rehash = False
             creators[row.place] = entry.created_by
         return entry
@@ -160,15 +158,10 @@ def _from_earlier(value: dict[Any, Any]) -> dict[str, Any]:
 def _user_of(data: dict[str, Any]) -> User:
     data = {name: value for name, value in data.items() if value is not None}
     now = datetime.now(UTC)
-    created = _in_milliseconds(data.pop("created_at", None) or data.get("updated_at") or now)
-    updated = _in_milliseconds(data.pop("updated_at", None) or created)
+    created = in_milliseconds(data.pop("created_at", None) or data.get("updated_at") or now)
+    updated = in_milliseconds(data.pop("updated_at", None) or created)
     password = data.pop("hashed_password")
     return User(created_at=created, updated_at=updated, password_changed_at=updated, password=password, **data)
-
-
-def _in_milliseconds(time: datetime) -> datetime:
-    """Return the time with the precision of the record."""
-    return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 def _reason(exc: ValueError | ValidationError) -> str:

@@ -2,12 +2,10 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
+from django.core.management.base import BaseCommand
 
-from chassis.problems import Unavailable
 from users import store
-from users.store.journal import Journal
+from users.store import compaction
 
 
 class Command(BaseCommand):
@@ -16,12 +14,7 @@ class Command(BaseCommand):
     help = "Moves superseded lines of users.jsonl to users.history.jsonl, without hashes. The service may go on."
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
-        """Compact, or say why not."""
-        journal = store.current()
-        if not isinstance(journal, Journal):
-            raise CommandError("The users are in PostgreSQL: there is no file to compact.")
-        try:
-            moved = journal.compact()
-        except (OSError, DatabaseError, Unavailable) as exc:
-            raise CommandError(f"{journal.path}: cannot be compacted: {exc}") from exc
-        self.stdout.write(f"{journal.path}: {moved} superseded lines moved to {journal.history_path.name}.")
+        journal = store.file_store()
+        moved = journal.compact()
+        history = compaction.history_of(journal.path).name
+        self.stdout.write(f"{journal.path}: {moved} superseded lines moved to {history}.")
