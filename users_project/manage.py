@@ -5,7 +5,7 @@ import os
 import sys
 
 from django.core.management import execute_from_command_line
-from django.db import OperationalError
+from django.db import DatabaseError
 from rest_framework.exceptions import APIException
 
 from chassis.environment import or_exit
@@ -15,7 +15,7 @@ def run() -> None:
     """Run the command. A store that is full, locked, away or unreadable ends it with a message and no traceback."""
     try:
         execute_from_command_line(sys.argv)
-    except (OperationalError, APIException) as exc:
+    except (DatabaseError, APIException, OSError) as exc:
         sys.exit(str(exc).strip())
 
 

@@ -24,6 +24,8 @@ from tests.issuer import Issuer, trust
 from users import services, store
 from users.models import Deletion, Position, User, UserVersion
 
+from .admin_pages import passport
+
 PROJECT = Path(__file__).resolve().parents[2] / "users_project"
 JSON = "application/json"
 STORED = (User, Deletion, UserVersion)
@@ -174,6 +176,12 @@ def as_admin(as_user: Callable[..., Api], admin: User) -> Api:
 @pytest.fixture
 def as_gateway(as_user: Callable[..., Api]) -> Api:
     return as_user("gateway", "service")
+
+
+@pytest.fixture
+def browser(admin: User, issuer: Issuer) -> Client:
+    """The browser of an admin, as the gateway forwards what it sends."""
+    return Client(headers=passport(issuer, admin.pk) | {"Accept": "text/html,*/*;q=0.8"})
 
 
 def environment(state: Path, **variables: str) -> dict[str, str]:

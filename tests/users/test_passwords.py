@@ -8,14 +8,13 @@ from django.core.exceptions import ValidationError
 
 from users import passwords, services
 from users.models import User
+from users.transfer.hashes import imported
 
 from .conftest import put, stored
 from .test_api import assert_problem
 
 # What passlib's CryptContext(schemes=["bcrypt"]) stored for "secret", and for 80 times "x".
 BCRYPT = "$2b$12$EixZaYVK1fsbw1ZfbX3OXePaWxn96p36WQoeG6Lruj3vjPGga31lW"
-# The same with bits that nothing reads in the last digits of salt and digest: h 100011, e 100000, X 011001, W 011000.
-STRAY = BCRYPT[:28] + "h" + BCRYPT[29:-1] + "X"
 ARGON2ID = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAA"
 # What Django 5.2's own hashers store for "secret", of little work.
 PBKDF2 = "pbkdf2_sha256$1000$PZ2gpgLH2KEzZ4vQeBzKsQ$" + "A" * 43 + "="
@@ -42,29 +41,29 @@ def of_django(password: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", ["pbkdf2_sha256", "scrypt", "argon2", "bcrypt_sha256"])
 def test_djangos_own_hashes_are_argon2id_of_the_settings_from_the_first_login_on(state, as_gateway, kind):
-    services._imported_hashes.cache_clear()
+    passwords.imported_hashes.cache_clear()
     old = of_django("old password " + "x" * 80)[kind]
-    put(User(username="eva", email="eva@example.com", password=passwords.imported(old)))
+    put(User(username="eva", email="eva@example.com", password=imported(old)))
     assert User.objects.get().password == old
     for password, status in (("old password x", 401), ("old password " + "x" * 80, 200)) * 2:
         answer = as_gateway("POST", "/internal/credentials", {"username": "eva", "password": password})
         assert answer.status_code == status
     assert User.objects.get().password != old
     assert User.objects.get().password.startswith(make_password("x")[:30])
-    services._imported_hashes.cache_clear()
+    passwords.imported_hashes.cache_clear()
 
 
 def test_what_djangos_hashers_store_today_is_taken_over():
     """With the iterations and factors that this Django's own hashers have."""
     for hasher in (hashers.PBKDF2PasswordHasher(), hashers.ScryptPasswordHasher()):
         encoded = hasher.encode("secret", "PZ2gpgLH2KEzZ4vQeBzKsQ")
-        assert passwords.imported(encoded) == encoded
+        assert imported(encoded) == encoded
         assert check_password("secret", encoded)
 
 
 def test_a_failed_login_makes_a_hash_of_each_kind_that_is_stored(state, monkeypatch):
     """Users of one shop have hashes of several kinds, and PBKDF2's of several Django versions."""
-    services._imported_hashes.cache_clear()
+    passwords.imported_hashes.cache_clear()
     stored = of_django("secret")
     stored["more"] = hashers.PBKDF2PasswordHasher().encode("secret", "salt", 1500)
     for name, encoded in stored.items():
@@ -89,7 +88,7 @@ def test_a_failed_login_makes_a_hash_of_each_kind_that_is_stored(state, monkeypa
         spent.clear()
         assert services.credentials_check(username=username, password="wrong") is None
         assert spent == {"pbkdf2_sha256": 1500, "scrypt": 1, "bcrypt_sha256": 1, "argon2": 1}, username
-    services._imported_hashes.cache_clear()
+    passwords.imported_hashes.cache_clear()
 
 
 def test_the_default_is_argon2id_with_owasps_parameters(settings):
@@ -136,10 +135,10 @@ def test_a_password_has_a_bound():
 @pytest.fixture
 def imported_user(state) -> User:
     """A user with a hash of bcrypt, of the least cost."""
-    services._imported_hashes.cache_clear()
+    passwords.imported_hashes.cache_clear()
     hashed = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()
-    yield put(User(username="eva", email="eva@example.com", password=passwords.imported(hashed)))
-    services._imported_hashes.cache_clear()
+    yield put(User(username="eva", email="eva@example.com", password=imported(hashed)))
+    passwords.imported_hashes.cache_clear()
 
 
 def test_an_imported_hash_is_argon2id_from_the_first_login_on(imported_user, as_gateway, record):
@@ -157,8 +156,8 @@ def test_an_imported_hash_is_argon2id_from_the_first_login_on(imported_user, as_
 
 
 def test_what_passlib_stored_is_verified():
-    assert check_password("secret", passwords.imported(BCRYPT))
-    assert not check_password("Secret", passwords.imported(BCRYPT))
+    assert check_password("secret", imported(BCRYPT))
+    assert not check_password("Secret", imported(BCRYPT))
 
 
 @pytest.mark.parametrize("username", ["eva", "ada", "nobody"])
@@ -189,19 +188,18 @@ def test_a_failed_login_takes_both_kinds_of_hashes_while_some_are_imported(impor
         (BCRYPT, f"bcrypt${BCRYPT}"),
         (f"bcrypt${BCRYPT}", f"bcrypt${BCRYPT}"),
         (BCRYPT.replace("2b", "2y"), f"bcrypt${BCRYPT.replace('2b', '2y')}"),
-        (STRAY, f"bcrypt${BCRYPT}"),
         (ARGON2ID, f"argon2{ARGON2ID}"),
         (f"argon2{ARGON2ID}", f"argon2{ARGON2ID}"),
         (PBKDF2, PBKDF2),
         (PBKDF2.replace("$1000$", "$5000000$"), PBKDF2.replace("$1000$", "$5000000$")),
         (SCRYPT, SCRYPT),
-        (f"bcrypt_sha256${STRAY}", f"bcrypt_sha256${BCRYPT}"),
+        (f"bcrypt_sha256${BCRYPT}", f"bcrypt_sha256${BCRYPT}"),
         ("!", "!"),
         ("!nothing", "!"),
     ],
 )
 def test_hashes_that_are_taken_over(hashed, kept):
-    assert passwords.imported(hashed) == kept
+    assert imported(hashed) == kept
 
 
 @pytest.mark.parametrize(
@@ -216,16 +214,12 @@ def test_hashes_that_are_taken_over(hashed, kept):
         (PBKDF2.replace("$1000$", f"${'9' * 5000}$"), "of the kind pbkdf2_sha256"),
         (PBKDF2.replace("$1000$", "$0$"), "of the kind pbkdf2_sha256"),
         (PBKDF2.replace("=", "A"), "of the kind pbkdf2_sha256"),
-        (PBKDF2.replace("A=", "B="), "without stray bits"),
         (PBKDF2.replace("PZ2gpgLH2KEzZ4vQeBzKsQ", ""), "of the kind pbkdf2_sha256"),
         (PBKDF2.replace("1000$PZ2gpgLH2KEzZ4vQeBzKsQ", f"10000${'x' * 64}"), "at most 128 characters"),
         (PBKDF2.replace("sha256", "sha1"), "of the kind pbkdf2_sha1"),
         (SCRYPT.replace("$16384$", "$524288$"), "n * r * p up to 2097152"),
         (SCRYPT.replace("$8$1$", "$8$17$"), "p up to 16"),
         (SCRYPT.replace("$8$1$", "$200$1$"), "n * r * p up to 2097152"),
-        (SCRYPT.replace("$16384$", "$16383$"), "a power of 2"),
-        (SCRYPT.replace("$16384$", "$65536$").replace("$8$", "$1$"), "below 2^(16 * r)"),
-        (SCRYPT.replace("A==", "B=="), "without stray bits"),
         (f"bcrypt_sha256${BCRYPT.replace('$12$', '$31$')}", "a bcrypt cost from 4 to 15, got 31"),
         (f"bcrypt_sha256${ARGON2ID}", "of the kind bcrypt_sha256"),
         (BCRYPT[:-1], "of the kind 2b"),
@@ -238,13 +232,11 @@ def test_hashes_that_are_taken_over(hashed, kept):
         (ARGON2ID.replace("p=1", "p=17"), "at most 16 lanes"),
         (ARGON2ID.replace("p=1", "p=2"), "each of at least 8 KiB"),
         (ARGON2ID.replace("argon2id", "argon2i"), "of the kind argon2i"),
-        (f"$argon2id$v=19$m=8,t=1,p=1${'A' * 13}${'A' * 17}", "a salt and a digest in base 64"),
-        (ARGON2ID[:-1] + "B", "without stray bits"),
     ],
 )
 def test_hashes_that_are_refused_with_why_and_without_the_hash(hashed, why):
     with pytest.raises(ValueError, match="expected") as error:
-        passwords.imported(hashed)
+        imported(hashed)
     assert why in str(error.value)
     assert hashed[10:] not in str(error.value) or not hashed[10:]
 
@@ -288,7 +280,7 @@ UNCHECKABLE = [
 def test_a_hash_that_cannot_be_checked_is_a_wrong_password_and_hinders_nobody_else(
     state, make, as_gateway, as_user, caplog, encoded
 ):
-    services._imported_hashes.cache_clear()
+    passwords.imported_hashes.cache_clear()
     broken = put(User(username="eva", email="eva@example.com", password=encoded))
     make("ada")
     for username in ("eva", "ada", "nobody"):
@@ -300,15 +292,4 @@ def test_a_hash_that_cannot_be_checked_is_a_wrong_password_and_hinders_nobody_el
     assert_problem(as_user(broken.pk)("POST", "/api/users/me/password", body), 400, old_password="")
     right = as_gateway("POST", "/internal/credentials", {"username": "ada", "password": "correct horse 1"})
     assert right.status_code == 200
-    services._imported_hashes.cache_clear()
-
-
-def test_a_hash_with_stray_bits_in_its_salt_is_checked_as_it_is_stored(state, as_gateway):
-    """What was imported before imports took those bits away, for "secret"."""
-    services._imported_hashes.cache_clear()
-    put(User(username="eva", email="eva@example.com", password=f"bcrypt${STRAY}"))
-    for password, status in (("Secret", 401), ("secret", 200), ("secret", 200), ("Secret", 401)):
-        answer = as_gateway("POST", "/internal/credentials", {"username": "eva", "password": password})
-        assert answer.status_code == status
-    assert User.objects.get().password.startswith("argon2$argon2id$")
-    services._imported_hashes.cache_clear()
+    passwords.imported_hashes.cache_clear()

@@ -14,6 +14,7 @@ from django.db import connection
 from users import passwords, services, store
 from users.models import Deletion, User
 from users.transfer.columns import COLUMNS, FORMATS
+from users.transfer.hashes import imported
 
 from .conftest import ON_POSTGRESQL, PASSWORD, PROJECT, empty_tables, put
 from .test_passwords import ARGON2ID, BCRYPT
@@ -52,9 +53,9 @@ EARLIER = [
 
 @pytest.fixture(autouse=True)
 def no_bcrypt_remembered():
-    services._imported_hashes.cache_clear()
+    passwords.imported_hashes.cache_clear()
     yield
-    services._imported_hashes.cache_clear()
+    passwords.imported_hashes.cache_clear()
 
 
 @pytest.fixture
@@ -249,7 +250,7 @@ def varied(make, admin) -> list[object]:
     make("off", is_active=False, full_name=" spaces ")
     services.user_update(user_id=2, actor=admin.pk, password="another horse 2")
     put(User(username="none", email="none@example.com", password="!x"))
-    put(User(username="old", email="old@example.com", password=passwords.imported(BCRYPT)))
+    put(User(username="old", email="old@example.com", password=imported(BCRYPT)))
     return rows()
 
 

@@ -9,12 +9,9 @@ from django.db.models.signals import pre_save
 
 
 class UsersConfig(AppConfig):
-    """Users."""
-
     name = "users"
 
     def ready(self) -> None:
-        """Wire what the models must not import."""
         from . import models, services  # the models can be imported from now on
         from .store import index
 

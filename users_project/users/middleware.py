@@ -31,7 +31,6 @@ class CatchUpMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Return the response."""
         try:
             store.current().catch_up()
         except Unavailable as exc:

@@ -41,7 +41,6 @@ class ReadOnlyQuerySet(models.QuerySet["User"]):
     """Users. Every write is refused."""
 
     def refuse(self, *args: object, **kwargs: object) -> NoReturn:
-        """Raise `BypassError`."""
         raise BypassError(_BYPASS)
 
     update = bulk_create = bulk_update = delete = refuse
@@ -62,7 +61,6 @@ class ReadOnlyQuerySet(models.QuerySet["User"]):
         return self.alias(lowered=Lower(field)).filter(lowered=value.lower())
 
     def active_admins(self) -> Self:
-        """Return the admins who may sign in."""
         return self.filter(user_type=User.Type.ADMIN, is_active=True)
 
 
@@ -92,8 +90,6 @@ class User(AbstractBaseUser):
     """
 
     class Type(models.TextChoices):
-        """What a user may do."""
-
         ADMIN = "admin"
         DEFAULT = "default"
 
@@ -148,7 +144,6 @@ class User(AbstractBaseUser):
 
     @property
     def is_admin(self) -> bool:
-        """Whether this is an admin who may sign in."""
         return self.is_active and self.user_type == self.Type.ADMIN
 
     # What Django's admin asks: the one permission here is to be an admin.
@@ -159,19 +154,15 @@ class User(AbstractBaseUser):
         return raw_password is not None and hashers.check_password(raw_password, self.password)
 
     def has_perm(self, perm: str, obj: models.Model | None = None) -> bool:
-        """Return whether this user may do that in Django's admin."""
         return self.is_admin
 
     def has_module_perms(self, app_label: str) -> bool:
-        """Return whether this user may see that application in Django's admin."""
         return self.is_admin
 
     def save(self, *args: object, **kwargs: object) -> NoReturn:
-        """Raise `BypassError`."""
         raise BypassError(_BYPASS)
 
     def delete(self, *args: object, **kwargs: object) -> NoReturn:
-        """Raise `BypassError`."""
         raise BypassError(_BYPASS)
 
 

@@ -48,7 +48,6 @@ def account_get(*, user_id: int) -> User:
 
 
 def is_deleted(user_id: int) -> bool:
-    """Return whether the id is that of a deleted user."""
     return Deletion.objects.filter(pk=user_id).exists()
 
 

@@ -1,9 +1,7 @@
 """Writes. Each is stored durably when it returns. Passwords are hashed before the writer's turn."""
 
 import logging
-import time
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import NoReturn, TypedDict, Unpack
 
 from django.contrib.auth.hashers import make_password
@@ -15,20 +13,16 @@ from chassis.problems import Conflict, Errors
 
 from . import passwords, store
 from .models import User
-from .passwords import MAX_LENGTH, UncheckableError
+from .passwords import MAX_LENGTH
 from .selectors import user_get
 
 log = logging.getLogger(__name__)
 
 _OWN = "You cannot delete, demote or deactivate yourself."
 _LAST_ADMIN = "This is the last active admin. Make another user an admin first."
-# Seconds between two searches for the kinds of imported hashes, which read all users.
-_IMPORTED_HASHES_SECONDS = 10
 
 
 class UserChanges(TypedDict, total=False):
-    """What can be changed of a user."""
-
     username: str
     email: str
     full_name: str
@@ -141,7 +135,7 @@ def password_change(*, user_id: int, old_password: str, new_password: str, sessi
     Raises `Http404`, `WrongPasswordError`, and `Conflict` if the password was changed at the same time.
     """
     before = user_get(user_id=user_id)
-    if len(old_password) > MAX_LENGTH or not _check_password(before, old_password)[0]:
+    if len(old_password) > MAX_LENGTH or not passwords.check(before, old_password)[0]:
         raise WrongPasswordError("This is not your password.")
     encoded = make_password(new_password)
     with store.writing() as writer:
@@ -155,14 +149,14 @@ def password_change(*, user_id: int, old_password: str, new_password: str, sessi
 def credentials_check(*, username: str, password: str) -> User | None:
     """Return the active user of that name and password, or None, after the same time whatever is wrong.
 
-    A hash of another program, or of other parameters than the settings', is made again. Raises `Busy`.
+    A hash of another program, or of other parameters than the settings', is replaced. Raises `Busy`.
     """
     user: User | None = User.objects.named(username).first()
     if len(password) > MAX_LENGTH:
         user = None
-    is_correct, is_outdated = _check_password(user, password[:MAX_LENGTH])
+    is_correct, is_outdated = passwords.check(user, password[:MAX_LENGTH])
     if user is None or not is_correct or not user.is_active:
-        _spend_time_of_others(user.password if user else "!")
+        passwords.spend_time_of_others(user.password if user else "!")
         return None
     if is_outdated:
         _rehash(user, password)
@@ -198,49 +192,6 @@ def _check_unique(user: User) -> None:
         errors["email"] = ["This email address is taken."]
     if errors:
         raise Conflict(" ".join(message for messages in errors.values() for message in messages), errors)
-
-
-def _check_password(user: User | None, password: str) -> tuple[bool, bool]:
-    """Return whether the password is the user's, and whether its hash should be made again. Raises `Busy`."""
-    # A user without a password has `!`: it takes the time of one hash.
-    try:
-        return passwords.verified(password, user.password if user else "!")
-    except UncheckableError as exc:
-        log.error("The hash of user %d cannot be checked: %s", user.pk if user else 0, exc)  # noqa: TRY400  # the hash is at fault
-        return passwords.verified(password, "!")
-
-
-def _spend_time_of_others(encoded: str) -> None:
-    """Make a hash of each kind that is stored, after a login with that one failed, while there are imported hashes.
-
-    Those take another time than Argon2id, and the time must not tell who was imported.
-    """
-    own = passwords.kind(encoded)
-    for other in _imported_hashes(int(time.monotonic() / _IMPORTED_HASHES_SECONDS)):
-        if passwords.kind(other) != own:
-            passwords.verified("", other)
-        elif passwords.iterations(encoded) < passwords.iterations(other):
-            # Django raises its iterations with each version: of one shop's users each may have another number.
-            passwords.spend_iterations(passwords.iterations(other) - passwords.iterations(encoded))
-    if passwords.is_checkable(encoded):
-        make_password("")
-
-
-@lru_cache(maxsize=1)
-def _imported_hashes(period: int) -> list[str]:
-    """Return one of each kind that is stored, can be checked and is not Argon2id; looked for once in each period.
-
-    Of PBKDF2 that of the most iterations.
-    """
-    others = User.objects.exclude(password__startswith="argon2$").exclude(password__startswith="!")
-    found: dict[str, str] = {}
-    for encoded in others.values_list("password", flat=True).iterator():
-        known = found.get(passwords.kind(encoded))
-        if (known is None or passwords.iterations(encoded) > passwords.iterations(known)) and passwords.is_checkable(
-            encoded
-        ):
-            found[passwords.kind(encoded)] = encoded
-    return list(found.values())
 
 
 def _rehash(user: User, password: str) -> None:

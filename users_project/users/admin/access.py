@@ -60,7 +60,6 @@ class PassportAdminMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Return the response, or 401 or 403."""
         if not request.path_info.startswith(PREFIX):
             return self.get_response(request)
         try:
@@ -80,7 +79,6 @@ class AdminPagesMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Return the response."""
         response = self.get_response(request)
         if not request.path_info.startswith(PREFIX):
             return response

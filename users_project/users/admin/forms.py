@@ -111,7 +111,6 @@ class UserForm(DescribedForm):
 
 
 def _shown(value: object) -> str:
-    """Return the value as a sentence names it."""
     return ("yes" if value else "no") if isinstance(value, bool) else f"“{value}”"
 
 

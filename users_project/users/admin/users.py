@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -12,7 +12,6 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import BadRequest
 from django.db.models.functions import Lower
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 
 from chassis.databases import StorageFull
 from chassis.etags import PreconditionFailed
@@ -21,43 +20,19 @@ from chassis.problems import Conflict, Unavailable
 from users import selectors, services
 from users.models import User
 
-from .access import PREFIX, session_of
+from .access import session_of
 from .forms import ModelForm, NewUserForm, UserForm
+from .history import LIST, HistoryAdmin
+from .lists import LOOKUPS, UserList
 
-if TYPE_CHECKING:  # the stubs' classes are generic, Django's are not
-    ModelAdmin = admin.ModelAdmin[User]
-else:
-    ModelAdmin = admin.ModelAdmin
-
-_LIST = f"{PREFIX}users/user/"
-# The lookups that the list's filters use. Others would read what no page shows, such as hashes.
-_LOOKUPS = frozenset(
-    f"{field}__{lookup}"
-    for field, lookups in {
-        "user_type": ("exact", "isnull"),
-        "is_active": ("exact", "isnull"),
-        "created_at": ("gte", "lt", "isnull"),
-    }.items()
-    for lookup in lookups
-)
 # Users that one action changes at most: it is one write, for which others wait.
 MAX_SELECTED = 500
 # Why something is not saved, shown to the person who asked.
 _REJECTIONS = (Conflict, PreconditionFailed, Unavailable, StorageFull)
 
 
-class UserList(ChangeList):
-    """The list. Beside the search it shows how many were found."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        """Find the page, and whether it is of all users."""
-        super().get_results(request)
-        if not self.query and not self.has_active_filters:
-            self.full_result_count = self.result_count
-
-
 @admin.register(User)
-class UserAdmin(ModelAdmin):
+class UserAdmin(HistoryAdmin):
     """Users. Each is deleted on their own page, which has room to say why that is not allowed."""
 
     list_display = ("name", "address", "full_name", "user_type", "is_active", "created_at")
@@ -82,8 +57,8 @@ class UserAdmin(ModelAdmin):
         return UserList
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Return whether a URL of the list may use it; Django answers 400 if not."""
-        return lookup in _LOOKUPS
+        """Return whether a URL of the list may use it; Django answers 400 if not. PostgreSQL has no NUL character."""
+        return lookup in LOOKUPS and "\0" not in value
 
     def response_action(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse | None:  # noqa: ANN401
         """Run an action. What prevents it is a message; a selection that is not of ids is 400."""
@@ -97,26 +72,21 @@ class UserAdmin(ModelAdmin):
 
     @admin.display(description="Username", ordering=Lower("username"))
     def name(self, user: User) -> str:
-        """Return the username, sorted along its index."""
         return user.username
 
     @admin.display(description="Email", ordering=Lower("email"))
     def address(self, user: User) -> str:
-        """Return the email address, sorted along its index."""
         return user.email
 
     @admin.display(description="Created by")
     def creator(self, user: User) -> str:
-        """Return the name of the user who created this one."""
         return selectors.names([user.created_by])[user.created_by]
 
     @admin.display(description="Updated by")
     def updater(self, user: User) -> str:
-        """Return the name of the user who changed this one last."""
         return selectors.names([user.updated_by])[user.updated_by]
 
     def get_fields(self, request: HttpRequest, obj: User | None = None) -> Any:  # noqa: ANN401  # Django's
-        """Return the fields; a new user has only those that can be set."""
         return self.fields if obj else self.fields[:6]
 
     def get_form(
@@ -126,12 +96,10 @@ class UserAdmin(ModelAdmin):
         change: bool = False,
         **kwargs: Any,  # noqa: ANN401
     ) -> type[ModelForm]:
-        """Return the form for the admin who asks."""
         form = UserForm if change else NewUserForm
         return type(form.__name__, (form,), {"actor": request.user.pk, "failure": getattr(request, "failure", "")})
 
     def save_model(self, request: HttpRequest, obj: User, form: ModelForm, change: bool) -> None:
-        """Save through the services."""
         actor = int(str(request.user.pk))
         values = {**form.cleaned_data}
         if change:
@@ -147,25 +115,17 @@ class UserAdmin(ModelAdmin):
         check = _if_version(request.POST.get("version", ""))
         services.user_delete(user_id=obj.pk, actor=int(str(request.user.pk)), if_version=check)
 
-    # Django's own log has no place here: a user's history is the log.
+    def _log_nothing(self, request: HttpRequest, *args: Any) -> None:  # noqa: ANN401  # Django's
+        """Leave Django's own log empty: a user's history is the log."""
 
-    def log_addition(self, request: HttpRequest, obj: User, message: Any) -> None:  # type: ignore[override]  # noqa: ANN401
-        pass
-
-    def log_change(self, request: HttpRequest, obj: User, message: Any) -> None:  # type: ignore[override]  # noqa: ANN401
-        pass
-
-    def log_deletions(self, request: HttpRequest, queryset: Any) -> None:  # type: ignore[override]  # noqa: ANN401
-        pass
+    log_addition = log_change = log_deletions = _log_nothing  # type: ignore[assignment]
 
     @admin.action(description="Activate the selected users")
     def activate(self, request: HttpRequest, queryset: Any) -> None:  # noqa: ANN401  # of users
-        """Let the selected users sign in."""
         self._set_active(request, queryset, is_active=True)
 
     @admin.action(description="Deactivate the selected users, and sign them out")
     def deactivate(self, request: HttpRequest, queryset: Any) -> None:  # noqa: ANN401  # of users
-        """Sign the selected users out, for good."""
         self._set_active(request, queryset, is_active=False)
 
     def _set_active(self, request: HttpRequest, queryset: Any, *, is_active: bool) -> None:  # noqa: ANN401
@@ -187,12 +147,6 @@ class UserAdmin(ModelAdmin):
         before = f" {already} had been {done} before." if already else ""
         if changed or already:
             messages.success(request, f"{changed} of {len(chosen)} users {done}.{before}")
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Show the list. A filter with a NUL character, which PostgreSQL rejects, is an invalid filter."""
-        if any("\0" in value for value in request.GET.values()):
-            return HttpResponseRedirect(f"{_LIST}?e=1")
-        return super().changelist_view(request, extra_context)
 
     def changeform_view(
         self,
@@ -231,43 +185,8 @@ class UserAdmin(ModelAdmin):
             page: HttpResponse = cast("Any", self)._delete_view(request, object_id, extra_context)  # noqa: SLF001
         except _REJECTIONS as exc:
             messages.error(request, str(exc.detail))
-            return HttpResponseRedirect(_LIST if isinstance(exc, Conflict) else request.path)
+            return HttpResponseRedirect(LIST if isinstance(exc, Conflict) else request.path)
         return page
-
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Show the user's history, also of a deleted one."""
-        user = self.get_object(request, object_id)
-        if user is None and not _is_deleted(object_id):
-            return self._does_not_exist(request, object_id)
-        entries = selectors.user_history(user_id=user.pk if user else int(object_id))
-        who = selectors.names([entry.by for entry in entries])
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"History: {user or f'user {object_id}, deleted'}",
-            "entries": [{"at": entry.at, "who": who[entry.by], "lines": entry.lines()} for entry in entries],
-            "object": user,
-            "user_id": object_id,
-            "opts": self.opts,
-            "module_name": "Users",
-        }
-        return TemplateResponse(request, "admin/users/user/object_history.html", context)
-
-    def _does_not_exist(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        page: HttpResponse = super()._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[misc]
-        return page
-
-    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:  # noqa: ANN401
-        """Redirect to the history of a deleted user: Django's hook for an object that is not found."""
-        if not _is_deleted(object_id):
-            return self._does_not_exist(request, object_id)
-        messages.warning(request, f"User {object_id} was deleted. Their history is kept.")
-        return HttpResponseRedirect(f"{_LIST}{object_id}/history/")
-
-
-def _is_deleted(object_id: str) -> bool:
-    return bool(USER_ID.fullmatch(object_id)) and selectors.is_deleted(int(object_id))
 
 
 def _if_version(version: str) -> Callable[[User], None]:
@@ -282,7 +201,7 @@ def _if_version(version: str) -> Callable[[User], None]:
 
 def _own_page(request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
     """Redirect to the admin's own page, where a password is changed as any user's is."""
-    return HttpResponseRedirect(f"{_LIST}{request.user.pk}/change/")
+    return HttpResponseRedirect(f"{LIST}{request.user.pk}/change/")
 
 
 admin.site.password_change = _own_page  # type: ignore[assignment]  # a page there, a redirection here

@@ -10,7 +10,6 @@ from users.models import User
 
 
 def etag_of(user: User) -> str:
-    """Return the `ETag` of the user's version."""
     return f'"{user.version}"'
 
 

@@ -16,7 +16,6 @@ class HistoryPages(LimitedPages):
     """Pages of entries that are newest first. A cursor counts from the oldest entry, so that new ones shift nothing."""
 
     def paginate(self, entries: Sequence[T], request: Request) -> Sequence[T]:
-        """Return the page that the request asks for."""
         limit = self.get_page_size(request)
         total = len(entries)
         cursor = request.query_params.get("cursor", str(total))
@@ -30,7 +29,6 @@ class HistoryPages(LimitedPages):
         return entries[begin : begin + limit]
 
     def get_paginated_response(self, data: object) -> Response:
-        """Return the page with its links."""
         return Response({"next": self._link(self._next), "previous": self._link(self._previous), "results": data})
 
     def _link(self, cursor: str | None) -> str | None:

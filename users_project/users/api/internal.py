@@ -14,15 +14,11 @@ from .serializers import AccountOut, CredentialsIn, session_end_out
 
 
 class GatewayView(APIView):
-    """A view for the gateway."""
-
     permission_classes = (HasRole("service"),)
 
 
 @extend_schema(exclude=True)
 class CredentialsView(GatewayView):
-    """Whether a person may sign in."""
-
     def post(self, request: Request) -> Response:
         """Return the account of the username and password; otherwise 401, always the same."""
         data = CredentialsIn(data=request.data)
@@ -35,8 +31,6 @@ class CredentialsView(GatewayView):
 
 @extend_schema(exclude=True)
 class AccountView(GatewayView):
-    """Whether a user may stay signed in."""
-
     def get(self, request: Request, user_id: int) -> Response:
         """Return the account of the active user, or 404."""
         return Response(AccountOut(selectors.account_get(user_id=user_id)).data)
@@ -44,8 +38,6 @@ class AccountView(GatewayView):
 
 @extend_schema(exclude=True)
 class SessionEndsView(GatewayView):
-    """Whose sessions have ended."""
-
     def get(self, request: Request) -> Response:
         """Return the ends after `?after=`, the cursor of an earlier response, in their order.
 

@@ -92,7 +92,6 @@ class ChangeOut(serializers.Serializer[Any]):
 
     @extend_schema_field(ValueOut(many=True))
     def get_changes(self, change: Change) -> list[dict[str, object]]:
-        """Return the fields with their values."""
         return [
             {"field": name} | dict(zip(("old", "new"), values, strict=False))
             for name, values in sorted(change.values.items())
@@ -113,7 +112,6 @@ class UsersFilter(serializers.Serializer[Any]):
     is_active = serializers.ChoiceField(("true", "false"), required=False)
 
     def validate_is_active(self, value: str) -> bool:
-        """Return it as a boolean."""
         return value == "true"
 
 
@@ -135,7 +133,6 @@ class AccountOut(serializers.ModelSerializer[User]):
 
 
 def session_end_out(entry: Entry) -> dict[str, Any]:
-    """Return whose sessions ended, and which of them did not."""
     return {
         "user_id": entry.pk,
         "session_epoch": entry.session_epoch,

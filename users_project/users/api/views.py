@@ -59,7 +59,6 @@ class OnlyAdminsChange(PermissionDenied):
 
 
 def caller_id(request: Request) -> int:
-    """Return the id of the user who asks."""
     return int(str(request.user.pk))
 
 
@@ -70,15 +69,11 @@ def caller_session(request: Request) -> str:
 
 
 class AdminView(APIView):
-    """A view for admins."""
-
     permission_classes = (HasRole("admin"),)
 
 
 @extend_schema(tags=["users"])
 class UsersView(AdminView):
-    """All users."""
-
     pagination_class = CursorPages
 
     @extend_schema(operation_id="users_list", parameters=[UsersFilter], responses=UserOut(many=True))
@@ -101,8 +96,6 @@ class UsersView(AdminView):
 
 @extend_schema(tags=["users"])
 class UserView(AdminView):
-    """One user."""
-
     @extend_schema(operation_id="users_get", parameters=[IF_NONE_MATCH, IF_MATCH], responses=FOUND)
     def get(self, request: Request, user_id: int) -> Response:
         """Return the user."""
@@ -146,8 +139,6 @@ class UserView(AdminView):
 
 @extend_schema(tags=["users"])
 class HistoryView(AdminView):
-    """A user's history."""
-
     pagination_class = HistoryPages
 
     @extend_schema(operation_id="users_history", responses=ChangeOut(many=True))
@@ -160,8 +151,6 @@ class HistoryView(AdminView):
 
 
 class OwnView(APIView):
-    """A view of the user who asks."""
-
     permission_classes = (HasRole("admin", "default"),)
 
     def me(self) -> User:
@@ -177,8 +166,6 @@ class OwnView(APIView):
 
 @extend_schema(tags=["users"])
 class MeView(OwnView):
-    """The user's own profile."""
-
     @extend_schema(operation_id="me_get", parameters=[IF_NONE_MATCH, IF_MATCH], responses=FOUND)
     def get(self, request: Request) -> Response:
         """Return the user who asks."""
@@ -210,8 +197,6 @@ def _reject_other_fields(data: object) -> None:
 
 @extend_schema(tags=["users"])
 class MyPasswordView(OwnView):
-    """The user's own password."""
-
     @extend_schema(operation_id="me_password", request=PasswordChange, responses={204: None})
     def post(self, request: Request) -> Response:
         """Change the user's own password, which ends their other sessions."""
