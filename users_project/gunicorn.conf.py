@@ -19,6 +19,6 @@ logconfig_dict = logs.configuration(env.log_level)
 
 
 def post_fork(server: Arbiter, worker: Worker) -> None:
-    """Tell a worker that replaces another one that the service serves already; see `users.store.open_or_log`."""
+    """Mark a worker that replaces another one; see `users.store.open_or_log`."""
     if worker.age > server.num_workers:
         os.environ["USERS_SERVES"] = "1"

@@ -69,7 +69,7 @@ def test_a_change_here_is_stored_and_an_empty_password_changes_none(browser, mak
 
 
 @pytest.mark.parametrize("change", [{"user_type": "default"}, {"is_active": ""}])
-def test_nobody_demotes_oneself_here(browser, admin, everything, change):
+def test_admins_do_not_demote_themselves(browser, admin, everything, change):
     form = {"username": "root", "email": "root@example.com", "user_type": "admin", "is_active": "on"} | change
     form["version"] = version(browser, admin.pk)
     before = everything()
@@ -85,7 +85,7 @@ def test_nobody_demotes_oneself_here(browser, admin, everything, change):
         (StorageFull("Taken a moment ago."), 507),
     ],
 )
-def test_what_cannot_be_saved_is_the_form_again_with_why(browser, make, everything, monkeypatch, refusal, status):
+def test_a_failed_save_shows_the_form_again_with_the_reason(browser, make, everything, monkeypatch, refusal, status):
     user = make("eva")
     before = everything()
 
@@ -117,16 +117,14 @@ def test_a_user_is_deleted_here_after_a_question(browser, admin, make):
     path, sent = asked_to_delete(browser, user)
     text = page(browser.get(path))
     assert "eva@example.com, default, active?" in text.replace("Default", "default").replace("Active", "active")
-    assert "Their orders stay, and nobody can read them any more" in text
+    assert "Their orders are kept but unreadable" in text
     assert browser.post(path, sent).status_code == 302
     assert not User.objects.filter(pk=user.pk).exists()
     assert Deletion.objects.get().updated_by == admin.pk
 
 
 @pytest.mark.parametrize("sent", [None, {"post": "yes"}, {"post": "yes", "version": "0"}])
-def test_who_was_changed_since_the_question_is_not_deleted_but_asked_for_again(
-    browser, make, everything, monkeypatch, sent
-):
+def test_a_user_changed_since_the_question_is_not_deleted(browser, make, everything, monkeypatch, sent):
     user = make("eva")
     path, asked = asked_to_delete(browser, user)
     if sent is None:
@@ -153,7 +151,7 @@ def test_a_deletion_that_does_not_fit_on_the_disk_is_a_message(browser, make, ev
     assert everything() == before
 
 
-def test_nobody_deletes_oneself_here(browser, admin, everything):
+def test_admins_do_not_delete_themselves(browser, admin, everything):
     before = everything()
     for method in (browser.get, browser.post):
         assert method(f"{LIST}{admin.pk}/delete/", {"post": "yes"}).headers["Location"] == LIST
@@ -161,13 +159,13 @@ def test_nobody_deletes_oneself_here(browser, admin, everything):
     assert everything() == before
 
 
-def test_a_user_who_is_not_there_is_said_so(browser):
+def test_a_missing_user_is_a_message(browser):
     for action in ("change", "delete"):
         assert browser.get(f"{LIST}99/{action}/").status_code == 302
     assert "doesn’t exist" in said(browser)
 
 
-def test_a_stale_form_names_who_changed_what_and_saves_once_more(browser, make):
+def test_a_stale_form_names_the_change_and_can_be_saved_again(browser, make):
     user, other = make("ada"), make("other", user_type="admin")
     path, sent = shown_to(browser, user)
     sent["email"] = "ada@example.org"
@@ -184,7 +182,7 @@ def test_a_stale_form_names_who_changed_what_and_saves_once_more(browser, make):
 
 
 @pytest.mark.parametrize("why", ["a conflict", "a field", "a name that another has"])
-def test_a_password_that_has_to_be_typed_once_more_is_asked_for(browser, admin, make, why):
+def test_an_invalid_form_asks_for_the_password_again(browser, admin, make, why):
     user = make("ada")
     path, sent = shown_to(browser, user)
     if why == "a conflict":
@@ -209,7 +207,7 @@ def test_a_changed_password_makes_a_form_stale_too(browser, admin, make):
     assert browser.post(path, form_of(text)).status_code == 302
 
 
-def test_a_save_that_another_came_before_at_the_last_moment_is_the_form_again(browser, admin, make, monkeypatch):
+def test_a_save_after_a_concurrent_change_shows_the_form_again(browser, admin, make, monkeypatch):
     user = make("ada")
     path, sent = shown_to(browser, user)
     update = services.user_update
@@ -225,7 +223,7 @@ def test_a_save_that_another_came_before_at_the_last_moment_is_the_form_again(br
     assert User.objects.get(pk=user.pk).email == "ada@example.com"
 
 
-def test_a_user_deleted_at_the_last_moment_is_said_so(browser, admin, make, monkeypatch):
+def test_a_user_deleted_while_saving_is_a_message(browser, admin, make, monkeypatch):
     user = make("ada")
     path, sent = shown_to(browser, user)
     update = services.user_update
@@ -291,17 +289,17 @@ def test_a_deleted_user_s_pages_lead_to_their_history(browser, admin, make):
 
 
 @pytest.mark.parametrize("user_id", ["99", "x", "9" * 30])
-def test_who_never_was_has_no_history(browser, user_id):
+def test_an_unknown_user_has_no_history(browser, user_id):
     assert browser.get(f"{LIST}{user_id}/history/").headers["Location"] == "/admin/"
 
 
-def test_the_page_of_a_user_says_who_made_them(browser, admin, make):
+def test_the_page_of_a_user_names_the_creator(browser, admin, make):
     user = make("eva", created_by=admin.pk)
     assert re.search(r"Created by.*?root", page(browser.get(f"{LIST}{user.pk}/change/")), re.DOTALL)
     assert "the service" in page(browser.get(f"{LIST}{admin.pk}/change/"))
 
 
-def test_ones_own_password_is_changed_on_ones_own_page_and_one_stays_signed_in(admin, issuer):
+def test_admins_change_their_own_password_and_stay_signed_in(admin, issuer):
     browser = Client(headers=passport(issuer, admin.pk, sid="s-1"))
     path = f"{LIST}{admin.pk}/change/"
     assert browser.get("/admin/password_change/").headers["Location"] == path

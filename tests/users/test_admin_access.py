@@ -52,7 +52,7 @@ def test_without_a_passport_there_is_no_way_in(admin):
     assert client.get(LIST).status_code == 401
 
 
-def test_the_passport_is_who_asks_whatever_a_session_says(admin, make, issuer):
+def test_the_passport_counts_and_not_a_session(admin, make, issuer):
     other = make("other", user_type="admin")
     client = Client(headers=passport(issuer, other.pk))
     client.force_login(admin)
@@ -64,27 +64,27 @@ def test_the_passport_is_who_asks_whatever_a_session_says(admin, make, issuer):
     assert client.get(LIST).status_code == 403
 
 
-def test_an_id_that_is_not_the_passport_s_is_refused(admin, make, issuer):
+def test_a_user_id_other_than_the_passports_is_rejected(admin, make, issuer):
     other = make("other", user_type="admin")
     headers = passport(issuer, other.pk) | {"Request-User-Id": str(admin.pk)}
     assert Client(headers=headers).get(LIST).status_code == 401
 
 
-def test_keys_that_cannot_be_fetched_are_our_fault(admin, issuer):
+def test_keys_that_cannot_be_fetched_are_503(admin, issuer):
     backend.cache_clear()
     with issuer.answering(b"{}", 500):
         assert Client(headers=passport(issuer, admin.pk)).get(LIST).status_code == 503
     backend.cache_clear()
 
 
-def test_the_way_out_is_the_gateway_s(browser):
+def test_the_gateway_signs_out(browser):
     assert 'method="post" action="/logout/"' in page(browser.get("/admin/"))
     assert browser.get("/admin/logout/").headers["Location"] == "/logout/"
     assert browser.get("/admin/login/").headers["Location"] == "/admin/"
 
 
 @pytest.mark.parametrize("path", ["/admin/", LIST, f"{LIST}add/", "/admin/static/admin/css/base.css", "/admin/nothing"])
-def test_every_page_says_what_a_browser_may_do(browser, path):
+def test_every_page_has_security_headers(browser, path):
     response = browser.get(path)
     policy = response.headers["Content-Security-Policy"]
     assert "script-src 'self';" in policy
@@ -102,7 +102,7 @@ def test_an_admin_who_is_demoted_is_out_at_once(browser, admin, make):
     assert browser.get(LIST).status_code == 403
 
 
-def test_a_form_of_another_site_is_refused_and_one_of_ours_is_not(admin, issuer):
+def test_a_form_of_another_site_is_rejected(admin, issuer):
     client = Client(enforce_csrf_checks=True, headers=passport(issuer, admin.pk))
     form = FORM | {"password": "another horse 2"}
     assert client.post(f"{LIST}add/", form).status_code == 403
@@ -120,7 +120,7 @@ def test_the_static_files_are_served_below_the_admin():
     response.close()
 
 
-def test_what_is_wrong_is_a_page_for_people_and_a_problem_for_programs(browser, admin, make, issuer, monkeypatch):
+def test_a_problem_is_a_page_in_a_browser(browser, admin, make, issuer, monkeypatch):
     def broken(self) -> None:
         raise Unavailable("<b>Not now.</b>")
 

@@ -48,14 +48,14 @@ def test_the_list_is_searched_filtered_and_sorted(browser, make, query, found):
     "asked",
     ["password__startswith=argon2", "password__regex=^a", "username__regex=(", "username=root", "logentry__id=1"],
 )
-def test_a_list_is_asked_for_nothing_but_what_its_filters_ask(browser, asked):
+def test_other_lookups_than_the_filters_are_rejected(browser, asked):
     assert browser.get(f"{LIST}?{asked}").status_code == 400
 
 
 @pytest.mark.parametrize(
     "query", ["user_type__exact=%00", "created_at__gte=x", "id__lt=x", "password__startswith=a", "o=99"]
 )
-def test_a_list_that_cannot_be_is_no_fault_of_the_service(browser, query):
+def test_an_invalid_query_is_no_server_error(browser, query):
     assert browser.get(f"{LIST}?{query}").status_code in {200, 302, 400}
 
 
@@ -95,7 +95,7 @@ def test_an_action_takes_ids_of_users_alone(browser, action, selected):
     assert browser.post(LIST, form).status_code == 400
 
 
-def test_many_are_deactivated_and_activated_and_whoever_may_not_be_is_named(browser, admin, make):
+def test_many_are_deactivated_and_activated_and_exceptions_are_named(browser, admin, make):
     eva, ada, kim = (make(name).pk for name in ("eva", "ada", "kim"))
     text = act(browser, "deactivate", eva, ada, admin.pk)
     assert "2 of 3 users deactivated." in text
@@ -108,7 +108,7 @@ def test_many_are_deactivated_and_activated_and_whoever_may_not_be_is_named(brow
     assert not User.objects.get(pk=ada).is_active
 
 
-def test_who_was_deleted_meanwhile_is_named(browser, make, monkeypatch):
+def test_a_user_deleted_before_an_action_is_named(browser, make, monkeypatch):
     eva, ada = make("eva"), make("ada")
     set_active = services.users_set_active
 
@@ -123,7 +123,7 @@ def test_who_was_deleted_meanwhile_is_named(browser, make, monkeypatch):
 
 
 @pytest.mark.parametrize("action", ["activate", "deactivate"])
-def test_where_nobody_of_those_selected_is_left_that_is_said(browser, make, action):
+def test_an_action_on_deleted_users_alone_is_a_warning(browser, make, action):
     eva = make("eva")
     remove(eva)
     text = act(browser, action, eva.pk)
@@ -139,7 +139,7 @@ def test_the_last_admin_of_those_chosen_stays_one(browser, admin, make, issuer):
     assert list(User.objects.active_admins().values_list("pk", flat=True)) == others[-1:]
 
 
-def test_an_action_that_does_not_fit_on_the_disk_changes_nobody_and_says_so(browser, make, everything, monkeypatch):
+def test_an_action_on_a_full_disk_changes_no_user(browser, make, everything, monkeypatch):
     users = [make(name).pk for name in ("eva", "ada", "kim")]
     before = everything()
     put, count = Writer.put, []
@@ -161,7 +161,7 @@ def test_an_action_that_does_not_fit_on_the_disk_changes_nobody_and_says_so(brow
     assert everything() == before
 
 
-def test_too_many_at_once_are_none(browser, make, everything, monkeypatch):
+def test_an_action_on_too_many_users_changes_none(browser, make, everything, monkeypatch):
     monkeypatch.setattr(admin_users, "MAX_SELECTED", 2)
     for name in ("eva", "ada"):
         make(name)

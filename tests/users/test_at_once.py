@@ -35,7 +35,7 @@ def at_once(*calls: Callable[[], object]) -> list[object]:
         return list(threads.map(run, calls))
 
 
-def test_a_name_that_all_want_is_one_users(state):
+def test_a_name_goes_to_one_of_concurrent_creates(state):
     for number in range(5):
         name = f"eva{number}"
         made = at_once(
@@ -65,7 +65,7 @@ def test_admins_that_demote_or_delete_each_other_leave_one(make):
         assert User.objects.active_admins().count() == 1
 
 
-def test_who_follows_the_ends_of_sessions_misses_none(make, admin):
+def test_a_follower_of_session_ends_misses_none(make, admin):
     users = [make(f"user{number}") for number in range(THREADS * 5)]
     done = threading.Event()
     told: list[int] = []
@@ -97,7 +97,7 @@ def test_who_follows_the_ends_of_sessions_misses_none(make, admin):
     assert sorted(told) == [user.pk for user in users]
 
 
-def test_two_changes_of_one_user_are_both_there(make, admin):
+def test_concurrent_changes_of_one_user_are_both_stored(make, admin):
     user = make("eva")
     at_once(
         lambda: services.user_update(user_id=user.pk, actor=admin.pk, full_name="Eva"),

@@ -1,5 +1,4 @@
 import pytest
-from django.core.management import call_command
 from django.db import connection
 
 from users import store
@@ -75,13 +74,6 @@ def test_the_migrations_are_those_of_the_models(manage):
     assert manage("makemigrations", "--check", "--dry-run").returncode == 0
 
 
-def test_demo_users_are_made_where_there_are_none(state, capsys):
-    for said in ("Created the demo users", "There are users already"):
-        call_command("demo_users", skip_checks=True)
-        assert said in capsys.readouterr().out
-    assert users() == {"admin": "admin", "user": "default"}
-
-
 def test_the_check_reports_a_record_that_cannot_be_read(make, record):
     assert _check_record(None) == []
     make("eva")
@@ -95,7 +87,7 @@ def test_the_check_reports_a_record_that_cannot_be_read(make, record):
 
 
 @pytest.mark.record
-def test_verification_reads_all_and_makes_the_index_again(make, manage, record):
+def test_verification_reads_all_and_rebuilds_the_index(make, manage, record):
     make("eva")
     with connection.cursor() as cursor:
         cursor.execute("UPDATE users_user SET full_name = 'x', is_active = 0")

@@ -123,7 +123,7 @@ def deactivate(service: Service, session: requests.Session, ids: list[int]) -> s
     return html.unescape(found[1])
 
 
-def test_many_at_once_on_a_full_disk_are_all_changed_or_none_and_that_is_said(make, disk, issuer):
+def test_an_action_on_a_full_disk_changes_all_users_or_none(make, disk, issuer):
     use(disk)
     store.current().open()
     make("root", user_type="admin")

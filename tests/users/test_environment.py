@@ -53,11 +53,3 @@ def test_lanes_need_memory(monkeypatch):
 
 def test_every_setting_is_described():
     assert all(field.description for field in environment.Environment.model_fields.values())
-
-
-def test_production_wants_a_secret_of_its_own(monkeypatch):
-    monkeypatch.setenv("GATEHOUSE_ENV", "production")
-    with pytest.raises(ImproperlyConfigured, match="USERS_SECRET_KEY"):
-        environment.read()
-    monkeypatch.setenv("USERS_SECRET_KEY", "a-secret-of-one's-own-that-nobody-else-knows")
-    assert environment.read().gatehouse_env == "production"

@@ -35,7 +35,7 @@ def test_one_process_at_a_time_holds_the_lock(tmp_path):
         pytest.fail("held twice")
 
 
-def test_a_thread_that_holds_the_lock_is_told_so_rather_than_left_waiting(tmp_path):
+def test_a_thread_that_holds_the_lock_gets_an_error(tmp_path):
     lock = WriterLock(tmp_path / "lock")
     with lock.held(), pytest.raises(RuntimeError, match="already writes users"), lock.held():
         pytest.fail("held twice")

@@ -70,7 +70,7 @@ def resident(pid: int, name: str = "VmRSS") -> float:
     return next(int(line.split()[1]) for line in status if line.startswith(name)) / 1024
 
 
-def test_the_service_is_started_so():
+def test_the_service_is_started_with_that_memory_setting():
     for path in ("manage_all.sh", "users_project/Dockerfile"):
         assert "MALLOC_MMAP_THRESHOLD_=1048576" in (PROJECT.parent / path).read_text()
 

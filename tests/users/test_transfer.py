@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 from pathlib import Path
 
@@ -237,12 +236,6 @@ def test_an_id_that_was_given_since_the_check_is_not_given_again(old, make, monk
     assert [row["username"] for row in rows()[0]] == ["first"]
 
 
-def test_progress_is_reported(tmp_path, capsys):
-    many = [user(id=number, username=f"u{number}", email=f"u{number}@example.com") for number in range(1, 10_002)]
-    run("import_users", written(tmp_path, *many), dry_run=True)
-    assert capsys.readouterr().err == "10000 entries read\n"
-
-
 @pytest.fixture
 def varied(make, admin) -> list[object]:
     """Users of every kind, and what is stored of them."""
@@ -298,13 +291,6 @@ def test_an_export_has_hashes_as_other_programs_read_them(varied, tmp_path):
     assert tuple(found[0]) == COLUMNS
 
 
-@pytest.mark.parametrize("file_format", FORMATS)
-def test_an_export_of_no_users_is_an_import_of_none(file_format, state, tmp_path):
-    run("export_users", tmp_path / f"x.{file_format}")
-    run("import_users", tmp_path / f"x.{file_format}")
-    assert rows() == [[], []]
-
-
 def test_an_export_overwrites_no_file(make, tmp_path):
     make("eva")
     path = tmp_path / "x.json"
@@ -312,17 +298,6 @@ def test_an_export_overwrites_no_file(make, tmp_path):
     with pytest.raises(CommandError, match="exists"):
         run("export_users", path)
     assert path.read_text() == "mine"
-
-
-def test_a_lax_umask_makes_no_export_readable(manage, make, tmp_path):
-    make("eva")
-    before = os.umask(0)
-    try:
-        done = manage("export_users", str(tmp_path / "x.jsonl"))
-    finally:
-        os.umask(before)
-    assert done.returncode == 0
-    assert (tmp_path / "x.jsonl").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("file_format", FORMATS)

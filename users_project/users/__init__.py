@@ -1,1 +1,1 @@
-"""Users: the record of who there is, its index, and the API and admin over both."""
+"""Users: their store, API and admin."""

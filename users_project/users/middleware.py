@@ -20,7 +20,7 @@ _UNREADABLE = "The users cannot be read at the moment. Try again."
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's handler. A damaged index is left to `CatchUpMiddleware`, which has it made again."""
+    """DRF's handler. A damaged index is left to `CatchUpMiddleware`, which has it rebuilt."""
     return None if index.is_damage(exc) else problems.exception_handler(exc, context)
 
 

@@ -74,9 +74,9 @@ def user_update(
 ) -> User:
     """Change the user and return it. Their sessions end if their password, role or activity changes.
 
-    `actor` is the id of the user who asks; of their own sessions, `kept_session` goes on. Raises `Http404`, what
-    `if_version` raises for the user as they are, and `Conflict` for a name that is taken, for oneself and for the last
-    active admin.
+    `actor` is the id of the user who makes the change; of their own sessions, `kept_session` goes on. Raises `Http404`,
+    what `if_version` raises for the stored user, and `Conflict` for a name that is taken, for the actor's own rights
+    and for the last active admin.
     """
     values: dict[str, object] = {name: value for name, value in changes.items() if name != "password"}
     if "password" in changes:

@@ -20,7 +20,7 @@ RECORD = None if DATABASE_URL else STATE / "users.jsonl"
 
 DEBUG = False
 SECRET_KEY = ENV.users_secret_key
-# The gateway has checked the client's Host and says it in X-Forwarded-Host; only the links of a list use it.
+# The gateway checks the client's Host and sends it as X-Forwarded-Host; only the links of a list use it.
 ALLOWED_HOSTS = ["*"]
 USE_X_FORWARDED_HOST = True
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -63,7 +63,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 
 AUTH_USER_MODEL = "users.User"
-# The username is unique, in any case: by a constraint on an expression, which that check does not know.
+# The username is unique in any case, by a constraint on an expression. That check looks for a unique field.
 SILENCED_SYSTEM_CHECKS = ["auth.E003"]
 PASSWORD_HASHERS = [
     "users.passwords.Argon2idHasher",
@@ -85,7 +85,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "users.passwords.MaximumLengthValidator"},
 ]
 
-# For what the admin has to say on the next page, and not for who is asking. Nothing is stored: the index may be deleted
+# For the admin's messages on the next page alone, not for identity. Nothing is stored: the index may be deleted
 # at any time.
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 SESSION_COOKIE_NAME = "users_admin_session"

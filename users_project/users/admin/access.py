@@ -1,4 +1,4 @@
-"""Who may use the admin, and what its pages may do in a browser."""
+"""Access to the admin by passport, and the security headers of its pages."""
 
 import json
 from typing import cast

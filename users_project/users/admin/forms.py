@@ -26,7 +26,7 @@ class PasswordField(forms.CharField):
 
 
 class DescribedForm(ModelForm):
-    """The fields of a user. `failure` is why the same form was not saved a moment ago."""
+    """The fields of a user. `failure` is the reason for which the same form was not saved a moment ago."""
 
     actor: int
     failure = ""
@@ -92,7 +92,7 @@ class UserForm(DescribedForm):
             self.add_error(None, str(exc.detail))
 
     def _show_stale(self, stored: User) -> None:
-        """Say who changed what. Saving once more is meant to overwrite it."""
+        """Name the user and the change. Saving the form again overwrites it."""
         sent = cast("QueryDict", self.data).copy()
         sent["version"] = stored.version
         self.data = sent
@@ -101,11 +101,11 @@ class UserForm(DescribedForm):
             for name in self.Meta.fields
             if str(self[name].value()) != str(getattr(stored, name))
         ]
-        who = selectors.names([stored.updated_by])[stored.updated_by]
+        name = selectors.names([stored.updated_by])[stored.updated_by]
         found = f" Stored now: {', '.join(stored_values)}." if stored_values else ""
         self.add_error(
             None,
-            f"Nothing was saved: {who} changed this user since you opened the form.{found} "
+            f"Nothing was saved: {name} changed this user since you opened the form.{found} "
             "Your values are below. Save again to overwrite what is stored.",
         )
 
@@ -115,7 +115,7 @@ def _shown(value: object) -> str:
 
 
 class NewUserForm(DescribedForm):
-    """A new user, who needs a password."""
+    """A new user; the password is required."""
 
     password = PasswordField(
         help_text=format_html_join(

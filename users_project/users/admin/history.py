@@ -30,11 +30,11 @@ class HistoryAdmin(ModelAdmin):
         if user is None and not _is_deleted(object_id):
             return self._does_not_exist(request, object_id)
         entries = selectors.user_history(user_id=user.pk if user else int(object_id))
-        who = selectors.names([entry.by for entry in entries])
+        names = selectors.names([entry.by for entry in entries])
         context = {
             **self.admin_site.each_context(request),
             "title": f"History: {user or f'user {object_id}, deleted'}",
-            "entries": [{"at": entry.at, "who": who[entry.by], "lines": entry.lines()} for entry in entries],
+            "entries": [{"at": entry.at, "by": names[entry.by], "lines": entry.lines()} for entry in entries],
             "object": user,
             "user_id": object_id,
             "opts": self.opts,

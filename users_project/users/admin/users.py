@@ -27,13 +27,13 @@ from .lists import LOOKUPS, UserList
 
 # Users that one action changes at most: it is one write, for which others wait.
 MAX_SELECTED = 500
-# Why something is not saved, shown to the person who asked.
+# The reasons for which a change is not saved; the page shows them.
 _REJECTIONS = (Conflict, PreconditionFailed, Unavailable, StorageFull)
 
 
 @admin.register(User)
 class UserAdmin(HistoryAdmin):
-    """Users. Each is deleted on their own page, which has room to say why that is not allowed."""
+    """Users. A user is deleted on their own page, which has room for the reason if that is not allowed."""
 
     list_display = ("name", "address", "full_name", "user_type", "is_active", "created_at")
     # Only what has an index: sorting by anything else would sort all users for each page.
@@ -157,7 +157,7 @@ class UserAdmin(HistoryAdmin):
     ) -> HttpResponse:
         """Answer outside of a transaction, which Django would open: the record does not roll back.
 
-        What cannot be saved is shown again as it was sent, with the reason.
+        If the change cannot be saved, the form is shown again with the values that were sent and the reason.
         """
 
         def view() -> HttpResponse:
@@ -177,7 +177,7 @@ class UserAdmin(HistoryAdmin):
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Answer likewise. What prevents the deletion is a message."""
+        """Answer outside of a transaction too. What prevents the deletion is a message."""
         try:
             user = self.get_object(request, object_id)
             if user is not None:
@@ -190,7 +190,7 @@ class UserAdmin(HistoryAdmin):
 
 
 def _if_version(version: str) -> Callable[[User], None]:
-    """Return what raises `PreconditionFailed` for a user who is not of the version that a page showed."""
+    """Return a check that raises `PreconditionFailed` if the user has another version than the page showed."""
 
     def check(user: User) -> None:
         if user.version != version:

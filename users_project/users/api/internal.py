@@ -1,4 +1,4 @@
-"""What only the gateway may ask, with its own passport: who may sign in, and whose sessions have ended."""
+"""The API for the gateway alone, with its own passport: sign-in, accounts and ended sessions."""
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import AuthenticationFailed, ValidationError

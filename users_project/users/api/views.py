@@ -143,7 +143,7 @@ class HistoryView(AdminView):
 
     @extend_schema(operation_id="users_history", responses=ChangeOut(many=True))
     def get(self, request: Request, user_id: int) -> Response:
-        """List what was changed, by whom and when, newest first; also of a user who was deleted."""
+        """List the changes of the user, newest first, with time and author; also of a deleted user."""
         query_parameters(request, PARAMETERS)
         pages = self.pagination_class()
         page = pages.paginate(selectors.user_history(user_id=user_id), request)
@@ -154,7 +154,7 @@ class OwnView(APIView):
     permission_classes = (HasRole("admin", "default"),)
 
     def me(self) -> User:
-        """Return the active user who asks; 401 if the user was deleted or deactivated."""
+        """Return the active user of the passport; 401 if the user was deleted or deactivated."""
         try:
             user = selectors.user_get(user_id=caller_id(self.request))
         except Http404:
@@ -168,7 +168,7 @@ class OwnView(APIView):
 class MeView(OwnView):
     @extend_schema(operation_id="me_get", parameters=[IF_NONE_MATCH, IF_MATCH], responses=FOUND)
     def get(self, request: Request) -> Response:
-        """Return the user who asks."""
+        """Return your own profile."""
         user = self.me()
         return conditional(request, user, UserOut(user).data)
 

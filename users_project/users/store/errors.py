@@ -1,4 +1,4 @@
-"""Why users cannot be read or written, beside what chassis says of databases (`chassis.databases`).
+"""Errors of the store, beside those of databases (`chassis.databases`).
 
 Unavailable (503)
 └── StoreError          the record cannot be read; `str` names the file and the line, for the log

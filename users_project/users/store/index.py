@@ -4,12 +4,14 @@ import logging
 import os
 import sqlite3
 import threading
+from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from django.core.management import call_command
 from django.db import DatabaseError, connection
-from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 
 from users.models import Position
 
@@ -62,7 +64,7 @@ def is_damage(error: BaseException) -> bool:
 
 
 def doubt(error: BaseException) -> None:
-    """Take the index for damaged: the next look at it makes it again."""
+    """Mark the index as damaged: the next request rebuilds it."""
     found = file_identity()
     if found and found not in _doubted:
         _doubted.add(found)
@@ -90,9 +92,7 @@ def position() -> Position | None:
 def schema_is_current() -> bool:
     """Return whether the tables are exactly those of this program's migrations."""
     try:
-        executor = MigrationExecutor(connection)
-        plan = executor.migration_plan(cast("Any", executor.loader.graph.leaf_nodes()))
-        return not plan and not set(executor.loader.applied_migrations) - set(executor.loader.disk_migrations or ())
+        return set(MigrationRecorder(connection).applied_migrations()) == _migrations()
     except DatabaseError as exc:
         if not is_damage(exc):
             raise
@@ -100,8 +100,13 @@ def schema_is_current() -> bool:
         return False
 
 
+@cache
+def _migrations() -> set[tuple[str, str]]:
+    return set(MigrationLoader(None).disk_migrations or ())
+
+
 def make() -> None:
-    """Make the index again, empty. Open connections keep the old files, which have no names then."""
+    """Replace the index by an empty one. Open connections keep the old files, which have no names then."""
     connection.close()
     _doubted.clear()  # the new file may have the number of the old one
     for suffix in ("", "-wal", "-shm", "-journal"):

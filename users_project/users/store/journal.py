@@ -84,17 +84,20 @@ class Journal:
         position = index.position()
         if self._is_current(position, seen[0]):
             self._fresh = seen
-        elif self._is_open and position and record.size(self.path) > MAX_READ:
+            return
+        try:
+            with self.lock.held(timeout=0 if position else TIMEOUT):
+                takes_long = self._takes_long()
+                if not takes_long:
+                    self._bring_up()
+        except (Unavailable, DatabaseError) as exc:
+            if not position or (isinstance(exc, DatabaseError) and meaning_of(exc) is not Meaning.FULL):
+                raise
+            self._fresh = seen  # not again for each request: a change of the file is a reason to look again
+            return
+        if takes_long:
             self._fresh = seen
             threading.Thread(target=self._catch_up_beside, daemon=True).start()
-        else:
-            try:
-                with self.lock.held(timeout=0 if position else TIMEOUT):
-                    self._bring_up()
-            except (Unavailable, DatabaseError) as exc:
-                if not position or (isinstance(exc, DatabaseError) and meaning_of(exc) is not Meaning.FULL):
-                    raise
-                self._fresh = seen  # not again for each request: a change of the file is a reason to look again
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
@@ -140,8 +143,15 @@ class Journal:
     def _is_current(self, position: Position | None, identity: str) -> bool:
         return self._is_open and position is not None and position.identity == identity
 
+    def _takes_long(self) -> bool:
+        """Return whether a large record has to be read as a whole, though there is an index that answers."""
+        position = index.position()
+        if position is None or not self._is_open or self._is_current(position, record.identity(self.path)):
+            return False
+        return record.size(self.path) > MAX_READ and not reading.is_continued(self.path, position)
+
     def _bring_up(self) -> Position:
-        """Make the index reflect the record, holding the lock."""
+        """Make the index reflect the record. The caller holds the lock."""
         position, identity = index.position(), record.identity(self.path)
         if position is None or not self._is_current(position, identity):
             position = self._read(position, identity)
@@ -164,7 +174,7 @@ class Journal:
             raise error from exc
 
     def _catch_up_beside(self) -> None:
-        """Bring the index up in a thread of its own."""
+        """Read the record in a separate thread."""
         try:
             with self.lock.held():
                 self._bring_up()

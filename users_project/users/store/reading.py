@@ -35,12 +35,17 @@ def extent_of(position: Position | None) -> Extent:
 
 def read(path: Path, position: Position | None, identity: str) -> Position:
     """Make the index, which reflects `position`, reflect the record. The caller holds the lock. Raises `StoreError`."""
-    known, size = extent_of(position), record.size(path)
-    if position and position.ids and not size:
+    if position and position.ids and not record.size(path):
         raise _lost(path)
-    if position and size - known.offset <= MAX_TAIL and (not size or record.begins_with(path, known)):
+    if position and is_continued(path, position):
         return _read_tail(path, position, identity)
     return read_all(path, position, identity)
+
+
+def is_continued(path: Path, position: Position) -> bool:
+    """Return whether the record begins with what the index reflects, and not much more follows."""
+    known, size = extent_of(position), record.size(path)
+    return size - known.offset <= MAX_TAIL and (not size or record.begins_with(path, known))
 
 
 def _read_tail(path: Path, position: Position, identity: str) -> Position:

@@ -1,4 +1,4 @@
-"""The record, users.jsonl, as bytes: read lines, append, replace. Nothing here knows what a line means."""
+"""The record, users.jsonl, as bytes: read lines, append, replace. This module does not interpret a line."""
 
 import errno
 import hashlib

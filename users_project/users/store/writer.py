@@ -30,8 +30,8 @@ class Writer:
     def put(self, user: User, *, by: int | None = None, kept_session: str = "", is_rehash: bool = False) -> None:
         """Store the user, a new one with the next id. End their sessions but `kept_session`, if that is due.
 
-        `by` is the id of the user who asks; `is_rehash` means a new hash of the same password, which is no change.
-        Raises Django's `ValidationError` for a value that no user may have, or that another user has.
+        `by` is the id of the user who makes the change. `is_rehash` means a new hash of the same password, which is no
+        change. Raises Django's `ValidationError` for a value that no user may have, or that another user has.
         """
         before = tables.entry_of(user.pk) if user.pk else None
         user.is_rehash = is_rehash

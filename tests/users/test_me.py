@@ -1,0 +1,92 @@
+"""The users' own profile and password."""
+
+import pytest
+from django.contrib.auth.hashers import check_password
+
+from users import services
+from users.models import User
+
+from .conftest import PASSWORD
+from .test_api import assert_problem
+
+
+def test_users_read_and_change_themselves(as_user, make):
+    user = make("eva")
+    me = as_user(user.pk)
+    assert me("GET", "/api/users/me").json()["username"] == "eva"
+    changed = me("PATCH", "/api/users/me", {"full_name": "Eva", "email": "new@example.com"})
+    assert (changed.status_code, changed.json()["full_name"]) == (200, "Eva")
+    assert User.objects.get().email == "new@example.com"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "errors"),
+    [
+        ({"user_type": "admin"}, 403, {"user_type": "Only an admin"}),
+        ({"is_active": True, "username": "x"}, 403, {"is_active": "Only", "username": "Only"}),
+        ({"full_name": "x", "user_type": "default"}, 403, {"user_type": "Only"}),
+        ({"password": "another horse 2"}, 400, {"password": "Change it with POST /api/users/me/password"}),
+        ({"id": 1}, 400, {"id": "Unknown field"}),
+        ({"email": "nobody"}, 400, {"email": "Enter"}),
+        ([], 400, {"non_field_errors": "Invalid data"}),
+    ],
+)
+def test_users_do_not_change_what_only_admins_may(as_user, make, everything, body, status, errors):
+    me = as_user(make("eva").pk)
+    before = everything()
+    assert_problem(me("PATCH", "/api/users/me", body), status, **errors)
+    assert everything() == before
+
+
+def test_the_email_of_another_user_is_a_conflict(as_user, make):
+    make("ada")
+    assert_problem(
+        as_user(make("eva").pk)("PATCH", "/api/users/me", {"email": "ADA@example.com"}), 409, email="This email"
+    )
+
+
+@pytest.mark.parametrize("gone", ["deleted", "inactive"])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/api/users/me"), ("PATCH", "/api/users/me"), ("POST", "/api/users/me/password")]
+)
+def test_a_former_user_is_401(as_user, make, admin, gone, method, path):
+    user = make("eva")
+    if gone == "deleted":
+        services.user_delete(user_id=user.pk, actor=admin.pk)
+    else:
+        services.user_update(user_id=user.pk, actor=admin.pk, is_active=False)
+    assert_problem(as_user(user.pk)(method, path, {} if method != "GET" else None), 401)
+
+
+def test_a_changed_password_is_the_new_one_and_keeps_this_session_only(as_user, make):
+    user = make("eva")
+    body = {"old_password": PASSWORD, "new_password": "another horse 2"}
+    assert as_user(user.pk, sid="s-7")("POST", "/api/users/me/password", body).status_code == 204
+    after = User.objects.get()
+    assert check_password("another horse 2", after.password)
+    assert (after.session_epoch, after.kept_session) == (1, "s-7")
+
+
+@pytest.mark.parametrize(
+    ("body", "errors"),
+    [
+        ({"old_password": "wrong", "new_password": "another horse 2"}, {"old_password": "This is not"}),
+        ({"old_password": PASSWORD * 100, "new_password": "another horse 2"}, {"old_password": "This is not"}),
+        ({"old_password": PASSWORD, "new_password": "short"}, {"new_password": "This password is too short"}),
+        ({"old_password": PASSWORD, "new_password": "eva@example.com"}, {"new_password": "The password is too sim"}),
+        ({"old_password": PASSWORD}, {"new_password": "This field is required"}),
+        ({"new_password": "another horse 2"}, {"old_password": "This field is required"}),
+    ],
+)
+def test_a_rejected_password_change_stores_nothing(as_user, make, everything, body, errors):
+    me = as_user(make("eva").pk)
+    before = everything()
+    assert_problem(me("POST", "/api/users/me/password", body), 400, **errors)
+    assert everything() == before
+
+
+def test_a_password_without_session_keeps_none(as_user, make):
+    user = make("eva")
+    body = {"old_password": PASSWORD, "new_password": "another horse 2"}
+    assert as_user(user.pk, sid=None)("POST", "/api/users/me/password", body).status_code == 204
+    assert User.objects.get().kept_session == ""
