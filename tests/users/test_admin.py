@@ -137,20 +137,6 @@ def test_a_user_changed_since_the_question_is_not_deleted(browser, make, everyth
     assert everything() == before
 
 
-def test_a_deletion_that_does_not_fit_on_the_disk_is_a_message(browser, make, everything, monkeypatch):
-    user = make("eva")
-    path, sent = asked_to_delete(browser, user)
-    before = everything()
-
-    def full(**kwargs: object) -> None:
-        raise StorageFull
-
-    monkeypatch.setattr(services, "user_delete", full)
-    assert browser.post(path, sent).headers["Location"] == path
-    assert "No storage space is left. Nothing was stored." in page(browser.get(path))
-    assert everything() == before
-
-
 def test_admins_do_not_delete_themselves(browser, admin, everything):
     before = everything()
     for method in (browser.get, browser.post):

@@ -7,11 +7,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from chassis.databases import StorageFull
 from users import services
 from users.admin import users as admin_users
 from users.models import User
-from users.store.writer import Writer
 
 from .admin_pages import LIST, page, said
 from .conftest import remove
@@ -137,28 +135,6 @@ def test_the_last_admin_of_those_chosen_stays_one(browser, admin, make, issuer):
     changed, refused = services.users_set_active(user_ids=[admin.pk, *others], actor=0, is_active=False)
     assert (changed, refused) == (3, {others[-1]: services._LAST_ADMIN})
     assert list(User.objects.active_admins().values_list("pk", flat=True)) == others[-1:]
-
-
-def test_an_action_on_a_full_disk_changes_no_user(browser, make, everything, monkeypatch):
-    users = [make(name).pk for name in ("eva", "ada", "kim")]
-    before = everything()
-    put, count = Writer.put, []
-
-    def full(self, user, **values):
-        count.append(user)
-        if len(count) == 3:
-            raise StorageFull
-        put(self, user, **values)
-
-    monkeypatch.setattr(Writer, "put", full)
-    query = f"{LIST}?user_type__exact=default"
-    sent = {"action": "deactivate", "_selected_action": users, "select_across": 0, "index": 0}
-    answer = browser.post(query, sent)
-    assert (answer.status_code, answer.headers["Location"]) == (302, query)
-    text = said(browser)
-    assert "No storage space is left. Nothing was stored." in text
-    assert "users deactivated" not in text
-    assert everything() == before
 
 
 def test_an_action_on_too_many_users_changes_none(browser, make, everything, monkeypatch):

@@ -40,6 +40,8 @@ def test_a_compaction_keeps_what_a_line_by_hand_left_to_be_worked_out(make, reco
     before = generation()
     assert store.current().compact() == 1
     assert stored(record)[-1]["session_epoch"] == 1
+    store.current().verify()
+    assert generation() == before
     connection.close()
     index.path().unlink()
     reopened()

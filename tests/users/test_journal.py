@@ -1,14 +1,11 @@
 """What a write stores, which ids are given, and the index that is lost or damaged."""
 
-import os
 import threading
-from pathlib import Path
 
 import pytest
 from django.db import OperationalError, connection, transaction
 from django.db.backends.sqlite3.base import DatabaseWrapper
 
-from chassis.databases import StorageFull
 from chassis.problems import Unavailable
 from users import services, store
 from users.models import Deletion, User
@@ -46,27 +43,6 @@ def test_an_exception_in_the_block_stores_nothing(make, everything):
         writer.put(User(username="ada", email="ada@example.com", password="!"))
         raise ZeroDivisionError
     assert everything() == before
-
-
-def test_several_changes_of_one_writer_are_stored_together_or_not_at_all(make, everything, monkeypatch):
-    make("eva")
-    before = everything()
-
-    def fail(*args: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", fail)
-        patch.setattr(Path, "replace", fail)
-        with pytest.raises(StorageFull), store.writing() as writer:  # noqa: PT012
-            for name in ("ada", "kim"):
-                writer.put(User(username=name, email=f"{name}@example.com", password="!"))
-    assert everything() == before
-    with store.writing() as writer:
-        for name in ("ada", "kim"):
-            writer.put(User(username=name, email=f"{name}@example.com", password="!"))
-    assert names() == {1: "eva", 2: "ada", 3: "kim"}
-    assert not list(store.current().path.parent.glob("*.new"))
 
 
 def test_a_write_inside_of_a_transaction_or_of_another_write_is_refused(make):
