@@ -153,7 +153,10 @@ class Journal:
     def _bring_up(self) -> Position:
         """Make the index reflect the record. The caller holds the lock."""
         position, identity = index.position(), record.identity(self.path)
-        if position is None or not self._is_current(position, identity):
+        if position and not self._is_open and not index.schema_is_current():
+            log.warning("%s: has tables of another version; it is rebuilt from the record", index.path())
+            position = None
+        if position is None or position.identity != identity:
             position = self._read(position, identity)
         self._is_open = True
         self._fresh = identity, index.file_identity()
@@ -161,9 +164,6 @@ class Journal:
 
     def _read(self, position: Position | None, identity: str) -> Position:
         """Read what is new. What is wrong with the record is logged once, and not for each request."""
-        if position and not self._is_open and not index.schema_is_current():
-            log.warning("%s: has tables of another version; it is rebuilt from the record", index.path())
-            position = None
         try:
             return reading.read(self.path, position, identity)
         except (StoreError, OSError) as exc:
