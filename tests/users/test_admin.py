@@ -247,6 +247,11 @@ def test_a_form_without_its_version_saves_nothing(browser, make, everything):
     assert everything() == before
 
 
+def test_a_user_s_page_links_to_their_sessions(browser, make):
+    kim = make("kim")
+    assert f'<a href="/sessions/?user={kim.pk}">Sessions</a>' in page(browser.get(f"{LIST}{kim.pk}/change/"))
+
+
 def test_the_history_page_tells_of_each_change_and_never_of_a_password(browser, admin, make):
     user = make("eva", created_by=admin.pk)
     services.user_update(user_id=user.pk, actor=7, full_name="<b>Eva</b>", password="another horse 2")
