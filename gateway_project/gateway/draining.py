@@ -1,9 +1,9 @@
-"""Whether the gateway is being stopped: its master says so at SIGTERM, and /readyz is 503 from then on."""
+"""Whether the gateway is stopping: its master sets this at SIGTERM, and /readyz is 503 from then on."""
 
 import mmap
 from typing import Final
 
-# One byte that the master shares with the workers that it forks. Without a master, nobody sets it.
+# One byte that the master shares with the workers that it forks. Without a master it stays 0.
 _STATE: Final = mmap.mmap(-1, 1)
 
 

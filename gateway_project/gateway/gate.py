@@ -219,10 +219,10 @@ class Gate:
         )
 
     def identify(self, method: str, headers: RequestHeaders, scheme: str, host: str) -> Identity | None:
-        """Return who is asking, `None` for nobody; scheme and host are as the client sees them.
+        """Return the user, `None` without credentials; scheme and host are as the client sees them.
 
-        A cookie counts only without `Authorization`, and raises `CrossOrigin` where another site may be the one that
-        acts. `InvalidToken` is only raised for what `Authorization` says.
+        A cookie counts only without `Authorization`, and raises `CrossOrigin` if another site may have caused the
+        request. Only an invalid `Authorization` raises `InvalidToken`.
         """
         if not headers.has_cookies:
             return self.authentication.identify(headers.authorization)
@@ -233,10 +233,10 @@ class Gate:
         return self.authentication.identify_cookie(token)
 
     def can_refresh(self, request: Request, within: float = 0.0) -> bool:
-        """Return whether a browser has a refresh token that may buy another access token than its own.
+        """Return whether a browser has a refresh token, and an access token that expires `within` seconds or has.
 
-        Its own does not hold, or not for longer than `within` seconds. A WebSocket's handshake buys none: browsers
-        take no cookies from its refusal, and would come with the old refresh token again, which ends the session.
+        A WebSocket's handshake refreshes nothing: browsers ignore the cookies of a rejected handshake, and would send
+        the old refresh token again, which ends the session.
         """
         headers = request.headers
         if not headers.has_cookies or header_policy.values(headers.pairs, "upgrade"):

@@ -16,14 +16,18 @@ _KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate", "Vary")
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
-class RequestLogMiddleware:
+class Middleware:
+    """Django's interface of a middleware; a subclass is called with each request."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+
+class RequestLogMiddleware(Middleware):
     """Gives the request its id, puts the id into `X-Request-ID` and every log line, and writes one access log line.
 
     The lines of successful requests for GATEHOUSE's POLLED_PATHS, which programs send all the time, are at DEBUG.
     """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         started = time.perf_counter()
@@ -57,14 +61,11 @@ class RequestLogMiddleware:
             logs.request_id.reset(token)
 
 
-class ProblemMiddleware:
+class ProblemMiddleware(Middleware):
     """Replaces Django's own HTML errors by problems, unless the client is a browser.
 
     Django makes those outside of DRF's views: for an unknown URL, a failed CSRF check, an unexpected exception.
     """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
@@ -77,15 +78,12 @@ class ProblemMiddleware:
         return problems.problem(request, status, problems.detail_of_status(status), code=code, headers=kept)
 
 
-class BodyLimitMiddleware:
+class BodyLimitMiddleware(Middleware):
     """Rejects a body that is too large (413), of unknown length (411) or type (415) before anything reads it.
 
     Other bodies are read as UTF-8 (RFC 8259, section 8.1), and so is the query: Python's codecs, which a `charset`
     could choose, include decompression.
     """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         limit = conf.options().max_body
@@ -104,14 +102,11 @@ class BodyLimitMiddleware:
         return self.get_response(request)
 
 
-class PublicPathMiddleware:
+class PublicPathMiddleware(Middleware):
     """Takes the path that the client sent to the gateway, `X-Forwarded-Path`, for links and problems.
 
     The path that the gateway sent, `path_info`, still decides which view responds.
     """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if path := request.headers.get("X-Forwarded-Path"):
@@ -119,11 +114,8 @@ class PublicPathMiddleware:
         return self.get_response(request)
 
 
-class EndpointMiddleware:
+class EndpointMiddleware(Middleware):
     """Serves `/healthz` and `/openapi.json`, or what GATEHOUSE names in their place."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         from . import health, openapi  # drf-spectacular needs the models loaded

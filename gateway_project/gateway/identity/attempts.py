@@ -1,7 +1,7 @@
 """Sign-ins by password, slowed down where passwords are guessed; counted in the database, for all workers together.
 
-What a username and a client's network have failed at weighs on both (see `policy.attempts`). Who has signed in from a
-network before is judged there by their own failures alone, so that nobody can keep them out by guessing elsewhere.
+Failures count for the username and for the client's network (see `policy.attempts`). For a user who has signed in from
+a network before, only the failures of that pair count there, so that guessing elsewhere cannot keep the user out.
 """
 
 import hashlib
@@ -29,14 +29,14 @@ from .purges import Purge
 
 log = logging.getLogger(__name__)
 
-# Seconds for which a client's network is remembered as one where somebody signs in, from the last time on.
+# Seconds since the last sign-in for which a username's network is remembered.
 KNOWN_FOR = 90 * 86400
-# Rows, of about 100 bytes; beyond, what would be forgotten first is.
+# Rows of about 100 bytes; beyond that, those that expire first are deleted.
 CAPACITY = 100_000
-# What is raised where nobody has heard of the try. After all else it is not known whether the password was right: a
-# service that fails for wrong passwords alone must not make guessing free.
-UNHEARD = (RouteNotFound, PassportRejected, UpstreamOverloaded, UpstreamConnectError)
-# Seconds between two looks of a worker at what can be forgotten.
+# Raised if the attempt did not reach the login service. After other errors the outcome is unknown: a service that
+# fails for wrong passwords alone must not make guessing free.
+NOT_REACHED = (RouteNotFound, PassportRejected, UpstreamOverloaded, UpstreamConnectError)
+# Seconds between two purges by a worker.
 PURGE_EVERY = 60
 
 
@@ -70,16 +70,16 @@ def allowance(subject: str, who: Subjects) -> Allowance:
 
 
 def account_by_password(login: LoginClient, *, username: str, password: str, address: str) -> Account | None:
-    """Return the account whose password this is; `None` where it is nobody's.
+    """Return the account whose password this is, `None` for a wrong one.
 
-    `address` is the client's. Raise `SignInThrottled` (429) after too many failures, before any request. Of
-    tries at the same time each counts as failed until it has turned out otherwise: they are no way around.
+    `address` is the client's. Raise `SignInThrottled` (429) after too many failures, before any request. Each of
+    several attempts at the same time counts as failed until its outcome is known.
     """
     who = subjects(username, address)
     attempt_begin(who)
     try:
         account = login.account_by_password(username=username, password=password)
-    except UNHEARD:
+    except NOT_REACHED:
         attempt_take_back(who)
         raise
     except Exception:
@@ -95,14 +95,14 @@ def account_by_password(login: LoginClient, *, username: str, password: str, add
 def attempt_begin(who: Subjects, now: float | None = None) -> None:
     """Count a failure provisionally; raise `SignInThrottled`, counting nothing, while attempts are blocked."""
     now = time.time() if now is None else now
-    # A refusal costs no write, and no turn at the database's lock.
+    # A rejection costs no write, and no wait for the database's lock.
     check_wait(who, {row.key: row for row in Attempts.objects.filter(key__in=who)}, now)
     purge.when_due()
     with transaction.atomic():
         missing = [Attempts(key=each, expires_at=now) for each in (who.username, who.network)]
         Attempts.objects.bulk_create(missing, ignore_conflicts=True)
         rows = locked_rows(who)
-        # Again, as others may have counted meanwhile.
+        # Again: another attempt may have counted since.
         check_wait(who, rows, now)
         for each in rows.values():
             store(each, policy.failed(each.counted, now, allowance(each.key, who)), who)
@@ -134,7 +134,7 @@ def attempt_leave_open(who: Subjects) -> None:
 def attempt_succeed(who: Subjects, now: float | None = None) -> None:
     """Remember that the name signs in from this network, and forget the failures of the two together.
 
-    What weighs on the network stays, as it was: else whoever has an account of their own could guess on and on.
+    The network's failures stay: otherwise a user could sign in between two guesses of another's password.
     """
     now = time.time() if now is None else now
     Attempts.objects.bulk_create([Attempts(key=who.pair, expires_at=now)], ignore_conflicts=True)

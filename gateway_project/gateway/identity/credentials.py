@@ -1,7 +1,7 @@
 """What the gateway asks the login service: whose password this is, whether a user still is one, whose sessions ended.
 
-The login service is the one that gateway.yaml names under `login`. It answers, to a passport of role `service` (401 to
-any other):
+The login service is the one under `login` in gateway.yaml. To a passport of role `service` it responds (401 to any
+other):
 
     POST /internal/credentials {"username", "password"}    200 with the account, or 401
     GET  /internal/users/{id}                               200 with the account, or 404
@@ -73,7 +73,7 @@ class Unexpected(RequestRejected):
     code = "login_service_error"
 
     def __init__(self, status: int) -> None:
-        super().__init__(f"The login service answered {status}.")
+        super().__init__(f"The login service responded with {status}.")
 
 
 class CursorRejected(Unexpected):
@@ -87,7 +87,7 @@ class Misunderstood(RequestRejected):
     code = "login_service_error"
 
     def __init__(self) -> None:
-        super().__init__("The login service's answer is not the one that was asked for.")
+        super().__init__("The login service sent an unexpected response.")
 
 
 class SessionEnds(NamedTuple):
@@ -142,16 +142,16 @@ class LoginClient:
     def passport_refused(self, service: str) -> PassportRejected:
         issuer = cast("dict[str, Any]", settings.SIMPLE_JWT)["ISSUER"]
         more = (
-            f"nobody can sign in; most likely its TOKEN_ISSUER is not the gateway's, which is {issuer!r}, its JWKS_URL "
+            f"all sign-ins fail; most likely its TOKEN_ISSUER is not the gateway's, which is {issuer!r}, its JWKS_URL "
             "leads to another gateway, or its clock differs: make them alike and restart it; its own log has more"
         )
         self.upstreams.pools.failures.note(service, "", "refuses the gateway's passport", more, level=logging.ERROR)
         return PassportRejected(service)
 
     def check_passport(self) -> None:
-        """Raise `PassportRejected` if that is what a 401 to credentials is about, and not the password.
+        """Raise `PassportRejected` if a 401 to credentials is about the passport, and not the password.
 
-        Nothing but the passport decides on this one: the answer to an accepted passport is 400, for a strange cursor.
+        Only the passport decides on this request: with an accepted one the response is 400, for an unknown cursor.
         """
         try:
             self.ask("GET", "/internal/session-ends?after=-")

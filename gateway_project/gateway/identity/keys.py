@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 # Seconds between two looks of a process at whether there are other keys now.
 INTERVAL = 1.0
-# Seconds for which whoever fetches the public keys may keep them (RFC 9111, section 5.2.2.1).
+# Seconds for which a cache may keep the public keys (RFC 9111, section 5.2.2.1).
 MAX_AGE = 60
 PUBLIC_HEADERS = {"Cache-Control": f"public, max-age={MAX_AGE}"}
 # Seconds that an earlier key verifies for longer than what it signed lives: clocks differ.
@@ -239,7 +239,7 @@ class KeyDirectory:
         """Return the keys; the same object while the keys are the same."""
         now = time.monotonic()
         if now >= self.due:
-            # First, so that nobody else looks meanwhile.
+            # First, so that no other thread reads them too.
             self.due = now + INTERVAL
             self.look()
         return self.ring

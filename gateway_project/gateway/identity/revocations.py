@@ -86,7 +86,7 @@ class PolledList:
 
     @property
     def stale_since(self) -> datetime | None:
-        """The beginning of the first look that brought nothing, `None` if the last one brought what there is."""
+        """When the first failed read began, `None` if the last read succeeded."""
         looking = self.looking_since
         if self.failing_since is None and looking is not None and timezone.now() - looking > SLOW:
             return looking

@@ -28,7 +28,7 @@ from uuid import uuid4
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import TokenError
 
@@ -168,6 +168,12 @@ def sessions_purge() -> int:
 
 
 purge = Purge(PURGE_EVERY, sessions_purge)
+
+
+def open_sessions(user_id: str) -> QuerySet[Session]:
+    """Return the user's sessions that have neither ended nor expired, newest first."""
+    found = Session.objects.filter(user_id=user_id, ended_at=None, expires_at__gt=timezone.now())
+    return found.order_by("-created_at")
 
 
 class Sessions:

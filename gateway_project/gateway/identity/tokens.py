@@ -35,7 +35,7 @@ def check_moments(claims: dict[str, Any]) -> None:
     """
     for name in ("exp", "iat", "nbf"):
         if name in claims and (type(claims[name]) is not int or not 0 <= claims[name] < NEVER):
-            raise TokenBackendError("Token has a moment that is none")
+            raise TokenBackendError("Token has an invalid time")
     if claims["exp"] <= time.time():
         raise TokenBackendExpiredToken("Token is expired")
 

@@ -1,7 +1,7 @@
 """The services' OpenAPI documents, fetched on the event loop, and the merged one that is made of them.
 
-A service that is slow or away holds up nobody: its last good document serves, and a request to it that takes longer
-than its limit goes on by itself, for the next one who asks.
+A slow service, or one that is down, delays no client: its last good document serves. A request to it that takes longer
+than the limit continues in the background, for the next client.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ class Documents:
         if started:
             await asyncio.wait(started, timeout=self.limit)
         if not self.is_current:
-            # First: what is fetched meanwhile is for the next time.
+            # First: a document that arrives during the merge is for the next one.
             self.is_current = True
             try:
                 # In a thread: a large document takes longer than other requests should wait.
@@ -133,19 +133,19 @@ class Documents:
         """Return the service's document; raise `RequestRejected` or `Unusable`."""
         answer = await fetch(self.upstreams.pools, name, path, timeouts=service.timeouts, headers=[("Accept", ACCEPT)])
         if answer.status != 200:
-            raise Unusable(f"{path} answered {answer.status}, not 200")
+            raise Unusable(f"{path} responded with {answer.status}, not 200")
         return await asyncio.to_thread(parsed, answer.content)
 
 
 def parsed(content: bytes) -> Document:
     try:
         document = json.loads(content)
-        # What is no JSON for others: NaN, infinities.
+        # Python's parser accepts NaN and infinities, which JSON lacks.
         json.dumps(document, allow_nan=False)
     except (ValueError, RecursionError) as exc:
-        raise Unusable(f"it is no JSON ({exc})") from exc
+        raise Unusable(f"it is not JSON ({exc})") from exc
     if not isinstance(document, dict):
-        raise Unusable("it is no JSON object")
+        raise Unusable("it is not a JSON object")
     if is_deeper(document, MAX_SEGMENTS):
         raise Unusable(f"it has more than {MAX_SEGMENTS} levels")
     return document

@@ -163,7 +163,7 @@ def or_reference(kind: Kind) -> Kind:
 def schema(value: Json, at: str, reading: Reading) -> Json:
     """Read a schema. Of a reference that leads nowhere nothing is known but that anything may stand there.
 
-    What stands beside a reference counts in 3.1; in 3.0 most tools show it, so it stays there too.
+    The keys beside a reference count in 3.1; in 3.0 most tools show them, so they stay there too.
     """
     if reading.is_3_1 and isinstance(value, bool):
         return value

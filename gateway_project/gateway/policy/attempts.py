@@ -1,7 +1,7 @@
 """How long one waits to sign in again after failures: some tries are free, then each failure doubles the wait.
 
-Failures weigh on a username, on a client's network, and on the two together. One is forgiven each time that the longest
-wait goes by, so that nobody carries them for long.
+Failures count for a username, for a client's network, and for both together. One is forgiven each time that the longest
+wait passes.
 """
 
 import math
@@ -52,10 +52,10 @@ def taken_back(attempts: Attempts) -> Attempts:
 
 
 def unjudged(attempts: Attempts, allowance: Allowance) -> Attempts:
-    """Return what weighs once it cannot be known whether the try that was counted last is a failure.
+    """Return the weight after an attempt of unknown outcome.
 
-    It stays counted, but only up to the first wait, of a second: whoever guesses gets no further while answers fail,
-    and whoever tries to sign in again and again meanwhile is not kept out by that afterwards.
+    It counts, but only up to the first wait, of a second. So guessing gets no further while the service fails, and a
+    user who keeps trying then is not locked out afterwards.
     """
     return attempts if round(attempts.weight) <= allowance.free else taken_back(attempts)
 

@@ -43,8 +43,8 @@ def last(values: Iterable[str]) -> str:
 def address(peer: str, forwarded_for: Sequence[str], trusted: Networks) -> str:
     """Return the client's address: the right-most that is not a proxy of ours.
 
-    Each proxy adds the one it heard from at the right, so all that stands left of the first stranger is hearsay; what
-    is no address ends the search at the proxy that said it. The header counts only if the peer itself is trusted.
+    Each proxy adds its peer at the right, so entries to the left of the first untrusted address prove nothing. An
+    invalid entry ends the search at the proxy that added it. The header counts only if the peer itself is trusted.
     """
     client = parse(peer)
     if client is None:

@@ -31,7 +31,7 @@ def admit(previous: float, now: float, limit: RateLimit, requests: int = 1) -> V
     `previous` is the last verdict's `next`, 0 for a new client. A client that was away may use the whole count at once.
     """
     interval = limit.seconds / limit.count
-    # Never more than a whole period ahead, also if the clock has been set back meanwhile.
+    # Never more than a whole period ahead, also if the clock has been set back.
     used_up = min(max(previous, now), now + limit.seconds)
     following = used_up + interval * requests
     wait = following - (now + limit.seconds)

@@ -13,7 +13,7 @@ from .rejections import BadRequest
 
 MAX_LENGTH: Final = 8192
 
-# How often a path may turn out to be encoded once more. Nobody needs three times; without a bound a path of the
+# How often a path may turn out to be encoded once more. Three times are never needed; without a bound a path of the
 # longest size could take thousands of rounds.
 MAX_SEGMENTS: Final = 8
 

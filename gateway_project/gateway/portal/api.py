@@ -21,7 +21,7 @@ from chassis.parsers import StrictJSONParser
 from chassis.queries import query_parameters
 from chassis.serializers import MAX_NAMED, StrictSerializer, printable_name
 from gateway import bodies
-from gateway.identity import attempts, keys, selectors, sessions
+from gateway.identity import attempts, keys, sessions
 from gateway.identity.authentication import Caller
 from gateway.identity.models import Session
 from gateway.policy import access
@@ -73,7 +73,7 @@ def answer(pair: sessions.TokenPair) -> Response:
 
 
 class WrongCredentials(RequestRejected):
-    """Nobody has this name and this password; which of the two is wrong is not said."""
+    """The username or the password is wrong; the response does not tell which."""
 
     status = 401
     code = "wrong_credentials"
@@ -221,7 +221,7 @@ class SessionsView(OwnView):
         query_parameters(request, PARAMETERS)
         identity = cast("Caller", request.user).identity
         pages = SessionPages()
-        page = pages.paginate_queryset(selectors.sessions_of(identity.user_id), request, self)
+        page = pages.paginate_queryset(sessions.open_sessions(identity.user_id), request, self)
         shown = SessionSerializer(cast("Any", page), many=True, context={"current": identity.session})
         return pages.get_paginated_response(shown.data)
 
@@ -234,7 +234,7 @@ class SessionView(OwnView):
     def delete(self, request: APIRequest, session_id: str) -> Response:
         """End one of your sessions; its tokens are refused everywhere within two seconds."""
         identity = cast("Caller", request.user).identity
-        if not selectors.sessions_of(identity.user_id).filter(id=session_id).exists():
+        if not sessions.open_sessions(identity.user_id).filter(id=session_id).exists():
             raise NotFound("You have no open session with this id.")
         sessions.session_end(session_id=session_id)
         return Response(status=204)

@@ -19,7 +19,7 @@ class CallerAuthentication(BaseAuthentication):
         try:
             identity = cast("APIRequest", request).gateway.identify()
         except RequestRejected:
-            # The page that says so asks again who is asking, which must not fail again. DRF does this for its own.
+            # The page of this error reads `request.user`, which must not fail again. DRF does so for its own errors.
             cast("Any", request)._not_authenticated()  # noqa: SLF001
             raise
         if identity is None:

@@ -4,7 +4,7 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
 from chassis import problems
-from chassis.middleware import GetResponse
+from chassis.middleware import Middleware
 from gateway.identity import sessions
 from gateway.identity.sessions import TokenPair
 from gateway.policy import cookies, origins
@@ -42,14 +42,11 @@ def cookies_drop(response: HttpResponseBase, scheme: str) -> None:
     forbid_storing(response)
 
 
-class RefreshSession:
-    """Renews a browser's access token in the last fifth of its time, or after it, where its refresh token holds.
+class RefreshSession(Middleware):
+    """Renews a browser's access token in the last fifth of its lifetime, or after it, if its refresh token is valid.
 
-    The request goes on with the new one, and the answer brings both. Nobody notices.
+    The request continues with the new one, and the response sets both cookies.
     """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: WebRequest) -> HttpResponse:
         try:

@@ -87,7 +87,7 @@ def parse_request(request: HttpRequest, runtime: Runtime) -> RequestContext:
 
 
 def target_of(request: HttpRequest) -> str:
-    """Return the request target as it was sent; from the server's decoding of the path if there is nothing else."""
+    """Return the request target, not decoded; encoded again if the server keeps only the decoded path."""
     target = cast("str | None", request.META.get("RAW_URI") or request.META.get("REQUEST_URI"))
     if target is not None:
         return target

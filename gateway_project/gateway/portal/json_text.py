@@ -61,7 +61,7 @@ def indented(text: str, most: int, *, is_cut: bool = False) -> str:
 
 def linked(text: str) -> str:
     """Return the text as HTML, with a link for each string that is a URL."""
-    # What stands between two matches, and what was matched, by turns.
+    # Text between two matches and matched text, alternating.
     parts = [escape(part) for part in LINK.split(text)]
     parts[1::2] = [f'&quot;<a href="{url}" rel="nofollow">{url}</a>&quot;' for url in parts[1::2]]
     return "".join(parts)

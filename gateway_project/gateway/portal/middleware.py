@@ -1,4 +1,4 @@
-"""What happens to every request at the DRF door, besides its id and log line."""
+"""The DRF door's middleware, in the order of settings.MIDDLEWARE."""
 
 import time
 from typing import cast
@@ -7,7 +7,7 @@ from django.apps import apps
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from chassis.middleware import GetResponse
+from chassis.middleware import GetResponse, Middleware
 from gateway.apps import GatewayConfig
 from gateway.policy import clients, headers
 from gateway.policy.rejections import BadRequest, RequestRejected
@@ -44,11 +44,8 @@ OF_PAGES = {
 }
 
 
-class StripClientIdentity:
+class StripClientIdentity(Middleware):
     """Drops `request-user-id`, and a request id that no trusted proxy sent."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         request.META.pop("HTTP_REQUEST_USER_ID", None)
@@ -57,11 +54,11 @@ class StripClientIdentity:
         return self.get_response(request)
 
 
-class AttachGateway:
+class AttachGateway(Middleware):
     """Sets `request.gateway`: the request, parsed, and the process's runtime."""
 
     def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
+        super().__init__(get_response)
         self.application = cast("GatewayConfig", apps.get_app_config("gateway"))
 
     def __call__(self, request: WebRequest) -> HttpResponse:
@@ -70,11 +67,8 @@ class AttachGateway:
         return self.get_response(request)
 
 
-class RequestMetrics:
+class RequestMetrics(Middleware):
     """Counts and times each request under its route."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         started = time.perf_counter()
@@ -83,11 +77,8 @@ class RequestMetrics:
         return response
 
 
-class CheckTarget:
+class CheckTarget(Middleware):
     """Rejects requests for other hosts, and responds to `OPTIONS *`."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: WebRequest) -> HttpResponse:
         incoming = request.gateway.request
@@ -100,11 +91,8 @@ class CheckTarget:
         return self.get_response(request)
 
 
-class CurrentVersion:
+class CurrentVersion(Middleware):
     """Serves `/api/v1/login` as `/api/login` if `v1` is the current version."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: WebRequest) -> HttpResponse:
         if not request.path_info.startswith("/"):
@@ -116,11 +104,8 @@ class CurrentVersion:
         return self.get_response(request)
 
 
-class SecurityHeaders:
+class SecurityHeaders(Middleware):
     """Adds security headers to the gateway's own responses; services set theirs themselves."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: WebRequest) -> HttpResponse:
         response = self.get_response(request)

@@ -1,4 +1,4 @@
-"""The way in: what there is, for whoever asks for `/`."""
+"""The response to `/`: a home page for browsers, the addresses of lists and documents for programs."""
 
 from django.http import HttpResponse
 from rest_framework.permissions import AllowAny

@@ -7,7 +7,7 @@ from django.http import HttpResponse, QueryDict
 from django.shortcuts import render
 from rest_framework.exceptions import APIException
 
-from gateway.identity import selectors, sessions
+from gateway.identity import sessions
 from gateway.policy import access
 from gateway.policy.access import Identity
 from gateway.policy.rejections import RequestRejected, Unauthenticated
@@ -86,14 +86,14 @@ def _user_of(identity: Identity, user_id: str) -> str:
 def _end(user_id: str, session_id: str, *, kept_session: str) -> int:
     if session_id == "others":
         return sessions.other_sessions_end(user_id=user_id, kept_session=kept_session)
-    if not selectors.sessions_of(user_id).filter(id=session_id).exists():
+    if not sessions.open_sessions(user_id).filter(id=session_id).exists():
         return 0
     sessions.session_end(session_id=session_id)
     return 1
 
 
 def _shown(request: WebRequest, identity: Identity, user_id: str) -> dict[str, Any]:
-    found = selectors.sessions_of(user_id)[: MAX_SHOWN + 1]
+    found = sessions.open_sessions(user_id)[: MAX_SHOWN + 1]
     rows = [
         {
             "id": session.id,

@@ -111,15 +111,14 @@ class ProxyView(APIView):
         return page
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Send a person on to where they wanted to; answer any other refusal as a problem.
+        """Respond with the problem; redirect a browser without a login to the login page.
 
-        Who is not signed in goes to the page where they can. Who may not see a service's own pages is told so on a
-        page, which is none of an API.
+        A rejection of a service's own pages is a page, not one of the browsable API.
         """
         http = self.request._request  # noqa: SLF001  # DRF's own name for what it wraps
         context = cast("APIRequest", self.request).gateway
         if isinstance(exc, ClientLeft):
-            # For the log: nobody gets it.
+            # Only for the log: the client has left.
             return cast("Response", HttpResponse(status=exc.status))
         if isinstance(exc, UpstreamError):
             log_service(http, exc.service, exc.address or None)
@@ -191,7 +190,7 @@ def shown(answer: Answer, headers: Headers, method: str, *, is_sent: bool = Fals
     if is_sent and answer.status in {204, 205}:
         answer.close()
         return Shown("", answer.status, passed, headers)
-    # What an API hands out is no page of ours, whoever wrote it: it gets no scripts, and not our origin.
+    # An API's response that is HTML gets no scripts, and not the gateway's origin.
     as_it_is = [*headers, SANDBOX]
     if not can_be_shown(answer):
         return to_response(answer, as_it_is, method)

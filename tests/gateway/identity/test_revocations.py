@@ -127,7 +127,7 @@ def test_a_login_service_that_rejects_its_own_cursors_counts_as_unreadable(
     known = runtime().revocations
     known.look()
     assert known.stale_since
-    assert said(caplog)[-1].endswith("what is known stays: The login service answered 400.")
+    assert said(caplog)[-1].endswith("what is known stays: The login service responded with 400.")
 
 
 @pytest.mark.django_db

@@ -81,7 +81,9 @@ def test_a_fault_of_a_document_is_logged_once(things: Service, caplog: pytest.Lo
         merged(documents)
     assert len(things.seen) == 3
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert line == "The OpenAPI document of the things service cannot be used: /openapi.json answered 500, not 200"
+    assert (
+        line == "The OpenAPI document of the things service cannot be used: /openapi.json responded with 500, not 200"
+    )
 
 
 @pytest.mark.parametrize(
