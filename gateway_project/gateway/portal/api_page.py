@@ -91,6 +91,8 @@ def context(
     found = {
         "path": path,
         "target": asked.target,
+        # For links: a path that is not canonical could lead to another host.
+        "here": origins.own_path(asked.target),
         "action": f"/gateway/send{asked.target}",
         "data_href": f"/gateway/data{asked.target}" if match and method == "GET" else "",
         "data": data,
@@ -105,7 +107,7 @@ def context(
     }
     if match is not None:
         current = data if is_object and not is_rejected and method != "DELETE" else None
-        found["forms"] = _forms(asked, current, etag, data if is_rejected else None)
+        found["forms"] = _forms(asked, match, current=current, etag=etag, rejected=data if is_rejected else None)
         if asked.sent is None:
             found |= _filters(asked)
             found["lead"] = _lead(asked.operation(asked.match("GET"), "GET"))
@@ -193,13 +195,14 @@ def _filters(asked: Asked) -> dict[str, Any]:
     }
 
 
-def _forms(asked: Asked, current: Any, etag: str, rejected: Any) -> list[Form]:  # noqa: ANN401  # JSON
+def _forms(asked: Asked, sent_to: Match, *, current: Any, etag: str, rejected: Any) -> list[Form]:  # noqa: ANN401  # JSON
     found = []
     for method in ("POST", "PATCH", "PUT", "DELETE"):
-        match = asked.match(method)
+        was_sent = bool(asked.sent) and asked.sent.method == method
+        # A form that was sent is shown again, also after the session has ended.
+        match = asked.match(method) or (sent_to if was_sent else None)
         if match is None:
             continue
-        was_sent = bool(asked.sent) and asked.sent.method == method
         found.append(_form(asked, match, method, current=current, etag=etag, rejected=rejected if was_sent else None))
     return found
 

@@ -17,6 +17,7 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
 from gateway import bodies
+from gateway.policy import origins
 from gateway.policy.rejections import BadRequest, RequestRejected, RouteNotFound
 
 from . import descriptions, forms, schemas
@@ -88,7 +89,7 @@ def filtered(request: WebRequest) -> HttpResponse:
     """Redirect to the list, without the filters that were left empty."""
     path, query = _target(request, "/gateway/filter")
     pairs = [(name, value) for name, value in parse_qsl(query) if value]
-    return Redirect(f"{path}?{urlencode(pairs)}" if pairs else path)
+    return Redirect(origins.own_path(f"{path}?{urlencode(pairs)}" if pairs else path))
 
 
 def _target(request: WebRequest, prefix: str) -> tuple[str, str]:

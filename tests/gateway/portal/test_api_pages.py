@@ -237,6 +237,36 @@ def test_a_filter_leads_to_the_list_without_what_was_left_empty(service: Service
     assert client.get("/gateway/filter/things/?color=", headers=PAGE)["Location"] == "/things/"
 
 
+def test_a_filter_leads_to_no_other_host(service: Service, client: Client) -> None:
+    for path in ("/\\evil.example/", "/%5Cevil.example/", "//evil.example/", "/..//evil.example/"):
+        reply = client.get(f"/gateway/filter{path}?a=1", headers=PAGE)
+        assert (reply.status_code, reply.headers.get("Location", "/")) in {(303, "/"), (404, "/"), (400, "/")}, path
+
+
+def test_a_path_of_another_host_is_no_link(service: Service, client: Client) -> None:
+    reply = client.generic("GET", "/x", headers=PAGE, RAW_URI="//evil.example/things")
+    assert 'href="//' not in reply.content.decode()
+
+
+def test_what_was_typed_survives_the_end_of_the_session(service: Service, client: Client) -> None:
+    reply = send(client, "/things/", {}, method="POST", **{"/name": "hat", "/size": "5"})
+    one = form(reply.content.decode(), "POST")
+    assert (reply.status_code, value(one, "/name"), value(one, "/size")) == (401, "hat", "5")
+    assert not [each for each in service.seen if each.target != "/openapi.json"]
+
+
+def test_after_a_change_by_another_user_the_form_overwrites(
+    service: Service, client: Client, signed_in: SignedIn
+) -> None:
+    problem = {"title": "Precondition Failed", "status": 412, "detail": "It was changed."}
+    service.answer = lambda seen: Reply.json(problem, 412) if seen.method == "PATCH" else answer(seen)
+    values = {"/name": "hat", "was:/name": "cap", "if-match": '"v0"'}
+    page = send(client, "/things/7/", signed_in(), method="PATCH", **values).content.decode()
+    assert "Send the form again to overwrite" in page
+    assert value(form(page, "PATCH"), "/name") == "hat"
+    assert "if-match" not in form(page, "PATCH")
+
+
 LARGE = {"results": [{"id": number, "name": "x" * 500} for number in range(10_000)]}
 
 
