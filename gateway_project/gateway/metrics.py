@@ -35,7 +35,7 @@ class Series(NamedTuple):
     status: int
 
 
-class Memory:
+class SharedMemory:
     """Blocks of records, of 8-byte numbers throughout.
 
     A block starts with its length in numbers. A record is the length of its key in bytes, the key, a count for each
@@ -126,7 +126,7 @@ class Memory:
         return found
 
 
-MEMORY: Final = Memory()
+MEMORY: Final = SharedMemory()
 
 
 def series_of(method: str, route: str, status: int) -> Series:

@@ -82,10 +82,10 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 
 REST_FRAMEWORK = chassis.REST_FRAMEWORK | {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["gateway.portal.authentication.CallerAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["gateway.portal.drf.CallerAuthentication"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rest_framework.negotiation.DefaultContentNegotiation",
     "DEFAULT_PAGINATION_CLASS": None,
-    "EXCEPTION_HANDLER": "gateway.portal.exceptions.exception_handler",
+    "EXCEPTION_HANDLER": "gateway.portal.drf.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
 SIMPLE_JWT = {

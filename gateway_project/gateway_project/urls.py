@@ -6,7 +6,7 @@ from django.urls import re_path
 from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
 
 from chassis import problems
-from gateway.portal import api, metrics, probes, root, sends, sessions_page, sign_in, views
+from gateway.portal import api, probes, prometheus, root, sends, sessions_page, sign_in, views
 from gateway.portal.endpoints import endpoint
 
 DOCUMENT: dict[str, Any] = {"url": "/openapi.json", "authentication_classes": [], "permission_classes": []}
@@ -29,7 +29,7 @@ urlpatterns = [
     endpoint("gateway/filter/<path:path>", sends.filtered, "GET"),
     endpoint("healthz", probes.healthz, "GET"),
     endpoint("readyz", probes.readyz, "GET"),
-    endpoint("metrics", metrics.metrics, "GET"),
+    endpoint("metrics", prometheus.metrics, "GET"),
     endpoint("", root.RootView.as_view(), "GET"),
     re_path(r"", views.ProxyView.as_view()),
 ]

@@ -18,8 +18,8 @@ from tests.gateway.upstreams.origin import on_a_loop, until
 from tests.waiting import wait_until
 
 from gateway import metrics
-from gateway.metrics import BUCKETS, Memory, Series
-from gateway.portal.metrics import REGISTRY
+from gateway.metrics import BUCKETS, Series, SharedMemory
+from gateway.portal.prometheus import REGISTRY
 
 TIMES = [0.0, 0.004, 0.005, 0.3, 2.0, 1000.0]
 ONE = Series("GET", "/one", 200)
@@ -80,7 +80,7 @@ def test_a_time_is_in_each_bucket_that_is_not_below_it() -> None:
 
 
 def test_a_series_without_room_is_left_out_and_the_others_go_on() -> None:
-    memory = Memory(blocks=1, block_size=4096)
+    memory = SharedMemory(blocks=1, block_size=4096)
     for number in range(100):
         memory.add(Series("GET", f"/{number}", 200), [0.1])
     found = memory.read()
@@ -91,11 +91,11 @@ def test_a_series_without_room_is_left_out_and_the_others_go_on() -> None:
 
 
 @contextmanager
-def counting(memory: Memory, route: str = "/one", blocks: int = 2) -> Iterator[subprocess.Popen[str]]:
+def counting(memory: SharedMemory, route: str = "/one", blocks: int = 2) -> Iterator[subprocess.Popen[str]]:
     """Another process that counts a request in the same memory, and then waits."""
     script = (
-        "import sys; from gateway.metrics import Memory, Series;"
-        f"memory = Memory({memory.descriptor}, {blocks}, 4096); memory.add(Series('GET', {route!r}, 200), [0.1]);"
+        "import sys; from gateway.metrics import SharedMemory, Series;"
+        f"memory = SharedMemory({memory.descriptor}, {blocks}, 4096); memory.add(Series('GET', {route!r}, 200), [0.1]);"
         "print('counted', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -110,12 +110,12 @@ def counting(memory: Memory, route: str = "/one", blocks: int = 2) -> Iterator[s
             process.kill()
 
 
-def requests_of(memory: Memory, series: Series = ONE) -> float:
+def requests_of(memory: SharedMemory, series: Series = ONE) -> float:
     return sum(memory.read().get(series, [0, 0])[:-1])
 
 
 def test_the_block_of_a_process_that_was_killed_keeps_its_counts_and_is_used_again() -> None:
-    memory = Memory(blocks=2, block_size=4096)
+    memory = SharedMemory(blocks=2, block_size=4096)
     with counting(memory), counting(memory) as second:
         assert requests_of(memory) == 2
         second.send_signal(signal.SIGKILL)
@@ -127,7 +127,7 @@ def test_the_block_of_a_process_that_was_killed_keeps_its_counts_and_is_used_aga
 
 
 def test_values_beyond_the_end_of_a_block_are_not_counted() -> None:
-    memory = Memory(blocks=1, block_size=4096)
+    memory = SharedMemory(blocks=1, block_size=4096)
     memory.add(ONE, [0.1])
     end = int(memory.numbers[0])
     for number in range(end, len(memory.numbers)):
@@ -137,7 +137,7 @@ def test_values_beyond_the_end_of_a_block_are_not_counted() -> None:
 
 
 def test_a_fork_counts_in_a_block_of_its_own() -> None:
-    memory = Memory(blocks=2, block_size=4096)
+    memory = SharedMemory(blocks=2, block_size=4096)
     memory.add(ONE, [0.1])
     if (child := os.fork()) == 0:
         memory.add(ONE, [0.1])

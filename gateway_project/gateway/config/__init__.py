@@ -1,6 +1,6 @@
 """gateway.yaml: what it may say, and how it is loaded."""
 
-from .checks import RESERVED
+from .consistency import RESERVED
 from .errors import ConfigError, Fault
 from .loading import load, warnings
 from .models import Config, Defaults, Login, Route, Service, Timeouts, Versions

@@ -100,7 +100,7 @@ def shown(value: object) -> str:
 
 
 @dataclass
-class Reader:
+class DocumentReader:
     """Turns the parser's events into nodes and collects the faults."""
 
     file: str

@@ -8,9 +8,9 @@ from typing import Any, Final, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from . import checks
+from . import consistency
 from .corrections import correction
-from .document import UNREADABLE, Mark, Node, Reader, shown
+from .document import UNREADABLE, DocumentReader, Mark, Node, shown
 from .errors import ConfigError, Fault
 from .models import Config, resolved
 
@@ -27,7 +27,7 @@ EXPECTED: Final = {
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:
     """Return the checked configuration with all defaults; raise `ConfigError` with every fault of the file."""
-    reader = Reader(str(path), environ)
+    reader = DocumentReader(str(path), environ)
     root = reader.read(text_of(path, reader))
     config: Config | None = None
     try:
@@ -35,7 +35,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     except ValidationError as exc:
         for error in exc.errors(include_url=False):
             note(error, root, reader)
-    checks.check(root, reader)
+    consistency.check(root, reader)
     if config is None or reader.faults:
         raise ConfigError(tuple(sorted(reader.faults, key=lambda fault: (fault.line, fault.column))))
     return resolved(config)
@@ -43,12 +43,12 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
 
 def warnings(path: Path, environ: Mapping[str, str], config: Config) -> tuple[Fault, ...]:
     """Return what is probably a mistake in a valid file."""
-    reader = Reader(str(path), environ)
-    checks.unknown_roles(reader.read(text_of(path, reader)), config.roles, reader)
+    reader = DocumentReader(str(path), environ)
+    consistency.unknown_roles(reader.read(text_of(path, reader)), config.roles, reader)
     return tuple(reader.faults)
 
 
-def text_of(path: Path, reader: Reader) -> str:
+def text_of(path: Path, reader: DocumentReader) -> str:
     try:
         content = path.read_bytes()
     except OSError as exc:
@@ -62,7 +62,7 @@ def text_of(path: Path, reader: Reader) -> str:
         raise reader.fatal(mark, f"byte 0x{content[exc.start]:02x} is not UTF-8. Save the file as UTF-8.") from exc
 
 
-def note(error: ErrorDetails, root: Node, reader: Reader) -> None:
+def note(error: ErrorDetails, root: Node, reader: DocumentReader) -> None:
     """Note pydantic's error as a fault, unless the value has one already."""
     location = error["loc"]
     node = find(root, location)

@@ -1,6 +1,6 @@
 """Sign-ins by password, slowed down where passwords are guessed; counted in the database, for all workers together.
 
-Failures count for the username and for the client's network (see `policy.attempts`). For a user who has signed in from
+Failures count for the username and for the client's network (see `policy.backoff`). For a user who has signed in from
 a network before, only the failures of that pair count there, so that guessing elsewhere cannot keep the user out.
 """
 
@@ -12,9 +12,8 @@ from typing import NamedTuple
 from django.conf import settings
 from django.db import transaction
 
-from gateway.policy import attempts as policy
-from gateway.policy import clients
-from gateway.policy.attempts import Allowance
+from gateway.policy import backoff, clients
+from gateway.policy.backoff import Allowance
 from gateway.policy.rejections import (
     PassportRejected,
     RateLimited,
@@ -60,7 +59,7 @@ def key(*words: str) -> str:
 
 def subjects(username: str, address: str) -> Subjects:
     """Return the rows that an attempt of that name, from that address, counts in."""
-    name, network = policy.username(username), clients.network(address)
+    name, network = backoff.username(username), clients.network(address)
     return Subjects(key("username", name), key("network", network), key("pair", name, network))
 
 
@@ -105,13 +104,13 @@ def attempt_begin(who: Subjects, now: float | None = None) -> None:
         # Again: another attempt may have counted since.
         check_wait(who, rows, now)
         for each in rows.values():
-            store(each, policy.failed(each.counted, now, allowance(each.key, who)), who)
+            store(each, backoff.failed(each.counted, now, allowance(each.key, who)), who)
 
 
 def check_wait(who: Subjects, rows: dict[str, Attempts], now: float) -> None:
     """Raise `SignInThrottled` if the known pair, or else the name or the network, has to wait."""
     judged = [who.pair] if who.pair in rows else [who.username, who.network]
-    wait = max(policy.wait(rows[each].counted, now, allowance(each, who)) if each in rows else 0.0 for each in judged)
+    wait = max(backoff.wait(rows[each].counted, now, allowance(each, who)) if each in rows else 0.0 for each in judged)
     if wait > 0:
         raise SignInThrottled(wait)
 
@@ -120,14 +119,14 @@ def check_wait(who: Subjects, rows: dict[str, Attempts], now: float) -> None:
 def attempt_take_back(who: Subjects) -> None:
     """Remove an attempt that did not reach the login service."""
     for row in locked_rows(who).values():
-        store(row, policy.taken_back(row.counted), who)
+        store(row, backoff.taken_back(row.counted), who)
 
 
 @transaction.atomic
 def attempt_leave_open(who: Subjects) -> None:
-    """Keep an attempt of unknown outcome, as far as `policy.unjudged` counts it."""
+    """Keep an attempt of unknown outcome, as far as `backoff.unjudged` counts it."""
     for each, row in locked_rows(who).items():
-        store(row, policy.unjudged(row.counted, allowance(each, who)), who)
+        store(row, backoff.unjudged(row.counted, allowance(each, who)), who)
 
 
 @transaction.atomic
@@ -141,7 +140,7 @@ def attempt_succeed(who: Subjects, now: float | None = None) -> None:
     for each, row in locked_rows(who).items():
         if each == who.pair:
             row.expires_at = now + KNOWN_FOR
-        store(row, policy.NONE if each == who.pair else policy.taken_back(row.counted), who)
+        store(row, backoff.NONE if each == who.pair else backoff.taken_back(row.counted), who)
 
 
 def locked_rows(who: Subjects) -> dict[str, Attempts]:
@@ -149,7 +148,7 @@ def locked_rows(who: Subjects) -> dict[str, Attempts]:
     return {row.key: row for row in Attempts.objects.select_for_update().filter(key__in=who).order_by("key")}
 
 
-def store(row: Attempts, counted: policy.Attempts, who: Subjects) -> None:
+def store(row: Attempts, counted: backoff.Failures, who: Subjects) -> None:
     """Store the new weight. A row expires once it weighs nothing; a known pair's once it is forgotten."""
     row.weight, row.at = counted
     if row.key != who.pair:

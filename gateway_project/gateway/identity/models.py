@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from gateway.policy import attempts
+from gateway.policy import backoff
 
 
 class Session(models.Model):
@@ -48,6 +48,6 @@ class Attempts(models.Model):
         return f"{self.weight:g} failures of {self.key}"
 
     @property
-    def counted(self) -> attempts.Attempts:
+    def counted(self) -> backoff.Failures:
         """The row as policy's value."""
-        return attempts.Attempts(self.weight, self.at)
+        return backoff.Failures(self.weight, self.at)

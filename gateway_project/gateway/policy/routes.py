@@ -72,13 +72,13 @@ class Shape:
 
 
 @dataclass(slots=True)
-class Node:
+class TreeNode:
     """A node of the tree: the shape that ends here, and the next segments."""
 
     shape: Shape | None = None
     rest: Shape | None = None
-    param: "Node | None" = None
-    static: "dict[str, Node]" = field(default_factory=dict)
+    param: "TreeNode | None" = None
+    static: "dict[str, TreeNode]" = field(default_factory=dict)
 
     def place(self, pattern: patterns.Pattern) -> Shape:
         node = self
@@ -87,10 +87,10 @@ class Node:
                 node.rest = node.rest or Shape()
                 return node.rest
             if segment.kind == "param":
-                node.param = node.param or Node()
+                node.param = node.param or TreeNode()
                 node = node.param
             else:
-                node = node.static.setdefault(segment.text, Node())
+                node = node.static.setdefault(segment.text, TreeNode())
         node.shape = node.shape or Shape()
         return node.shape
 
@@ -110,8 +110,8 @@ class RouteTable:
     def __init__(self, config: Config) -> None:
         self.current_version = config.current_version
         self.services = config.services
-        self.root = Node()
-        self.own = Node()
+        self.root = TreeNode()
+        self.own = TreeNode()
         for path in RESERVED:
             self.own.place(patterns.parse(path))
         for route in config.routes:

@@ -36,7 +36,7 @@ USERNAME_LENGTH = 150
 PASSWORD_LENGTH = 1024
 
 
-class Login(StrictSerializer):
+class LoginSerializer(StrictSerializer):
     """Name and password; the rest is what OAuth 2 clients send along (RFC 6749, section 4.3.2).
 
     Of that only `grant_type` is looked at: it is `password`, or left out.
@@ -52,13 +52,13 @@ class Login(StrictSerializer):
     client_secret = serializers.CharField(required=False, allow_blank=True)
 
 
-class Refresh(StrictSerializer):
+class RefreshSerializer(StrictSerializer):
     """The refresh token, to be used once."""
 
     refresh_token = serializers.CharField(max_length=4096)
 
 
-class Tokens(serializers.Serializer[Any]):
+class TokensSerializer(serializers.Serializer[Any]):
     """An access token for the `Authorization` header, and the refresh token that buys the next pair."""
 
     access_token = serializers.CharField()
@@ -133,10 +133,10 @@ class LoginView(OwnView):
     permission_classes = (AllowAny,)
     parser_classes = (StrictJSONParser, StrictFormParser)
 
-    @extend_schema(operation_id="login", request=Login, responses=Tokens)
+    @extend_schema(operation_id="login", request=LoginSerializer, responses=TokensSerializer)
     def post(self, request: APIRequest) -> Response:
         """Sign in with name and password."""
-        data = Login(data=request.data)
+        data = LoginSerializer(data=request.data)
         data.is_valid(raise_exception=True)
         # Sent without a value it counts as left out (RFC 6749, section 3.2).
         if data.validated_data.get("grant_type") not in {None, "", "password"}:
@@ -160,10 +160,10 @@ class RefreshView(OwnView):
     authentication_classes = ()
     permission_classes = (AllowAny,)
 
-    @extend_schema(operation_id="token_refresh", request=Refresh, responses=Tokens)
+    @extend_schema(operation_id="token_refresh", request=RefreshSerializer, responses=TokensSerializer)
     def post(self, request: APIRequest) -> Response:
         """Exchange a refresh token for the next pair. A token that was used before ends the session."""
-        data = Refresh(data=request.data)
+        data = RefreshSerializer(data=request.data)
         data.is_valid(raise_exception=True)
         pair = request.gateway.runtime.sessions.refresh(
             refresh_token=data.validated_data["refresh_token"], grace=settings.REFRESH_GRACE, client=client_of(request)

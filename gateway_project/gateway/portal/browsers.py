@@ -12,7 +12,7 @@ from gateway.policy.rejections import InvalidToken, RequestRejected
 
 from .answers import forbid_storing
 from .context import WebRequest, client_of, parse_request
-from .exceptions import REJECTIONS, problem_of
+from .drf import REJECTIONS, problem_of
 
 
 def cookies_set(response: HttpResponseBase, pair: TokenPair, scheme: str) -> None:

@@ -10,7 +10,7 @@ from django.urls import URLPattern, path
 from gateway.policy.rejections import MethodNotAllowed, MethodNotImplemented
 from gateway.policy.routes import KNOWN
 
-from .exceptions import rejection
+from .drf import rejection
 
 
 def endpoint(route: str, view: Any, *methods: str) -> URLPattern:  # noqa: ANN401  # any view of Django's or DRF's

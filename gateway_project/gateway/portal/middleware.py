@@ -12,10 +12,10 @@ from gateway.apps import GatewayConfig
 from gateway.policy import clients, headers
 from gateway.policy.rejections import BadRequest, RequestRejected
 
-from . import endpoints, metrics
+from . import endpoints, prometheus
 from .answers import StreamingUpstreamResponse, UpstreamResponse
 from .context import WebRequest, parse_request
-from .exceptions import rejection
+from .drf import rejection
 
 # For pages: everything from here, no script in the page itself. Styles may stand in it, as DRF's pages and ReDoc
 # need; ReDoc searches in a worker that it makes itself.
@@ -73,7 +73,7 @@ class RequestMetrics(Middleware):
     def __call__(self, request: HttpRequest) -> HttpResponse:
         started = time.perf_counter()
         response = self.get_response(request)
-        metrics.observe(request, response.status_code, time.perf_counter() - started)
+        prometheus.observe(request, response.status_code, time.perf_counter() - started)
         return response
 
 

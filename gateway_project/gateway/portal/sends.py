@@ -22,7 +22,7 @@ from gateway.policy.rejections import BadRequest, RequestRejected, RouteNotFound
 
 from . import descriptions, forms, schemas
 from .context import WebRequest, parse_request, target_of
-from .exceptions import rejection
+from .drf import rejection
 from .sign_in import FORM, Redirect, check_origin
 from .views import SANDBOX, ProxyView
 

@@ -16,7 +16,7 @@ from . import browsers
 from .api_page import Asked
 from .context import WebRequest
 from .devices import device
-from .exceptions import problem_of
+from .drf import problem_of
 from .sign_in import Page, Redirect, check_origin, form
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from gateway.policy.rejections import BadRequest, CrossOrigin, InvalidToken, Rat
 from . import browsers
 from .api import PASSWORD_LENGTH, USERNAME_LENGTH, WrongCredentials
 from .context import WebRequest, client_of
-from .exceptions import REJECTIONS, problem_of
+from .drf import REJECTIONS, problem_of
 
 FORM = "application/x-www-form-urlencoded"
 # What is raised once a form has been read.

@@ -13,7 +13,7 @@ from tests.gateway.upstreams.origin import Origin, Wire, answering, on_a_loop, u
 
 from gateway import gate
 from gateway.policy.routes import Match, RouteTable
-from gateway.portal.metrics import REGISTRY
+from gateway.portal.prometheus import REGISTRY
 
 Configure = Callable[..., None]
 SignedIn = Callable[..., dict[str, str]]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from . import patterns, values
-from .document import Mark, Node, Reader, shown
+from .document import DocumentReader, Mark, Node, shown
 from .patterns import Pattern, Shapes
 
 # What the gateway itself answers. A route that can match one of these would be out of reach, or take it over.
@@ -47,7 +47,7 @@ class Claim:
     methods: frozenset[str]
 
 
-def check(root: Node, reader: Reader) -> None:
+def check(root: Node, reader: DocumentReader) -> None:
     """Note every fault that a single key cannot show."""
     check_services(root, reader)
     check_websockets(root, reader)
@@ -59,7 +59,7 @@ def check(root: Node, reader: Reader) -> None:
     check_conflicts(taken, reader)
 
 
-def unknown_roles(root: Node, roles: tuple[str, ...], reader: Reader) -> None:
+def unknown_roles(root: Node, roles: tuple[str, ...], reader: DocumentReader) -> None:
     """Note each role in `allow` that no user can have. It is a warning: the role opens the route to no user."""
     routes = root.get("routes")
     for route in routes.children() if routes else []:
@@ -73,7 +73,7 @@ def unknown_roles(root: Node, roles: tuple[str, ...], reader: Reader) -> None:
                 reader.fault(role.mark, f"unknown role {shown(role.value)}. {known}")
 
 
-def check_services(root: Node, reader: Reader) -> None:
+def check_services(root: Node, reader: DocumentReader) -> None:
     services = root.get("services")
     defined = services.value if services and isinstance(services.value, dict) else {}
     routes, login = root.get("routes"), root.get("login")
@@ -85,7 +85,7 @@ def check_services(root: Node, reader: Reader) -> None:
                 reader.fault(reference.mark, f"unknown service {shown(reference.value)}. {known}")
 
 
-def check_websockets(root: Node, reader: Reader) -> None:
+def check_websockets(root: Node, reader: DocumentReader) -> None:
     """Note each WebSocket that no client could open, since its handshake is a GET (RFC 6455, section 4.1)."""
     routes = root.get("routes")
     for route in routes.children() if routes else []:
@@ -115,7 +115,7 @@ def claims(root: Node, current: str | None) -> Iterator[Claim]:
         yield Claim(path.value, path.mark, pattern, frozenset(known | ({"HEAD"} if "GET" in known else set())))
 
 
-def check_reserved(taken: list[Claim], reader: Reader) -> None:
+def check_reserved(taken: list[Claim], reader: DocumentReader) -> None:
     for claim in taken:
         own = [path for path, pattern in RESERVED_PATTERNS if claim.pattern.overlaps(pattern)]
         if own:
@@ -123,7 +123,7 @@ def check_reserved(taken: list[Claim], reader: Reader) -> None:
             reader.fault(claim.mark, f"{clash}. Choose another path.")
 
 
-def check_conflicts(taken: list[Claim], reader: Reader) -> None:
+def check_conflicts(taken: list[Claim], reader: DocumentReader) -> None:
     """Note each route that can match the same requests as an earlier one, unless one is more specific."""
     shapes = Shapes()
     for index, claim in enumerate(taken):

@@ -16,48 +16,48 @@ class Allowance(NamedTuple):
     longest: float
 
 
-class Attempts(NamedTuple):
+class Failures(NamedTuple):
     """How many failures weigh, as of the last try's moment (Unix seconds)."""
 
     weight: float = 0.0
     at: float = 0.0
 
 
-NONE = Attempts()
+NONE = Failures()
 
 
-def weight(attempts: Attempts, now: float, allowance: Allowance) -> float:
+def weight(failures: Failures, now: float, allowance: Allowance) -> float:
     """Return how many failures still count at `now`; a clock that was set back removes none."""
-    return max(attempts.weight - max(now - attempts.at, 0.0) / allowance.longest, 0.0)
+    return max(failures.weight - max(now - failures.at, 0.0) / allowance.longest, 0.0)
 
 
-def wait(attempts: Attempts, now: float, allowance: Allowance) -> float:
+def wait(failures: Failures, now: float, allowance: Allowance) -> float:
     """Return the seconds until the next attempt: 1, 2, 4 and so on after the last free failure."""
-    excess = round(attempts.weight) - allowance.free
+    excess = round(failures.weight) - allowance.free
     if excess < 0:
         return 0.0
     delay = min(2.0**excess, allowance.longest)
-    return min(max(attempts.at + delay - now, 0.0), delay)
+    return min(max(failures.at + delay - now, 0.0), delay)
 
 
-def failed(attempts: Attempts, now: float, allowance: Allowance) -> Attempts:
+def failed(failures: Failures, now: float, allowance: Allowance) -> Failures:
     """Return the weight after one more failure, up to the longest wait."""
     most = allowance.free + math.ceil(math.log2(allowance.longest))
-    return Attempts(min(weight(attempts, now, allowance) + 1, most), now)
+    return Failures(min(weight(failures, now, allowance) + 1, most), now)
 
 
-def taken_back(attempts: Attempts) -> Attempts:
+def taken_back(failures: Failures) -> Failures:
     """Return the weight without the last attempt, which did not fail."""
-    return attempts._replace(weight=max(attempts.weight - 1, 0.0))
+    return failures._replace(weight=max(failures.weight - 1, 0.0))
 
 
-def unjudged(attempts: Attempts, allowance: Allowance) -> Attempts:
+def unjudged(failures: Failures, allowance: Allowance) -> Failures:
     """Return the weight after an attempt of unknown outcome.
 
     It counts, but only up to the first wait, of a second. So guessing gets no further while the service fails, and a
     user who keeps trying then is not locked out afterwards.
     """
-    return attempts if round(attempts.weight) <= allowance.free else taken_back(attempts)
+    return failures if round(failures.weight) <= allowance.free else taken_back(failures)
 
 
 def username(said: str) -> str:
