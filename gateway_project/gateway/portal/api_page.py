@@ -51,6 +51,7 @@ class Asked:
     path: str
     query: str
     identity: Identity | None
+    document: dict[str, Any]
     sent: Any = None
 
     @property
@@ -67,15 +68,9 @@ class Asked:
             return None
         return None if match.answer_options or match.route.browser != "api" else match
 
-    @property
-    def document(self) -> dict[str, Any]:
-        """The merged OpenAPI document."""
-        return descriptions.document(self.context.runtime.documents)
-
     def operation(self, match: Match | None, method: str) -> dict[str, Any]:
         """Return what the document has of a route's method."""
-        documents = self.context.runtime.documents
-        return descriptions.operations(documents, match.route).get(method, {}) if match else {}
+        return descriptions.operations(self.document, match.route).get(method, {}) if match else {}
 
 
 def context(
@@ -83,7 +78,8 @@ def context(
 ) -> dict[str, Any]:
     """Return what the template shows of an answer and around it."""
     path, query = http.gateway.request.path, http.gateway.request.query
-    asked = Asked(http.gateway, path, query, http.gateway.signed_in(), getattr(http, "sent", None))
+    document = descriptions.document(http.gateway.runtime.documents)
+    asked = Asked(http.gateway, path, query, http.gateway.signed_in(), document, getattr(http, "sent", None))
     data = None if is_cut else tables.parsed(text)
     table = tables.table_of(data, text, is_cut=is_cut)
     is_object = isinstance(data, dict) and table is None

@@ -45,7 +45,6 @@ class BrowsablePage(BrowsableAPIRenderer):
         context = api_page.context(http, match, text, is_cut=is_cut, etag=etag, is_rejected=(status or 0) >= 400)
         return context | {
             "request": renderer_context["request"],
-            "name": view.get_view_name(),
             "route": match.route if match else None,
             "status": status,
             "phrase": _phrase(status),

@@ -1,5 +1,7 @@
 """The home page: what the gateway exposes, by service, and what the viewer may use of it."""
 
+import json
+import shlex
 from typing import Any
 
 from django.conf import settings
@@ -8,10 +10,10 @@ from django.shortcuts import render
 
 from gateway.config import Config, Route
 from gateway.policy.access import Identity
-from gateway.runtime import Runtime
 
-from . import descriptions
+from . import descriptions, schemas
 from .context import APIRequest
+from .descriptions import Document
 from .pages import may
 
 ORDER = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -23,12 +25,13 @@ def page(request: APIRequest) -> HttpResponse:
     identity = context.signed_in()
     states = runtime.upstreams.run(runtime.readiness.services.get())
     scheme, host = context.origin()
+    document = descriptions.document(runtime.documents)
     shown = {
         "services": [
-            {"name": name, "state": states[name], "routes": _routes(runtime, name, identity)}
+            {"name": name, "state": states[name], "routes": _routes(config, document, name, identity)}
             for name in config.services
         ],
-        "steps": _first_steps(config, f"{scheme}://{host}") if settings.SHOW_FIRST_STEPS else [],
+        "steps": _first_steps(config, document, f"{scheme}://{host}") if settings.SHOW_FIRST_STEPS else [],
         "public": sum(route.allow == "public" for route in config.routes),
     }
     response = render(request._request, "gateway/home.html", shown)  # noqa: SLF001  # DRF's own name for what it wraps
@@ -36,12 +39,12 @@ def page(request: APIRequest) -> HttpResponse:
     return response
 
 
-def _routes(runtime: Runtime, service: str, identity: Identity | None) -> list[dict[str, Any]]:
+def _routes(config: Config, document: Document, service: str, identity: Identity | None) -> list[dict[str, Any]]:
     found = []
-    for route in runtime.config.routes:
+    for route in config.routes:
         if route.service != service:
             continue
-        operations = descriptions.operations(runtime.documents, route)
+        operations = descriptions.operations(document, route)
         allowed = may(route.allow, identity)
         found.append(
             {
@@ -74,8 +77,8 @@ def _summary(operations: dict[str, dict[str, Any]]) -> str:
     return ""
 
 
-def _first_steps(config: Config, base: str) -> list[dict[str, str]]:
-    """Return the first requests to try in a shell: sign in, then read a list."""
+def _first_steps(config: Config, document: Document, base: str) -> list[dict[str, str]]:
+    """Return the first requests to try in a shell: sign in, then read a list, then add to one."""
     steps = []
     token = ""
     if config.login:
@@ -84,10 +87,15 @@ def _first_steps(config: Config, base: str) -> list[dict[str, str]]:
         command = f"curl -s -H 'Content-Type: application/json' -d {body} {base}/api/login"
         cut = 'sed \'s/.*"access_token": *"\\([^"]*\\)".*/\\1/\''
         steps.append({"title": "Sign in", "command": f"TOKEN=$({command} | {cut})"})
-    for route in config.routes:
-        is_open = route.allow == "public" or (token and route.allow == "authenticated")
-        if is_open and route.browser == "api" and "GET" in route.methods and "{" not in route.path:
-            header = "" if route.allow == "public" else token
-            steps.append({"title": f"Read {route.path}", "command": f"curl {header}{base}{route.path}"})
-            break
+    for method, title in (("GET", "Read"), ("POST", "Add to")):
+        for route in config.routes:
+            is_open = route.allow == "public" or (token and route.allow == "authenticated")
+            operation = descriptions.operations(document, route).get(method, {})
+            schema, example = schemas.body_schema(operation, document)
+            is_list = "{" not in route.path and "GET" in route.methods and (method == "GET" or schema is not None)
+            if is_open and route.browser == "api" and method in route.methods and is_list:
+                header = "" if route.allow == "public" else token
+                body = f"-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(example))} " if schema else ""
+                steps.append({"title": f"{title} {route.path}", "command": f"curl {header}{body}{base}{route.path}"})
+                break
     return steps

@@ -19,9 +19,6 @@ class RootView(APIView):
     renderer_classes = (JSONRenderer, BrowsablePage)
     schema = None
 
-    def get_view_name(self) -> str:
-        return "Gatehouse"
-
     def get(self, request: APIRequest) -> HttpResponse:
         """Return the home page to a browser, else the addresses of the documents and of every list."""
         if request.gateway.headers.prefers_page:

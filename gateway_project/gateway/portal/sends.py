@@ -118,7 +118,7 @@ def _sent(request: WebRequest, method: str, path: str, values: dict[str, list[st
     except RequestRejected:
         return Sent(method, values, "", has_body=False)
     document = descriptions.document(runtime.documents)
-    operation = descriptions.operations(runtime.documents, route).get(method, {})
+    operation = descriptions.operations(document, route).get(method, {})
     schema, _ = schemas.body_schema(operation, document)
     if schema is None:
         return Sent(method, values, "", has_body=False)

@@ -120,4 +120,4 @@ def _change_password(request: WebRequest, identity: Identity) -> str:
     """Return the page with which users change their password, if gateway.yaml names one that is routed."""
     login = request.gateway.runtime.config.login
     path = (login.change_password if login else None) or ""
-    return path if path and Asked(request.gateway, path, "", identity).match("POST") else ""
+    return path if path and Asked(request.gateway, path, "", identity, {}).match("POST") else ""

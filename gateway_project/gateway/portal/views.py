@@ -142,20 +142,6 @@ class ProxyView(APIView):
         """The gateway's own responses vary: a browser gets a page."""
         return {"Vary": "Accept"}
 
-    @property
-    def allowed_methods(self) -> list[str]:
-        return self.match.allow.split(", ") if self.match else []
-
-    def get_view_name(self) -> str:
-        return self.match.route.path if self.match else "Gatehouse"
-
-    def get_view_description(self, html: bool = False) -> str:
-        if self.match is None:
-            return ""
-        route = self.match.route
-        allow = route.allow if isinstance(route.allow, str) else ", ".join(route.allow)
-        return f"Service: {route.service}. Allowed: {allow}."
-
 
 def redirect(location: str) -> Response:
     return cast("Response", HttpResponse(status=302, headers={"Location": location, "Cache-Control": "no-store"}))

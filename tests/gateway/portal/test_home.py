@@ -1,5 +1,6 @@
 """The home page is what the gateway exposes, as a viewer may use it; to a program `/` stays JSON."""
 
+import html
 import re
 from collections.abc import Callable
 from typing import Any
@@ -13,13 +14,15 @@ pytestmark = pytest.mark.django_db
 SignedIn = Callable[..., dict[str, str]]
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+BODY = {"content": {"application/json": {"schema": {"type": "object", "properties": {"it's": {"type": "string"}}}}}}
+CREATE = {"requestBody": BODY, "responses": {"201": {"description": ""}}}
 LIST = {"summary": "List <b>things</b>", "responses": {"200": {"description": ""}}}
 
 
 def answer(seen: Seen) -> Reply:
     """The service's document, and its health."""
     if seen.target == "/openapi.json":
-        return Reply.json({"openapi": "3.0.3", "paths": {"/api/open": {"get": LIST}}})
+        return Reply.json({"openapi": "3.0.3", "paths": {"/api/open": {"get": LIST, "post": CREATE}}})
     return Reply(503 if seen.target == "/ill" else 200)
 
 
@@ -36,7 +39,7 @@ def service(serve: Callable[..., Service], configure: Callable[..., None]) -> Se
         },
         login={"service": "things"},
         routes=[
-            {"path": "/api/open", "methods": ["GET"], "allow": "public", "service": "things"},
+            {"path": "/api/open", "methods": ["GET", "POST"], "allow": "public", "service": "things"},
             {"path": "/api/mine", "methods": ["GET"], "allow": "authenticated", "service": "things"},
             {"path": "/api/mine/{id}", "methods": ["GET"], "allow": "authenticated", "service": "things"},
             {"path": "/api/staff", "methods": ["GET", "POST"], "allow": ["admin"], "service": "ill"},
@@ -94,6 +97,7 @@ def test_first_steps_are_shown_where_the_demo_users_are(service: Service, client
     page = home(client)
     assert "http://testserver/api/login" in page
     assert "curl http://testserver/api/open" in page
+    assert """-d '{"it'"'"'s": "it'"'"'s"}' http://testserver/api/open""" in html.unescape(page)
     assert "The way of one request" in page
     settings.SHOW_FIRST_STEPS = False
     assert "curl" not in home(client)
