@@ -72,7 +72,7 @@ def test_a_line_can_be_written_and_read_without_its_hash(state):
         (USER | {"full_name": "a\u202eb"}, "full_name: Contains U+202E"),
         (USER | {"user_type": "root"}, "user_type: Value 'root' is not a valid choice"),
         (USER | {"is_active": 1}, "is_active: expected true or false"),
-        (USER | {"created_at": "2026-01-31T12:00:00"}, "created_at: expected a time with its offset"),
+        (USER | {"created_at": "2026-01-31T12:00:00"}, "created_at: expected a time in ISO 8601 with its offset"),
         (USER | {"created_at": "yesterday"}, "created_at: "),
         (USER | {"session_epoch": -1}, "session_epoch: "),
         (USER | {"session_epoch": 2**70}, "session_epoch: "),
