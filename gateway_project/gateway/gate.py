@@ -37,7 +37,7 @@ from .policy.rejections import (
 from .policy.routes import Match, RouteTable
 
 # Cached peers and hosts.
-REMEMBERED: Final = 1024
+MAX_CACHED: Final = 1024
 # Requested by load balancers, with any name or address as the host.
 PROBES: Final = frozenset({"/healthz", "/readyz"})
 UNKNOWN_HOST: Final = "This host is not served here. The operator lists the served ones in GATEWAY_ALLOWED_HOSTS."
@@ -150,8 +150,8 @@ class Gate:
         self.counters = counters
         self.locations = Locations(table)
         self.trusted_proxies = trusted_proxies
-        self.own_address = lru_cache(REMEMBERED)(lambda peer: clients.address(peer, (), ()))
-        self.is_ours = lru_cache(REMEMBERED)(lambda host: is_one_of(host, allowed_hosts))
+        self.own_address = lru_cache(MAX_CACHED)(lambda peer: clients.address(peer, (), ()))
+        self.is_ours = lru_cache(MAX_CACHED)(lambda host: is_one_of(host, allowed_hosts))
 
     def check(self, request: Request) -> None:
         """Raise `RequestRejected` unless the request is certainly for this gateway (RFC 9112, section 3.2)."""

@@ -104,6 +104,6 @@ OF_KEY: Final[dict[str, Correction]] = {
 def correction(keys: Iterable[str], value: object) -> str:
     """Return what to write under the last of the keys that has corrections; empty if that is unknown."""
     key = next((key for key in reversed(list(keys)) if key in OF_KEY), "")
-    # Of booleans, which are numbers in Python, nothing can be told.
+    # Booleans, which are numbers in Python, have no correction.
     found = OF_KEY[key](value) if key and not isinstance(value, bool) else None
     return f"; write {key}: {found}" if found else ""

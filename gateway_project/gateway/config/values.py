@@ -16,7 +16,7 @@ from . import patterns
 
 DURATION = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,6})?)(ms|s|m)")
 SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
-LONGEST: Final = 3600.0
+MAX_SECONDS: Final = 3600.0
 
 SIZE = re.compile(r"([0-9]{1,15})(B|KB|KiB|MB|MiB|GB|GiB)?")
 BYTES: Final = {"B": 1, "KB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
@@ -73,7 +73,7 @@ def duration(value: object) -> float:
     expected = "a duration such as 250ms, 1s or 2m, more than 0 and at most 60m"
     found = DURATION.fullmatch(text(value, expected))
     seconds = float(found[1]) * SECONDS[found[2]] if found else 0.0
-    if not 0 < seconds <= LONGEST:
+    if not 0 < seconds <= MAX_SECONDS:
         raise ValueError(expected)
     return seconds
 

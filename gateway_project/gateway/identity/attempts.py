@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 # Seconds since the last sign-in for which a username's network is remembered.
 KNOWN_FOR = 90 * 86400
 # Rows of about 100 bytes; beyond that, those that expire first are deleted.
-CAPACITY = 100_000
+MAX_ROWS = 100_000
 # Raised if the attempt did not reach the login service. After other errors the outcome is unknown: a service that
 # fails for wrong passwords alone must not make guessing free.
 NOT_REACHED = (RouteNotFound, PassportRejected, UpstreamOverloaded, UpstreamConnectError)
@@ -53,8 +53,8 @@ class SignInThrottled(RateLimited):
 
 def key(*words: str) -> str:
     """Return a keyed hash: the database contains neither the words nor anything to guess them by."""
-    said = "\0".join(words).encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(said, digest_size=16, key=settings.SECRET_KEY.encode()[:64]).hexdigest()
+    text = "\0".join(words).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=16, key=settings.SECRET_KEY.encode()[:64]).hexdigest()
 
 
 def subjects(username: str, address: str) -> Subjects:
@@ -156,8 +156,8 @@ def store(row: Attempts, counted: backoff.Failures, who: Subjects) -> None:
     row.save()
 
 
-def attempts_purge(capacity: int = CAPACITY) -> None:
-    """Delete expired rows, and beyond `CAPACITY` those that expire next."""
+def attempts_purge(capacity: int = MAX_ROWS) -> None:
+    """Delete expired rows, and beyond `MAX_ROWS` those that expire next."""
     Attempts.objects.filter(expires_at__lt=time.time()).delete()
     last = Attempts.objects.order_by("-expires_at").values_list("expires_at", flat=True)[capacity : capacity + 1]
     for moment in last:

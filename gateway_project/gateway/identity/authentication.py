@@ -14,7 +14,7 @@ from .revocations import Revocations
 from .tokens import GatewayBackend
 
 # How many verified tokens are remembered; each takes about 1 KiB.
-CAPACITY = 10_000
+MAX_TOKENS = 10_000
 
 
 class Verified:
@@ -23,7 +23,7 @@ class Verified:
     The one that was checked first is forgotten first.
     """
 
-    def __init__(self, backend: GatewayBackend, capacity: int = CAPACITY) -> None:
+    def __init__(self, backend: GatewayBackend, capacity: int = MAX_TOKENS) -> None:
         self.backend = backend
         self.capacity = capacity
         self.known: OrderedDict[str, tuple[Identity, int]] = OrderedDict()

@@ -55,8 +55,8 @@ class SessionEnd:
 
 def retry_after(answer: Answer) -> int:
     """Return the seconds of `Retry-After`, 1 without a number."""
-    said = next((value for name, value in answer.headers if name.lower() == "retry-after"), "")
-    return int(said) if re.fullmatch("[0-9]{1,5}", said) else 1
+    seconds = next((value for name, value in answer.headers if name.lower() == "retry-after"), "")
+    return int(seconds) if re.fullmatch("[0-9]{1,5}", seconds) else 1
 
 
 def account_of(answer: Any) -> Account:  # noqa: ANN401  # JSON

@@ -126,12 +126,12 @@ def key_create(directory: Path, *, signs_from: float = 0.0, earlier_until: float
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     moments = {"signs-from": signs_from, "earlier-until": earlier_until}
-    said = [f"{name}: {said_moment(at)}\n" for name, at in moments.items() if 0 < at < math.inf]
+    header = [f"{name}: {format_time(at)}\n" for name, at in moments.items() if 0 < at < math.inf]
     unfinished = directory / ".unfinished"
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write("".join(said).encode() + pem)
+        file.write("".join(header).encode() + pem)
         file.flush()
         os.fsync(file.fileno())
     unfinished.rename(directory / f"{key.kid}.pem")
@@ -143,7 +143,7 @@ def key_create(directory: Path, *, signs_from: float = 0.0, earlier_until: float
     return key
 
 
-def said_moment(at: float) -> str:
+def format_time(at: float) -> str:
     """Return the time for people (RFC 3339)."""
     return datetime.fromtimestamp(at, UTC).isoformat()
 
@@ -160,8 +160,8 @@ def key_load(path: Path) -> Key:
     if not isinstance(private, ec.EllipticCurvePrivateKey) or private.curve.name != "secp256r1":
         raise ValueError(f"{path}: the key is not on the curve P-256. Remove the file.")
     try:
-        said = dict(line.split(": ", 1) for line in content.decode().partition("-----BEGIN")[0].splitlines())
-        moments = {name: datetime.fromisoformat(at).timestamp() for name, at in said.items()}
+        entries = dict(line.split(": ", 1) for line in content.decode().partition("-----BEGIN")[0].splitlines())
+        moments = {name: datetime.fromisoformat(at).timestamp() for name, at in entries.items()}
     except ValueError as exc:
         raise ValueError(f"{path}: invalid lines above the key. Keep signs-from and earlier-until.") from exc
     return replace(

@@ -25,7 +25,7 @@ LIFETIME = 60
 # Seconds before its end from which a passport is no longer handed out: it has to outlive the request.
 MARGIN = 20
 # How many are remembered; each takes about 1 KiB.
-CAPACITY = 10_000
+MAX_PASSPORTS = 10_000
 
 # The gateway itself, when it asks a service on its own behalf.
 SELF = Identity(user_id="gateway", username="gateway", role="service", session="")
@@ -55,7 +55,7 @@ def passport_create(backend: GatewayBackend, identity: Identity, service: str) -
 class Passports:
     """The passports in use; the least recently used is dropped first."""
 
-    def __init__(self, backend: GatewayBackend, capacity: int = CAPACITY) -> None:
+    def __init__(self, backend: GatewayBackend, capacity: int = MAX_PASSPORTS) -> None:
         self.backend = backend
         self.capacity = capacity
         self.fresh: OrderedDict[tuple[Identity, str], tuple[str, float]] = OrderedDict()

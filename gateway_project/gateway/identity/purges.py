@@ -1,4 +1,4 @@
-"""Rows of no use any more are forgotten now and then, by whichever worker has to do with such rows."""
+"""Expired rows are deleted now and then, by a worker that handles such rows."""
 
 import time
 from collections.abc import Callable

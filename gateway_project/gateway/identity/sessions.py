@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 # Seconds in which a browser's refresh cookie that has just been rotated buys its successor again.
 BROWSER_GRACE = 10
-# Seconds between two purges by one worker, and for which a session is kept when none of its tokens can hold any more.
+# Seconds between two purges by one worker; how long a session is kept after its tokens have expired.
 PURGE_EVERY = 3600
 MARGIN = timedelta(seconds=60)
 REFUSED = "The refresh token is not valid: it has been used, or its session has ended. Sign in again."
@@ -90,7 +90,7 @@ def session_create(*, account: Account, client: Client) -> Session:
 def session_reused(*, session: Session, client: Client) -> NoReturn:
     """End a session whose refresh token came a second time, and raise `InvalidToken`.
 
-    One of the two who hold it has stolen it; which one cannot be told (RFC 9700, section 4.14.2).
+    One of its two holders has stolen it, and the gateway cannot know which (RFC 9700, section 4.14.2).
     """
     session_end(session_id=session.id)
     log.warning(
@@ -113,8 +113,8 @@ def successor(jti: str, at: int) -> str:
 
     It begins with the time, so that it tells by itself what it follows and since when.
     """
-    said = hashlib.blake2b(f"{at} {jti}".encode(), digest_size=12, key=settings.SECRET_KEY.encode()[:64])
-    return f"{at:08x}{said.hexdigest()}"
+    digest = hashlib.blake2b(f"{at} {jti}".encode(), digest_size=12, key=settings.SECRET_KEY.encode()[:64])
+    return f"{at:08x}{digest.hexdigest()}"
 
 
 def has_just_followed(current: str, jti: str, grace: int) -> bool:

@@ -16,10 +16,10 @@ PARAMETER = re.compile(r"\{[^}]*\}")
 COMPONENT_NAME = specification.NAME
 OPERATION = specification.operation
 PARAMETERS = specification.OPERATION["parameters"]
-# Of a service's document: how often what refers to malformed components is looked for; how many faults are said.
-ROUNDS = 10
-SHOWN = 5
-LONGEST_FAULT = 200
+# Of a service's document: rounds that look for references to malformed components; faults that are shown.
+MAX_ROUNDS = 10
+MAX_FAULTS = 5
+MAX_FAULT_LENGTH = 200
 NOTHING: Mapping[str, str] = MappingProxyType({})
 Names = dict[tuple[str, str], str]
 References = dict[tuple[str, str], set[tuple[str, str]]]
@@ -79,7 +79,7 @@ class ServiceDocument:
     def check_references(self) -> tuple[Names, References]:
         """Return the valid components, without those that refer to malformed ones."""
         names = {key: key[1] for key in self.raw}
-        for _ in range(ROUNDS):
+        for _ in range(MAX_ROUNDS):
             self.first, references = self.read_components(Reading(self.is_3_1, names))
             if self.first.keys() == names.keys():
                 break
@@ -141,7 +141,7 @@ class ServiceDocument:
     def resolved(self, parameter: Document) -> Document | None:
         """Return the parameter that a reference, or one to a reference, leads to."""
         by_name = {(kind, new): (kind, name) for (kind, name), new in self.names.items()}
-        for _ in range(ROUNDS):
+        for _ in range(MAX_ROUNDS):
             if "$ref" not in parameter:
                 return parameter
             _, _, kind, name = str(parameter["$ref"]).split("/")[:4]
@@ -250,5 +250,5 @@ def incomplete(silent: Collection[str], malformed: Collection[str]) -> str:
 
 
 def shortened(faults: list[str]) -> str:
-    more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-    return "; ".join(fault[:LONGEST_FAULT] for fault in faults[:SHOWN]) + more
+    more = f"; and {len(faults) - MAX_FAULTS} more" if len(faults) > MAX_FAULTS else ""
+    return "; ".join(fault[:MAX_FAULT_LENGTH] for fault in faults[:MAX_FAULTS]) + more

@@ -60,6 +60,6 @@ def unjudged(failures: Failures, allowance: Allowance) -> Failures:
     return failures if round(failures.weight) <= allowance.free else taken_back(failures)
 
 
-def username(said: str) -> str:
+def username(name: str) -> str:
     """Return the name in a form that all its spellings at the login service share."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", said).casefold()).strip()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()

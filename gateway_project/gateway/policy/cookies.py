@@ -29,8 +29,8 @@ def pairs(headers: Headers) -> list[tuple[str, str]]:
 
 def read(headers: Headers, name: str, scheme: str) -> str | None:
     """Return the value of a cookie of the gateway; `None` without one, or if several differ."""
-    said = {value for key, value in pairs(headers) if key == name_over(name, scheme)}
-    return said.pop() or None if len(said) == 1 else None
+    found = {value for key, value in pairs(headers) if key == name_over(name, scheme)}
+    return found.pop() or None if len(found) == 1 else None
 
 
 def is_own(name: str) -> bool:

@@ -62,10 +62,10 @@ QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 VIA: Final = {version: ("via", f"{version} gatehouse") for version in ("1.0", "1.1")}
 
 # How many names' verdicts are remembered: all that are in use, and a bound on what a client can make up.
-REMEMBERED: Final = 1024
+MAX_CACHED: Final = 1024
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(MAX_CACHED)
 def is_token(name: str) -> bool:
     return TOKEN.fullmatch(name) is not None
 
@@ -92,13 +92,13 @@ def values(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
 def repeated(headers: Sequence[tuple[str, str]]) -> str | None:
     """Return the name of a header that must not be repeated and is; a WSGI server may have joined the values."""
     for name in ONCE:
-        said = values(headers, name)
-        if len(said) > 1 or (said and "," in QUOTED.sub("", said[0])):
+        found = values(headers, name)
+        if len(found) > 1 or (found and "," in QUOTED.sub("", found[0])):
             return name
     return None
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(MAX_CACHED)
 def is_end_to_end(name: str) -> bool:
     """Return whether the header is not hop-by-hop by its name."""
     return name.lower() not in HOP_BY_HOP
@@ -125,7 +125,7 @@ def from_client(headers: Sequence[tuple[str, str]], *, trusted: bool) -> Headers
     return cookies.without_own([header for header in end_to_end(headers) if may_say(header[0], trusted)])
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(MAX_CACHED)
 def may_say(name: str, trusted: bool) -> bool:
     """Return whether a client may send the header to a service."""
     name = name.lower()
@@ -185,10 +185,10 @@ def from_upstream(headers: Sequence[tuple[str, str]], version: str = "1.1") -> H
 
 def varying_by_accept(headers: Sequence[tuple[str, str]]) -> Headers:
     """Return the headers with `Accept` in `Vary`: a browser would get a page (RFC 9110, section 12.5.5)."""
-    said = values(headers, "vary")
-    if not said:
+    vary = values(headers, "vary")
+    if not vary:
         return [*headers, ("vary", "Accept")]
-    fields = [field for value in said if (field := value.strip(" \t"))]
+    fields = [field for value in vary if (field := value.strip(" \t"))]
     known = {field.strip(" \t").lower() for value in fields for field in value.split(",")}
     if known & {"accept", "*"}:
         return list(headers)

@@ -58,8 +58,8 @@ def prefers_page(accept: str) -> bool:
     ranges: dict[str, float] = {}
     for entry in accept.lower().split(","):
         name, *parameters = (part.strip(" \t") for part in entry.split(";"))
-        said = [value for key, _, value in (each.partition("=") for each in parameters) if key == "q"]
-        ranges[name] = float(said[0]) if said and QUALITY.fullmatch(said[0]) else 1.0
+        weights = [value for key, _, value in (each.partition("=") for each in parameters) if key == "q"]
+        ranges[name] = float(weights[0]) if weights and QUALITY.fullmatch(weights[0]) else 1.0
     if ranges.keys() >= JAVA and XHTML not in ranges:
         return False
     page, data = quality(ranges, PAGE), quality(ranges, DATA)

@@ -45,13 +45,13 @@ def check_same_origin(method: str, headers: Sequence[tuple[str, str]], scheme: s
         raise CrossOrigin
 
 
-def own_path(said: str | None) -> str:
+def own_path(path: str | None) -> str:
     """Return a path of ours with its query and fragment, to go on to after a sign-in; `/` for anything else.
 
     Another site begins with `//` or `/\\`, or hides that behind control characters, which browsers leave out. What
     follows the path leads to no other site, and is kept as it is (RFC 3986, sections 3.4 and 3.5).
     """
-    found = OWN_PATH.fullmatch(said or "")
+    found = OWN_PATH.fullmatch(path or "")
     if found is None or len(found[0]) > MAX_PATH:
         return "/"
     try:

@@ -19,7 +19,7 @@ from .answers import Shown, forbid_storing
 from .context import WebRequest
 
 # Characters: JSON that is longer with a line a value is shown as it came.
-LONGEST = 2 * 1024 * 1024
+MAX_INDENTED = 2 * 1024 * 1024
 # Not shown: what a page says of itself, and what a script of the page could not read otherwise.
 HIDDEN = {"cache-control", "content-type", "set-cookie"}
 
@@ -51,7 +51,7 @@ class BrowsablePage(BrowsableAPIRenderer):
             "location": _own_location(said, http) if status == HTTPStatus.CREATED else "",
             "is_rejected": (status or 0) >= 400,
             # `linked` escapes it.
-            "content": mark_safe(json_text.linked(json_text.indented(text, LONGEST, is_cut=is_cut))),  # noqa: S308
+            "content": mark_safe(json_text.linked(json_text.indented(text, MAX_INDENTED, is_cut=is_cut))),  # noqa: S308
             "response_headers": [header for header in said if header[0].lower() not in HIDDEN],
             # The page of a HEAD is that of a GET.
             "method": "GET" if http.method == "HEAD" else http.method,

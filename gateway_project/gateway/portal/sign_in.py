@@ -103,8 +103,8 @@ class LoginPage(Page):
 
     def post(self, request: WebRequest) -> HttpResponse:
         check_origin(request)
-        said = form(request)
-        username, password = said.get("username", ""), said.get("password", "")
+        fields = form(request)
+        username, password = fields.get("username", ""), fields.get("password", "")
         if not (0 < len(username) <= USERNAME_LENGTH and 0 < len(password) <= PASSWORD_LENGTH):
             raise WrongCredentials
         client, runtime = client_of(request), request.gateway.runtime
@@ -114,7 +114,7 @@ class LoginPage(Page):
         if account is None:
             raise WrongCredentials
         end_session(request)
-        response = Redirect(origins.own_path(said.get("next")))
+        response = Redirect(origins.own_path(fields.get("next")))
         pair = runtime.sessions.begin(account=account, client=client)
         browsers.cookies_set(response, pair, request.gateway.origin()[0])
         return response

@@ -28,7 +28,7 @@ from .context import APIRequest, RequestContext, WebRequest, body, log_service, 
 from .middleware import OF_PAGES
 
 # Bytes of JSON that a page shows; of more it shows the first part.
-MOST_SHOWN = 256 * 1024
+MAX_SHOWN = 256 * 1024
 PART_SHOWN = 64 * 1024
 UTF8 = getincrementaldecoder("utf-8")
 # Answers that have no content, or a part of it.
@@ -180,7 +180,7 @@ def shown(answer: Answer, headers: Headers, method: str, *, is_sent: bool = Fals
     as_it_is = [*headers, SANDBOX]
     if not can_be_shown(answer):
         return to_response(answer, as_it_is, method)
-    is_cut = not answer.hold(MOST_SHOWN)
+    is_cut = not answer.hold(MAX_SHOWN)
     content = b"".join(answer.held)
     try:
         text = UTF8().decode(content[:PART_SHOWN] if is_cut else content, final=not is_cut)

@@ -261,8 +261,8 @@ def test_the_command_prints_when_each_key_takes_effect(settings: Any, capsys: An
     assert new.signs_from - time.time() == pytest.approx(settings.KEY_LEAD_TIME, abs=5)
     assert new.earlier_until - new.signs_from == 14 * 86400 + keys.MARGIN
     assert new.kid in said
-    assert keys.said_moment(new.signs_from) in said
-    assert keys.said_moment(new.earlier_until) in said
+    assert keys.format_time(new.signs_from) in said
+    assert keys.format_time(new.earlier_until) in said
     call_command("rotate_keys")
     assert "no other key is made" in capsys.readouterr().out
     assert len(list(settings.KEYS.glob("*.pem"))) == 2

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.portal.json_text import indented, linked
 
-MOST = 100_000
+MAX_LENGTH = 100_000
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -20,12 +20,12 @@ values = st.recursive(
 @given(values, st.booleans(), st.sampled_from([None, (",", ":"), (" ,\t", "\r\n: ")]))
 def test_json_is_indented_as_python_does(value: object, ascii_only: bool, separators: tuple[str, str] | None) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only, separators=separators)
-    assert indented(text, MOST) == json.dumps(value, ensure_ascii=ascii_only, indent=4)
+    assert indented(text, MAX_LENGTH) == json.dumps(value, ensure_ascii=ascii_only, indent=4)
 
 
 @given(st.text(st.sampled_from('{}[]:,"\\ \n1x'), max_size=30))
 def test_indenting_changes_only_white_space(text: str) -> None:
-    assert re.sub(r"\s", "", indented(text, MOST)) == re.sub(r"\s", "", text)
+    assert re.sub(r"\s", "", indented(text, MAX_LENGTH)) == re.sub(r"\s", "", text)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_indenting_changes_only_white_space(text: str) -> None:
     ],
 )
 def test_values_are_shown_as_sent(sent: str, seen: str) -> None:
-    lines = indented(sent, MOST).splitlines()[1:-1]
+    lines = indented(sent, MAX_LENGTH).splitlines()[1:-1]
     assert " ".join(line.strip().removesuffix(",") for line in lines) == seen
 
 
@@ -45,12 +45,12 @@ def test_values_are_shown_as_sent(sent: str, seen: str) -> None:
     "text", ["", "{no json", '["a', "[1 2]", "[1}", "]", "[[1]", '{"a" 1}', '"a" "b"', "[]\x0b[]", '["a\\"]', "<html>"]
 )
 def test_text_that_is_not_json_is_unchanged(text: str) -> None:
-    assert indented(text, MOST) == text
+    assert indented(text, MAX_LENGTH) == text
 
 
 def test_very_long_json_is_unchanged() -> None:
     deep = "[" * 20_000 + "]" * 20_000
-    assert indented(deep, MOST) == deep
+    assert indented(deep, MAX_LENGTH) == deep
 
 
 @pytest.mark.parametrize(

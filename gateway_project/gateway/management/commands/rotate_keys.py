@@ -36,5 +36,5 @@ class Command(BaseCommand):
         except ValueError as exc:
             raise CommandError(str(exc)) from exc
         state = "is published and" if made else "is waiting already, no other key is made: it"
-        signs_from, until = keys.said_moment(key.signs_from), keys.said_moment(key.earlier_until)
+        signs_from, until = keys.format_time(key.signs_from), keys.format_time(key.earlier_until)
         self.stdout.write(f"{key.kid} {state} signs from {signs_from}. The keys before it verify until {until}.")
