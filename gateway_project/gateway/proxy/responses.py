@@ -12,7 +12,7 @@ from .patience import Patience
 from .requests import RequestMessage
 
 STATUS_LINES: Final[dict[int, bytes]] = {
-    status: f"HTTP/1.1 {status:d} {reason_phrase(status)}\r\n".encode() for status in HTTPStatus
+    status: f"HTTP/1.1 {status:d} {reason_phrase(status)}".encode() for status in HTTPStatus
 }
 BODILESS: Final = frozenset({204, 304})
 
@@ -68,9 +68,8 @@ class ResponseWriter:
         self, status: int, block: HeaderBlock, request_id: str | None, message: RequestMessage | None, *, alive: bool
     ) -> None:
         """Compose the head. `alive` says whether the connection may be kept."""
-        lines = [STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode(), block.lines]
-        if request_id is not None:
-            lines.append(f"x-request-id: {request_id}\r\n".encode())
+        lines = [STATUS_LINES.get(status) or f"HTTP/1.1 {status} ".encode(), block.lines]
+        lines.append(f"\r\nx-request-id: {request_id}\r\n".encode() if request_id is not None else b"\r\n")
         if not block.has_date:
             lines.append(CLOCK.date())
         http_1_1 = message is None or message.http_1_1

@@ -3,9 +3,10 @@
 from .connection import Connection, Joined
 from .fetching import SingleFlight, fetch
 from .forwarding import Forwarding, forward
+from .heads import HeaderBlock, encode_headers
 from .pools import Pool, Pools
 from .requests import NO_BODY, Body, Receive, UpstreamRequest
-from .responses import HeaderBlock, ServiceResponse, encode_headers
+from .responses import ServiceResponse
 from .session import Answer, ClientLeft, Upload, Upstreams
 
 __all__ = [

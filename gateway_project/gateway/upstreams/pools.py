@@ -14,6 +14,7 @@ from gateway.config import Service
 from gateway.policy.rejections import GatewayStopped, UpstreamConnectError, UpstreamOverloaded, UpstreamTimeout
 
 from .failures import FailureLog, cause_of
+from .heads import HeadMemo
 from .service import ServiceConnection
 
 # Connections to one address, in use and idle. Further requests are rejected.
@@ -70,6 +71,7 @@ class Pool:
         self.idle: deque[ServiceConnection] = deque()
         self.live: set[ServiceConnection] = set()
         self.connecting = 0
+        self.memo = HeadMemo()
 
     def acquire_idle(self, *, repeatable: bool) -> ServiceConnection | None:
         """Return an idle connection, if one can be used."""

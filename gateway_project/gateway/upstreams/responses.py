@@ -1,13 +1,14 @@
 """A service's responses: `httptools` parses them strictly, and what it accepts is checked and bounded here."""
 
 import asyncio
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import httptools
 
-from gateway.policy import locations
-from gateway.policy.headers import Headers, from_upstream, values, varying_by_accept
+from gateway.policy.headers import Headers, values
 from gateway.policy.rejections import InvalidUpstreamResponse, UpstreamProtocolError
+
+from .heads import MAX_HEAD, HeadMemo, ResponseHead
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,77 +17,11 @@ if TYPE_CHECKING:
 
 # Bytes: a response of up to this size is complete before its headers are sent on, so that an incomplete one is a 502.
 WHOLE: Final = 64 * 1024
-# Bytes of a response's headers, and how many headers.
-MAX_HEAD: Final = 64 * 1024
+# How many headers, and bytes of a body that wait for the client before the service's connection is no longer read.
 MAX_HEADERS: Final = 256
-# Bytes of a body that wait for the client before the service's connection is no longer read.
 HIGH_WATER: Final = 256 * 1024
 VERSIONS: Final = frozenset({"1.1", "1.0"})
 BODILESS: Final = frozenset({204, 304})
-# The client's connection has its own.
-FRAMING: Final = frozenset({b"connection", b"transfer-encoding"})
-
-
-class HeaderBlock(NamedTuple):
-    """Headers as they are sent to a client: encoded, and what matters for the framing."""
-
-    lines: bytes
-    length: int | None
-    has_date: bool
-
-
-def encode_headers(status: int, headers: Headers) -> HeaderBlock:
-    """Return the headers, encoded, without those that the client's connection sets."""
-    lines: list[bytes] = []
-    length, has_date = None, False
-    for text, value in headers:
-        name = text.encode("latin-1")
-        lower = name.lower()
-        if lower in FRAMING:
-            continue
-        if lower == b"content-length":
-            # RFC 9110, section 8.6.
-            if status == 204:
-                continue
-            length = int(value)
-        has_date = has_date or lower == b"date"
-        lines += (name, b": ", value.encode("latin-1"), b"\r\n")
-    return HeaderBlock(b"".join(lines), length, has_date)
-
-
-class ResponseHead:
-    """A response's status and headers; raises `InvalidUpstreamResponse` if they are malformed or ambiguous."""
-
-    __slots__ = (
-        "blocks", "bodiless", "fields", "has_locations", "headers", "length", "status", "until_close", "version",
-    )  # fmt: skip
-
-    def __init__(self, status: int, fields: list[tuple[bytes, bytes]], *, bodiless: bool, version: str = "1.1") -> None:
-        self.status = status
-        self.version = version
-        # As received.
-        self.fields = fields
-        # The response has no body, whatever its headers promise.
-        self.bodiless = bodiless
-        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
-        lengths, codings = values(pairs, "content-length"), values(pairs, "transfer-encoding")
-        size = sum(len(name) + len(value) for name, value in fields)
-        # RFC 9112, section 6.3. The parser refuses several lengths, and a length beside a coding.
-        if size > MAX_HEAD or [value.lower() for value in codings] not in ([], ["chunked"]):
-            raise InvalidUpstreamResponse("framing")
-        self.length = int(lengths[0]) if lengths else None
-        self.until_close = not (bodiless or lengths or codings)
-        # As the client gets them.
-        self.headers = from_upstream(pairs, version)
-        self.has_locations = locations.are_in(self.headers)
-        self.blocks: dict[bool, HeaderBlock] = {}
-
-    def block(self, *, varies: bool) -> HeaderBlock:
-        """Return the encoded headers; if it `varies`, a browser would get a page instead."""
-        if varies not in self.blocks:
-            headers = varying_by_accept(self.headers) if varies else self.headers
-            self.blocks[varies] = encode_headers(self.status, headers)
-        return self.blocks[varies]
 
 
 class ServiceResponse:
@@ -203,13 +138,12 @@ class ServiceResponse:
 class ResponseParser:
     """Parses the responses of one connection, one after the other, each into its `ServiceResponse`."""
 
-    __slots__ = ("bytes_since_body", "connection", "fields", "head", "keep_alive", "parser", "received", "response")
+    __slots__ = ("bytes_since_body", "connection", "fields", "keep_alive", "memo", "parser", "received", "response")
 
-    def __init__(self, connection: "ServiceConnection") -> None:
+    def __init__(self, connection: "ServiceConnection", memo: HeadMemo) -> None:
         self.connection = connection
+        self.memo = memo
         self.parser = httptools.HttpResponseParser(self)
-        # The last response's, reused while the next ones have the same.
-        self.head: ResponseHead | None = None
         self.keep_alive = False
 
     def begin(self, response: ServiceResponse) -> None:
@@ -224,8 +158,12 @@ class ResponseParser:
     def feed(self, data: bytes) -> None:
         """Parse what the service sent."""
         response = self.response
+        is_first = self.received == 0
         self.received += len(data)
         self.bytes_since_body += len(data)
+        if is_first and not response.is_head and self.recall(response, data):
+            response.changed()
+            return
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
@@ -242,8 +180,20 @@ class ResponseParser:
         if self.bytes_since_body > MAX_HEAD and not (response.is_whole or response.is_upgraded):
             # A head, a trailer or a chunk's extension without an end: the parser keeps it.
             self.connection.fail(UpstreamProtocolError(self.connection.service))
+        if is_first and response.head is not None and response.is_whole and self.keep_alive:
+            self.memo.remember(data, response.head)
         # Not before the parser returns: the connection may be used again at once.
         response.changed()
+
+    def recall(self, response: ServiceResponse, data: bytes) -> bool:
+        """Complete the response if the data is all of one, with a head that needs no parser; else return false."""
+        head = self.memo.recall(data)
+        if head is None:
+            return False
+        response.head = head
+        response.chunks = [data[-head.length :]] if head.length else []
+        self.keep_alive = response.is_whole = True
+        return True
 
     def feed_eof(self) -> None:
         """End a response that ends with the connection."""
@@ -285,25 +235,13 @@ class ResponseParser:
         if version not in VERSIONS:
             raise InvalidUpstreamResponse("version")
         self.keep_alive = self.parser.should_keep_alive()
-        response.head = self.head_of(status, fields, version, bodiless=response.is_head or status in BODILESS)
+        bodiless = response.is_head or status in BODILESS
+        response.head = ResponseHead(status, fields, bodiless=bodiless, version=version)
         self.connection.head_received(response)
         if response.is_head:
             # The parser expects a body.
             self.parser = httptools.HttpResponseParser(self)
             self.on_message_complete()
-
-    def head_of(self, status: int, fields: list[tuple[bytes, bytes]], version: str, *, bodiless: bool) -> ResponseHead:
-        """Return the checked head: the last one, if this one equals it."""
-        head = self.head
-        if (
-            head is None
-            or head.status != status
-            or head.version != version
-            or head.bodiless is not bodiless
-            or head.fields != fields
-        ):
-            self.head = head = ResponseHead(status, fields, bodiless=bodiless, version=version)
-        return head
 
     def check_upgrade(self, fields: list[tuple[bytes, bytes]]) -> None:
         """Raise `InvalidUpstreamResponse` unless a WebSocket was asked for, and nothing else is accepted."""

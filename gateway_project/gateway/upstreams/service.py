@@ -51,7 +51,7 @@ class ServiceConnection(Connection):
         super().__init__(pool.loop)
         self.pool = pool
         self.service = pool.service
-        self.parser = ResponseParser(self)
+        self.parser = ResponseParser(self, pool.memo)
         # The exchange under way.
         self.response: ServiceResponse | None = None
         self.used = False

@@ -1,0 +1,201 @@
+"""Heads that are recalled without the parser: the same outcome as with it, whatever comes after an accepted head."""
+
+import asyncio
+import socket
+from random import Random
+from typing import Any
+
+import pytest
+import uvloop
+from tests.gateway.upstreams.origin import Origin, Ours, Wire, begin, body_of, on_a_loop, only, ready, until
+from tests.shares import share
+
+from gateway.policy.rejections import UpstreamError
+from gateway.upstreams.heads import HeadMemo, ResponseHead
+from gateway.upstreams.pools import Address, Pool
+from gateway.upstreams.service import ServiceConnection
+
+
+def response(*lines: str, body: bytes = b"ok", status: str = "HTTP/1.1 200 OK") -> bytes:
+    """Return a response."""
+    return "\r\n".join([status, *lines, "", ""]).encode("latin-1") + body
+
+
+ACCEPTED = response(
+    "Content-Type: text/plain",
+    "Content-Length: 2",
+    'ETag: "abc"',
+    "Date: Sat, 28 Nov 2026 10:00:00 GMT",
+    "X-Request-ID: 0123456789abcdef",
+    "Vary: Cookie",
+)
+
+
+def changed(old: str, new: str, body: bytes = b"ok") -> bytes:
+    """Return the accepted response with one change."""
+    assert old.encode() in ACCEPTED
+    return ACCEPTED[:-2].replace(old.encode(), new.encode("latin-1")) + body
+
+
+RECALLED = {
+    "the same": ACCEPTED,
+    "another ETag": changed('"abc"', '"abd-123"'),
+    "a weak ETag": changed('"abc"', 'W/"abc"'),
+    "another date": changed("10:00:00", "10:00:01"),
+    "another id": changed("0123456789abcdef", "fedcba9876543210"),
+    "another length": changed("Length: 2", "Length: 12", b"x" * 12),
+    "no bytes": changed("Length: 2", "Length: 0", b""),
+    "another body": changed("Length: 2", "Length: 2", b"no"),
+}
+PARSED = {
+    "another status": changed("200 OK", "201 Created"),
+    "another version": changed("HTTP/1.1", "HTTP/1.0"),
+    "another type": changed("text/plain", "text/html"),
+    "a name in another case": changed("ETag", "etag"),
+    "a header more": changed("Vary", "A: b\r\nVary"),
+    "a header fewer": changed("Vary: Cookie\r\n", ""),
+    "a coding for the length": changed("Content-Length: 2", "Transfer-Encoding: chunked"),
+    "a close": changed("Vary: Cookie", "Connection: close"),
+    "a folded ETag": changed('"abc"', '"a\r\n bc"'),
+    "a control character": changed('"abc"', '"a\x01c"'),
+    "a line feed alone": changed('"abc"', '"a"\nA: "c"'),
+    "an ETag without quotes": changed('"abc"', "abc"),
+    "a sign before the length": changed("Length: 2", "Length: +2"),
+    "a length in hexadecimal": changed("Length: 2", "Length: 0x2"),
+    "an empty length": changed("Length: 2", "Length: "),
+    "a large length": changed("Length: 2", "Length: 100000", b"x" * 100_000),
+    "a byte too few": changed("Length: 2", "Length: 3"),
+    "a byte too many": changed("Length: 2", "Length: 1"),
+    "another response after it": ACCEPTED + ACCEPTED,
+    "only a head": ACCEPTED[:-2],
+}
+
+
+def memo() -> HeadMemo:
+    """Return a memo that knows the accepted head."""
+    head = ACCEPTED[: ACCEPTED.index(b"\r\n\r\n")].split(b"\r\n")[1:]
+    fields = [(name, value) for name, _, value in (line.partition(b": ") for line in head)]
+    memo = HeadMemo()
+    memo.remember(ACCEPTED, ResponseHead(200, fields, bodiless=False))
+    return memo
+
+
+@pytest.mark.parametrize("data", RECALLED.values(), ids=RECALLED)
+def test_a_head_is_recalled_where_only_such_values_differ(data: bytes) -> None:
+    head = memo().recall(data)
+    assert head is not None
+    expected = dict(line.split(b": ", 1) for line in data.split(b"\r\n\r\n")[0].split(b"\r\n")[1:])
+    for name, value in head.headers[:-1]:
+        assert expected[name.encode()].decode() == value
+    assert head.length == int(expected[b"Content-Length"])
+
+
+@pytest.mark.parametrize("data", PARSED.values(), ids=PARSED)
+def test_any_other_head_is_parsed(data: bytes) -> None:
+    assert memo().recall(data) is None
+
+
+@pytest.mark.parametrize("encoded_before", [False, True])
+def test_what_a_client_gets_has_the_new_values(encoded_before: bool) -> None:
+    known = memo()
+    if encoded_before:
+        (each,) = known.known.values()
+        each.head.block(varies=True)
+        each.head.block(varies=False)
+    head = known.recall(RECALLED["another ETag"])
+    assert head is not None
+    for varies in True, False:
+        lines = head.block(varies=varies).lines.split(b"\r\n")
+        assert b'ETag: "abd-123"' in lines
+        assert b'ETag: "abc"' not in lines
+    assert b"vary: Cookie, Accept" in head.block(varies=True).lines
+
+
+@on_a_loop
+async def test_the_memory_of_heads_is_bounded() -> None:
+    count = 100
+
+    async def behave(wire: Wire) -> None:
+        for number in range(count):
+            await wire.request()
+            await wire.say(response("Content-Length: 2", status=f"HTTP/1.1 200 {number}"))
+
+    async with Origin(behave) as origin, Ours((origin.url,)) as pools:
+        connection = await only(pools).connect(1)
+        for _ in range(count):
+            got = await ready(begin(connection))
+            assert await body_of(got) == b"ok"
+            got.release()
+        assert 1 <= len(only(pools).memo.known) <= 32
+
+
+# Mutations after an accepted head.
+
+
+async def outcome(pool: Pool, method: str, data: bytes) -> Any:
+    """Return what a connection of the pool makes of a response."""
+    near, far = socket.socketpair()
+    with far:
+        loop = asyncio.get_running_loop()
+        transport, connection = await loop.create_connection(lambda: ServiceConnection(pool), sock=near)
+        got = begin(connection, method)
+        connection.data_received(data)
+        if not transport.is_closing():
+            connection.eof_received()
+            transport.close()
+        await until(lambda: connection.closed)
+        try:
+            await ready(got)
+            body = await body_of(got)
+        except UpstreamError as failed:
+            return type(failed)
+        assert got.head is not None
+        blocks = [got.head.block(varies=varies) for varies in (True, False)]
+        return got.status, got.headers, blocks, body, connection.parser.keep_alive
+
+
+def mutated(random: Random, data: bytes) -> bytes:
+    """Return the data with one to three bytes or lines changed."""
+    for _ in range(random.choice([1, 1, 2, 3])):
+        at = random.randrange(len(data))
+        match random.randrange(5):
+            case 0:
+                data = data[:at] + bytes([random.randrange(256)]) + data[at + 1 :]
+            case 1:
+                data = data[:at] + random.choice([b"\r", b"\n", b" ", b":", b"0", b"\0", b"\r\n", b'"']) + data[at:]
+            case 2:
+                data = data[:at] + data[at + 1 :] or b"x"
+            case 3:
+                lines = data.split(b"\r\n")
+                lines.insert(random.randrange(len(lines)), random.choice(lines))
+                data = b"\r\n".join(lines)
+            case _:
+                data = data.replace(b"Length: 2", b"Length: %d" % random.choice([0, 1, 2, 3, 22, 99999, 100000]))
+    return data
+
+
+def compare(count: int, seed: int) -> None:
+    """Compare a pool that knows heads with one that knows none."""
+
+    async def run() -> None:
+        random, loop = Random(seed), asyncio.get_running_loop()
+        address = Address.of("http://things")
+        knows = Pool("things", address, loop)
+        for number in range(count):
+            # Accepted first, so that it is remembered.
+            assert (await outcome(knows, "GET", ACCEPTED))[0] == 200
+            data, method = mutated(random, ACCEPTED), random.choice(["GET", "GET", "GET", "HEAD"])
+            expected = await outcome(Pool("things", address, loop), method, data)
+            assert await outcome(knows, method, data) == expected, (seed, number, method, data)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+
+def test_a_mutated_response_after_an_accepted_one_is_what_it_is_on_its_own() -> None:
+    compare(1000, 1)
+
+
+@pytest.mark.long
+def test_many_mutated_responses_after_accepted_ones_are_what_they_are_on_their_own() -> None:
+    compare(share(100_000), Random().randrange(2**32))
