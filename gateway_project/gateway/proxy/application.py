@@ -18,8 +18,10 @@ from gateway.upstreams import HeaderBlock, Pools, Receive, encode_headers
 from .access_log import AccessLog
 from .client import ClientConnection
 from .exchange import Exchange
+from .heads import HeadMemo
 from .incoming import problem
-from .requests import InvalidRequest, RequestMessage
+from .parsing import InvalidRequest
+from .requests import RequestMessage
 from .tunnels import Tunnels
 from .wsgi import PAGE_THREADS, THREADS, Message, Send, ThreadedWSGI, WSGIApplication
 
@@ -52,6 +54,7 @@ class FastProxy:
         self.pools = pools
         self.django = django
         self.pages = pages
+        self.memo = HeadMemo()
         self.tunnels = Tunnels(gate.authentication.revocations)
         self.access_log = AccessLog(pools.loop)
         self.tally = metrics.Tally(pools.loop)

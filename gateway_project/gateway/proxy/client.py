@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.upstreams.connection import Connection
 
+from .parsing import InvalidRequest, RequestParser
 from .patience import MAX_WAIT, Patience
-from .requests import HIGH_WATER, BodyBuffer, InvalidRequest, RequestMessage, RequestParser
+from .requests import HIGH_WATER, BodyBuffer, RequestMessage
 from .responses import ResponseWriter
 
 if TYPE_CHECKING:
     # gunicorn's master imports this module, before Django is set up.
     from .exchange import Exchange
-    from .incoming import ClientHeaders
     from .tunnels import Tunnel
 
 log = logging.getLogger(__name__)
@@ -35,17 +35,15 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 class ClientConnection(Connection):
     """Parses requests, hands each to an `Exchange`, and writes its response."""
 
-    __slots__ = ("current", "headers", "lingering", "parser", "peer", "serving", "waiting", "worker")
+    __slots__ = ("address", "current", "lingering", "parser", "peer", "serving", "waiting", "worker")
 
     def __init__(self, worker: Any) -> None:  # noqa: ANN401  # gunicorn's
         super().__init__(worker.loop)
         self.worker = worker
-        self.parser = RequestParser(self)
+        self.parser = RequestParser(self, worker.asgi.proxy.memo)
         # The exchange under way, and the requests that wait for their turn.
         self.current: Exchange | None = None
         self.waiting: deque[RequestMessage] = deque()
-        # The last request's: the next one often has the same.
-        self.headers: ClientHeaders | None = None
         self.lingering = self.serving = False
 
     # What the event loop calls.
@@ -55,6 +53,7 @@ class ClientConnection(Connection):
         super().connection_made(transport)
         self.transport.set_write_buffer_limits(WRITE_HIGH_WATER)
         self.peer = address_of(transport, "peername")
+        self.address = self.peer[0] if self.peer else ""
         self.worker.nr_conns += 1
         self.worker.connections.add(self)
         self.set_deadline(self.loop.time() + HEAD_TIMEOUT)

@@ -12,20 +12,15 @@ from .client import ClientConnection
 from .requests import RequestMessage
 
 
-class ClientHeaders(RequestHeaders):
-    """A request's headers as the parser has them, in bytes."""
-
-    def __init__(self, fields: list[tuple[bytes, bytes]], peer: str, gate: Gate) -> None:
-        self.fields = fields
-        super().__init__([(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields], peer, gate)
-
-
 def parse_request(connection: ClientConnection, message: RequestMessage, gate: Gate) -> Request:
     """Return the request as `gate` takes it."""
-    headers = connection.headers
-    if headers is None or headers.fields != message.fields:
-        headers = ClientHeaders(message.fields, connection.peer[0] if connection.peer else "", gate)
-        connection.headers = headers
+    known = message.known
+    headers = known.headers if known else None
+    if headers is None:
+        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.fields]
+        headers = RequestHeaders(pairs, connection.address, gate)
+        if known is not None:
+            known.headers = headers
     raw_path, _, query = message.target.decode("latin-1").partition("?")
     path, target_scheme, authority = parse_target(raw_path)
     return Request(

@@ -86,6 +86,7 @@ class Client:
             near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.receive_buffer)
         _, self.connection = await loop.create_connection(lambda: ClientConnection(worker), sock=near)
         self.connection.peer = (self.peer, 50000)
+        self.connection.address = self.peer
         self.reader, self.writer = await asyncio.open_connection(sock=far, limit=2**16)
         return self
 
