@@ -1,0 +1,171 @@
+"""Header blocks that are recalled without the parser: only the exact bytes that were parsed and checked."""
+
+import asyncio
+from collections import deque
+from random import Random
+from typing import Any
+
+import pytest
+from tests.gateway.proxy.client import request_of
+from tests.shares import share
+
+from gateway.proxy.heads import MAX_REMEMBERED, HeadMemo
+from gateway.proxy.parsing import InvalidRequest, RequestParser
+from gateway.proxy.requests import BodyBuffer, RequestMessage
+
+ACCEPTED = request_of("GET", "/api/things?a=b", [("Accept", "application/json"), ("X-A", "1")])
+
+
+class Reader:
+    """Collects the requests of a connection."""
+
+    def __init__(self, memo: HeadMemo, address: str = "192.0.2.1") -> None:
+        self.address = address
+        self.waiting: deque[RequestMessage] = deque()
+        self.parser = RequestParser(self, memo)
+
+    def serve(self) -> None:
+        """Answer nothing."""
+
+    def body_received(self, body: BodyBuffer) -> None:
+        """Read nothing."""
+
+    def outcome(self, data: bytes) -> Any:
+        """Return the requests that the data is, or how it is refused."""
+        self.waiting.clear()
+        try:
+            self.parser.feed(data)
+        except InvalidRequest as exc:
+            return exc.status, exc.path, exc.detail
+        requests = [
+            (
+                each.method, each.target, each.fields, each.http_1_1, each.keep_alive, each.is_complete,
+                each.body and (each.body.length, each.body.take(), each.body.expect_continue),
+            )
+            for each in self.waiting
+        ]  # fmt: skip
+        return requests, self.parser.pending, self.parser.upgrades, self.parser.message is None
+
+
+def knowing(data: bytes = ACCEPTED) -> HeadMemo:
+    """Return a memo that knows the header block of a request."""
+    memo = HeadMemo()
+    Reader(memo).outcome(data)
+    return memo
+
+
+RECALLED = {
+    "the same": ACCEPTED,
+    "another path": ACCEPTED.replace(b"/api/things", b"/api/other"),
+    "another query": ACCEPTED.replace(b"a=b", b"c=%20"),
+    "another method": ACCEPTED.replace(b"GET", b"DELETE"),
+}
+PARSED = {
+    "another value": ACCEPTED.replace(b"X-A: 1", b"X-A: 2"),
+    "a name in another case": ACCEPTED.replace(b"X-A", b"x-a"),
+    "a header more": ACCEPTED[:-2] + b"A: b\r\n\r\n",
+    "a length": ACCEPTED[:-2] + b"Content-Length: 1\r\n\r\n",
+    "another version": ACCEPTED.replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "another protocol": ACCEPTED.replace(b"HTTP/1.1", b"RTSP/1.0"),
+    "an absolute target": ACCEPTED.replace(b"/api", b"http://testserver/api"),
+    "a fragment": ACCEPTED.replace(b"a=b", b"a#b"),
+    "a space in the target": ACCEPTED.replace(b"a=b", b"a b"),
+    "an unknown method": ACCEPTED.replace(b"GET", b"GOT"),
+    "a CONNECT": ACCEPTED.replace(b"GET", b"CONNECT"),
+    "a line break before it": b"\r\n" + ACCEPTED,
+    "two requests": ACCEPTED + ACCEPTED,
+    "a body": ACCEPTED + b"x",
+    "a part": ACCEPTED[:-1],
+    "a long target": ACCEPTED.replace(b"a=b", b"a=" + b"b" * 9000),
+}
+
+
+@pytest.mark.parametrize("data", RECALLED.values(), ids=RECALLED)
+def test_a_request_is_recalled_where_only_its_line_differs(data: bytes) -> None:
+    message = knowing().recall("192.0.2.1", data)
+    assert message is not None
+    assert Reader(HeadMemo()).outcome(data)[0] == [
+        (message.method, message.target, message.fields, message.http_1_1, message.keep_alive, True, None)
+    ]
+
+
+@pytest.mark.parametrize("data", PARSED.values(), ids=PARSED)
+def test_any_other_request_is_parsed(data: bytes) -> None:
+    assert knowing().recall("192.0.2.1", data) is None
+
+
+def test_what_a_header_means_belongs_to_one_address() -> None:
+    assert knowing().recall("192.0.2.2", ACCEPTED) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ACCEPTED[:-2] + b"Content-Length: 1\r\n\r\n",
+        ACCEPTED[:-2] + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        ACCEPTED.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        ACCEPTED + ACCEPTED,
+        b"\r\n" + ACCEPTED,
+        request_of("GET", "/", [("X-A", "a" * 5000)]),
+    ],
+)
+def test_only_a_plain_request_without_a_body_is_remembered(data: bytes) -> None:
+    assert knowing(data).known == {}
+
+
+def test_the_memory_of_header_blocks_is_bounded() -> None:
+    memo = HeadMemo()
+    reader = Reader(memo)
+    for number in range(MAX_REMEMBERED + 10):
+        reader.outcome(request_of("GET", "/", [("X-A", str(number))]))
+    assert len(memo.known) == MAX_REMEMBERED
+    assert memo.recall(reader.address, request_of("GET", "/", [("X-A", "9")])) is None
+    assert memo.recall(reader.address, request_of("GET", "/", [("X-A", "10")]))
+
+
+# Mutations after an accepted request.
+
+PIECES = [
+    b"\r\n", b"\r", b"\n", b":", b" ", b"\0", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n",
+    b"Upgrade: x\r\n", b"Connection: Upgrade\r\n", b"Connection: close\r\n", b"\t", b"HTTP/1.0", b"#", b"?", b"%", b"\xff",
+]  # fmt: skip
+
+
+def mutated(random: Random, data: bytes) -> bytes:
+    """Return the data with one to three changes."""
+    for _ in range(random.choice([1, 1, 2, 3])):
+        at = random.randrange(len(data))
+        match random.randrange(4):
+            case 0:
+                data = data[:at] + bytes([random.randrange(256)]) + data[at + 1 :]
+            case 1:
+                data = data[:at] + random.choice(PIECES) + data[at:]
+            case 2:
+                data = data[:at] + data[at + random.choice([1, 1, 5]) :] or b"x"
+            case _:
+                lines = data.split(b"\r\n")
+                lines.insert(random.randrange(len(lines)), random.choice([*lines, random.choice(PIECES).strip()]))
+                data = b"\r\n".join(lines)
+    return data
+
+
+def compare(count: int, seed: int) -> None:
+    """Compare a connection that repeats an accepted request with one that sends only the mutated one."""
+
+    async def run() -> None:
+        random, memo = Random(seed), HeadMemo()
+        for number in range(count):
+            reader, data = Reader(memo), mutated(random, ACCEPTED)
+            assert len(reader.outcome(ACCEPTED)[0]) == 1
+            assert reader.outcome(data) == Reader(HeadMemo()).outcome(data), (seed, number, data)
+
+    asyncio.run(run())
+
+
+def test_a_mutated_request_after_an_accepted_one_is_what_it_is_on_its_own() -> None:
+    compare(5000, 1)
+
+
+@pytest.mark.long
+def test_many_mutated_requests_after_accepted_ones_are_what_they_are_on_their_own() -> None:
+    compare(share(1_000_000), Random().randrange(2**32))
