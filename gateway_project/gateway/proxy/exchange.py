@@ -23,7 +23,16 @@ from gateway.policy import headers as header_policy
 from gateway.policy.headers import Headers
 from gateway.policy.rejections import ContentTooLarge, RequestRejected, RouteNotFound, UpstreamError
 from gateway.policy.routes import Match
-from gateway.upstreams import NO_BODY, Body, Forwarding, HeaderBlock, ServiceResponse, UpstreamRequest, encode_headers
+from gateway.upstreams import (
+    NO_BODY,
+    WHOLE,
+    Body,
+    Forwarding,
+    HeaderBlock,
+    ServiceResponse,
+    UpstreamRequest,
+    encode_headers,
+)
 
 from . import asgi
 from .client import ClientConnection
@@ -166,8 +175,13 @@ class Exchange:
             if page or request.path == "*":
                 return self.hand_over(self.proxy.django)
             raise
-        if self.message.body is not None:
-            return self.forward()
+        body = self.message.body
+        if body is not None:
+            if not body.is_complete or body.received > WHOLE:
+                return self.forward()
+            if body.received > match.route.max_body:
+                raise ContentTooLarge(match.route.max_body)
+            self.body = Body.of(body.take())
         self.forwarding = self.forwarding_of(self.decision)
         self.response = self.forwarding.send_on_idle(self.on_response)
         return self.forward() if self.response is None else None
@@ -192,7 +206,7 @@ class Exchange:
         if self.response is not None:
             self.response.release()
         try:
-            if self.message.body is not None:
+            if self.message.body is not None and self.body is NO_BODY:
                 await self.receive_body(self.message.body, decision.match.route.max_body)
             forwarding = self.forwarding = self.forwarding or self.forwarding_of(decision)
             self.response = await forwarding.send(resend=resend)

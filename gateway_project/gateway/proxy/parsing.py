@@ -66,8 +66,8 @@ class RequestParser:
     """Parses the requests of one connection, in their order."""
 
     __slots__ = (
-        "bytes_since_body", "expects", "head", "is_framed", "length", "memo", "message", "parser", "pending", "reader",
-        "size", "upgrades",
+        "bytes_since_body", "expects", "head", "is_first", "is_framed", "length", "memo", "message", "parser",
+        "pending", "reader", "size", "upgrades",
     )  # fmt: skip
 
     def __init__(self, reader: Reader, memo: HeadMemo) -> None:
@@ -76,6 +76,8 @@ class RequestParser:
         self.parser: httptools.HttpRequestParser | None = None
         # What was received of an incomplete head; while the parser runs, with what it is given.
         self.head = b""
+        # No request before the one being parsed is in `head`.
+        self.is_first = True
         # The request being parsed, the bytes of its fields, and what they say of a body.
         self.message: RequestMessage | None = None
         self.size = 0
@@ -97,6 +99,9 @@ class RequestParser:
         while end - at > SLICE and not self.is_body(end - at):
             self.parse(data[at : at + SLICE])
             at += SLICE
+            if self.is_body(end - at):
+                # It is complete in a moment.
+                break
             self.reader.serve()
             if self.reader.waiting or self.upgrades or self.parser is None:
                 self.pending += data[at:]
@@ -112,6 +117,7 @@ class RequestParser:
     def parse(self, data: bytes) -> None:
         """Parse what the client sends; raise `InvalidRequest`."""
         is_first = self.message is None and not self.head
+        self.is_first = self.is_first or not self.head
         if is_first and (message := self.memo.recall(self.reader.address, data)):
             self.reader.waiting.append(message)
             return
@@ -223,7 +229,8 @@ class RequestParser:
             # RFC 9112, section 6.1.
             raise InvalidRequest(400)
         method = parser.get_method()
-        if is_other_protocol(self.head, method, message.target):
+        line = b"%b %b HTTP/" % (method, message.target)
+        if not (self.is_first and self.head.startswith(line)) and is_other_protocol(self.head, method, message.target):
             raise InvalidRequest(400)
         message.method = method.decode("ascii")
         message.http_1_1 = version != "1.0"
@@ -249,6 +256,7 @@ class RequestParser:
     def on_message_complete(self) -> None:
         """Have a request without a body answered, or complete the body."""
         message, self.message = self.message, None
+        self.is_first = False
         if message is None:
             return
         if message.body is None:

@@ -6,11 +6,11 @@ from .forwarding import Forwarding, forward
 from .heads import HeaderBlock, encode_headers
 from .pools import Pool, Pools
 from .requests import NO_BODY, Body, Receive, UpstreamRequest
-from .responses import ServiceResponse
+from .responses import WHOLE, ServiceResponse
 from .session import Answer, ClientLeft, Upload, Upstreams
 
 __all__ = [
-    "NO_BODY", "Answer", "Body", "ClientLeft", "Connection", "Forwarding", "HeaderBlock", "Joined", "Pool", "Pools",
-    "Receive", "ServiceResponse", "SingleFlight", "Upload", "UpstreamRequest", "Upstreams", "encode_headers", "fetch",
-    "forward",
+    "NO_BODY", "WHOLE", "Answer", "Body", "ClientLeft", "Connection", "Forwarding", "HeaderBlock", "Joined", "Pool",
+    "Pools", "Receive", "ServiceResponse", "SingleFlight", "Upload", "UpstreamRequest", "Upstreams", "encode_headers",
+    "fetch", "forward",
 ]  # fmt: skip

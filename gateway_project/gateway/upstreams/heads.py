@@ -103,7 +103,8 @@ class ResponseHead:
         """Return the same head with some of its lines replaced. No other line begins with the same name."""
         head = object.__new__(ResponseHead)
         head.status, head.bodiless, head.until_close, head.has_locations = self.status, False, False, False
-        head.length, head.pairs, head.blocks, head.changes = length, self.pairs, {}, {}
+        head.length, head.pairs, head.blocks = length, self.pairs, {}
+        head.changes = dict(self.changes) if self.changes else {}
         for _, line in changes:
             name, _, value = line.decode("ascii").partition(": ")
             head.changes[name.lower()] = value
@@ -142,6 +143,8 @@ class HeadMemo:
             if changed is None:
                 return None
             head = changed
+            # The next one often has the same date.
+            self.known[lines[0], len(lines)] = KnownHead(lines, known.varying, head)
         return head if len(data) == end + 4 + (head.length or 0) else None
 
     @staticmethod

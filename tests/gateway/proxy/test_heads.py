@@ -94,6 +94,11 @@ def test_any_other_request_is_parsed(data: bytes) -> None:
     assert knowing().recall("192.0.2.1", data) is None
 
 
+@pytest.mark.parametrize("before", [b"", b"OPTIONS /a HTTP/1.1\r\nHost: a\r\n\r\n", b"\r\n"])
+def test_a_request_of_another_protocol_is_refused_behind_one_of_http_too(before: bytes) -> None:
+    assert Reader(HeadMemo()).outcome(before + b"OPTIONS /a RTSP/1.0\r\nHost: a\r\n\r\n")[0] == 400
+
+
 def test_what_a_header_means_belongs_to_one_address() -> None:
     assert knowing().recall("192.0.2.2", ACCEPTED) is None
 
@@ -127,7 +132,8 @@ def test_the_memory_of_header_blocks_is_bounded() -> None:
 
 PIECES = [
     b"\r\n", b"\r", b"\n", b":", b" ", b"\0", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n",
-    b"Upgrade: x\r\n", b"Connection: Upgrade\r\n", b"Connection: close\r\n", b"\t", b"HTTP/1.0", b"#", b"?", b"%", b"\xff",
+    b"Upgrade: x\r\n", b"Connection: Upgrade\r\n", b"Connection: close\r\n", b"\t", b"HTTP/1.0", b"#", b"?", b"%",
+    b"\xff",
 ]  # fmt: skip
 
 
