@@ -17,13 +17,14 @@ from gateway.upstreams import HeaderBlock, Pools, Receive, encode_headers
 
 from .access_log import AccessLog
 from .client import ClientConnection
+from .environ import Message
 from .exchange import Exchange
 from .heads import HeadMemo
 from .incoming import problem
 from .parsing import InvalidRequest
 from .requests import RequestMessage
 from .tunnels import Tunnels
-from .wsgi import PAGE_THREADS, THREADS, Message, Send, ThreadedWSGI, WSGIApplication
+from .wsgi import PAGE_THREADS, THREADS, Send, ThreadedWSGI, WSGIApplication
 
 # Requests leave little garbage that only the collector finds; looking for it less often costs some memory.
 THRESHOLDS: Final = (20_000, 20, 50)

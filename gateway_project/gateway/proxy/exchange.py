@@ -9,13 +9,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from functools import partial
 from inspect import CORO_CREATED, getcoroutinestate
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote
-
-from django.conf import settings
 
 from chassis import logs
 from gateway.gate import Decision
@@ -23,31 +20,22 @@ from gateway.policy import headers as header_policy
 from gateway.policy.headers import Headers
 from gateway.policy.rejections import ContentTooLarge, RequestRejected, RouteNotFound, UpstreamError
 from gateway.policy.routes import Match
-from gateway.upstreams import (
-    NO_BODY,
-    WHOLE,
-    Body,
-    Forwarding,
-    HeaderBlock,
-    ServiceResponse,
-    UpstreamRequest,
-    encode_headers,
-)
+from gateway.upstreams import NO_BODY, WHOLE, Body, Forwarding, HeaderBlock, UpstreamRequest, encode_headers
 
-from . import asgi
+from . import pages
 from .client import ClientConnection
-from .incoming import parse_request, problem
-from .requests import HIGH_WATER, BodyBuffer, RequestMessage
+from .incoming import CLIENT_LEFT, parse_request, problem, receive_body
+from .requests import HIGH_WATER, RequestMessage
 from .responses import ResponseWriter
 from .tunnels import Tunnel, is_handshake
 
 if TYPE_CHECKING:
-    from .application import Application, FastProxy
+    from gateway.upstreams import Connection, ResponseHead, ServiceResponse
+
+    from .application import FastProxy
 
 log = logging.getLogger(__name__)
 
-# Logged and counted if the client left before there was a response; nginx's number for it.
-CLIENT_LEFT: Final = 499
 SWITCHING: Final = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
 FAILED: Final = "Something went wrong here. The log has it under this request_id."
 # What a step returns if the rest of the exchange has to wait.
@@ -163,7 +151,7 @@ class Exchange:
             gate.check(request)
             self.match = match = gate.route(request.method, request.path, request.query)
             if (page and match.route.browser == "api") or gate.can_refresh(request):
-                return self.hand_over(self.proxy.pages, match.route.max_body)
+                return pages.hand_over(self, self.proxy.pages, match.route.max_body)
             if match.answer_options:
                 self.respond(204, [("allow", match.allow)])
                 return None
@@ -171,9 +159,9 @@ class Exchange:
         except RequestRejected as rejected:
             # A person's request, or for no route: Django comes to the same decision, and has a page for it.
             if isinstance(rejected, RouteNotFound):
-                return self.answer_own()
+                return pages.answer_own(self)
             if page or request.path == "*":
-                return self.hand_over(self.proxy.django)
+                return pages.hand_over(self, self.proxy.django)
             raise
         body = self.message.body
         if body is not None:
@@ -192,22 +180,19 @@ class Exchange:
 
     def advance(self) -> Waiting:
         """Send the response on if it is complete; what remains to be done waits."""
-        forwarding, response = self.forwarding, self.response
-        assert forwarding is not None  # noqa: S101  # mypy
-        assert response is not None  # noqa: S101
+        forwarding, response = cast("Forwarding", self.forwarding), cast("ServiceResponse", self.response)
         if forwarding.must_resend(forwarding.candidates[0], response):
             return self.forward(resend=True)
         return self.deliver(response)
 
     async def forward(self, *, resend: bool = False) -> None:
         """Receive the body, or of a large one the beginning, and send the request on, and then the response."""
-        decision = self.decision
-        assert decision is not None  # noqa: S101
+        decision = cast("Decision", self.decision)
         if self.response is not None:
             self.response.release()
         try:
-            if self.message.body is not None and self.body is NO_BODY:
-                await self.receive_body(self.message.body, decision.match.route.max_body)
+            if self.body is NO_BODY and self.message.body is not None:
+                await receive_body(self, self.message.body, decision.match.route.max_body)
             forwarding = self.forwarding = self.forwarding or self.forwarding_of(decision)
             self.response = await forwarding.send(resend=resend)
         except asyncio.CancelledError:
@@ -222,35 +207,18 @@ class Exchange:
     def forwarding_of(self, decision: Decision) -> Forwarding:
         """Return the request's way to its service."""
         request, route = self.request, decision.match.route
-        handshake = (
-            route.websocket
-            and request.method == "GET"
-            and self.message.http_1_1
-            and is_handshake(request.headers.pairs)
-        )
-        return Forwarding(
-            self.proxy.pools,
-            UpstreamRequest(
-                route.service,
-                request.method,
-                decision.target,
-                decision.headers,
-                self.body,
-                route.timeouts,
-                handshake,
-                decision.host,
-            ),
-        )
+        handshake = route.websocket and request.method == "GET" and request.version == "1.1"
+        handshake = handshake and is_handshake(request.headers.pairs)
+        target, headers, timeouts, host = decision.target, decision.headers, route.timeouts, decision.host
+        to_send = UpstreamRequest(route.service, request.method, target, headers, self.body, timeouts, handshake, host)
+        return Forwarding(self.proxy.pools, to_send)
 
-    def deliver(self, response: ServiceResponse) -> Waiting:
+    def deliver(self, response: "ServiceResponse") -> Waiting:
         """Send the response on, whole if it is; return what sends the rest."""
-        decision = self.decision
-        assert decision is not None  # noqa: S101
-        head = response.head
-        assert head is not None  # noqa: S101
+        decision, head = cast("Decision", self.decision), cast("ResponseHead", response.head)
         if response.is_upgraded:
             self.note(101)
-            return self.join(response)
+            return self.join(response, decision)
         varies = decision.match.route.browser == "api"
         if head.has_locations:
             headers = self.proxy.gate.public_headers(decision, head.status, head.headers)
@@ -264,7 +232,7 @@ class Exchange:
         self.connection.write(self.writer, response.take(), more=False)
         return None
 
-    async def stream(self, response: ServiceResponse) -> None:
+    async def stream(self, response: "ServiceResponse") -> None:
         """Send the response on as it comes."""
         connection, writer = self.connection, self.writer
         if not response.chunks:
@@ -281,63 +249,17 @@ class Exchange:
             address = self.forwarding.address if self.forwarding else None
             log.warning("A response was cut off: %s (%s)", failed.detail, address)
 
-    async def join(self, response: ServiceResponse) -> None:
+    async def join(self, response: "ServiceResponse", decision: Decision) -> None:
         """Connect the WebSocket's two ends until one closes."""
-        service, decision = response.connection, self.decision
-        assert service is not None  # noqa: S101
+        service = cast("Connection", response.connection)
         pairs = [*response.headers, ("x-request-id", self.request.request_id)]
         head = SWITCHING + "".join(f"{name}: {value}\r\n" for name, value in pairs) + "\r\n"
-        tunnel = Tunnel(self.connection, service, decision.identity if decision else None)
+        tunnel = Tunnel(self.connection, service, decision.identity)
         self.writer.started = True
         self.connection.take_over(head.encode("latin-1"), tunnel)
         if response.rest:
             tunnel.forward(service, response.rest)
         await self.proxy.tunnels.keep(tunnel)
-
-    # What is Django's, and the gateway's own paths.
-
-    async def answer_own(self) -> None:
-        """Respond for one of the gateway's own paths: here, or in a thread of Django's."""
-        request, proxy = self.request, self.proxy
-        path = request.path if request.path in proxy.own else unquote(request.path)
-        endpoint = proxy.own.get(path) if request.method in {"GET", "HEAD"} else None
-        if endpoint is not None:
-            try:
-                own = await endpoint()
-            except asyncio.CancelledError:
-                self.note(CLIENT_LEFT)
-                raise
-            if own is not None:
-                self.label = path
-                status, pairs, content = own
-                if proxy.gate.is_https(request):
-                    pairs = [*pairs, ("Strict-Transport-Security", header_policy.HSTS)]
-                self.respond(status, pairs, content)
-                return
-        # The forms of API pages wait for a service, as pages do.
-        await self.hand_over(proxy.pages if path.startswith("/gateway/") else proxy.django, settings.MAX_BODY)
-
-    async def hand_over(self, django: "Application", most: int | None = None) -> None:
-        """Let Django respond. With `most`, a thread gets the request once its body, up to so many bytes, is here."""
-        if self.message.body is None:
-            self.body = Body.of(b"")
-        elif most is None:
-            limit = self.match.route.max_body if self.match else settings.MAX_BODY
-            self.body = self.body_of(self.message.body, limit)
-        else:
-            # Django responds to a body that is too large, or to what else is wrong with the request.
-            with suppress(ContentTooLarge):
-                await self.receive_body(self.message.body, most)
-        await django(asgi.scope(self), self.body.replay, partial(asgi.send, self))
-
-    def body_of(self, received: BodyBuffer, most: int) -> Body:
-        """Return the request's body, which is still to be received."""
-        return Body(partial(asgi.receive, self, received), received.length, most, self.proxy.memory, received.time_out)
-
-    async def receive_body(self, received: BodyBuffer, most: int) -> None:
-        """Receive the body, or of a larger one the beginning; raise `RequestRejected`."""
-        self.body = self.body_of(received, most)
-        await self.body.begin()
 
     # Outcomes.
 

@@ -1,15 +1,24 @@
-"""A client's request as `gate` takes it, and the problem that responds to one that is rejected."""
+"""A client's request as `gate` takes it, its body, and the problem that responds to one that is rejected."""
 
 import json
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from chassis import logs, problems
 from gateway.gate import Gate, Request, RequestHeaders
 from gateway.policy.headers import Headers
 from gateway.policy.paths import parse_target
+from gateway.upstreams import Body
 
 from .client import ClientConnection
-from .requests import RequestMessage
+from .environ import Message
+from .requests import BodyBuffer, RequestMessage
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+
+# Logged and counted if the client left before there was a response; nginx's number for it.
+CLIENT_LEFT: Final = 499
 
 
 def parse_request(connection: ClientConnection, message: RequestMessage, gate: Gate) -> Request:
@@ -34,6 +43,30 @@ def parse_request(connection: ClientConnection, message: RequestMessage, gate: G
         version="1.1" if message.http_1_1 else "1.0",
         target_scheme=target_scheme,
     )
+
+
+def body_of(exchange: "Exchange", received: BodyBuffer, most: int) -> Body:
+    """Return the request's body, which is still to be received."""
+    receive = partial(receive_piece, exchange.connection, received)
+    return Body(receive, received.length, most, exchange.proxy.memory, received.time_out)
+
+
+async def receive_body(exchange: "Exchange", received: BodyBuffer, most: int) -> Body:
+    """Return the body once it is received, or of a larger one the beginning; raise `RequestRejected`."""
+    exchange.body = body_of(exchange, received, most)
+    await exchange.body.begin()
+    return exchange.body
+
+
+async def receive_piece(connection: ClientConnection, body: BodyBuffer) -> Message:
+    """Return a piece of the body, or that the client was too slow (ASGI)."""
+    if not (body.chunks or body.is_complete or body.timed_out):
+        await connection.wait_for_body(body)
+    if body.timed_out:
+        return {"type": "http.disconnect"}
+    piece = body.take()
+    connection.read_more()
+    return {"type": "http.request", "body": piece, "more_body": not body.is_complete}
 
 
 def problem(path: str, status: int, detail: str, code: str = "", service: str | None = None) -> tuple[Headers, bytes]:

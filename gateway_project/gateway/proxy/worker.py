@@ -1,11 +1,16 @@
-"""gunicorn's ASGI worker, serving clients with connections of our own."""
+"""gunicorn's ASGI worker, with the gateway's event loop and connections.
+
+It uses gunicorn's `worker_class`, `init_process` and signal handlers. The one method that it replaces without such a
+seam is `_shutdown`: gunicorn's would wait for idle connections, and cut requests without a response.
+"""
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import uvloop
-from gunicorn.workers import gasgi
+from gunicorn.workers import base, gasgi
 
 from .client import ClientConnection
 
@@ -15,13 +20,19 @@ NOT_SENT: Final = 128 * 1024
 
 
 class Loop(uvloop.Loop):
-    """An event loop whose servers keep the backlog of gunicorn's socket: uvloop would cut it to 100."""
+    """An event loop whose servers have the gateway's connections, and the backlog of gunicorn's socket.
 
-    backlog = 2048
+    gunicorn's worker passes its own protocol to `create_server`, and no backlog, for which uvloop takes 100.
+    """
 
-    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:  # noqa: ANN401  # asyncio's
+    def __init__(self, protocol: Callable[[], asyncio.Protocol], backlog: int) -> None:
+        self.protocol = protocol
+        self.backlog = backlog
+
+    async def create_server(self, *_: Any, **kwargs: Any) -> asyncio.Server:  # noqa: ANN401  # asyncio's
         """Start a server."""
-        return cast("asyncio.Server", await super().create_server(*args, **kwargs | {"backlog": self.backlog}))
+        server = await super().create_server(self.protocol, **kwargs | {"backlog": self.backlog})
+        return cast("asyncio.Server", server)
 
 
 class Worker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn is not typed
@@ -32,8 +43,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn is not typed
     BREAKS_OFF_WITHIN: Final = 4
 
     def init_process(self) -> None:
-        """Serve with `ClientConnection`: gunicorn's worker has its own in the module and offers no other way."""
-        gasgi.ASGIProtocol = ClientConnection
+        """Prepare the process, and serve until it stops."""
         self.connections: set[ClientConnection] = set()
         # Seconds for the next request. Read here once: each look into gunicorn's settings costs as much as a header
         # field.
@@ -42,12 +52,10 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn is not typed
         for listener in self.sockets:
             # Clients' connections inherit it.
             listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT)
-        super().init_process()
-
-    def _setup_event_loop(self) -> None:
-        self.loop = Loop()
-        self.loop.backlog = self.cfg.backlog
+        self.loop = Loop(lambda: ClientConnection(self), self.cfg.backlog)
         asyncio.set_event_loop(self.loop)
+        # Not the ASGI worker's, which would make another loop.
+        base.Worker.init_process(self)
 
     def handle_exit_signal(self) -> None:
         """Stop gracefully: take no more connections, and let those that are idle go before the others are awaited."""

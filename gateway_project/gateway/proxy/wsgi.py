@@ -9,18 +9,17 @@ as a stream of a service's, and the event loop sends it as the client takes it.
 
 import asyncio
 import logging
-import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from io import BufferedReader, RawIOBase
+from io import BufferedReader
 from typing import Any, Final, NamedTuple, Protocol, cast
-from urllib.parse import unquote_to_bytes
 
 from gateway.memory import Holding, Memory
-from gateway.policy.paths import parse_target
-from gateway.policy.rejections import RequestTimeout, UpstreamError
+from gateway.policy.rejections import UpstreamError
 from gateway.upstreams import Receive
+
+from .environ import Input, Message, environ
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +29,6 @@ THREADS: Final = 16
 # Bytes of a response that are handed to the server at once.
 PIECE: Final = 64 * 1024
 
-Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -196,7 +194,10 @@ class Exchange:
         if self.client.is_disconnected:
             # It left while the request waited for a thread.
             return Response({}, None)
-        made = environ(self.scope, BufferedReader(self.body)) | {"gatehouse.client": self.client}
+        made = environ(self.scope, BufferedReader(self.body)) | {
+            "gatehouse.client": self.client,
+            "wsgi.file_wrapper": FileWrapper,
+        }
         answer: Any = self.application(made, self.start_response)
         if isinstance(answer, FileWrapper) or hasattr(answer, "pieces_on_loop"):
             return Response(self.start, answer)
@@ -229,81 +230,3 @@ class Exchange:
         if self.client.is_disconnected:
             raise ClientLeft
         asyncio.run_coroutine_threadsafe(cast("Any", self.send(message)), self.body.loop).result()
-
-
-class Input(RawIOBase):
-    """A request's body, read from the thread: what has come is here, the rest of a large one is waited for."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, receive: Receive, first: Message) -> None:
-        self.loop = loop
-        self.receive = receive
-        self.left: bytes | memoryview = b""
-        self.ended = self.late = False
-        self.take(first)
-
-    def take(self, message: Message) -> None:
-        """Keep what the message has of the body."""
-        self.late = message["type"] == "http.disconnect"
-        self.left = memoryview(message.get("body", b""))
-        self.ended = not message.get("more_body", False)
-
-    def readable(self) -> bool:
-        """Return that it can be read."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  # anything that is a buffer
-        """Read what has come; raise `RequestTimeout` where the rest does not come."""
-        while not self.left and not self.ended:
-            self.take(asyncio.run_coroutine_threadsafe(anext_message(self.receive), self.loop).result())
-        if self.late:
-            raise RequestTimeout
-        size = min(len(buffer), len(self.left))
-        buffer[:size], self.left = self.left[:size], self.left[size:]
-        return size
-
-
-async def anext_message(receive: Receive) -> Message:
-    """Return the next message, whatever awaitable `receive` returns."""
-    return await receive()
-
-
-def environ(scope: Message, body: Any) -> dict[str, Any]:  # noqa: ANN401  # a file
-    """Return the WSGI environment of the request (PEP 3333), with the target as it was sent in `RAW_URI`."""
-    query = scope["query_string"].decode("latin-1")
-    target = scope["raw_path"].decode("latin-1")
-    path, _, authority = parse_target(target)
-    host, port = scope["server"] or ("localhost", 0)
-    made: dict[str, Any] = {
-        "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": "",
-        "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
-        "QUERY_STRING": query,
-        "RAW_URI": f"{target}?{query}" if query else target,
-        "SERVER_NAME": host,
-        "SERVER_PORT": str(port),
-        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
-        "REMOTE_ADDR": scope["client"][0] if scope["client"] else "",
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope["scheme"],
-        "wsgi.input": body,
-        "wsgi.input_terminated": True,
-        "wsgi.errors": sys.stderr,
-        "wsgi.file_wrapper": FileWrapper,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-    }
-    for name, value in scope["headers"]:
-        if b"_" in name:
-            # In WSGI it would be the same as the name with a hyphen.
-            continue
-        key = name.decode("latin-1").upper().replace("-", "_")
-        if key not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
-            key = f"HTTP_{key}"
-        text = value.decode("latin-1")
-        # RFC 9110, section 5.3; cookies are joined otherwise (RFC 6265, section 5.4).
-        made[key] = f"{made[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}" if key in made else text
-    # A request of HTTP/1.1 without `Host` stays one: it is refused (RFC 9112, section 3.2).
-    if authority is not None and ("HTTP_HOST" in made or scope["http_version"] == "1.0"):
-        made["HTTP_HOST"] = authority
-    return made

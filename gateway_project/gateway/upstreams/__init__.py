@@ -3,14 +3,15 @@
 from .connection import Connection, Joined
 from .fetching import SingleFlight, fetch
 from .forwarding import Forwarding, forward
-from .heads import HeaderBlock, encode_headers
+from .heads import HeaderBlock, ResponseHead, encode_headers
 from .pools import Pool, Pools
 from .requests import NO_BODY, Body, Receive, UpstreamRequest
 from .responses import WHOLE, ServiceResponse
-from .session import Answer, ClientLeft, Upload, Upstreams
+from .session import Upstreams
+from .threads import Answer, ClientLeft, Upload
 
 __all__ = [
     "NO_BODY", "WHOLE", "Answer", "Body", "ClientLeft", "Connection", "Forwarding", "HeaderBlock", "Joined", "Pool",
-    "Pools", "Receive", "ServiceResponse", "SingleFlight", "Upload", "UpstreamRequest", "Upstreams", "encode_headers",
-    "fetch", "forward",
+    "Pools", "Receive", "ResponseHead", "ServiceResponse", "SingleFlight", "Upload", "UpstreamRequest", "Upstreams",
+    "encode_headers", "fetch", "forward",
 ]  # fmt: skip

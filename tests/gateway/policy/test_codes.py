@@ -9,7 +9,7 @@ from gateway import bodies  # noqa: F401  # it has refusals
 from gateway.identity import credentials  # noqa: F401
 from gateway.policy.rejections import RequestRejected, SlashRedirect, UpstreamError
 from gateway.portal import api  # noqa: F401
-from gateway.upstreams.session import ClientLeft
+from gateway.upstreams import ClientLeft
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "problems.md").read_text()
 TABLE = re.findall(r"^\| `([a-z_]+)` \| (\d+) \|", DOCUMENT.partition("## Codes of the gateway")[2], re.MULTILINE)

@@ -12,7 +12,8 @@ from tests.gateway.proxy.asgi import LEFT, Server, ask, scope_of
 from tests.gateway.upstreams.origin import on_a_loop, until
 
 from gateway.policy.rejections import RequestTimeout
-from gateway.proxy.wsgi import PIECE, THREADS, ThreadedWSGI, WSGIApplication, environ
+from gateway.proxy.environ import environ
+from gateway.proxy.wsgi import PIECE, THREADS, ThreadedWSGI, WSGIApplication
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]

@@ -1,0 +1,197 @@
+"""A thread's side of an exchange that takes place on the event loop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, MutableMapping
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Any, Final, NamedTuple, TypeVar, cast
+
+from gateway.policy.headers import Headers
+from gateway.policy.rejections import RequestRejected
+
+from .requests import Body
+from .responses import ServiceResponse
+
+# Bytes of a request's body that are read at once.
+PIECE: Final = 64 * 1024
+T = TypeVar("T")
+Message = MutableMapping[str, Any]
+
+
+class Upload(NamedTuple):
+    """The body of a client's request, which the request's thread reads as the service takes it.
+
+    `read` returns at most so many bytes, and none at the end. `length` is what the client said, `None` where the body
+    is chunked; `most` bytes is all that the route takes. With `to_its_end` it is read to its end before the answer is
+    returned, even where the service has answered early: most WSGI servers close the connection otherwise.
+    """
+
+    read: Callable[[int], bytes]
+    length: int | None
+    most: int
+    to_its_end: bool = False
+
+
+class ClientLeft(RequestRejected):
+    """The client closed its connection before it had its answer; the status is nginx's, for the log."""
+
+    status = 499
+
+    def __init__(self) -> None:
+        super().__init__("The client left.")
+
+
+class Bridge:
+    """A thread's side of an exchange that takes place on the loop.
+
+    While the thread waits for the loop, it reads the request's body, whenever more of it is asked for. `cancel`, which
+    any thread may call, ends the exchange: the thread gets `ClientLeft`.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, content: bytes | Upload) -> None:
+        self.loop = loop
+        self.content = content
+        self.unread = content.length if isinstance(content, Upload) else None
+        self.events: SimpleQueue[asyncio.Future[Message] | Future[Any]] = SimpleQueue()
+        self.running: Future[Any] | None = None
+        self.cancelled = False
+
+    def body(self) -> Body:
+        """Return the request's body."""
+        content = self.content
+        return Body(self.receive, content.length, content.most) if isinstance(content, Upload) else Body.of(content)
+
+    async def receive(self) -> Message:
+        """Return more of the body, as ASGI has it, once the thread has read it."""
+        asked: asyncio.Future[Message] = self.loop.create_future()
+        self.events.put(asked)
+        return await asked
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Return what the coroutine returns on the loop; raise what it raises, or `ClientLeft`."""
+        running: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        self.running = running
+        running.add_done_callback(self.events.put)
+        if self.cancelled:
+            running.cancel()
+        while (event := self.events.get()) is not running:
+            if isinstance(event, asyncio.Future):
+                self.read_for(event)
+        try:
+            return running.result()
+        except CancelledError as exc:
+            raise ClientLeft from exc
+
+    def read_for(self, asked: "asyncio.Future[Message]") -> None:
+        """Read a piece of the body, and hand it to what has asked for it."""
+        upload = cast("Upload", self.content)
+        try:
+            piece = upload.read(PIECE)
+        except Exception as exc:  # noqa: BLE001  # whatever it is, the exchange ends with it
+            self.loop.call_soon_threadsafe(fail, asked, exc)
+            return
+        if self.unread is not None:
+            self.unread -= len(piece)
+        elif not piece:
+            self.unread = 0
+        is_more = self.unread != 0
+        self.loop.call_soon_threadsafe(settle, asked, {"type": "http.request", "body": piece, "more_body": is_more})
+
+    def drain(self) -> None:
+        """Read what is left of the body, where the server wants that and the client has said how much it is."""
+        with suppress(RequestRejected):
+            while self.unread and isinstance(self.content, Upload) and self.content.to_its_end:
+                self.unread -= len(self.content.read(PIECE))
+
+    def cancel(self) -> None:
+        """End the exchange: the client has left."""
+        self.cancelled = True
+        if running := self.running:
+            running.cancel()
+
+
+def settle(asked: "asyncio.Future[Message]", message: Message) -> None:
+    """Let who has asked go on, if they still wait."""
+    if not asked.done():
+        asked.set_result(message)
+
+
+def fail(asked: "asyncio.Future[Message]", exc: Exception) -> None:
+    """Let who has asked know why there is no more, if they still wait."""
+    if not asked.done():
+        asked.set_exception(exc)
+
+
+class Answer:
+    """A service's answer: its status and headers are here, its body may still be on the way."""
+
+    def __init__(self, bridge: Bridge, response: ServiceResponse, address: str | None, first: bytes) -> None:
+        self.status = response.status
+        self.address = address
+        self.headers: Headers = response.headers
+        self.held = [first] if first else []
+        self.bridge = bridge
+        # Until the body's end is here.
+        self.response: ServiceResponse | None = response
+
+    @property
+    def has_content(self) -> bool:
+        """Whether anything of the body is still to be read."""
+        return bool(self.held) or self.response is not None
+
+    @property
+    def needs_thread(self) -> bool:
+        """Whether the request's thread still has to read some of the request's body."""
+        return isinstance(self.bridge.content, Upload) and self.bridge.unread != 0
+
+    def piece(self) -> bytes:
+        """Return the next bytes, empty at the end; raise `UpstreamDisconnected`, `UpstreamTimeout` or `ClientLeft`."""
+        piece = self.bridge.run(self.response.piece()) if self.response is not None else b""
+        if not piece:
+            self.release()
+        return piece
+
+    def hold(self, most: int) -> bool:
+        """Read up to about so many bytes of the body; return whether that is all of it."""
+        size = sum(map(len, self.held))
+        try:
+            while size <= most and (piece := self.piece()):
+                self.held.append(piece)
+                size += len(piece)
+        except BaseException:
+            self.close()
+            raise
+        return size <= most
+
+    def body(self) -> Iterator[bytes]:
+        """Yield the body as it comes, still in its content coding; raise as `piece` does."""
+        try:
+            while self.held:
+                yield self.held.pop(0)
+            while piece := self.piece():
+                yield piece
+        finally:
+            self.close()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes, on the loop of its connection; raise as `piece` does."""
+        while self.held:
+            yield self.held.pop(0)
+        while self.response is not None and (piece := await self.response.piece()):
+            yield piece
+
+    def read(self) -> bytes:
+        """Return the whole body."""
+        return b"".join(self.body())
+
+    def close(self) -> None:
+        """End the exchange, however much of the body has been read."""
+        self.held.clear()
+        self.release()
+
+    def release(self) -> None:
+        """Give the connection back; it is of no more use where the body has not been read to its end."""
+        response, self.response = self.response, None
+        if response is not None:
+            self.bridge.loop.call_soon_threadsafe(response.release)
