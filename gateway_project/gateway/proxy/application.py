@@ -19,10 +19,10 @@ from .access_log import AccessLog
 from .client import ClientConnection
 from .environ import Message
 from .exchange import Exchange
-from .heads import HeadMemo
+from .header_blocks import RequestMemo
 from .incoming import problem
+from .messages import RequestMessage
 from .parsing import InvalidRequest
-from .requests import RequestMessage
 from .tunnels import Tunnels
 from .wsgi import PAGE_THREADS, THREADS, Send, ThreadedWSGI, WSGIApplication
 
@@ -55,7 +55,7 @@ class FastProxy:
         self.pools = pools
         self.django = django
         self.pages = pages
-        self.memo = HeadMemo()
+        self.memo = RequestMemo()
         self.tunnels = Tunnels(gate.authentication.revocations)
         self.access_log = AccessLog(pools.loop)
         self.tally = metrics.Tally(pools.loop)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.upstreams.connection import Connection
 
+from .messages import HIGH_WATER, BodyBuffer, RequestMessage
 from .parsing import InvalidRequest, RequestParser
 from .patience import MAX_WAIT, Patience
-from .requests import HIGH_WATER, BodyBuffer, RequestMessage
-from .responses import ResponseWriter
+from .writer import ResponseWriter
 
 if TYPE_CHECKING:
     # gunicorn's master imports this module, before Django is set up.

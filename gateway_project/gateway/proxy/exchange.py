@@ -25,9 +25,9 @@ from gateway.upstreams import NO_BODY, WHOLE, Body, Forwarding, HeaderBlock, Ups
 from . import pages
 from .client import ClientConnection
 from .incoming import CLIENT_LEFT, parse_request, problem, receive_body
-from .requests import HIGH_WATER, RequestMessage
-from .responses import ResponseWriter
+from .messages import HIGH_WATER, RequestMessage
 from .tunnels import Tunnel, is_handshake
+from .writer import ResponseWriter
 
 if TYPE_CHECKING:
     from gateway.upstreams import Connection, ResponseHead, ServiceResponse

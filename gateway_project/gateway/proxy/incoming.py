@@ -12,7 +12,7 @@ from gateway.upstreams import Body
 
 from .client import ClientConnection
 from .environ import Message
-from .requests import BodyBuffer, RequestMessage
+from .messages import BodyBuffer, RequestMessage
 
 if TYPE_CHECKING:
     from .exchange import Exchange

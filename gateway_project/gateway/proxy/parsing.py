@@ -6,8 +6,8 @@ from typing import Final, Protocol
 
 import httptools
 
-from .heads import HeadMemo
-from .requests import BodyBuffer, RequestMessage
+from .header_blocks import RequestMemo
+from .messages import BodyBuffer, RequestMessage
 
 # Bytes of a request line, of a header field, and of a whole head; how many fields.
 MAX_TARGET: Final = 8190
@@ -70,7 +70,7 @@ class RequestParser:
         "pending", "reader", "size", "upgrades",
     )  # fmt: skip
 
-    def __init__(self, reader: Reader, memo: HeadMemo) -> None:
+    def __init__(self, reader: Reader, memo: RequestMemo) -> None:
         self.reader = reader
         self.memo = memo
         self.parser: httptools.HttpRequestParser | None = None

@@ -33,7 +33,7 @@ Send = Callable[[Message], Awaitable[None]]
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-class ClientLeft(Exception):  # noqa: N818  # not an error of ours
+class ClientDisconnected(Exception):  # noqa: N818  # not an error of ours
     """Nobody is left to be answered."""
 
 
@@ -140,7 +140,7 @@ class ThreadedWSGI:
         """Answer one HTTP request. What `receive` returns first is awaited before a thread hears of the request."""
         loop = asyncio.get_running_loop()
         client = WSGIClient(loop)
-        exchange = Exchange(self.application, scope, Input(loop, receive, await receive()), send, client)
+        exchange = ThreadedRequest(self.application, scope, Input(loop, receive, await receive()), send, client)
         running = loop.run_in_executor(self.threads, exchange.run)
         try:
             # Shielded: a response that nobody gets any more has to be closed.
@@ -171,7 +171,7 @@ def close_response(running: "asyncio.Future[Response]") -> None:
         running.result().close()
 
 
-class Exchange:
+class ThreadedRequest:
     """One request, from its thread's side."""
 
     def __init__(
@@ -206,7 +206,7 @@ class Exchange:
                 self.push_all(answer)
                 return Response(self.start, None)
             return Response(self.start, b"".join(answer))
-        except ClientLeft:
+        except ClientDisconnected:
             return Response(self.start, None)
         finally:
             if close := getattr(answer, "close", None):
@@ -228,5 +228,5 @@ class Exchange:
     def push(self, message: Message) -> None:
         """Send a message; return once the client has taken enough."""
         if self.client.is_disconnected:
-            raise ClientLeft
+            raise ClientDisconnected
         asyncio.run_coroutine_threadsafe(cast("Any", self.send(message)), self.body.loop).result()

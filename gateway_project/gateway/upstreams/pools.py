@@ -14,7 +14,7 @@ from gateway.config import Service
 from gateway.policy.rejections import GatewayStopped, UpstreamConnectError, UpstreamOverloaded, UpstreamTimeout
 
 from .failures import FailureLog, cause_of
-from .heads import HeadMemo
+from .heads import ResponseMemo
 from .service import ServiceConnection
 
 # Connections to one address, in use and idle. Further requests are rejected.
@@ -71,7 +71,7 @@ class Pool:
         self.idle: deque[ServiceConnection] = deque()
         self.live: set[ServiceConnection] = set()
         self.connecting = 0
-        self.memo = HeadMemo()
+        self.memo = ResponseMemo()
 
     def acquire_idle(self, *, repeatable: bool) -> ServiceConnection | None:
         """Return an idle connection, if one can be used."""

@@ -8,7 +8,7 @@ import httptools
 from gateway.policy.headers import Headers, values
 from gateway.policy.rejections import InvalidUpstreamResponse, UpstreamProtocolError
 
-from .heads import MAX_HEAD, HeadMemo, ResponseHead
+from .heads import MAX_HEAD, ResponseHead, ResponseMemo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,7 +140,7 @@ class ResponseParser:
 
     __slots__ = ("bytes_since_body", "connection", "fields", "keep_alive", "memo", "parser", "received", "response")
 
-    def __init__(self, connection: "ServiceConnection", memo: HeadMemo) -> None:
+    def __init__(self, connection: "ServiceConnection", memo: ResponseMemo) -> None:
         self.connection = connection
         self.memo = memo
         self.parser = httptools.HttpResponseParser(self)

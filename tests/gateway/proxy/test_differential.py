@@ -14,14 +14,14 @@ from zlib import crc32
 import pytest
 import uvloop
 from tests.gateway.proxy.client import Client, request_of
-from tests.gateway.proxy.test_heads import mutated
+from tests.gateway.proxy.test_header_blocks import mutated
 from tests.gateway.runtimes import runtime
 from tests.gateway.upstreams.origin import Origin, Wire, until
 from tests.shares import share
 
 from gateway.proxy.application import FastProxy
 from gateway.proxy.exchange import Exchange
-from gateway.proxy.heads import HeadMemo
+from gateway.proxy.header_blocks import RequestMemo
 from gateway.upstreams import Pool, Pools, heads
 
 Configure = Callable[..., None]
@@ -63,14 +63,14 @@ class NoIdle(Pool):
         """Return none."""
 
 
-class NoMemo(HeadMemo):
+class NoMemo(RequestMemo):
     """Parses every request."""
 
     def recall(self, address: str, data: bytes) -> None:
         """Return none."""
 
 
-class NoResponseMemo(heads.HeadMemo):
+class NoResponseMemo(heads.ResponseMemo):
     """Parses every response."""
 
     def recall(self, data: bytes) -> None:

@@ -11,7 +11,7 @@ from tests.gateway.upstreams.origin import Origin, Ours, Wire, begin, body_of, o
 from tests.shares import share
 
 from gateway.policy.rejections import UpstreamError
-from gateway.upstreams.heads import HeadMemo, ResponseHead
+from gateway.upstreams.heads import ResponseHead, ResponseMemo
 from gateway.upstreams.pools import Address, Pool
 from gateway.upstreams.service import ServiceConnection
 
@@ -71,11 +71,11 @@ PARSED = {
 }
 
 
-def memo() -> HeadMemo:
+def memo() -> ResponseMemo:
     """Return a memo that knows the accepted head."""
     head = ACCEPTED[: ACCEPTED.index(b"\r\n\r\n")].split(b"\r\n")[1:]
     fields = [(name, value) for name, _, value in (line.partition(b": ") for line in head)]
-    memo = HeadMemo()
+    memo = ResponseMemo()
     memo.remember(ACCEPTED, ResponseHead(200, fields, bodiless=False))
     return memo
 

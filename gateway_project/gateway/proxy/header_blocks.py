@@ -1,6 +1,6 @@
 """Header blocks of requests: parsed and checked once, and reused for the exact same bytes.
 
-A client repeats its headers, with another request line. `HeadMemo` recognizes a request without a body whose header
+A client repeats its headers, with another request line. `RequestMemo` recognizes a request without a body whose header
 block equals, byte by byte, one that was parsed and checked, and whose request line has a form that every parser
 reads alike. The header block alone decides that there is no body and no other protocol.
 """
@@ -8,7 +8,7 @@ reads alike. The header block alone decides that there is no body and no other p
 import re
 from typing import TYPE_CHECKING, Final
 
-from .requests import RequestMessage
+from .messages import RequestMessage
 
 if TYPE_CHECKING:
     from gateway.gate import RequestHeaders
@@ -22,7 +22,7 @@ MAX_REQUEST: Final = 4096
 MAX_REMEMBERED: Final = 1024
 
 
-class KnownHead:
+class KnownBlock:
     """A remembered header block: its fields, and once they are needed, what they mean."""
 
     __slots__ = ("fields", "headers", "keep_alive")
@@ -33,11 +33,11 @@ class KnownHead:
         self.headers: RequestHeaders | None = None
 
 
-class HeadMemo:
+class RequestMemo:
     """The header blocks of a worker's clients, by address; the one remembered first is forgotten first."""
 
     def __init__(self) -> None:
-        self.known: dict[tuple[str, bytes], KnownHead] = {}
+        self.known: dict[tuple[str, bytes], KnownBlock] = {}
 
     def recall(self, address: str, data: bytes) -> RequestMessage | None:
         """Return the request that the data is all of, if it needs no parser."""
@@ -68,4 +68,4 @@ class HeadMemo:
             return
         if len(self.known) >= MAX_REMEMBERED:
             del self.known[next(iter(self.known))]
-        self.known[address, data[end:]] = message.known = KnownHead(message)
+        self.known[address, data[end:]] = message.known = KnownBlock(message)

@@ -9,9 +9,9 @@ import pytest
 from tests.gateway.proxy.client import request_of
 from tests.shares import share
 
-from gateway.proxy.heads import MAX_REMEMBERED, HeadMemo
+from gateway.proxy.header_blocks import MAX_REMEMBERED, RequestMemo
+from gateway.proxy.messages import BodyBuffer, RequestMessage
 from gateway.proxy.parsing import InvalidRequest, RequestParser
-from gateway.proxy.requests import BodyBuffer, RequestMessage
 
 ACCEPTED = request_of("GET", "/api/things?a=b", [("Accept", "application/json"), ("X-A", "1")])
 
@@ -19,7 +19,7 @@ ACCEPTED = request_of("GET", "/api/things?a=b", [("Accept", "application/json"),
 class Reader:
     """Collects the requests of a connection."""
 
-    def __init__(self, memo: HeadMemo, address: str = "192.0.2.1") -> None:
+    def __init__(self, memo: RequestMemo, address: str = "192.0.2.1") -> None:
         self.address = address
         self.waiting: deque[RequestMessage] = deque()
         self.parser = RequestParser(self, memo)
@@ -47,9 +47,9 @@ class Reader:
         return requests, self.parser.pending, self.parser.upgrades, self.parser.message is None
 
 
-def knowing(data: bytes = ACCEPTED) -> HeadMemo:
+def knowing(data: bytes = ACCEPTED) -> RequestMemo:
     """Return a memo that knows the header block of a request."""
-    memo = HeadMemo()
+    memo = RequestMemo()
     Reader(memo).outcome(data)
     return memo
 
@@ -84,7 +84,7 @@ PARSED = {
 def test_a_request_is_recalled_where_only_its_line_differs(data: bytes) -> None:
     message = knowing().recall("192.0.2.1", data)
     assert message is not None
-    assert Reader(HeadMemo()).outcome(data)[0] == [
+    assert Reader(RequestMemo()).outcome(data)[0] == [
         (message.method, message.target, message.fields, message.http_1_1, message.keep_alive, True, None)
     ]
 
@@ -96,7 +96,7 @@ def test_any_other_request_is_parsed(data: bytes) -> None:
 
 @pytest.mark.parametrize("before", [b"", b"OPTIONS /a HTTP/1.1\r\nHost: a\r\n\r\n", b"\r\n"])
 def test_a_request_of_another_protocol_is_refused_behind_one_of_http_too(before: bytes) -> None:
-    assert Reader(HeadMemo()).outcome(before + b"OPTIONS /a RTSP/1.0\r\nHost: a\r\n\r\n")[0] == 400
+    assert Reader(RequestMemo()).outcome(before + b"OPTIONS /a RTSP/1.0\r\nHost: a\r\n\r\n")[0] == 400
 
 
 def test_what_a_header_means_belongs_to_one_address() -> None:
@@ -119,7 +119,7 @@ def test_only_a_plain_request_without_a_body_is_remembered(data: bytes) -> None:
 
 
 def test_the_memory_of_header_blocks_is_bounded() -> None:
-    memo = HeadMemo()
+    memo = RequestMemo()
     reader = Reader(memo)
     for number in range(MAX_REMEMBERED + 10):
         reader.outcome(request_of("GET", "/", [("X-A", str(number))]))
@@ -159,11 +159,11 @@ def compare(count: int, seed: int) -> None:
     """Compare a connection that repeats an accepted request with one that sends only the mutated one."""
 
     async def run() -> None:
-        random, memo = Random(seed), HeadMemo()
+        random, memo = Random(seed), RequestMemo()
         for number in range(count):
             reader, data = Reader(memo), mutated(random, ACCEPTED)
             assert len(reader.outcome(ACCEPTED)[0]) == 1
-            assert reader.outcome(data) == Reader(HeadMemo()).outcome(data), (seed, number, data)
+            assert reader.outcome(data) == Reader(RequestMemo()).outcome(data), (seed, number, data)
 
     asyncio.run(run())
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from .patience import Patience
 
 if TYPE_CHECKING:
-    from .heads import KnownHead
+    from .header_blocks import KnownBlock
 
 # Bytes of a body, or of further requests, that wait here before the client's connection is no longer read.
 HIGH_WATER: Final = 256 * 1024
@@ -82,7 +82,7 @@ class RequestMessage:
         self.http_1_1 = self.keep_alive = False
         self.body: BodyBuffer | None = None
         # The header block, if it is remembered.
-        self.known: KnownHead | None = None
+        self.known: KnownBlock | None = None
 
     @property
     def is_complete(self) -> bool:

@@ -8,8 +8,8 @@ from typing import Final
 from chassis.statuses import reason_phrase
 from gateway.upstreams import HeaderBlock
 
+from .messages import RequestMessage
 from .patience import Patience
-from .requests import RequestMessage
 
 STATUS_LINES: Final[dict[int, bytes]] = {
     status: f"HTTP/1.1 {status:d} {reason_phrase(status)}".encode() for status in HTTPStatus
