@@ -1,8 +1,8 @@
 """The heads of services' responses: checked once, and reused while they repeat.
 
 Most responses of a service repeat a head, apart from values that do not matter for the framing: `ETag`, `Date`, the
-digits of `Content-Length`, the request id. `ResponseMemo` recognizes them without the parser. A head is recalled only if
-each of its bytes equals that of a head that was parsed and checked, or belongs to such a value and has a form that
+digits of `Content-Length`, the request id. `ResponseMemo` recognizes them without the parser. A head is recalled only
+if each of its bytes equals that of a head that was parsed and checked, or belongs to such a value and has a form that
 every parser reads alike.
 """
 
