@@ -170,6 +170,7 @@ def own_document() -> Document:
 
     document = cast("Any", SchemaGenerator)().get_schema(public=True)
     for operations in document["paths"].values():
-        for operation in operations.values():
-            operation["security"] = [] if operation["operationId"] in PUBLIC else [{merging.SCHEME: []}]
+        for method, operation in operations.items():
+            security: list[dict[str, list[str]]] = [] if operation["operationId"] in PUBLIC else [{merging.SCHEME: []}]
+            operations[method] = merging.with_summary(operation) | {"security": security}
     return cast("Document", json.loads(json.dumps(document)))

@@ -16,6 +16,8 @@ PARAMETER = re.compile(r"\{[^}]*\}")
 COMPONENT_NAME = specification.NAME
 OPERATION = specification.operation
 PARAMETERS = specification.OPERATION["parameters"]
+# Characters: a longer first line stays in the description alone.
+MAX_SUMMARY = 120
 # Of a service's document: rounds that look for references to malformed components; faults that are shown.
 MAX_ROUNDS = 10
 MAX_FAULTS = 5
@@ -151,6 +153,12 @@ class ServiceDocument:
         return None
 
 
+def with_summary(operation: Document) -> Document:
+    """Return the operation with a summary: the first line of its description, if it has no other."""
+    line = str(operation.get("description", "")).partition("\n")[0].strip().removesuffix(".")
+    return {"summary": line, **operation} if 0 < len(line) <= MAX_SUMMARY else operation
+
+
 def with_access(route: Route, service: str, operation: Document) -> Document:
     """Return the operation with the route's access, and with everything that OpenAPI requires."""
     named = {each["name"] for each in operation.get("parameters", []) if each["in"] == "path"}
@@ -161,7 +169,7 @@ def with_access(route: Route, service: str, operation: Document) -> Document:
         if name not in named
     ] + operation.get("parameters", [])
     completed = {
-        **operation,
+        **with_summary(operation),
         "tags": operation.get("tags") or [service],
         "responses": operation.get("responses") or {"default": {"description": f"What the {service} service answers."}},
     }

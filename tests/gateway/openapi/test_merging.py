@@ -12,6 +12,7 @@ from tests.gateway.openapi.services import document, validate_schema
 
 from gateway.config import Config
 from gateway.openapi import merging
+from gateway.openapi.documents import own_document
 from gateway.openapi.specification import COMPONENTS, OPERATION, SCHEMA
 
 OWN = {"openapi": "3.0.3", "info": {"title": "Gatehouse", "version": "1"}, "paths": {}}
@@ -288,3 +289,25 @@ def test_any_documents_of_services_give_a_valid_merged_document(one: dict[str, A
     merged, faults = merged_of(one=one, two=two, three={})
     assert set(merged["paths"]) == {route.path for route in config_of("one", "two", "three").routes}
     assert "three" not in faults
+
+
+@pytest.mark.parametrize(
+    ("described", "summary"),
+    [
+        ({"description": "List the things.\n\nNewest first."}, "List the things"),
+        ({"description": "List them.", "summary": "Things"}, "Things"),
+        ({"description": "x" * 121}, None),
+        ({}, None),
+    ],
+)
+def test_an_operation_without_a_summary_has_the_first_line_of_its_description(
+    described: dict[str, Any], summary: str | None
+) -> None:
+    operation = described | {"responses": {"200": {"description": ""}}}
+    merged, _ = merged_of(one={"openapi": "3.0.3", "paths": {"/one/things": {"get": operation}}})
+    assert merged["paths"]["/one/things"]["get"].get("summary") == summary
+
+
+def test_the_gateway_s_own_operations_have_a_summary() -> None:
+    paths = own_document()["paths"].values()
+    assert all(operation.get("summary") for operations in paths for operation in operations.values())
