@@ -147,6 +147,7 @@ def test_100_000_users_cost_a_reader_and_a_writer_little(tmp_path, issuer, passw
     use(many)
     assert User.objects.count() == MANY + 500
     assert read < 1.25
-    assert create < 15
     assert start < 1.5 * least
-    assert rebuild < 30  # half of it on a machine with nothing else to do
+    # Half of these on a machine with nothing else to do.
+    assert create < 30
+    assert rebuild < 30
