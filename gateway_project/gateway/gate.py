@@ -36,8 +36,9 @@ from .policy.rejections import (
 )
 from .policy.routes import Match, RouteTable
 
-# Cached peers and hosts.
+# Cached peers, hosts and routes, and the characters of a path whose route is cached.
 MAX_CACHED: Final = 1024
+MAX_CACHED_PATH: Final = 256
 # Requested by load balancers, with any name or address as the host.
 PROBES: Final = frozenset({"/healthz", "/readyz"})
 UNKNOWN_HOST: Final = "This host is not served here. The operator lists the served ones in GATEWAY_ALLOWED_HOSTS."
@@ -152,6 +153,7 @@ class Gate:
         self.trusted_proxies = trusted_proxies
         self.own_address = lru_cache(MAX_CACHED)(lambda peer: clients.address(peer, (), ()))
         self.is_ours = lru_cache(MAX_CACHED)(lambda host: is_one_of(host, allowed_hosts))
+        self.matches: dict[tuple[str, str], Match] = {}
 
     def check(self, request: Request) -> None:
         """Raise `RequestRejected` unless the request is certainly for this gateway (RFC 9112, section 3.2)."""
@@ -171,10 +173,18 @@ class Gate:
 
     def route(self, method: str, path: str, query: str = "") -> Match:
         """Return the request's route; `path` and `query` are as they were sent."""
+        match = self.matches.get((method, path))
+        if match is not None:
+            return match
         try:
-            return self.table.match(method, paths.canonical(path))
+            match = self.table.match(method, paths.canonical(path))
         except SlashRedirect as redirect:
             raise SlashRedirect(redirect.location + target_query(query)) from None
+        if len(path) <= MAX_CACHED_PATH:
+            if len(self.matches) >= MAX_CACHED:
+                self.matches.clear()
+            self.matches[method, path] = match
+        return match
 
     def authorize(self, request: Request, match: Match) -> Decision:
         """Return what the service receives, if the route allows the request."""

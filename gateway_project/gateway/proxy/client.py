@@ -124,8 +124,8 @@ class ClientConnection(Connection):
         self.serving = False
         if self.waiting:
             self.read(False)
-        elif len(self.parser.pending) <= HIGH_WATER and not (self.current and self.current.is_buffering):
-            self.read(True)
+        elif self.current is None or not (body := self.current.message.body) or body.buffered <= HIGH_WATER:
+            self.read_more()
         if invalid:
             self.refuse_next(invalid)
 

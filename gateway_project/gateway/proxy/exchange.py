@@ -25,7 +25,7 @@ from gateway.upstreams import NO_BODY, WHOLE, Body, Forwarding, HeaderBlock, Ups
 from . import pages
 from .client import ClientConnection
 from .incoming import CLIENT_LEFT, parse_request, problem, receive_body
-from .messages import HIGH_WATER, RequestMessage
+from .messages import RequestMessage
 from .tunnels import Tunnel, is_handshake
 from .writer import ResponseWriter
 
@@ -127,13 +127,8 @@ class Exchange:
             self.note(CLIENT_LEFT)
             self.end()
 
-    @property
-    def is_buffering(self) -> bool:
-        """Whether enough of its body waits to be read."""
-        return self.message.body is not None and self.message.body.buffered > HIGH_WATER
-
     def on_timeout(self) -> None:
-        """End the wait for the client: for its body, or for it to receive the response."""
+        """End the wait for the client's body, or for the client to receive the response."""
         connection, patience = self.connection, self.writer.patience
         if connection.writable and patience:
             until = patience.renew(connection.loop.time(), connection.delivered(self.writer))
@@ -291,19 +286,13 @@ class Exchange:
 
     def note(self, status: int) -> None:
         """Count, time and log the request."""
-        request = self.request
+        request, match, decision = self.request, self.match, self.decision
         seconds = time.perf_counter() - self.started
-        route = self.match.route if self.match else None
-        identity = self.decision.identity if self.decision else None
-        self.proxy.tally.count(request.method, route.path if route else self.label, status, seconds)
+        service = match.route.service if match else None
+        address = self.forwarding.address if self.forwarding else None
+        user_id = decision.identity.user_id if decision and decision.identity else None
+        client = request.headers.address
+        self.proxy.tally.count(request.method, match.route.path if match else self.label, status, seconds)
         self.proxy.access_log.write(
-            request.request_id,
-            request.method,
-            request.path,
-            status,
-            seconds,
-            identity.user_id if identity else None,
-            request.headers.address,
-            route.service if route else None,
-            self.forwarding.address if self.forwarding else None,
+            request.request_id, request.method, request.path, status, seconds, user_id, client, service, address
         )
