@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -48,7 +48,7 @@ def saying(configure: Configure, *pieces: bytes, **options: Any) -> Iterator[Cal
     rest: list[bytes] = []
 
     def serve() -> None:
-        with listener.accept()[0] as connection:
+        with suppress(OSError), listener.accept()[0] as connection:
             connection.settimeout(PATIENCE)
             connection.recv(65536)
             for piece in pieces:
@@ -212,6 +212,8 @@ def taking(configure: Configure) -> Iterator[Callable[[], int]]:
         thread.start()
         yield lambda: len(got)
         runtime().upstreams.close()
+        # A request that was rejected before its service was asked has made no connection.
+        listener.shutdown(socket.SHUT_RDWR)
         thread.join(PATIENCE)
 
 
