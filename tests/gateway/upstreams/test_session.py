@@ -48,7 +48,7 @@ def saying(configure: Configure, *pieces: bytes, **options: Any) -> Iterator[Cal
     rest: list[bytes] = []
 
     def serve() -> None:
-        with suppress(OSError), listener.accept()[0] as connection:
+        with listener.accept()[0] as connection:
             connection.settimeout(PATIENCE)
             connection.recv(65536)
             for piece in pieces:
@@ -197,7 +197,7 @@ def taking(configure: Configure) -> Iterator[Callable[[], int]]:
     got = bytearray()
 
     def serve() -> None:
-        with listener.accept()[0] as connection:
+        with suppress(OSError), listener.accept()[0] as connection:
             connection.settimeout(PATIENCE)
             while not got.endswith(b"END"):
                 piece = connection.recv(65536)
