@@ -117,9 +117,9 @@ def with_a_hanging_service(directory: Path, port: int, *, login: str = "users") 
     text = (ROOT / "gateway_project" / "gateway.yaml").read_text()
     hanging = f"  reports: {{url: 'http://127.0.0.1:{port}', health: /health, openapi: /openapi.json}}\n"
     text = text.replace("services:\n", f"services:\n{hanging}", 1).replace(
-        "login:\n  service: users\n", f"login:\n  service: {login}\n"
+        "login:\n  service: users ", f"login:\n  service: {login} "
     )
-    assert f"  service: {login}\n" in text
+    assert f"\n  service: {login} " in text
     path = directory / "gateway.yaml"
     path.write_text(text)
     return path
