@@ -199,6 +199,16 @@ def locked_service(issuer, tmp_path):
         yield Service(issuer, tmp_path, migrated=False)
 
 
+def is_locked(path: Path) -> bool:
+    """Return whether a backup that can be stopped writes the file: a moment before that it would leave it."""
+    with path.open("rb") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def stopped(service: Service, directory: Path, number: signal.Signals) -> int:
     """Stop a backup amid; return how it ended."""
     command = [sys.executable, "manage.py", "backup_orders", str(directory / "copy")]
@@ -210,7 +220,7 @@ def stopped(service: Service, directory: Path, number: signal.Signals) -> int:
         signal.signal(signal.SIGINT, before)
     try:
         deadline = time.monotonic() + 30
-        while not list(directory.iterdir()):
+        while not any(map(is_locked, directory.iterdir())):
             assert time.monotonic() < deadline
             time.sleep(0.005)
         backup.send_signal(number)
