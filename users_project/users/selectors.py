@@ -80,7 +80,7 @@ class SessionEnds:
 
 
 def session_ends(*, after: str = "", limit: int = _ENDS_AT_ONCE) -> SessionEnds:
-    """Return whose sessions ended after the cursor, or ever. Raises `ValueError` for what is no cursor."""
+    """Return the users whose sessions ended after the cursor, or ever. Raises `ValueError` for a bad cursor."""
     position = tables.position()
     generation = position.generation if position else ""
     known, end, entry_id = _place(after)

@@ -26,7 +26,7 @@ class ChassisConfig(AppConfig):
 
 
 class PagesConfig(AppConfig):
-    """The templates and the stylesheet alone, for a project that is no service behind the gateway."""
+    """The templates and the stylesheet alone, for a project that is not behind the gateway."""
 
     name = "chassis"
 

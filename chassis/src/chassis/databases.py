@@ -8,7 +8,7 @@
 
 A write that fails must tell the client whether to send it again. A database that is locked, or that
 never received the commit, has stored nothing. If the connection breaks after the commit was sent,
-nobody can tell, and only an idempotent request is safe to repeat.
+the outcome is unknown, and only an idempotent request is safe to repeat.
 """
 
 import logging

@@ -12,7 +12,7 @@ log = logging.getLogger("chassis.health")
 
 
 def healthz(request: HttpRequest) -> HttpResponse:
-    """Return 503 while the database is away, or lacks the tables that `manage.py migrate` makes."""
+    """Return 503 while the database is down, or lacks the tables that `manage.py migrate` creates."""
     try:
         if connection.settings_dict["ENGINE"] != "django.db.backends.dummy":  # Django's without DATABASES
             with connection.cursor() as cursor:

@@ -40,7 +40,7 @@ KEYS_TIMEOUT = 3
 # Bytes. A key takes about 250.
 KEYS_MAX_SIZE = 64 * 1024
 
-# Accepted passports are remembered: each lives a minute, and the gateway reuses a user's meanwhile.
+# Accepted passports are remembered: each is valid for a minute, and the gateway reuses it for that time.
 MAX_REMEMBERED = 4096
 
 # Unix seconds beyond every date.
@@ -75,7 +75,7 @@ class GatewayKeys:
         self.fetching = threading.Lock()
 
     def get(self, kid: str) -> PyJWK:
-        """Return the key; raise `LookupError` if the gateway has no such key, `KeysUnavailable` if it is away."""
+        """Return the key; raise `LookupError` for an unknown key, `KeysUnavailable` without a gateway."""
         if kid not in self.known:
             self.fetch()
         elif self._is_stale() and not self.fetching.locked():

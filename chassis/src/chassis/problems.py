@@ -2,7 +2,7 @@
 
     APIException (DRF's)
     ├── Conflict            the request does not fit what is stored: 409
-    └── Unavailable         something that this service needs is away: 503
+    └── Unavailable         something that this service needs is down: 503
 
 A problem's `code` is stable; its prose is not. An exception's `default_code`, or the code that it is
 raised with, becomes the problem's. docs/problems.md lists the codes. An exception's `headers` and
@@ -24,7 +24,7 @@ from . import conf, logs
 from .statuses import code_of_status, reason_phrase
 
 MEDIA_TYPE = "application/problem+json"
-# RFC 3986, section 3.3: what stands in a path as it is.
+# RFC 3986, section 3.3: characters that a path may have unencoded.
 _SAFE_IN_PATH = "/!$&'()*+,;=:@~"
 Errors = dict[str, list[str]]
 
@@ -42,11 +42,11 @@ class Conflict(exceptions.APIException):
 
 
 class Unavailable(exceptions.APIException):
-    """Something that this service needs is away; the same request may succeed later (RFC 9110, section 15.6.4)."""
+    """Something that this service needs is down; the same request may succeed later (RFC 9110, section 15.6.4)."""
 
     status_code = 503
     default_code = "unavailable"
-    default_detail = "Something that this service needs is away. Try again."
+    default_detail = "Something that this service needs is down. Try again."
     wait = 1
 
 

@@ -107,8 +107,8 @@ class Gateway:
         pools = self.runtime.upstreams.pools
         # Reads the database, which must not be done on a request's way here.
         await sync_to_async(self.runtime.revocations.start)()
-        # What has been loaded stays: collecting garbage must not look through it again and again, for tens of
-        # milliseconds in which nobody is answered.
+        # What has been loaded stays: garbage collection must not scan it again and again, for tens of milliseconds in
+        # which no request is served.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*THRESHOLDS)

@@ -51,7 +51,7 @@ async def anext_message(receive: Receive) -> Message:
 
 
 def environ(scope: Message, body: Any) -> dict[str, Any]:  # noqa: ANN401  # a file
-    """Return the WSGI environment of the request (PEP 3333), with the target as it was sent in `RAW_URI`."""
+    """Return the WSGI environment of the request (PEP 3333), with the unchanged target in `RAW_URI`."""
     query = scope["query_string"].decode("latin-1")
     target = scope["raw_path"].decode("latin-1")
     path, _, authority = parse_target(target)

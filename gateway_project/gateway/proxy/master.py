@@ -82,7 +82,7 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
         self.log.info("%s serve %s", "New workers" if replaced else "Workers", configuration.loaded)
 
     def finish(self, workers: Workers) -> None:
-        """Let workers finish what they have. One that does not serve yet would lose the signal, and is told later."""
+        """Let workers finish what they have. One that does not serve yet would lose the signal, and gets it later."""
         for pid, worker in list(workers.items()):
             self.leaving[pid] = worker
             if serves(worker) and not worker.kill_at:
@@ -138,9 +138,9 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
     # A stop.
 
     def handle_term(self) -> None:
-        """Stop; first let load balancers see that this gateway is going, and serve on meanwhile.
+        """Stop; first keep serving until load balancers have seen that this gateway stops.
 
-        A second SIGTERM, from whoever has waited for long enough or from the timer, ends that.
+        A second SIGTERM, from the operator or from the timer, ends that.
         """
         if draining.is_draining() or not self.drain_seconds:
             draining.begin()

@@ -53,7 +53,7 @@ class BodyBuffer:
             self.chunks.append(piece)
 
     def take(self) -> bytes:
-        """Return what there is, and keep it no longer."""
+        """Return the received bytes and drop them."""
         first = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
         self.chunks = []
         self.buffered = 0

@@ -14,9 +14,9 @@ from gateway.upstreams import Connection
 
 # Seconds between two looks at whose session has ended.
 INTERVAL: Final = 1.0
-# Seconds that what is on its way has, when a tunnel ends.
+# Seconds for bytes in flight when a tunnel ends.
 LINGER: Final = 1.0
-# What a client is told where the worker stops: Service Restart (RFC 6455, section 7.4; IANA's registry).
+# The close code when the worker stops: Service Restart (RFC 6455, section 7.4; IANA's registry).
 RESTART: Final = 1012
 
 

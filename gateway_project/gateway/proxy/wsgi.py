@@ -1,7 +1,7 @@
 """Django's WSGI application behind the ASGI server, in threads of its own.
 
-Its views wait for the services and the database, and a thread that is kept from request to request keeps its database
-connection too; Django's own ASGI handler would start both anew for each request.
+Its views wait for the services and the database. A thread that is kept from request to request keeps its database
+connection too; Django's own ASGI handler would start both again for each request.
 
 A thread works for a request and never waits for a client: what the view returns leaves the thread whole, as a file, or
 as a stream of a service's, and the event loop sends it as the client takes it.
@@ -34,7 +34,7 @@ WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]
 
 
 class ClientDisconnected(Exception):  # noqa: N818  # not an error of ours
-    """Nobody is left to be answered."""
+    """The client has left."""
 
 
 class WSGIClient:
@@ -137,13 +137,13 @@ class ThreadedWSGI:
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="django")
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request. What `receive` returns first is awaited before a thread hears of the request."""
+        """Serve one HTTP request. A thread gets it once the first message of `receive` is here."""
         loop = asyncio.get_running_loop()
         client = WSGIClient(loop)
         exchange = ThreadedRequest(self.application, scope, Input(loop, receive, await receive()), send, client)
         running = loop.run_in_executor(self.threads, exchange.run)
         try:
-            # Shielded: a response that nobody gets any more has to be closed.
+            # Shielded: a response whose client has left has to be closed.
             response = await asyncio.shield(running)
         except asyncio.CancelledError:
             client.disconnect()

@@ -31,7 +31,7 @@ _JSON_TYPES: "tuple[tuple[type[models.Field[Any, Any]], type, str], ...]" = (
 
 
 class BadLineError(ValueError):
-    """A line that is no version of a user. The message has no values: one of them is a password hash."""
+    """A line that is not a version of a user. The message has no values: one of them is a password hash."""
 
 
 def encode(entry: Entry, *, with_password: bool = True) -> bytes:

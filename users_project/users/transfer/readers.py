@@ -15,7 +15,7 @@ _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0"
 
 @dataclass(frozen=True)
 class Row:
-    """What stands at one place of the file, such as `line 3` or `entry 3`; or why it cannot be read."""
+    """The entry at one place of the file, such as `line 3` or `entry 3`; or why it cannot be read."""
 
     place: str
     value: object = None
