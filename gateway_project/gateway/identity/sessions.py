@@ -32,6 +32,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import TokenError
 
+from gateway.policy.access import Identity
 from gateway.policy.rejections import InvalidToken, RequestRejected
 
 from .credentials import Account, LoginClient
@@ -159,6 +160,17 @@ def sessions_end(*, user_id: str, session_epoch: int | None, kept_session: str) 
         sessions.filter(id=kept_session, session_epoch__lt=session_epoch).update(session_epoch=session_epoch)
         sessions = sessions.filter(session_epoch__lt=session_epoch)
     return sessions.update(ended_at=timezone.now())
+
+
+def log_ends(ended: int, *, user_id: str, by: Identity) -> None:
+    """Log that sessions of a user were ended, and by whom: the user, or an admin."""
+    log.info(
+        "%d sessions of user %s were ended by %s",
+        ended,
+        user_id,
+        by.username,
+        extra={"event": "sessions_ended", "user_id": user_id, "by": by.user_id},
+    )
 
 
 def sessions_purge() -> int:

@@ -1,6 +1,5 @@
 """Login, refresh, logout, sessions and the public keys."""
 
-import logging
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -28,8 +27,6 @@ from gateway.policy import access
 from gateway.policy.rejections import InvalidToken, RequestRejected
 
 from .context import APIRequest, client_of
-
-log = logging.getLogger(__name__)
 
 # What the users service takes at the most.
 USERNAME_LENGTH = 150
@@ -258,13 +255,7 @@ class UserSessionsView(OwnView):
                 request.gateway.runtime.login.account_by_id(user_id)
             except InvalidToken as exc:
                 raise NotFound("No active user, and no open session, has this id.") from exc
-        log.info(
-            "%d sessions of user %s were ended by %s",
-            ended,
-            user_id,
-            identity.username,
-            extra={"event": "sessions_ended", "user_id": user_id, "by": identity.user_id},
-        )
+        sessions.log_ends(ended, user_id=user_id, by=identity)
         return Response(status=204)
 
 

@@ -1,6 +1,5 @@
 """The page of a user's sessions: where they are signed in, and the way to end it. Admins have it for any user."""
 
-import logging
 from typing import Any
 
 from django.http import HttpResponse, QueryDict
@@ -19,7 +18,6 @@ from .devices import device
 from .drf import problem_of
 from .sign_in import Page, Redirect, check_origin, form
 
-log = logging.getLogger(__name__)
 MAX_SHOWN = 100
 PATH = "/sessions/"
 
@@ -41,13 +39,7 @@ class SessionsPage(Page):
         user_id = _user_of(identity, sent.get("user", ""))
         session_id = sent.get("end", "")
         ended = _end(user_id, session_id, kept_session=identity.session)
-        log.info(
-            "%d sessions of user %s were ended by %s",
-            ended,
-            user_id,
-            identity.username,
-            extra={"event": "sessions_ended", "user_id": user_id, "by": identity.user_id},
-        )
+        sessions.log_ends(ended, user_id=user_id, by=identity)
         if session_id == identity.session:
             response = Redirect("/login/?signed-out")
             browsers.cookies_drop(response, request.gateway.origin()[0])
