@@ -3,7 +3,8 @@
 from .consistency import RESERVED
 from .errors import ConfigError, Fault
 from .loading import load, warnings
-from .models import Config, Defaults, Login, Route, Service, Timeouts, Versions
+from .models import Config, Login, Route, Service, Versions
+from .policies import Policies, Timeouts
 from .schema import json_schema
 from .values import METHODS, RateLimit
 
@@ -12,9 +13,9 @@ __all__ = [
     "RESERVED",
     "Config",
     "ConfigError",
-    "Defaults",
     "Fault",
     "Login",
+    "Policies",
     "RateLimit",
     "Route",
     "Service",

@@ -1,15 +1,15 @@
 """What gateway.yaml may say: every key, its meaning and its default. Frozen, checked and complete once loaded."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from . import patterns
+from .policies import Policies, Section
 from .values import (
     EVERY_METHOD,
     ApiVersion,
-    Duration,
     Flag,
     FormatVersion,
     Keyword,
@@ -20,7 +20,6 @@ from .values import (
     Roles,
     ServiceName,
     ServiceReference,
-    Size,
     URLs,
 )
 
@@ -36,44 +35,7 @@ Access = Annotated[
 ]
 
 
-class Section(BaseModel):
-    """A mapping of the file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def written(self) -> dict[str, Any]:
-        """Return the values that the file has, without defaults."""
-        return {name: getattr(self, name) for name in self.model_fields_set}
-
-
-class Timeouts(Section):
-    """How long the gateway waits for a service."""
-
-    connect: Duration = Field(
-        1.0, json_schema_extra={"default": "1s"}, description="How long a connection to the service may take."
-    )
-    first_byte: Duration | None = Field(
-        None, description="How long the answer may take to begin, once the request is sent."
-    )
-    total: Duration = Field(
-        10.0,
-        json_schema_extra={"default": "10s"},
-        description="How long the whole answer may take, connecting included.",
-    )
-
-
-class Defaults(Section):
-    """What holds for every service and route that does not say otherwise."""
-
-    timeouts: Timeouts = Field(Timeouts(), description="How long the gateway waits for a service.")
-    max_body: Size = Field(
-        2**20,
-        json_schema_extra={"default": "1MiB"},
-        description="The largest request body; a larger one is answered with 413.",
-    )
-
-
-class Service(Section):
+class Service(Policies):
     """A service behind the gateway."""
 
     url: URLs = Field(description="Where the service is: one URL, or a list to balance over.")
@@ -85,7 +47,6 @@ class Service(Section):
     host: Literal["service", "keep"] = Field(
         "service", description="The Host that the service is sent: its own (service), or the client's (keep)."
     )
-    timeouts: Timeouts = Field(Timeouts(), description="Timeouts of this service, over those of `defaults`.")
 
 
 class Versions(Section):
@@ -103,7 +64,7 @@ class Login(Section):
     )
 
 
-class Route(Section):
+class Route(Policies):
     """A part of the public API, and who may use it."""
 
     path: PathPattern = Field(description="The path; {name} takes one segment, {name...} the rest of the path.")
@@ -113,8 +74,6 @@ class Route(Section):
     rate_limit: Rate | None = Field(
         None, description="How often: per user, or per client address (IPv6: its /64) for requests without a user."
     )
-    timeouts: Timeouts = Field(Timeouts(), description="Timeouts of this route, over those of its service.")
-    max_body: Size = Field(2**20, description="The largest request body of this route, over that of `defaults`.")
     websocket: Flag = Field(
         False, description="Whether a client may open a WebSocket: after the handshake all bytes go through both ways."
     )
@@ -127,7 +86,7 @@ class Config(Section):
     """The whole public API of a gateway."""
 
     version: FormatVersion = Field(description="The version of this file's format.")
-    defaults: Defaults = Field(Defaults(), description="What holds where a service or route does not say otherwise.")
+    defaults: Policies = Field(Policies(), description="What holds where a service or route does not say otherwise.")
     services: Mapping[ServiceName, Service] = Field(description="The services, by name.")
     versions: Versions | None = Field(None, description="The versions of the API; without it the API has none.")
     login: Login | None = Field(None, description="Who checks credentials; without it the gateway has no login.")
@@ -150,25 +109,7 @@ class Config(Section):
 
 
 def resolved(config: Config) -> Config:
-    """Return the configuration with the defaults of every service and route filled in."""
-    general = config.defaults.timeouts
-    services = {
-        name: service.model_copy(update={"timeouts": general.model_copy(update=service.timeouts.written())})
-        for name, service in config.services.items()
-    }
-    return config.model_copy(
-        update={
-            "services": services,
-            "routes": tuple(
-                route.model_copy(
-                    update={
-                        "timeouts": services[route.service].timeouts.model_copy(update=route.timeouts.written()),
-                        "max_body": route.max_body
-                        if "max_body" in route.model_fields_set
-                        else config.defaults.max_body,
-                    }
-                )
-                for route in config.routes
-            ),
-        }
-    )
+    """Return the configuration with the policies of every service and route filled in."""
+    services = {name: service.over(config.defaults, Policies.model_fields) for name, service in config.services.items()}
+    routes = tuple(route.over(services[route.service], Policies.model_fields) for route in config.routes)
+    return config.model_copy(update={"services": services, "routes": routes})

@@ -25,7 +25,7 @@ version: 1
 defaults: {timeouts: {connect: 250ms, total: 20s}, max_body: 2KiB}
 services:
   a: {url: http://a, timeouts: {total: 30s}}
-  b: {url: http://b}
+  b: {url: http://b, max_body: 1KiB}
 routes:
   - {path: /1, service: a, allow: public, timeouts: {connect: 2s}, max_body: 5}
   - {path: /2, service: a, allow: public}
@@ -35,7 +35,7 @@ routes:
     assert [(each.timeouts.connect, each.timeouts.total, each.max_body) for each in config.routes] == [
         (2.0, 30.0, 5),
         (0.25, 30.0, 2048),
-        (0.25, 20.0, 2048),
+        (0.25, 20.0, 1024),
     ]
     assert config.services["a"].timeouts == timeouts("250ms", "30000ms")
     assert config.services["b"].timeouts == timeouts("250ms", "20000ms")
@@ -102,7 +102,7 @@ versions: {curent: v1, current: v1}
 login: {servise: timeouts, service: timeouts}
 routes: []
 """
-    keys = "`url`, `openapi`, `health`, `trailing_slash`, `host`, `timeouts`"
+    keys = "`url`, `openapi`, `health`, `trailing_slash`, `host`, `timeouts`, `max_body`"
     sections = "`version`, `defaults`, `services`, `versions`, `login`, `roles`, `routes`"
     assert faults(tmp_path, text) == [
         f"3:1: unknown key 'rutes'. Did you mean `routes`? The keys here are {sections}.",

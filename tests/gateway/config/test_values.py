@@ -126,8 +126,8 @@ ALLOW = "public, authenticated, or a list of roles such as [admin]"
 METHODS = "one of GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
 ROLE = "a role: a letter, then letters, digits, - and _"
 ROUTE_KEYS = (
-    "The keys here are `path`, `methods`, `service`, `allow`, `rate_limit`, `timeouts`, `max_body`, `websocket`, "
-    "`browser`."
+    "The keys here are `path`, `methods`, `service`, `allow`, `rate_limit`, `websocket`, `browser`, `timeouts`, "
+    "`max_body`."
 )
 YAML_1_1_NUMBER = "a plain decimal number, or quotes around it if text is meant"
 
