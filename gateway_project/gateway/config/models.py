@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag
 
 from . import patterns
-from .policies import Policies, Section
+from .policies import Policies
+from .section import Section
 from .values import (
     EVERY_METHOD,
     ApiVersion,

@@ -1,31 +1,9 @@
 """What may be declared at `defaults`, at a service and at a route; the nearest wins, key by key."""
 
-from collections.abc import Collection
-from typing import Self
+from pydantic import Field
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from .section import Section
 from .values import Duration, Size
-
-
-class Section(BaseModel):
-    """A mapping of the file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def over(self, outer: "Section", names: Collection[str]) -> Self:
-        """Return this section; those of `names` that the file does not say here are taken from `outer`.
-
-        A section in both is merged key by key. Lists and other values are taken whole.
-        """
-        update = {}
-        for name in names:
-            value, inherited = getattr(self, name), getattr(outer, name)
-            if name not in self.model_fields_set:
-                update[name] = inherited
-            elif isinstance(value, Section) and isinstance(inherited, Section):
-                update[name] = value.over(inherited, type(value).model_fields)
-        return self.model_copy(update=update)
 
 
 class Timeouts(Section):
