@@ -176,7 +176,7 @@ class Exchange:
     def advance(self) -> Waiting:
         """Send the response on if it is complete; what remains to be done waits."""
         forwarding, response = cast("Forwarding", self.forwarding), cast("ServiceResponse", self.response)
-        if forwarding.must_resend(forwarding.candidates[0], response):
+        if forwarding.must_resend(response):
             return self.forward(resend=True)
         return self.deliver(response)
 

@@ -11,8 +11,8 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from gateway.config import Timeouts
 from gateway.policy.rejections import UpstreamProtocolError
 
+from .balancing import Pools
 from .forwarding import forward
-from .pools import Pools
 from .requests import NO_BODY, UpstreamRequest
 
 T = TypeVar("T")

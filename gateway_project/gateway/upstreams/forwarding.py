@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from gateway.policy.rejections import UpstreamConnectError, UpstreamDisconnected, UpstreamError, UpstreamTimeout
+from gateway.policy.rejections import UpstreamDisconnected, UpstreamError, UpstreamTimeout
 
-from .pools import ConnectFailed, Pool, Pools
+from .balancing import Pools
+from .pools import ConnectFailed, Pool
 from .requests import UpstreamRequest
 from .responses import ServiceResponse
 from .service import ClosedBeforeResponse
@@ -13,13 +14,14 @@ from .service import ClosedBeforeResponse
 class Forwarding:
     """One request's way. All that is tried shares one deadline."""
 
-    __slots__ = ("address", "candidates", "deadline", "pools", "repeatable", "request")
+    __slots__ = ("address", "balancer", "deadline", "pool", "pools", "repeatable", "request")
 
     def __init__(self, pools: Pools, request: UpstreamRequest) -> None:
         self.pools = pools
         self.request = request
-        # The service's addresses, in the order in which they are tried.
-        self.candidates = pools.of(request.service)
+        self.balancer = balancer = pools.of(request.service)
+        # The address that is tried.
+        self.pool = balancer.only or balancer.first()
         self.deadline = pools.loop.time() + request.timeouts.total
         # Before anything is sent: a body sent in pieces is complete in the end, and gone.
         self.repeatable = request.is_repeatable
@@ -27,19 +29,19 @@ class Forwarding:
         self.address: str | None = None
 
     def send_on_idle(self, notify: Callable[[], None]) -> ServiceResponse | None:
-        """Send the request on an idle connection of the first address, if there is one; `notify` as `ServiceResponse`.
+        """Send the request on an idle connection of its address, if there is one; `notify` as `ServiceResponse`.
 
         Then `must_resend` judges the response.
         """
-        connection = self.candidates[0].acquire_idle(repeatable=self.repeatable)
+        connection = self.pool.acquire_idle(repeatable=self.repeatable)
         return connection.round_trip(self.request, self.deadline, notify) if connection else None
 
-    def must_resend(self, pool: Pool, response: ServiceResponse) -> bool:
+    def must_resend(self, response: ServiceResponse) -> bool:
         """Return whether the request has to be sent once more, on a new connection; raise what failed.
 
         An idle connection that the service had closed is no failure of the service.
         """
-        failure = response.failure
+        pool, failure = self.pool, response.failure
         if failure is None or not response.has_failed:
             self.address = pool.address.authority
             return False
@@ -52,24 +54,28 @@ class Forwarding:
         raise failure
 
     async def send(self, *, resend: bool = False) -> ServiceResponse:
-        """Send the request to the first address, or to the next one if that accepts no connection.
+        """Send the request to its address, or to another one if that accepts no connection.
 
         With `resend`, an idle connection was tried already. Returns the response once it is ready; raises
         `RequestRejected`.
         """
-        for pool in self.candidates:
+        tried: list[Pool] = []
+        while True:
+            pool = self.pool
             try:
                 return await self.send_with_retry(pool, resend=resend)
             except ConnectFailed as exc:
                 self.note_failure(pool, exc.rejection, exc.more)
-                if pool is self.candidates[-1]:
+                tried.append(pool)
+                following = self.balancer.pick(tried)
+                if following is None:
                     raise exc.rejection from exc
+                self.pool = following
             except UpstreamError as failure:
                 if not failure.address:
                     self.note_failure(pool, failure)
                 raise
             resend = False
-        raise UpstreamConnectError(self.request.service)  # it has no address
 
     async def send_with_retry(self, pool: Pool, *, resend: bool) -> ServiceResponse:
         """Return the ready response of one address, from an idle connection or a new one."""
@@ -83,7 +89,7 @@ class Forwarding:
             response = connection.round_trip(self.request, self.deadline)
             try:
                 await response.settled()
-                if not self.must_resend(pool, response):
+                if not self.must_resend(response):
                     return response
             except BaseException:
                 response.release()

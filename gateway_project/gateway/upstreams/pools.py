@@ -1,19 +1,16 @@
-"""The connections to the services: a pool for each of their addresses, and the choice between them."""
+"""The connections to one address of a service."""
 
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import cache
-from itertools import count
 from typing import Final
-from urllib.parse import urlsplit
 
-from gateway.config import Service
 from gateway.policy.rejections import GatewayStopped, UpstreamConnectError, UpstreamOverloaded, UpstreamTimeout
 
-from .failures import FailureLog, cause_of
+from .addresses import Address
+from .failures import cause_of
 from .heads import ResponseMemo
 from .service import ServiceConnection
 
@@ -41,26 +38,6 @@ def tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a service is."""
-
-    secure: bool
-    host: str
-    port: int
-    # The value of `Host`.
-    authority: str
-    # In front of every path.
-    base: str
-
-    @classmethod
-    def of(cls, url: str) -> "Address":
-        """Return the address of a URL that gateway.yaml has accepted."""
-        parts = urlsplit(url)
-        secure = parts.scheme == "https"
-        return cls(secure, parts.hostname or "", parts.port or (443 if secure else 80), parts.netloc, parts.path)
-
-
 class Pool:
     """The connections to one address. The one used last is used first, so that those not needed grow old and close."""
 
@@ -72,6 +49,14 @@ class Pool:
         self.live: set[ServiceConnection] = set()
         self.connecting = 0
         self.memo = ResponseMemo()
+        self.weight = 1.0
+        # Its account in the turns of equally busy addresses.
+        self.turn = 0.0
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests it has, those that wait for a connection included. A WebSocket counts while it is open."""
+        return len(self.live) - len(self.idle) + self.connecting
 
     def acquire_idle(self, *, repeatable: bool) -> ServiceConnection | None:
         """Return an idle connection, if one can be used."""
@@ -104,6 +89,13 @@ class Pool:
             self.connecting -= 1
         return connection
 
+    def forget(self, connection: ServiceConnection) -> None:
+        """Drop a connection that has closed."""
+        self.live.discard(connection)
+        if connection.response is None:
+            with suppress(ValueError):
+                self.idle.remove(connection)
+
     def keep(self, connection: ServiceConnection) -> None:
         """Keep an idle connection for another exchange."""
         self.idle.append(connection)
@@ -120,35 +112,3 @@ class Pool:
         self.idle.clear()
         for connection in list(self.live):
             connection.abort()
-
-
-class Pools:
-    """The pools of every service's addresses; the addresses take turns."""
-
-    def __init__(self, services: Mapping[str, Service], loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.pools = {
-            name: tuple(Pool(name, Address.of(url), loop) for url in service.url) for name, service in services.items()
-        }
-        self.turn = count()
-        self.failures = FailureLog()
-
-    def of(self, service: str) -> tuple[Pool, ...]:
-        """Return the service's pools in the order in which they are tried."""
-        pools = self.pools[service]
-        if len(pools) == 1:
-            return pools
-        first = next(self.turn) % len(pools)
-        return pools[first:] + pools[:first]
-
-    def break_off(self) -> None:
-        """End every exchange: the gateway stops, and a request's longest time is over."""
-        for pools in self.pools.values():
-            for pool in pools:
-                pool.break_off()
-
-    def close(self) -> None:
-        """Close every connection."""
-        for pools in self.pools.values():
-            for pool in pools:
-                pool.close()

@@ -87,7 +87,7 @@ class ServiceConnection(Connection):
     def connection_lost(self, exc: Exception | None) -> None:
         """End the exchange under way."""
         self.closed = True
-        self.pool.live.discard(self)
+        self.pool.forget(self)
         if exc is not None and self.response is not None:
             self.read_remaining(self.response)
         if self.response is not None and not self.response.is_whole:

@@ -17,8 +17,8 @@ from requests.adapters import BaseAdapter
 from gateway.config import Service, Timeouts
 from gateway.policy.rejections import RequestRejected
 
+from .balancing import Pools
 from .forwarding import Forwarding
-from .pools import Pools
 from .requests import UpstreamRequest
 from .threads import Answer, Bridge, Upload
 

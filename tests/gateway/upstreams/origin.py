@@ -209,7 +209,7 @@ class Ours:
 
 def only(pools: Pools) -> Pool:
     """Return the service's one pool."""
-    (pool,) = pools.of("things")
+    (pool,) = pools.of("things").pools
     return pool
 
 

@@ -575,7 +575,7 @@ async def test_a_request_goes_out_at_once_where_a_connection_is_idle_and_the_res
         assert response is not None
         assert asyncio.all_tasks() == before
         await until(lambda: notified)
-        assert not forwarding.must_resend(only(pools), response)
+        assert not forwarding.must_resend(response)
         assert (response.status, response.take(), response.release()) == (200, b"ok", True)
         assert (len(notified), forwarding.address) == (1, origin.url.removeprefix("http://"))
 
@@ -592,12 +592,12 @@ async def test_a_request_on_an_idle_connection_is_sent_again_where_it_may_be(met
         assert response is not None
         await until(lambda: notified)
         if again:
-            assert forwarding.must_resend(only(pools), response)
+            assert forwarding.must_resend(response)
             response.release()
             assert (await forwarding.send(resend=True)).status == 200
         else:
             with pytest.raises(UpstreamDisconnected):
-                forwarding.must_resend(only(pools), response)
+                forwarding.must_resend(response)
         assert len(origin.seen) == (3 if again else 2)
 
 

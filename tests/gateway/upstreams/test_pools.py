@@ -26,7 +26,8 @@ from tests.gateway.upstreams.origin import (
 
 from gateway.policy.rejections import UpstreamConnectError, UpstreamDisconnected, UpstreamOverloaded, UpstreamTimeout
 from gateway.upstreams import Pool, ServiceResponse, pools
-from gateway.upstreams.pools import Address, ConnectFailed
+from gateway.upstreams.addresses import Address
+from gateway.upstreams.pools import ConnectFailed
 from gateway.upstreams.service import ServiceConnection
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -168,16 +169,9 @@ async def test_whoever_is_gone_leaves_no_connection_behind() -> None:
 
 
 @on_a_loop
-async def test_addresses_take_turns_and_stand_in_for_each_other() -> None:
-    async with Ours(("http://a", "http://b", "http://c")) as ours:
-        turns = ["".join(pool.address.host for pool in ours.of("things")) for _ in range(4)]
-        assert turns == ["abc", "bca", "cab", "abc"]
-
-
-@on_a_loop
 async def test_all_connections_close_at_the_end() -> None:
     async with Origin(answering(OK)) as origin, Ours((origin.url, f"{origin.url}/b")) as ours:
-        first, second = ours.of("things")
+        first, second = ours.of("things").pools
         response = await used(first)
         idle, busy = connection_of(response), await second.connect(1)
         response.release()

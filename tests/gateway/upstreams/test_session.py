@@ -119,14 +119,14 @@ def test_requests_of_many_threads_share_the_connections(configure: Configure, se
     with ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(ask, range(200)))
     assert answers == [b'{"target": "/%d", "body": "%d"}' % (number, number) for number in range(200)]
-    (pool,) = session.pools.of("things")
+    (pool,) = session.pools.of("things").pools
     assert 1 <= len(pool.live) <= 4
 
 
 def test_a_small_answer_gives_its_connection_back_at_once(service: Service) -> None:
     answers = [runtime().upstreams.send("things", "GET", f"/{number}") for number in range(3)]
     assert [answer.read() for answer in answers] == [b"{}"] * 3
-    assert len(runtime().upstreams.pools.of("things")[0].live) == 1
+    assert len(runtime().upstreams.pools.of("things").pools[0].live) == 1
 
 
 def test_an_answer_is_read_as_it_comes(configure: Configure) -> None:
@@ -136,7 +136,7 @@ def test_an_answer_is_read_as_it_comes(configure: Configure) -> None:
         assert answer.status == 200
         assert b"".join(answer.body()) == b"abc"
         # Read to its end, the connection is idle.
-        (pool,) = runtime().upstreams.pools.of("things")
+        (pool,) = runtime().upstreams.pools.of("things").pools
         assert len(pool.live) == 1
 
 
@@ -270,7 +270,7 @@ def test_a_client_that_leaves_ends_the_wait_for_the_answer(configure: Configure)
 
     def leave_once_asked() -> None:
         deadline = time.monotonic() + PATIENCE
-        while not runtime().upstreams.pools.of("things")[0].live and time.monotonic() < deadline:
+        while not runtime().upstreams.pools.of("things").pools[0].live and time.monotonic() < deadline:
             time.sleep(0.01)
         leave[0]()
 
@@ -327,7 +327,7 @@ def test_the_loop_of_a_thread_ends_with_the_session(service: Service) -> None:
     assert session.send("things", "GET", "/").read() == b"{}"
     loop, thread = session.loop, session.thread
     assert thread is not None
-    (pool,) = session.pools.of("things")
+    (pool,) = session.pools.of("things").pools
     (connection,) = pool.live
     session.close()
     assert not thread.is_alive()
@@ -351,7 +351,7 @@ async def server_s_loop(configure: Configure) -> None:
 
         assert await asyncio.gather(*(asyncio.to_thread(ask) for _ in range(5))) == [(200, b"ok")] * 5
         assert 1 <= len(origin.wires) <= 5
-        (pool,) = session.pools.of("things")
+        (pool,) = session.pools.of("things").pools
         session.close()
         await until(lambda: not pool.live)
         assert not loop.is_closed()
@@ -386,7 +386,7 @@ async def slow_reader(configure: Configure) -> None:
             await until(lambda: not connection.transport.is_reading())
             assert len(await asyncio.to_thread(answer.read)) == size
             assert answer.response is None
-            (pool,) = session.pools.of("things")
+            (pool,) = session.pools.of("things").pools
             await asyncio.sleep(0)
             assert pool.acquire_idle(repeatable=True) is connection
         finally:

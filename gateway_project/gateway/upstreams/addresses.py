@@ -1,0 +1,24 @@
+"""Where services are: the URLs of gateway.yaml, taken apart."""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a service is."""
+
+    secure: bool
+    host: str
+    port: int
+    # The value of `Host`.
+    authority: str
+    # In front of every path.
+    base: str
+
+    @classmethod
+    def of(cls, url: str) -> "Address":
+        """Return the address of a URL that gateway.yaml has accepted."""
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+        return cls(secure, parts.hostname or "", parts.port or (443 if secure else 80), parts.netloc, parts.path)
