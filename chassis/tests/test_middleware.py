@@ -72,3 +72,17 @@ def test_a_body_beyond_its_bound_is_refused_before_it_is_read(user, headers, sta
 
 def test_it_is_healthy():
     assert Client().get("/healthz").json() == {"status": "ok", "service": "shop"}
+
+
+@pytest.mark.parametrize(
+    ("header", "most"),
+    [("1500", 1.5), ("1", 0.001), ("0", 0), ("3600000", 3600), ("", None), ("-1", None), ("1.5", None), ("²", None)],
+)
+def test_a_view_learns_how_long_the_gateway_waits(header, most):
+    reply = Client().get("/time-left", headers={"x-envoy-expected-rq-timeout-ms": header})
+    left = reply.json()["time_left"]
+    assert left is None if most is None else 0 <= left <= most
+
+
+def test_without_the_gateway_the_time_left_is_unknown():
+    assert Client().get("/time-left").json() == {"time_left": None}

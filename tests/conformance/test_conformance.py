@@ -157,6 +157,7 @@ def check_request(seen: Seen, wanted: Sees, claims: Callable[[str], dict[str, An
         "Via": re.compile(r"1\.[01] gatehouse"),
         "X-Forwarded-Path": re.compile("/.*"),
         "X-Request-ID": REQUEST_ID,
+        "X-Envoy-Expected-Rq-Timeout-Ms": "10000",
     }
     for name, expected in {**always, **wanted.headers}.items():
         check_header(name, seen.all(name), expected, joined=",")

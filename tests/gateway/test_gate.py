@@ -289,6 +289,7 @@ def test_repeated_headers_are_joined(headers: Pairs, host: str, authorization: s
 HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([\t\x20-\x7e\x80-\xff]*)")
 OURS = {
     "x-request-id", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-path", "request-user-id",
+    "x-envoy-expected-rq-timeout-ms",
     "authorization", "via",
 }  # fmt: skip
 names = st.one_of(
@@ -358,6 +359,7 @@ def test_any_headers_of_a_client_give_one_valid_request(
     assert ("host", "things:8000") in found
     assert not [name for name in named if "_" in name]
     assert not {"request-user-id", "authorization", "forwarded", "connection", "upgrade", "te", "expect"} & set(named)
+    assert ("x-envoy-expected-rq-timeout-ms", "10000") in found
     for name in ("x-request-id", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"):
         assert named.count(name) == 1
     # What is left is the client's own, in its order.

@@ -4,7 +4,8 @@
         conf          the options in GATEHOUSE
         checks        `manage.py check` names what is wrong with them
     a request:
-        middleware    request id, access log, body limit, problems in place of HTML, /healthz, /openapi.json
+        middleware    request id, access log, body limit, problems in place of HTML, /healthz, /openapi.json,
+                      `request.time_left()`
         passports     who is asking: `request.user`
         permissions   `HasRole("admin")`
         parsers, serializers, validators, queries, converters    strict input
@@ -28,6 +29,7 @@ MIDDLEWARE = [
     "chassis.middleware.ProblemMiddleware",
     "chassis.middleware.BodyLimitMiddleware",
     "chassis.middleware.PublicPathMiddleware",
+    "chassis.middleware.TimeLeftMiddleware",
     "chassis.middleware.EndpointMiddleware",
 ]
 

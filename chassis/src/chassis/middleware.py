@@ -1,6 +1,7 @@
 """What happens to every request, whatever its view. Use them in this order: `[*chassis.MIDDLEWARE, ...]`."""
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from urllib.parse import unquote
@@ -10,6 +11,9 @@ from django.http import HttpRequest, HttpResponse
 from . import conf, logs, problems
 from .lengths import content_length
 
+# Set by the gateway, and dropped from clients' requests.
+TIME_LEFT = "X-Envoy-Expected-Rq-Timeout-Ms"
+MILLISECONDS = re.compile("[0-9]{1,10}")
 access_log = logging.getLogger("access")
 # Of an HTML error that becomes a problem.
 _KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate", "Vary")
@@ -111,6 +115,23 @@ class PublicPathMiddleware(Middleware):
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if path := request.headers.get("X-Forwarded-Path"):
             request.path = unquote(path)
+        return self.get_response(request)
+
+
+class TimeLeftMiddleware(Middleware):
+    """Adds `request.time_left()`: the seconds until the gateway stops waiting, `None` without a gateway in front.
+
+    A view that could take long uses it as its own timeout, since a response after that reaches no client.
+    """
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        sent = request.headers.get(TIME_LEFT, "")
+        deadline = time.monotonic() + int(sent) / 1000 if MILLISECONDS.fullmatch(sent) else None
+
+        def time_left() -> float | None:
+            return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+        request.time_left = time_left  # type: ignore[attr-defined]  # an attribute of ours
         return self.get_response(request)
 
 

@@ -14,4 +14,5 @@ urlpatterns = [
     path("fail", views.fail),
     path("missing", views.missing),
     path("form", views.form),
+    path("time-left", views.time_left),
 ]

@@ -1,6 +1,6 @@
-from typing import Any
+from typing import Any, cast
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_protect
 from rest_framework import serializers, viewsets
 from rest_framework.permissions import BasePermission
@@ -92,3 +92,7 @@ def missing(request: HttpRequest) -> HttpResponse:
 @csrf_protect
 def form(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok")
+
+
+def time_left(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({"time_left": cast("Any", request).time_left()})

@@ -34,6 +34,9 @@ HOP_BY_HOP: Final = frozenset(
     }
 )
 
+# The milliseconds in which a service must respond: Envoy's name, which sidecars and services read already.
+TIME_LEFT: Final = "x-envoy-expected-rq-timeout-ms"
+
 # What the gateway says itself, or what frames the message: the client's word for it does not count.
 OWN: Final = frozenset(
     {
@@ -44,6 +47,7 @@ OWN: Final = frozenset(
         "host",
         "request-user-id",
         "via",
+        TIME_LEFT,
         "x-forwarded",
         "x-forwarded-for",
         "x-forwarded-host",

@@ -1,11 +1,12 @@
 """Requests as services get them: bodies that are held while they are small, and HTTP/1.1 framing."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from gateway.config import Timeouts
 from gateway.memory import Holding, Memory
-from gateway.policy.headers import Headers
+from gateway.policy.headers import TIME_LEFT, Headers
 from gateway.policy.rejections import ContentTooLarge, MemoryFull, RequestTimeout
 
 from .responses import WHOLE
@@ -13,12 +14,14 @@ from .responses import WHOLE
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 # RFC 9110, section 9.2.2.
-IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 # Their requests have a length even if it is 0 (RFC 9110, section 8.6).
 WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 LAST_CHUNK: Final = b"0\r\n\r\n"
 # Bytes of a body that are received before a service or a thread gets the request.
 HELD: Final = 1024 * 1024
+# Encoded values of `TIME_LEFT`: each route's `total`, and some of the requests that had to wait.
+MAX_CACHED: Final = 256
 
 
 class Body:
@@ -138,11 +141,14 @@ class UpstreamRequest(NamedTuple):
     is_handshake: bool = False
     # The value of `Host`, if it is not the service's own address.
     host: str | None = None
+    # Seconds in which the service must respond, if a part of `timeouts.total` has passed.
+    time_left: float | None = None
 
     def message(self, authority: str, base: str = "") -> tuple[bytes, bytes | bytearray]:
         """Return the head with what is held of the body, and a large body apart, so that it is not copied."""
         body = self.body
-        lines = [f"{self.method} {base}{self.target} HTTP/1.1\r\nhost: {self.host or authority}\r\n"]
+        time_left = time_left_line(self.time_left or self.timeouts.total)
+        lines = [f"{self.method} {base}{self.target} HTTP/1.1\r\nhost: {self.host or authority}\r\n{time_left}"]
         lines += [f"{name}: {value}\r\n" for name, value in self.headers]
         if self.is_handshake:
             lines.append("upgrade: websocket\r\nconnection: Upgrade\r\n")
@@ -160,6 +166,12 @@ class UpstreamRequest(NamedTuple):
     def is_repeatable(self) -> bool:
         """Whether it may be sent twice, and all of it is still held."""
         return self.method in IDEMPOTENT and self.body.is_whole
+
+
+@lru_cache(MAX_CACHED)
+def time_left_line(seconds: float) -> str:
+    """Return the header with which a service learns how long the gateway waits for its response."""
+    return f"{TIME_LEFT}: {max(1, round(seconds * 1000))}\r\n"
 
 
 def chunk(piece: bytes | bytearray) -> bytes:

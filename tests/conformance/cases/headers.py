@@ -87,6 +87,8 @@ SPOOFING = [
     header("X_Forwarded_For", "X_Forwarded_For: 6.6.6.6", keeps={"X-Forwarded-For": "127.0.0.1"},
            drops=["X_Forwarded_For"]),
     header("X-Forwarded-Path", "X-Forwarded-Path: /evil", keeps={"X-Forwarded-Path": "/api/open"}),
+    header("X-Envoy-Expected-Rq-Timeout-Ms", "X-Envoy-Expected-Rq-Timeout-Ms: 1",
+           keeps={"X-Envoy-Expected-Rq-Timeout-Ms": "10000"}),
     Case("the path as the client asked for it", ask("GET /api/v1/appended/%41?a"),
          sees("GET /api/appended/A/?a HTTP/1.1", {"X-Forwarded-Path": "/api/v1/appended/%41"}), gets()),
     Case("the client's Host, for a service that keeps it", ask("GET /api/kept", "Host: localhost:8001"),

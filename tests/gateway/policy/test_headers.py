@@ -65,6 +65,8 @@ def test_hop_by_hop_headers_are_dropped_in_both_directions(name: str) -> None:
         "X-Request-ID",
         "X-Request-Id",
         "X_Request_ID",
+        "x-envoy-expected-rq-timeout-ms",
+        "X-Envoy-Expected-Rq-Timeout-Ms",
     ],
 )
 @pytest.mark.parametrize("trusted", [True, False])

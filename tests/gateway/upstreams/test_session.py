@@ -74,7 +74,7 @@ def saying(configure: Configure, *pieces: bytes, **options: Any) -> Iterator[Cal
         thread.join(PATIENCE)
 
 
-def test_a_request_goes_out_as_it_is_and_nothing_is_added(service: Service) -> None:
+def test_a_request_goes_out_unchanged_with_the_time_that_is_left(service: Service) -> None:
     service.answer = lambda seen: Reply(
         201, b"made", [("X-A", "1"), ("Set-Cookie", "a=b"), ("Set-Cookie", "c=d"), ("Content-Type", "text/plain")]
     )
@@ -85,7 +85,8 @@ def test_a_request_goes_out_as_it_is_and_nothing_is_added(service: Service) -> N
     assert [value for name, value in answer.headers if name == "Set-Cookie"] == ["a=b", "c=d"]
     (seen,) = service.seen
     assert (seen.method, seen.target, seen.body) == ("POST", "/a%20b/../c?x=%41", b"abc")
-    assert {name.lower() for name, _ in seen.headers} == {"host", "x-a", "content-length"}
+    names = {name.lower() for name, _ in seen.headers}
+    assert names == {"host", "x-a", "content-length", "x-envoy-expected-rq-timeout-ms"}
     assert (seen.header("Content-Length"), seen.header("x-a")) == ("3", "\xe9")
 
 
