@@ -20,7 +20,7 @@ from .config import Route
 from .counters import Counters
 from .identity.authentication import Authentication
 from .identity.passports import Passports
-from .policy import access, clients, cookies, locations, origins, paths
+from .policy import access, clients, cookies, cors, locations, origins, paths
 from .policy import headers as header_policy
 from .policy.access import Identity
 from .policy.headers import Headers
@@ -29,12 +29,14 @@ from .policy.negotiation import prefers_page
 from .policy.rejections import (
     BadRequest,
     ExpectationFailed,
+    MethodNotAllowed,
+    MethodNotImplemented,
     Misdirected,
     RateLimited,
     RequestRejected,
     SlashRedirect,
 )
-from .policy.routes import Match, RouteTable
+from .policy.routes import Match, RouteTable, with_cors
 
 # Cached peers, hosts and routes, and the characters of a path whose route is cached.
 MAX_CACHED: Final = 1024
@@ -83,6 +85,12 @@ class RequestHeaders:
     @cached_property
     def via(self) -> str:
         return ", ".join(header_policy.values(self.pairs, "via"))
+
+    @cached_property
+    def page_origin(self) -> str | None:
+        """The origin of the page that caused the request, if a browser says one."""
+        found = header_policy.values(self.pairs, "origin")
+        return found[0] if len(found) == 1 else None
 
     @cached_property
     def network(self) -> str:
@@ -179,12 +187,39 @@ class Gate:
         try:
             match = self.table.match(method, paths.canonical(path))
         except SlashRedirect as redirect:
-            raise SlashRedirect(redirect.location + target_query(query)) from None
+            raise with_cors(SlashRedirect(redirect.location + target_query(query)), redirect.cors) from None
         if len(path) <= MAX_CACHED_PATH:
             if len(self.matches) >= MAX_CACHED:
                 self.matches.clear()
             self.matches[method, path] = match
         return match
+
+    def answers_options(self, request: Request, match: Match) -> bool:
+        """Return whether the gateway itself responds: to an OPTIONS that is not routed, and to each preflight."""
+        if match.answer_options:
+            return True
+        has_cors = match.policies is not None and match.policies.cors is not None
+        return has_cors and cors.is_preflight(request.method, request.headers.pairs)
+
+    def options(self, request: Request, match: Match) -> Headers:
+        """Return the headers of the gateway's response to an OPTIONS.
+
+        A preflight is about the route of the method that it asks for.
+        """
+        headers = [("allow", match.allow)]
+        origin = request.headers.page_origin
+        if not cors.is_preflight(request.method, request.headers.pairs):
+            policy = match.policies.cors if match.policies else None
+            return policy.applied(headers, origin) if policy else headers
+        try:
+            asked = header_policy.values(request.headers.pairs, "access-control-request-method")[0]
+            target = self.route(asked, request.path)
+        except MethodNotAllowed as rejected:
+            return headers + (rejected.cors.preflight(origin, ()) if rejected.cors else [])
+        except MethodNotImplemented:
+            return headers
+        policy = target.policies.cors if target.policies else None
+        return headers + (policy.preflight(origin, target.route.methods) if policy else [])
 
     def authorize(self, request: Request, match: Match) -> Decision:
         """Return what the service receives, if the route allows the request."""

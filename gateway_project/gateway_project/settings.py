@@ -43,6 +43,7 @@ MIDDLEWARE = [
     "gateway.portal.middleware.StripClientIdentity",
     "chassis.middleware.RequestLogMiddleware",
     "gateway.portal.middleware.AttachGateway",
+    "gateway.portal.middleware.CrossOrigin",
     "gateway.portal.middleware.RequestMetrics",
     "gateway.portal.middleware.SecurityHeaders",
     "gateway.portal.middleware.CheckTarget",

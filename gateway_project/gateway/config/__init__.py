@@ -1,6 +1,7 @@
 """gateway.yaml: what it may say, and how it is loaded."""
 
 from .consistency import RESERVED
+from .cors import Cors
 from .errors import ConfigError, Fault
 from .loading import load, warnings
 from .models import Config, Login, Route, Service, Versions
@@ -13,6 +14,7 @@ __all__ = [
     "RESERVED",
     "Config",
     "ConfigError",
+    "Cors",
     "Fault",
     "Login",
     "Policies",

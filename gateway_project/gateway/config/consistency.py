@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from . import patterns, values
+from . import contradictions, patterns, values
 from .document import DocumentReader, Mark, Node, shown
 from .patterns import Pattern, Shapes
 
@@ -51,6 +51,7 @@ def check(root: Node, reader: DocumentReader) -> None:
     """Note every fault that a single key cannot show."""
     check_services(root, reader)
     check_websockets(root, reader)
+    contradictions.check(root, reader)
     versions = root.get("versions")
     version = versions.get("current") if versions else None
     current = version.value if version and isinstance(version.value, str) else None

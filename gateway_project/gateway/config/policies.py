@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from .cors import Cors
 from .section import Section
 from .values import Duration, Size
 
@@ -31,3 +32,4 @@ class Policies(Section):
         json_schema_extra={"default": "1MiB"},
         description="The largest request body; a larger one is answered with 413.",
     )
+    cors: Cors = Field(Cors(), description="Which pages of other origins may use the route, by the Fetch standard.")

@@ -24,6 +24,9 @@ BYTES: Final = {"B": 1, "KB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "G
 RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)")
 PERIODS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 
+# RFC 9110, section 5.6.2: the name of a header. `*` alone has another meaning where names are listed.
+TOKEN = re.compile(r"(?!\*$)[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 ROLE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 VERSION = re.compile(r"v[1-9][0-9]{0,8}")
@@ -152,9 +155,9 @@ def method(value: object) -> str:
     return str(value)
 
 
-def several(values: tuple[Hashable, ...], none: str) -> tuple[Hashable, ...]:
-    """Reject an empty list, with the advice `none`, and duplicates."""
-    if not values:
+def several(values: tuple[Hashable, ...], none: str = "") -> tuple[Hashable, ...]:
+    """Reject duplicates and, with the advice `none`, an empty list."""
+    if not values and none:
         raise ValueError(none)
     twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
     if twice:

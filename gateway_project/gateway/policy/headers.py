@@ -188,13 +188,18 @@ def from_upstream(headers: Sequence[tuple[str, str]], version: str = "1.1") -> H
 
 
 def varying_by_accept(headers: Sequence[tuple[str, str]]) -> Headers:
-    """Return the headers with `Accept` in `Vary`: a browser would get a page (RFC 9110, section 12.5.5)."""
+    """Return the headers with `Accept` in `Vary`: a browser would get a page."""
+    return varying_by(headers, "Accept")
+
+
+def varying_by(headers: Sequence[tuple[str, str]], name: str) -> Headers:
+    """Return the headers with a name in `Vary` (RFC 9110, section 12.5.5)."""
     vary = values(headers, "vary")
     if not vary:
-        return [*headers, ("vary", "Accept")]
+        return [*headers, ("vary", name)]
     fields = [field for value in vary if (field := value.strip(" \t"))]
     known = {field.strip(" \t").lower() for value in fields for field in value.split(",")}
-    if known & {"accept", "*"}:
+    if known & {name.lower(), "*"}:
         return list(headers)
     others = [header for header in headers if header[0].lower() != "vary"]
-    return [*others, ("vary", ", ".join([*fields, "Accept"]))]
+    return [*others, ("vary", ", ".join([*fields, name]))]

@@ -33,7 +33,10 @@ Exception
 """
 
 import math
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from .cors import Cors
 
 
 class RequestRejected(Exception):
@@ -41,6 +44,8 @@ class RequestRejected(Exception):
 
     status: ClassVar[int]
     code: ClassVar[str] = ""  # the status's own name
+    # Of the path, where no route is found.
+    cors: "Cors | None" = None
 
     def __init__(self, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)

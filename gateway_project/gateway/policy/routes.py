@@ -10,8 +10,17 @@ from typing import Final, NamedTuple
 
 from gateway.config import RESERVED, Config, Route, patterns
 
+from .cors import Cors
 from .paths import canonical, matched
-from .rejections import BadRequest, MethodNotAllowed, MethodNotImplemented, RouteNotFound, SlashRedirect
+from .rejections import (
+    BadRequest,
+    MethodNotAllowed,
+    MethodNotImplemented,
+    RequestRejected,
+    RouteNotFound,
+    SlashRedirect,
+)
+from .route_policies import RoutePolicies
 
 # RFC 9110, section 9.3, and RFC 5789. Case matters.
 KNOWN: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
@@ -30,6 +39,8 @@ class Match(NamedTuple):
     params: dict[str, str]
     allow: str
     answer_options: bool
+    # `None` for a route without any.
+    policies: RoutePolicies | None = None
 
 
 class Entry:
@@ -39,6 +50,7 @@ class Entry:
         self.route = route
         self.pattern = pattern
         self.sent = sent
+        self.policies = RoutePolicies.of(route)
         self.named = [(index, each) for index, each in enumerate(pattern.segments) if each.kind != "static"]
         self.written = [(each.kind == "static", each.text) for each in patterns.parse(sent).segments]
 
@@ -69,6 +81,12 @@ class Shape:
         if "GET" in self.by_method:
             self.by_method.setdefault("HEAD", self.by_method["GET"])
         self.allow = ", ".join(sorted({*self.by_method, "OPTIONS"}))
+
+    @property
+    def cors(self) -> Cors | None:
+        """The policy of the first of the routes that has one."""
+        policies = (entry.policies for entry in self.by_method.values())
+        return next((each.cors for each in policies if each and each.cors), None)
 
 
 @dataclass(slots=True)
@@ -110,6 +128,8 @@ class RouteTable:
     def __init__(self, config: Config) -> None:
         self.current_version = config.current_version
         self.services = config.services
+        # Of the gateway's own API, and of paths without a route.
+        self.cors = Cors.of(config.defaults.cors)
         self.root = TreeNode()
         self.own = TreeNode()
         for path in RESERVED:
@@ -130,15 +150,15 @@ class RouteTable:
         shape = self.root.find(segments)
         if shape is None:
             self.redirect_slash(path)
-            raise RouteNotFound("No route matches this path.")
+            raise with_cors(RouteNotFound("No route matches this path."), self.cors)
         entry = shape.by_method.get(method)
         answer_options = entry is None and method == "OPTIONS"
         if answer_options:
             entry = next(iter(shape.by_method.values()))
         if entry is None:
-            raise MethodNotAllowed(shape.allow)
+            raise with_cors(MethodNotAllowed(shape.allow), shape.cors)
         params = entry.params(sent)
-        return Match(entry.route, entry.upstream_path(params), params, shape.allow, answer_options)
+        return Match(entry.route, entry.upstream_path(params), params, shape.allow, answer_options, entry.policies)
 
     def redirect_slash(self, path: str) -> None:
         """Raise `SlashRedirect` for a path that is nothing's, where it is something's with or without its last slash.
@@ -147,8 +167,8 @@ class RouteTable:
         """
         other = other_slash(path)
         asked, beside = self.segments(path), self.segments(other)
-        if not self.own.find(asked) and (self.root.find(beside) or self.own.find(beside)):
-            raise SlashRedirect(other)
+        if not self.own.find(asked) and ((routed := self.root.find(beside)) or self.own.find(beside)):
+            raise with_cors(SlashRedirect(other), routed.cors if routed else self.cors)
 
     def public_path(self, path: str, asked: str) -> str:
         """Return a service's path as clients are to ask for it.
@@ -182,6 +202,12 @@ class RouteTable:
         segments = matched(path)[1:].split("/")
         plain = patterns.unversioned(segments, self.current_version)
         return sent if plain is segments else [sent[0], *sent[2:]], plain
+
+
+def with_cors(rejected: RequestRejected, cors: Cors | None) -> RequestRejected:
+    """Return the rejection with the policy by which pages of other origins may read it."""
+    rejected.cors = cors
+    return rejected
 
 
 def other_slash(path: str) -> str:

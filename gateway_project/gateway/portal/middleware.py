@@ -6,10 +6,11 @@ from typing import cast
 from django.apps import apps
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.utils.cache import patch_vary_headers
 
 from chassis.middleware import GetResponse, Middleware
 from gateway.apps import GatewayConfig
-from gateway.policy import clients, headers
+from gateway.policy import clients, cors, headers
 from gateway.policy.rejections import BadRequest, RequestRejected
 
 from . import endpoints, prometheus
@@ -65,6 +66,35 @@ class AttachGateway(Middleware):
         request.gateway = parse_request(request, self.application.runtime)
         request.log_fields = {"client": request.gateway.headers.address, "service": None, "address": None}  # type: ignore[attr-defined]
         return self.get_response(request)
+
+
+class CrossOrigin(Middleware):
+    """Lets pages of other origins read the gateway's own responses, by `cors` of the route or of `defaults`.
+
+    Those of services have their headers already, and get the same ones.
+    """
+
+    def __call__(self, request: WebRequest) -> HttpResponse:
+        response = self.get_response(request)
+        own = request.gateway.runtime.gate.table.cors if request.path_info.startswith("/api/") else None
+        policy = getattr(request, "cors", own)
+        if policy is None or isinstance(response, UpstreamResponse | StreamingUpstreamResponse):
+            return response
+        incoming = request.gateway.request
+        origin = incoming.headers.page_origin
+        if response.status_code == 204 and cors.is_preflight(incoming.method, incoming.headers.pairs):
+            methods = [
+                each for each in response.headers.get("Allow", "").split(", ") if each not in {"HEAD", "OPTIONS"}
+            ]
+            pairs = policy.preflight(origin, methods)
+        else:
+            pairs = policy.with_vary(policy.headers(origin))
+        for name, value in pairs:
+            if name == "vary":
+                patch_vary_headers(response, [value])
+            else:
+                response.headers[name] = value
+        return response
 
 
 class RequestMetrics(Middleware):

@@ -59,9 +59,10 @@ class ProxyView(APIView):
             raise
         http.route_label = match.route.path  # type: ignore[attr-defined]
         log_service(http, match.route.service)
-        if match.answer_options:
+        http.cors = match.policies.cors if match.policies else None  # type: ignore[attr-defined]
+        if runtime.gate.answers_options(incoming, match):
             self.headers = {}
-            return UpstreamResponse(b"", 204, [("Allow", match.allow)])
+            return UpstreamResponse(b"", 204, runtime.gate.options(incoming, match))
         decision = runtime.gate.authorize(incoming, match)
         if decision.identity:
             request.user = cast("Any", Caller(decision.identity))
@@ -88,6 +89,8 @@ class ProxyView(APIView):
         # What the service says of `Vary` and the like is its own; only that a browser would get another answer is not.
         self.headers = {}
         headers = varying_by_accept(headers) if is_api else headers
+        if match.policies is not None:
+            headers = match.policies.response(headers, context.headers.page_origin)
         if not page:
             return to_response(answer, headers, incoming.method)
         return shown(answer, headers, incoming.method, is_sent=getattr(http, "sent", None) is not None)
@@ -115,8 +118,10 @@ class ProxyView(APIView):
 
         A rejection of a service's own pages is a page, not one of the browsable API.
         """
-        http = self.request._request  # noqa: SLF001  # DRF's own name for what it wraps
+        http = cast("Any", self.request._request)  # noqa: SLF001  # DRF's own name for what it wraps
         context = cast("APIRequest", self.request).gateway
+        if self.match is None:
+            http.cors = getattr(exc, "cors", None)
         if isinstance(exc, ClientLeft):
             # Only for the log: the client has left.
             return cast("Response", HttpResponse(status=exc.status))

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from chassis import logs
 from gateway.gate import Decision
 from gateway.policy import headers as header_policy
+from gateway.policy.cors import Cors
 from gateway.policy.headers import Headers
 from gateway.policy.rejections import ContentTooLarge, RequestRejected, RouteNotFound, UpstreamError
 from gateway.policy.routes import Match
@@ -147,8 +148,8 @@ class Exchange:
             self.match = match = gate.route(request.method, request.path, request.query)
             if (page and match.route.browser == "api") or gate.can_refresh(request):
                 return pages.hand_over(self, self.proxy.pages, match.route.max_body)
-            if match.answer_options:
-                self.respond(204, [("allow", match.allow)])
+            if match.answer_options or (match.policies is not None and gate.answers_options(request, match)):
+                self.respond(204, gate.options(request, match))
                 return None
             self.decision = gate.authorize(request, match)
         except RequestRejected as rejected:
@@ -215,9 +216,15 @@ class Exchange:
             self.note(101)
             return self.join(response, decision)
         varies = decision.match.route.browser == "api"
+        policies = decision.match.policies
         if head.has_locations:
             headers = self.proxy.gate.public_headers(decision, head.status, head.headers)
-            block = encode_headers(head.status, header_policy.varying_by_accept(headers) if varies else headers)
+            headers = header_policy.varying_by_accept(headers) if varies else headers
+            if policies is not None:
+                headers = policies.response(headers, self.request.headers.page_origin)
+            block = encode_headers(head.status, headers)
+        elif policies is not None:
+            block = head.block_by(policies, self.request.headers.page_origin, varies=varies)
         else:
             block = head.block(varies=varies)
         self.note(head.status)
@@ -264,13 +271,21 @@ class Exchange:
         pairs, content = problem(
             unquote(self.request.path, errors="replace"), rejected.status, rejected.detail, rejected.code, service
         )
-        self.respond(rejected.status, [*pairs, *rejected.headers.items()], content)
+        pairs = [*pairs, *rejected.headers.items()]
+        self.respond(rejected.status, self.readable(pairs, rejected.cors), content)
 
     def fail(self, exc: Exception) -> None:
         """Respond to a fault of the gateway's own. The client gets only the id under which the log has it."""
         log.error("%s %s failed", self.request.method, self.request.path, exc_info=exc)
         if not self.writer.started:
-            self.respond(500, *problem(unquote(self.request.path, errors="replace"), 500, FAILED))
+            pairs, content = problem(unquote(self.request.path, errors="replace"), 500, FAILED)
+            self.respond(500, self.readable(pairs), content)
+
+    def readable(self, pairs: Headers, cors: Cors | None = None) -> Headers:
+        """Return a problem's headers, so that a page that may send the request can read it."""
+        if self.match is not None and self.match.policies is not None:
+            cors = self.match.policies.cors
+        return cors.applied(pairs, self.request.headers.page_origin) if cors else pairs
 
     def respond(self, status: int, pairs: Headers, content: bytes = b"") -> None:
         """Send a response of the gateway's own."""

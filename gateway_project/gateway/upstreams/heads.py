@@ -7,11 +7,13 @@ every parser reads alike.
 """
 
 import re
+from collections.abc import Hashable
 from typing import Final, NamedTuple
 
 from gateway.policy import locations
 from gateway.policy.headers import Headers, from_upstream, values, varying_by_accept
 from gateway.policy.rejections import InvalidUpstreamResponse
+from gateway.policy.route_policies import RoutePolicies
 
 # Bytes of a response's head.
 MAX_HEAD: Final = 64 * 1024
@@ -80,8 +82,8 @@ class ResponseHead:
         # Values that replace those of `pairs`, by name.
         self.changes: dict[str, str] | None = None
         self.has_locations = locations.are_in(self.pairs)
-        # Encoded, by `varies`.
-        self.blocks: dict[bool, HeaderBlock] = {}
+        # Encoded, by `varies`, or by the policies that change them.
+        self.blocks: dict[Hashable, HeaderBlock] = {}
 
     @property
     def headers(self) -> Headers:
@@ -97,6 +99,15 @@ class ResponseHead:
         if block is None:
             headers = varying_by_accept(self.headers) if varies else self.headers
             block = self.blocks[varies] = encode_headers(self.status, headers)
+        return block
+
+    def block_by(self, policies: RoutePolicies, origin: str | None, *, varies: bool) -> HeaderBlock:
+        """Return the encoded headers as the route's policies change them for a page of the origin."""
+        key = (policies, policies.variant(origin), varies)
+        block = self.blocks.get(key)
+        if block is None:
+            headers = varying_by_accept(self.headers) if varies else self.headers
+            block = self.blocks[key] = encode_headers(self.status, policies.response(headers, origin))
         return block
 
     def with_changes(self, changes: list[tuple[bytes, bytes]], length: int) -> "ResponseHead":

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from tests.conformance.cases import cross_origin
+
 EVERY = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 ROUTES: list[dict[str, Any]] = [
     {"path": "/api/open", "methods": EVERY, "allow": "public"},
@@ -36,4 +38,5 @@ ROUTES: list[dict[str, Any]] = [
     {"path": "/api/forwarded", "methods": ["GET"], "allow": "public", "rate_limit": "1/hour"},
     {"path": "/api/hearsay", "methods": ["GET"], "allow": "public", "rate_limit": "1/hour"},
     {"path": "/api/locked", "methods": ["GET"], "allow": ["admin"], "rate_limit": "1/hour"},
+    *cross_origin.ROUTES,
 ]

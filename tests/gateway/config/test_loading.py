@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 from tests.gateway.config.files import HEAD, faults, read, route, timeouts
 
-from gateway.config import ConfigError, load, warnings
+from gateway.config import ConfigError, Policies, load, warnings
 
 
 def test_a_minimal_route_gets_all_defaults(tmp_path: Path) -> None:
@@ -102,11 +102,12 @@ versions: {curent: v1, current: v1}
 login: {servise: timeouts, service: timeouts}
 routes: []
 """
-    keys = "`url`, `openapi`, `health`, `trailing_slash`, `host`, `timeouts`, `max_body`"
+    policies = ", ".join(f"`{key}`" for key in Policies.model_fields)
+    keys = f"`url`, `openapi`, `health`, `trailing_slash`, `host`, {policies}"
     sections = "`version`, `defaults`, `services`, `versions`, `login`, `roles`, `routes`"
     assert faults(tmp_path, text) == [
         f"3:1: unknown key 'rutes'. Did you mean `routes`? The keys here are {sections}.",
-        "4:12: unknown key 'max_bodi'. Did you mean `max_body`? The keys here are `timeouts`, `max_body`.",
+        f"4:12: unknown key 'max_bodi'. Did you mean `max_body`? The keys here are {policies}.",
         "4:36: unknown key 'x'. The keys here are `connect`, `first_byte`, `total`.",
         f"6:29: unknown key 'ulr'. Did you mean `url`? The keys here are {keys}.",
         "7:12: unknown key 'curent'. Did you mean `current`? The keys here are `current`.",

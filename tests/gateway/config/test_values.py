@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.gateway.config.files import faults, read, route, timeouts
 
-from gateway.config import RateLimit
+from gateway.config import Policies, RateLimit
 
 
 @pytest.mark.parametrize(
@@ -125,10 +125,8 @@ RATE = "a rate such as 10/second, 120/minute, 1000/hour or 5000/day"
 ALLOW = "public, authenticated, or a list of roles such as [admin]"
 METHODS = "one of GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
 ROLE = "a role: a letter, then letters, digits, - and _"
-ROUTE_KEYS = (
-    "The keys here are `path`, `methods`, `service`, `allow`, `rate_limit`, `websocket`, `browser`, `timeouts`, "
-    "`max_body`."
-)
+OWN_KEYS = ("path", "methods", "service", "allow", "rate_limit", "websocket", "browser")
+ROUTE_KEYS = f"The keys here are {', '.join(f'`{key}`' for key in (*OWN_KEYS, *Policies.model_fields))}."
 YAML_1_1_NUMBER = "a plain decimal number, or quotes around it if text is meant"
 
 

@@ -1,0 +1,44 @@
+"""Policies that contradict each other once the three levels are merged: faults, and warnings of `check`.
+
+Each check works on the nodes, so that it also finds its faults in a file that has others.
+"""
+
+from collections.abc import Iterator
+
+from .document import DocumentReader, Mark, Node
+
+
+def check(root: Node, reader: DocumentReader) -> None:
+    """Note every contradiction that cannot be meant."""
+    found: dict[Mark, str] = {}
+    for levels in all_levels(root):
+        credentials = nearest(levels, "cors", "credentials")
+        origins = nearest(levels, "cors", "origins")
+        if credentials and origins and credentials.value is True and origins.plain() in ("*", ["*"]):
+            place = max(credentials, origins, key=lambda node: node.mark.line)
+            found[place.mark] = (
+                "`credentials: true` with every origin: any page could use a user's cookies. "
+                "List the origins, or remove `credentials`."
+            )
+    for mark, message in found.items():
+        reader.fault(mark, message)
+
+
+def all_levels(root: Node) -> Iterator[list[Node]]:
+    """Yield the nodes that a route's policies are taken from, the nearest first; and so for services and `defaults`."""
+    defaults, services, routes = root.get("defaults"), root.get("services"), root.get("routes")
+    outer = [defaults] if defaults else []
+    yield outer
+    for service in services.children() if services else []:
+        yield [service, *outer]
+    for route in routes.children() if routes else []:
+        reference = route.get("service")
+        name = reference.value if reference and isinstance(reference.value, str) else ""
+        used = services.get(name) if services else None
+        yield [route, *([used] if used else []), *outer]
+
+
+def nearest(levels: list[Node], section: str, key: str) -> Node | None:
+    """Return the value of a section's key that is in force."""
+    sections = (level.get(section) for level in levels)
+    return next((node for each in sections if each and (node := each.get(key))), None)
