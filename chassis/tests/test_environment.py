@@ -1,5 +1,6 @@
 """Environment variables of a project, and what is said of a bad one."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from chassis.environment import (
     BindAddress,
     DatabaseURL,
     ServiceEnvironment,
+    cores,
     listening,
     or_exit,
     read_environment,
@@ -145,3 +147,43 @@ def test_an_address_is_bound_as_it_is_written_with_or_without_brackets(monkeypat
     monkeypatch.setenv("SHOP_BIND", value)
     assert read().shop_bind == address
     assert listening("SHOP_BIND", address, 9000) == bound
+
+
+def test_a_secret_may_come_from_a_file(monkeypatch, tmp_path):
+    path = tmp_path / "secret"
+    path.write_text("a secret of at least 32 characters\n")
+    monkeypatch.setenv("SHOP_SECRET_KEY_FILE", str(path))
+    assert read().shop_secret_key == "a secret of at least 32 characters"
+    path.write_text("short")
+    with pytest.raises(ImproperlyConfigured, match="SHOP_SECRET_KEY: expected at least 32 characters") as refused:
+        read()
+    assert "short" not in str(refused.value)
+
+
+def test_a_secrets_file_that_cannot_be_read_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "missing"))
+    with pytest.raises(ImproperlyConfigured, match=r"DATABASE_URL_FILE: expected a file with the secret: .*missing"):
+        read()
+
+
+def test_a_secret_and_its_file_are_not_both_taken(monkeypatch, tmp_path):
+    monkeypatch.setenv("DATABASE_URL", "postgres://u:p@h:5432/x")
+    monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "secret"))
+    with pytest.raises(ImproperlyConfigured, match="expected one of DATABASE_URL and DATABASE_URL_FILE, got both"):
+        read()
+
+
+def test_other_settings_are_not_read_from_files(monkeypatch, tmp_path):
+    monkeypatch.setenv("SHOP_PORT_FILE", str(tmp_path / "missing"))
+    assert read().shop_port == 9000
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None)])
+def test_the_cores_are_those_that_the_container_may_use(tmp_path, quota, expected):
+    path = tmp_path / "cpu.max"
+    path.write_text(f"{quota}\n")
+    assert cores(path) == (expected or len(os.sched_getaffinity(0)))
+
+
+def test_without_a_quota_the_cores_are_those_of_the_process(tmp_path):
+    assert cores(tmp_path / "missing") == len(os.sched_getaffinity(0))

@@ -1,6 +1,5 @@
 """Every setting of the gateway project: an environment variable, read and checked here and nowhere else."""
 
-import os
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
@@ -58,7 +57,7 @@ class Environment(environment.Environment):
     )
     gateway_bind: BindAddress = Field("127.0.0.1", description="Address the gateway listens on.")
     gateway_workers: int = Field(
-        os.cpu_count() or 1, ge=1, le=256, description="Processes of the gateway; by default one a core."
+        environment.cores(), ge=1, le=256, description="Processes of the gateway; by default one a core."
     )
     drain_seconds: int = Field(
         0, ge=0, le=3600, description="Seconds for which a gateway that is stopped serves on while /readyz is 503."

@@ -73,7 +73,7 @@ def resident(pid: int, name: str = "VmRSS") -> float:
 
 
 def test_the_service_is_started_with_that_memory_setting():
-    for path in ("manage_all.sh", "users_project/Dockerfile"):
+    for path in ("manage_all.sh", "Dockerfile"):
         assert "MALLOC_MMAP_THRESHOLD_=1048576" in (PROJECT.parent / path).read_text()
 
 

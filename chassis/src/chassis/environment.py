@@ -14,20 +14,22 @@ from collections.abc import Callable
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 # The default of every `…_secret_key`; production rejects it.
 INSECURE_SECRET_KEY = "for-development-only-and-refused-in-production"
 _HOST_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.?")
 # Pydantic's errors for a value that is not a whole number within its bounds.
 _NUMBER_ERRORS = frozenset({"int_parsing", "int_parsing_size", "greater_than_equal", "less_than_equal"})
+# How the names of variables end whose values are not shown, and which may come from a file.
+_SECRETS: Final = ("SECRET_KEY", "DATABASE_URL", "REDIS_URL")
 Settings = TypeVar("Settings", bound=BaseSettings)
 Result = TypeVar("Result")
 
@@ -67,6 +69,16 @@ BindAddress = Annotated[str, AfterValidator(_check_bind_address)]
 WebURL = Annotated[str, AfterValidator(_check_web_url)]
 
 
+def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Return how many cores this process may use: those it may run on, or the container's share (cgroup v2)."""
+    usable = len(os.sched_getaffinity(0))
+    try:
+        share, period = quota.read_text().split()
+        return max(1, min(usable, int(share) // int(period)))
+    except (OSError, ValueError):  # no cgroup v2, or "max": no limit
+        return usable
+
+
 @cache
 def listening(name: str, address: str, port: int) -> str:
     """Return gunicorn's `bind`; raise `ImproperlyConfigured` if this machine does not have the address.
@@ -93,10 +105,40 @@ def _check_secret(name: str, secret: str) -> None:
             raise ValueError(f"{name}: expected another secret than that of {other}: in production each has its own")
 
 
+class SecretFiles(PydanticBaseSettingsSource):
+    """Reads secrets from files: `BOOKS_SECRET_KEY_FILE` is the path of one whose content is `BOOKS_SECRET_KEY`.
+
+    So containers get them: from the environment every program of the container can read them.
+    """
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return the content of the field's file, without the newline at its end."""
+        name = field_name.upper()
+        path = os.environ.get(f"{name}_FILE")
+        if not path or not name.endswith(_SECRETS):
+            return None, field_name, False
+        if os.environ.get(name):
+            raise ImproperlyConfigured(f"{name}: expected one of {name} and {name}_FILE, got both")
+        try:
+            return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
+        except (OSError, ValueError) as exc:
+            raise ImproperlyConfigured(f"{name}_FILE: expected a file with the secret: {exc}") from exc
+
+    def __call__(self) -> dict[str, Any]:
+        found = ((name, self.get_field_value(field, name)[0]) for name, field in self.settings_cls.model_fields.items())
+        return {name: value for name, value in found if value is not None}
+
+
 class Environment(BaseSettings):
     """What every project reads. The variables are the fields' names in capitals."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return *sources, *named.values(), SecretFiles(settings_cls)
 
     gatehouse_env: Literal["development", "production"] = Field(
         "development", description="In production, nothing starts with a default secret and no demo users are made."
@@ -149,7 +191,7 @@ def _describe(error: ErrorDetails, kind: type[BaseSettings]) -> str:
         return str(error["ctx"]["error"])
     field = str(error["loc"][0])
     name = field.upper()
-    came = "" if name.endswith(("SECRET_KEY", "DATABASE_URL")) else f", got {error['input']!r}"
+    came = "" if name.endswith(_SECRETS) else f", got {error['input']!r}"
     return f"{name}: {_expectation(error, kind.model_fields[field])}{came}"
 
 

@@ -1,0 +1,30 @@
+# The image of one project: docker build --build-arg PROJECT=users .
+# BASE may name a digest: python:3.13-slim-trixie@sha256:…
+ARG BASE=python:3.13-slim-trixie
+
+FROM ${BASE} AS build
+ARG PROJECT
+RUN python -m venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+COPY requirements/${PROJECT}.txt /tmp/requirements.txt
+RUN pip install --quiet --require-hashes -r /tmp/requirements.txt
+COPY chassis /tmp/chassis
+RUN pip install --quiet --no-index --no-deps --no-build-isolation /tmp/chassis \
+    && pip uninstall --quiet --yes pip
+COPY ${PROJECT}_project /srv/app
+RUN python -m compileall -q /opt/venv/lib /srv/app
+
+FROM ${BASE}
+ARG PROJECT
+RUN install -d -o 10001 -g 10001 -m 0700 /var/lib/gatehouse
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 GATEHOUSE_VAR=/var/lib/gatehouse \
+    # Where the three listen: on all interfaces of the container.
+    GATEWAY_BIND=0.0.0.0 USERS_BIND=0.0.0.0 ORDERS_BIND=0.0.0.0 \
+    # Blocks of memory as large as a password hash's are given back: glibc would keep one for every thread.
+    MALLOC_MMAP_THRESHOLD_=1048576
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /srv/app /srv/app
+WORKDIR /srv/app
+USER 10001:10001
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD ["/srv/app/container/healthy"]
+CMD ["/srv/app/container/start"]
