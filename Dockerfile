@@ -10,7 +10,9 @@ COPY requirements/${PROJECT}.txt /tmp/requirements.txt
 RUN pip install --quiet --require-hashes -r /tmp/requirements.txt
 COPY chassis /tmp/chassis
 RUN pip install --quiet --no-index --no-deps --no-build-isolation /tmp/chassis \
-    && pip uninstall --quiet --yes pip
+    # What only builds: installers, and the sources of Django's translations.
+    && pip uninstall --quiet --yes setuptools pip \
+    && find /opt/venv -name '*.po' -delete
 COPY ${PROJECT}_project /srv/app
 RUN python -m compileall -q /opt/venv/lib /srv/app
 

@@ -17,7 +17,7 @@ usage: ./manage_all.sh COMMAND
                         request
   status [NAME...]      show what runs, at which address, and why it is not ready; fail unless everything named is ready
   logs [NAME...]        follow the logs
-  test [ARG...]         run all tests; arguments go to each pytest, for example -m long for the long tests
+  test [ARG...]         run all tests, or the suites named; other arguments, such as -m long, go to each pytest
   check                 lint, types, import rules, wording, Django's checks, migrations, documentation, known
                         vulnerabilities
   bench [OPTION...]     measure the gateway beside Envoy, nginx, Fastify and FastAPI; bench --help lists the options

@@ -1,11 +1,12 @@
 """Runs all tests, `./manage_all.sh test`: one pytest for each suite, several side by side.
 
-    python -m tests.suites [ARG...]     arguments go to each pytest
+    python -m tests.suites [SUITE...] [ARG...]     the suites of these names, or all; other arguments go to each pytest
 
 The output of each run is in var/test/NAME.log, and is printed if the run fails. With `COVERAGE=required` the branch
 coverage of each project, over all of its suites, must be at least 95 %.
 """
 
+import itertools
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.postgres import programs
@@ -43,6 +44,8 @@ class Suite:
     on_postgres: bool = False
     # Whether all of its tests are long, so that it is left out unless arguments choose what runs.
     long: bool = False
+    # Why it runs only if it is named.
+    on_demand: str = ""
 
     @property
     def command(self) -> list[str]:
@@ -61,6 +64,8 @@ class Suite:
 
     def missing(self, arguments: Sequence[str] = ()) -> str:
         """Return why the suite is left out; nothing if it runs."""
+        if self.on_demand:
+            return f"{self.on_demand}: ./manage_all.sh test {self.name}"
         if self.long and not arguments:
             return "it takes long: -m long"
         if self.on_postgres and os.environ.get("POSTGRES_TESTS") != "required" and not programs():
@@ -83,6 +88,7 @@ SUITES = (
     Suite("browser", ("tests/browser",)),
     Suite("gateway on PostgreSQL", ("tests/gateway/identity",), "gateway", on_postgres=True),
     Suite("chassis", ("chassis/tests",), "chassis"),
+    Suite("compose", ("tests/compose",), on_demand="it needs Docker"),
 )
 
 
@@ -155,6 +161,9 @@ def main(arguments: list[str], chosen: Sequence[Suite] = SUITES, logs: Path = LO
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
     measured = os.environ.get("COVERAGE") == "required"
+    named = {suite.name: replace(suite, on_demand="") for suite in chosen}
+    if names := list(itertools.takewhile(named.__contains__, arguments)):
+        chosen, arguments = [named[name] for name in names], arguments[len(names) :]
     suites = [suite for suite in chosen if not suite.missing(arguments)]
     say(f"{len(suites)} suites; what each prints is in {logs}")
     failed = []

@@ -51,6 +51,6 @@ def test_a_migration_waits_for_a_database_that_cannot_be_reached_and_says_so_onc
 
 
 def test_without_wait_a_database_that_cannot_be_reached_is_an_error(tmp_path):
-    status, errors = end(migrate("orders_project", "postgres://nobody@%2Fnowhere/nothing", tmp_path))
+    status, errors = end(migrate("orders_project", "postgres://user@%2Fnowhere/nothing", tmp_path))
     assert status == 1
     assert "OperationalError" in errors

@@ -77,3 +77,13 @@ def test_the_suites_do_not_see_the_stack_s_settings(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("LOGIN_FREE_TRIES", "1")
     asks = 'import os\ndef test_none(): assert "LOGIN_FREE_TRIES" not in os.environ\n'
     assert run(tmp_path, suite(tmp_path, "asks", asks)) == 0
+
+
+def test_a_suite_can_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = suite(tmp_path, "one", GOOD), replace(suite(tmp_path, "two", GOOD), on_demand="it needs a machine")
+    assert run(tmp_path, one, two) == 0
+    assert capsys.readouterr().out.endswith("left out: two (it needs a machine: ./manage_all.sh test two)\n")
+    assert run(tmp_path, one, two, arguments=("two", "-k", "good")) == 0
+    shown = capsys.readouterr().out
+    assert "two: 1 passed" in shown
+    assert "one" not in shown.partition("\n")[2]
