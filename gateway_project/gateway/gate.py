@@ -8,9 +8,11 @@ too. What could still differ is tested: tests/conformance sends one table of req
 failing services, through both doors of a real gateway and compares the responses.
 """
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property, lru_cache
+from math import inf
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
@@ -19,6 +21,7 @@ from django.http.request import split_domain_port, validate_host
 from .config import Route
 from .counters import Counters
 from .identity.authentication import Authentication
+from .identity.keys import KeyRing
 from .identity.passports import Passports
 from .policy import access, clients, cookies, cors, locations, origins, paths
 from .policy import headers as header_policy
@@ -38,8 +41,9 @@ from .policy.rejections import (
 )
 from .policy.routes import Match, RouteTable, with_cors
 
-# Cached peers, hosts and routes, and the characters of a path whose route is cached.
+# Cached peers, hosts and routes, and the characters of a path whose route is cached; grants of one header block.
 MAX_CACHED: Final = 1024
+MAX_GRANTS: Final = 64
 MAX_CACHED_PATH: Final = 256
 # Requested by load balancers, with any name or address as the host.
 PROBES: Final = frozenset({"/healthz", "/readyz"})
@@ -59,6 +63,8 @@ class RequestHeaders:
         self.address = gate.client_address(peer, pairs)
         # Whether `Gate.check` has accepted them.
         self.is_checked = False
+        # By method and path of the route.
+        self.grants: dict[tuple[str, str], Grant] = {}
 
     @cached_property
     def forwardable(self) -> Headers:
@@ -126,18 +132,53 @@ class Request(NamedTuple):
     target_scheme: str | None = None
 
 
-class Decision(NamedTuple):
+class Grant:
+    """What the headers of a client are allowed on a route, and the headers that the service receives for them.
+
+    It depends on nothing else of a request, so the next request with the same headers reuses it. It is valid while the
+    passport, the token, the keys and the session are.
+    """
+
+    __slots__ = ("block", "headers", "identity", "keys", "origin", "session", "valid_until")
+
+    def __init__(
+        self, identity: Identity | None, headers: Headers, origin: tuple[str, str], keys: KeyRing, valid_until: float
+    ) -> None:
+        self.identity = identity
+        self.session = identity.session if identity else ""
+        self.headers = headers
+        # The same, encoded.
+        self.block = header_policy.encode(headers)
+        # Scheme and host as the client sees them.
+        self.origin = origin
+        self.keys = keys
+        self.valid_until = valid_until
+
+
+class Decision:
     """What the route's service receives: path and query, and the headers except `Host` and the body's framing.
 
     `host` is the value of `Host` for a service with `host: keep`.
     """
 
-    match: Match
-    identity: Identity | None
-    target: str
-    headers: Headers
-    host: str | None
-    asked: Asked
+    __slots__ = ("grant", "host", "match", "own", "request", "target")
+
+    def __init__(self, request: Request, match: Match, grant: Grant, target: str, host: str | None) -> None:
+        self.request = request
+        self.match = match
+        self.grant = grant
+        self.target = target
+        self.host = host
+        # The headers that differ in each request; the grant has the others.
+        self.own = [("x-request-id", request.request_id), ("x-forwarded-path", request.path)]
+
+    @property
+    def identity(self) -> Identity | None:
+        return self.grant.identity
+
+    @property
+    def headers(self) -> Headers:
+        return [*self.grant.headers, *self.own]
 
 
 class Gate:
@@ -156,6 +197,7 @@ class Gate:
         self.table = table
         self.authentication = authentication
         self.passports = passports
+        self.keys = passports.backend.keys
         self.counters = counters
         self.locations = Locations(table)
         self.trusted_proxies = trusted_proxies
@@ -224,32 +266,52 @@ class Gate:
     def authorize(self, request: Request, match: Match) -> Decision:
         """Return what the service receives, if the route allows the request."""
         headers = request.headers
+        grant = headers.grants.get((request.method, match.route.path))
+        if grant is None or request.target_scheme is not None or not self.is_valid(grant):
+            grant = self.grant(request, match)
+        identity = grant.identity
+        self.enforce_rate_limit(match.route, identity, headers)
+        target = match.upstream_path + target_query(request.query) if request.query else match.upstream_path
+        host = grant.origin[1] if self.table.services[match.route.service].host == "keep" else None
+        return Decision(request, match, grant, target, host)
+
+    def is_valid(self, grant: Grant) -> bool:
+        """Return whether what the grant is based on has not changed."""
+        return (
+            time.monotonic() < grant.valid_until
+            and grant.session not in self.authentication.revocations.ended
+            and self.keys.current() is grant.keys
+        )
+
+    def grant(self, request: Request, match: Match) -> Grant:
+        """Return what the route allows the request's headers."""
+        headers = request.headers
         forwardable = headers.forwardable
         scheme, host = self.origin(request.scheme, request.host, headers)
+        keys = self.keys.current()
         identity = self.identify(request.method, headers, scheme, host)
         access.check(match.route.allow, identity)
-        self.enforce_rate_limit(match.route, identity, headers)
+        passport, valid_until = None, inf
+        if identity:
+            passport, valid_until = self.passports.fresh(identity, match.route.service)
+            valid_until = min(valid_until, time.monotonic() + self.authentication.seconds_left(headers.authorization))
         onward = header_policy.to_upstream(
             forwardable,
-            request_id=request.request_id,
             address=headers.address,
             scheme=scheme,
             host=host,
-            path=request.path,
             version=request.version,
             via=headers.via,
             user_id=identity.user_id if identity else None,
-            passport=self.passports.get(identity, match.route.service) if identity else None,
+            passport=passport,
         )
-        query = target_query(request.query)
-        return Decision(
-            match,
-            identity,
-            match.upstream_path + query,
-            onward,
-            host if self.table.services[match.route.service].host == "keep" else None,
-            Asked(scheme, host, request.path + query),
-        )
+        grant = Grant(identity, onward, (scheme, host), keys, valid_until)
+        # What a cookie is worth depends on the method and on where the request comes from.
+        if request.target_scheme is None and not headers.has_cookies:
+            if len(headers.grants) >= MAX_GRANTS:
+                headers.grants.clear()
+            headers.grants[request.method, match.route.path] = grant
+        return grant
 
     def public_headers(self, decision: Decision, status: int, upstream: Headers) -> Headers:
         """Return the headers of the service's answer, in which it names itself as the client knows it.
@@ -258,9 +320,10 @@ class Gate:
         """
         if not locations.are_in(upstream):
             return upstream
-        match = decision.match
+        match, request = decision.match, decision.request
+        asked = Asked(*decision.grant.origin, f"{request.path}?{request.query}" if request.query else request.path)
         return self.locations.public(
-            upstream, service=match.route.service, status=status, sent=match.upstream_path, asked=decision.asked
+            upstream, service=match.route.service, status=status, sent=match.upstream_path, asked=asked
         )
 
     def identify(self, method: str, headers: RequestHeaders, scheme: str, host: str) -> Identity | None:
@@ -289,7 +352,7 @@ class Gate:
         scheme, _ = self.origin(request.scheme, request.host, headers)
         if not cookies.read(headers.pairs, cookies.REFRESH, scheme):
             return False
-        return self.authentication.seconds_left(cookies.read(headers.pairs, cookies.ACCESS, scheme)) <= within
+        return self.authentication.cookie_seconds_left(cookies.read(headers.pairs, cookies.ACCESS, scheme)) <= within
 
     def enforce_rate_limit(self, route: Route, identity: Identity | None, headers: RequestHeaders) -> None:
         """Count the request against its route's limit; raise `RateLimited` if it is used up."""

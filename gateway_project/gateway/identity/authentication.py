@@ -14,7 +14,7 @@ from .revocations import Revocations
 from .tokens import GatewayBackend
 
 # How many verified tokens are remembered; each takes about 1 KiB.
-MAX_TOKENS = 10_000
+MAX_TOKENS = 65_536
 
 
 class Verified:
@@ -88,12 +88,14 @@ class Authentication:
         except InvalidToken:
             return None
 
-    def seconds_left(self, access_token: str | None) -> float:
+    def seconds_left(self, authorization: str | None) -> float:
+        """Return for how long a verified value of `Authorization` is valid; 0 if it is not known."""
+        _, expires = self.verified.known.get(authorization or "", (None, 0))
+        return expires - time.time()
+
+    def cookie_seconds_left(self, access_token: str | None) -> float:
         """Return for how long a browser's access token is still valid, 0 for an invalid one."""
-        if self.identify_cookie(access_token) is None:
-            return 0.0
-        _, expires = self.verified.known.get(f"Bearer {access_token}", (None, 0))
-        return max(0.0, expires - time.time())
+        return self.seconds_left(f"Bearer {access_token}") if self.identify_cookie(access_token) else 0.0
 
 
 class Caller:

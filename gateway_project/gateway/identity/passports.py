@@ -25,7 +25,7 @@ LIFETIME = 60
 # Seconds before its end from which a passport is no longer handed out: it has to outlive the request.
 MARGIN = 20
 # How many are remembered; each takes about 1 KiB.
-MAX_PASSPORTS = 10_000
+MAX_PASSPORTS = 65_536
 
 # The gateway itself, when it asks a service on its own behalf.
 SELF = Identity(user_id="gateway", username="gateway", role="service", session="")
@@ -58,28 +58,32 @@ class Passports:
     def __init__(self, backend: GatewayBackend, capacity: int = MAX_PASSPORTS) -> None:
         self.backend = backend
         self.capacity = capacity
-        self.fresh: OrderedDict[tuple[Identity, str], tuple[str, float]] = OrderedDict()
+        self.known: OrderedDict[tuple[Identity, str], tuple[str, float]] = OrderedDict()
         self.ring: KeyRing | None = None
         self.lock = Lock()
 
     def get(self, identity: Identity, service: str) -> str:
         """Return a passport that is valid for at least `MARGIN` seconds."""
+        return self.fresh(identity, service)[0]
+
+    def fresh(self, identity: Identity, service: str) -> tuple[str, float]:
+        """Return a passport, and until when it may be sent (`time.monotonic`)."""
         now = time.monotonic()
         ring = self.backend.keys.current()
         if ring is not self.ring:
             # Other keys: the one that has signed a passport may not be among them.
             with self.lock:
-                self.fresh.clear()
+                self.known.clear()
                 self.ring = ring
-        known = self.fresh.get((identity, service))
+        known = self.known.get((identity, service))
         if known is not None and now < known[1]:
-            return known[0]
-        passport = passport_create(self.backend, identity, service)
+            return known
+        known = passport_create(self.backend, identity, service), now + LIFETIME - MARGIN
         with self.lock:
             if self.ring is not ring:
-                return passport
-            self.fresh[identity, service] = (passport, now + LIFETIME - MARGIN)
-            self.fresh.move_to_end((identity, service))
-            while len(self.fresh) > self.capacity:
-                self.fresh.popitem(last=False)
-        return passport
+                return known
+            self.known[identity, service] = known
+            self.known.move_to_end((identity, service))
+            while len(self.known) > self.capacity:
+                self.known.popitem(last=False)
+        return known

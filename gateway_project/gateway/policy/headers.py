@@ -141,11 +141,9 @@ def may_say(name: str, trusted: bool) -> bool:
 def to_upstream(
     headers: Sequence[tuple[str, str]],
     *,
-    request_id: str,
     address: str,
     scheme: str,
     host: str,
-    path: str,
     version: str = "1.1",
     via: str = "",
     user_id: str | None = None,
@@ -153,23 +151,26 @@ def to_upstream(
 ) -> Headers:
     """Return what the service is sent: what `from_client` has left, and the gateway's own.
 
-    Scheme, host and path are as the client asked for them, `via` is what its `Via` says. `Host` and what frames the
-    body are the sender's to say.
+    Scheme and host are as the client asked for them, `via` is what its `Via` says. `Host`, what frames the body, and
+    what differs in each request are the sender's to say.
     """
     through = VIA.get(version, VIA["1.1"])
     own = [
         through if not via else ("via", f"{via}, {through[1]}"),
-        ("x-request-id", request_id),
         ("x-forwarded-for", address),
         ("x-forwarded-proto", scheme),
         ("x-forwarded-host", host),
-        ("x-forwarded-path", path),
     ]
     if user_id is not None:
         own.append(("request-user-id", user_id))
     if passport is not None:
         own.append(("authorization", f"Bearer {passport}"))
     return [*headers, *own]
+
+
+def encode(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Return the headers as they are sent, each with its line break."""
+    return "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("latin-1")
 
 
 def from_upstream(headers: Sequence[tuple[str, str]], version: str = "1.1") -> Headers:

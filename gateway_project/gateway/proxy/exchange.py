@@ -205,8 +205,10 @@ class Exchange:
         request, route = self.request, decision.match.route
         handshake = route.websocket and request.method == "GET" and request.version == "1.1"
         handshake = handshake and is_handshake(request.headers.pairs)
-        target, headers, timeouts, host = decision.target, decision.headers, route.timeouts, decision.host
-        to_send = UpstreamRequest(route.service, request.method, target, headers, self.body, timeouts, handshake, host)
+        to_send = UpstreamRequest(
+            route.service, request.method, decision.target, decision.own, self.body, route.timeouts,
+            handshake, decision.host, decision.grant.block,
+        )  # fmt: skip
         return Forwarding(self.proxy.pools, to_send)
 
     def deliver(self, response: "ServiceResponse") -> Waiting:
@@ -305,9 +307,10 @@ class Exchange:
         seconds = time.perf_counter() - self.started
         service = match.route.service if match else None
         address = self.forwarding.address if self.forwarding else None
-        user_id = decision.identity.user_id if decision and decision.identity else None
+        identity = decision.grant.identity if decision else None
         client = request.headers.address
         self.proxy.tally.count(request.method, match.route.path if match else self.label, status, seconds)
         self.proxy.access_log.write(
-            request.request_id, request.method, request.path, status, seconds, user_id, client, service, address
+            request.request_id, request.method, request.path, status, seconds, identity and identity.user_id,
+            client, service, address,
         )

@@ -141,26 +141,29 @@ class UpstreamRequest(NamedTuple):
     is_handshake: bool = False
     # The value of `Host`, if it is not the service's own address.
     host: str | None = None
+    # Further headers, encoded.
+    block: bytes = b""
     # Seconds in which the service must respond, if a part of `timeouts.total` has passed.
     time_left: float | None = None
 
     def message(self, authority: str, base: str = "") -> tuple[bytes, bytes | bytearray]:
         """Return the head with what is held of the body, and a large body apart, so that it is not copied."""
         body = self.body
-        time_left = time_left_line(self.time_left or self.timeouts.total)
-        lines = [f"{self.method} {base}{self.target} HTTP/1.1\r\nhost: {self.host or authority}\r\n{time_left}"]
-        lines += [f"{name}: {value}\r\n" for name, value in self.headers]
+        text = f"{self.method} {base}{self.target} HTTP/1.1\r\nhost: {self.host or authority}\r\n"
+        text += time_left_line(self.time_left or self.timeouts.total)
+        for name, value in self.headers:
+            text += f"{name}: {value}\r\n"
         if self.is_handshake:
-            lines.append("upgrade: websocket\r\nconnection: Upgrade\r\n")
+            text += "upgrade: websocket\r\nconnection: Upgrade\r\n"
         length = len(body.beginning) if body.is_whole else body.length
         if length is None:
-            lines.append("transfer-encoding: chunked\r\n\r\n")
-            return "".join(lines).encode("latin-1") + chunk(body.beginning), b""
+            text += "transfer-encoding: chunked\r\n"
+            return b"%b%b\r\n%b" % (text.encode("latin-1"), self.block, chunk(body.beginning)), b""
         if length or self.method in WITH_BODY:
-            lines.append(f"content-length: {length}\r\n")
-        lines.append("\r\n")
-        head = "".join(lines).encode("latin-1")
-        return (head + body.beginning, b"") if len(body.beginning) <= WHOLE else (head, body.beginning)
+            text += f"content-length: {length}\r\n"
+        if len(body.beginning) <= WHOLE:
+            return b"%b%b\r\n%b" % (text.encode("latin-1"), self.block, body.beginning), b""
+        return b"%b%b\r\n" % (text.encode("latin-1"), self.block), body.beginning
 
     @property
     def is_repeatable(self) -> bool:

@@ -55,4 +55,4 @@ def test_the_number_of_passports_is_bounded() -> None:
     made = passports.Passports(runtime().token_backend, capacity=2)
     for number in range(5):
         made.get(Identity(str(number), "user", "default", "s"), "orders")
-    assert [identity.user_id for identity, _ in made.fresh] == ["3", "4"]
+    assert [identity.user_id for identity, _ in made.known] == ["3", "4"]
