@@ -308,9 +308,9 @@ class Exchange:
         service = match.route.service if match else None
         address = self.forwarding.address if self.forwarding else None
         identity = decision.grant.identity if decision else None
+        user_id = identity.user_id if identity else None
         client = request.headers.address
         self.proxy.tally.count(request.method, match.route.path if match else self.label, status, seconds)
         self.proxy.access_log.write(
-            request.request_id, request.method, request.path, status, seconds, identity and identity.user_id,
-            client, service, address,
+            request.request_id, request.method, request.path, status, seconds, user_id, client, service, address
         )

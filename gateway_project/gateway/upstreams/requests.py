@@ -162,7 +162,7 @@ class UpstreamRequest(NamedTuple):
         if length or self.method in WITH_BODY:
             text += f"content-length: {length}\r\n"
         if len(body.beginning) <= WHOLE:
-            return b"%b%b\r\n%b" % (text.encode("latin-1"), self.block, body.beginning), b""
+            return b"".join((text.encode("latin-1"), self.block, b"\r\n", body.beginning)), b""
         return b"%b%b\r\n" % (text.encode("latin-1"), self.block), body.beginning
 
     @property

@@ -72,7 +72,7 @@ def test_it_starts_serves_and_stops(configure: Callable[..., None], as_before: N
             assert (got.status, got.body) == (200, b"ok")
             page = await ask(application.proxy, "GET", "/login/")
             assert (page.status, page.body) == (200, b"django")
-            (pool,) = session.pools.of("things")
+            (pool,) = session.pools.of("things").pools
             assert pool.live
             await life.stop()
             assert life.sent[1:] == ["lifespan.shutdown.complete"]

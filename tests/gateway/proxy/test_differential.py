@@ -22,7 +22,7 @@ from tests.shares import share
 from gateway.proxy.application import FastProxy
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.header_blocks import RequestMemo
-from gateway.upstreams import Pool, Pools, heads
+from gateway.upstreams import Balancer, Pool, Pools, heads
 
 Configure = Callable[..., None]
 LARGE = b"x" * 100_000
@@ -103,9 +103,10 @@ async def doors() -> AsyncIterator[list[Door]]:
         door = Door(runtime().gate, pools, django, django)
         door.exchanges = []
         if waiting:
-            for name, (pool,) in pools.pools.items():
-                pools.pools[name] = (NoIdle(name, pool.address, loop),)
-                pools.pools[name][0].memo = NoResponseMemo()
+            for name, balancer in pools.services.items():
+                without_idle = NoIdle(name, balancer.pools[0].address, loop)
+                without_idle.memo = NoResponseMemo()
+                pools.services[name] = Balancer([without_idle])
             door.memo = NoMemo()
         opened.append(door)
     try:

@@ -237,7 +237,7 @@ async def test_a_service_that_fails_is_named_in_the_problem(put: Put, says: byte
         async with opened() as door:
             got = await ask(door, "POST", "/api/things")
             assert (got.status, got.json()["service"], got.json()["origin"]) == (status, "things", "gateway")
-            await until(lambda: not door.pools.of("things")[0].live)
+            await until(lambda: not door.pools.of("things").pools[0].live)
 
 
 @on_a_loop
@@ -285,7 +285,7 @@ async def test_a_response_goes_on_as_it_comes(put: Put) -> None:
                 await client.more(reply, lambda reply: reply.body.endswith(b"%d" % number))  # noqa: B023
             await client.more(reply)
             assert (reply.body, reply.is_whole) == (b"012", True)
-            assert door.pools.of("things")[0].acquire_idle(repeatable=False)
+            assert door.pools.of("things").pools[0].acquire_idle(repeatable=False)
 
 
 @on_a_loop
@@ -316,7 +316,7 @@ async def test_a_client_that_is_slow_holds_the_service_back(put: Put) -> None:
         put(origin.url, "60s")
         async with opened() as door, Client(door, receive_buffer=64 * 1024) as client:
             await client.send(request_of("GET", "/api/things"))
-            (pool,) = door.pools.of("things")
+            (pool,) = door.pools.of("things").pools
             await until(lambda: pool.live)
             (connection,) = pool.live
             await until(lambda: not connection.transport.is_reading())
@@ -351,7 +351,7 @@ async def test_a_client_that_leaves_takes_its_request_with_it(
                 assert client.connection.current
                 # On an idle connection the request needs no task.
                 assert (client.connection.current.task is None) is idle
-            await until(lambda: not door.pools.of("things")[0].live)
+            await until(lambda: not door.pools.of("things").pools[0].live)
     assert [line["status"] for line in access_lines(capfd)] == ([200, 499] if idle else [499])
 
 
@@ -368,7 +368,7 @@ async def test_a_client_that_leaves_amid_its_response_ends_it_for_the_service(pu
             async with Client(door) as client:
                 await client.send(request_of("GET", "/api/things"))
                 await client.reply(until=lambda reply: reply.body)
-            await until(lambda: not door.pools.of("things")[0].live)
+            await until(lambda: not door.pools.of("things").pools[0].live)
 
 
 @pytest.mark.parametrize("path", ["/api/things", "/login/"])
