@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from . import draining
 from .config import Config, Service, Timeouts
-from .identity.keys import KeyDirectory
+from .identity.keys import Keys
 from .identity.revocations import Revocations
 from .policy.rejections import RequestRejected, UpstreamError
 from .upstreams import SingleFlight, Upstreams, fetch
@@ -22,7 +22,7 @@ GOOD: Final = frozenset({"ok", "stale", "unknown"})
 
 
 class Readiness:
-    def __init__(self, config: Config, upstreams: Upstreams, keys: KeyDirectory, revocations: Revocations) -> None:
+    def __init__(self, config: Config, upstreams: Upstreams, keys: Keys, revocations: Revocations) -> None:
         self.config = config
         self.upstreams = upstreams
         self.keys = keys

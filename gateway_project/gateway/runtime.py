@@ -11,9 +11,10 @@ from django.conf import settings
 from .config import Config
 from .counters import Counters
 from .gate import Gate
+from .identity import key_storage
 from .identity.authentication import Authentication
 from .identity.credentials import LoginClient
-from .identity.keys import KeyDirectory
+from .identity.keys import Keys
 from .identity.passports import Passports
 from .identity.revocations import Revocations
 from .identity.sessions import Sessions
@@ -29,7 +30,7 @@ class Runtime:
     """The parts, by one configuration."""
 
     config: Config
-    keys: KeyDirectory
+    keys: Keys
     token_backend: GatewayBackend
     upstreams: Upstreams
     login: LoginClient
@@ -42,7 +43,7 @@ class Runtime:
     @classmethod
     def build(cls, config: Config) -> "Runtime":
         """Return the parts, wired; raise `OSError` or `ValueError` where the state directory cannot be used."""
-        keys = KeyDirectory(settings.KEYS)
+        keys = Keys(key_storage.configured())
         token_backend = GatewayBackend(keys)
         upstreams = Upstreams(config.services)
         passports = Passports(token_backend)

@@ -91,6 +91,18 @@ class Environment(environment.Environment):
         le=300,
         description="Seconds for which a refresh token that was used buys the same next one again; 0: never.",
     )
+    gateway_keys: AbsolutePath | None = Field(
+        None,
+        description="Directory of signing keys (`NAME.pem`) that are made elsewhere, such as a mounted Secret; it is "
+        "never written.",
+    )
+    gateway_keys_secret: str | None = Field(
+        None,
+        min_length=32,
+        repr=False,
+        description="Keeps the signing keys in the gateway's database, encrypted with this, so that all replicas "
+        "have them.",
+    )
     key_lead_time: int = Field(
         600, ge=2, le=7 * 86400, description="Seconds for which a new key is published before it signs."
     )

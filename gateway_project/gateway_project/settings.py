@@ -13,7 +13,9 @@ MAX_BODY = 64 * 1024
 GATEHOUSE = {"SERVICE": "gateway", "MAX_BODY": MAX_BODY}
 
 STATE = state_directory(ENV.gatehouse_var, "gateway")
-KEYS = STATE / "keys"
+KEYS = ENV.gateway_keys or STATE / "keys"
+KEYS_READ_ONLY = ENV.gateway_keys is not None
+KEYS_SECRET = ENV.gateway_keys_secret
 KEY_LEAD_TIME = ENV.key_lead_time
 REFRESH_GRACE = ENV.refresh_grace
 GATEWAY_CONFIG = ENV.gateway_config

@@ -19,6 +19,7 @@ from types import FrameType
 import jwt
 from tests.conformance.gateways import Gateway, free_port
 
+from gateway.identity.key_storage import KeyFiles
 from gateway.identity.keys import key_create
 
 from . import chains, compare, orders, report
@@ -105,7 +106,7 @@ def place(directory: Path, pin: tuple[str, ...]) -> Iterator[Place]:
     with TemporaryDirectory(dir=directory, prefix="run-") as own:
         keys = Path(own) / "keys"
         keys.mkdir()
-        key = key_create(keys)
+        key = key_create(KeyFiles(keys))
         yield Place(Path(own), directory, free_port(), keys / f"{key.kid}.pem", pin)
 
 

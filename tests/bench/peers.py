@@ -20,6 +20,7 @@ from tempfile import mkdtemp
 from cryptography.hazmat.primitives import serialization
 from tests.conformance.gateways import APPLICATIONS, PROJECT, Door, free_port
 
+from gateway.identity.key_storage import KeyFiles
 from gateway.identity.keys import Key, key_load
 
 from .processes import Server, served
@@ -46,7 +47,7 @@ class Place:
     @cached_property
     def key(self) -> Key:
         """The pair that signs and checks the tokens."""
-        return key_load(self.key_file)
+        return key_load(KeyFiles(self.key_file.parent), self.key_file.stem)
 
     @property
     def upstream(self) -> str:

@@ -13,12 +13,15 @@ the outcome is unknown, and only an idempotent request is safe to repeat.
 
 import logging
 import sqlite3
+import time
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from rest_framework.exceptions import APIException
 
@@ -42,6 +45,8 @@ _POSTGRESQL_AWAY = ("08", "40", "53", "55", "57")
 # Those after which a commit may have happened: the connection was lost, or ended by an administrator or a crash.
 _POSTGRESQL_UNKNOWN = {"08000", "08003", "08006", "08007", "40003", "57P01", "57P02"}
 _POSTGRESQL_FULL = "53100"
+# Seconds between two tries of a database that cannot be reached.
+_PAUSE = 0.5
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 log = logging.getLogger("chassis.databases")
@@ -161,6 +166,21 @@ def postgresql(url: str) -> dict[str, Any]:
         }
     )
     return settings
+
+
+def wait_for(database: BaseDatabaseWrapper, report: Callable[[str], object]) -> None:
+    """Return when the database accepts a connection. If it does not at once, report the cause."""
+    reported = False
+    while True:
+        try:
+            database.ensure_connection()
+        except OperationalError as exc:
+            if not reported:
+                report(f"Waiting for the database: {exc}")
+                reported = True
+            time.sleep(_PAUSE)
+        else:
+            return
 
 
 def check_migrations() -> None:

@@ -29,7 +29,7 @@ _HOST_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.?")
 # Pydantic's errors for a value that is not a whole number within its bounds.
 _NUMBER_ERRORS = frozenset({"int_parsing", "int_parsing_size", "greater_than_equal", "less_than_equal"})
 # How the names of variables end whose values are not shown, and which may come from a file.
-_SECRETS: Final = ("SECRET_KEY", "DATABASE_URL", "REDIS_URL")
+_SECRETS: Final = ("SECRET_KEY", "KEYS_SECRET", "DATABASE_URL", "REDIS_URL")
 Settings = TypeVar("Settings", bound=BaseSettings)
 Result = TypeVar("Result")
 

@@ -1,30 +1,31 @@
-"""The gateway's signing keys: P-256, one PEM file each, which only the owner can read.
+"""The gateway's signing keys: P-256, one PEM each.
 
 Key rotation. Every token names its key in `kid`, the key's JWK thumbprint (RFC 7638), so several keys
 are valid at once. A new key is published at once (RFC 7517, section 5), but signs only after
 `KEY_LEAD_TIME`: until then all caches of the published keys have it. The older keys then verify until
-the last token that they signed has expired, and are removed. Both moments are in the key's file, so a
-rotation is one new file, which appears atomically. Files never change: the names tell the workers
+the last token that they signed has expired, and are removed. Both moments are stored with the key, so
+a rotation is one new key, which appears atomically. Keys never change: the names tell the workers
 whether there is a new one, and each looks once a second. After a theft all keys are replaced at once
 and all sessions end.
 """
 
 import base64
-import fcntl
 import hashlib
 import json
 import logging
 import math
-import os
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from django.db import DatabaseError, close_old_connections, connection
+
+from chassis.databases import wait_for
+
+from .key_storage import KeyFiles, KeyRows, KeyStorage
 
 # Seconds between two looks of a process at whether there are other keys now.
 INTERVAL = 1.0
@@ -106,20 +107,8 @@ class KeyRing:
         return {"keys": [key.jwk() for key in self.keys if key not in expired]}
 
 
-@contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Hold the directory's lock, so that one process at a time makes or removes keys."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def key_create(directory: Path, *, signs_from: float = 0.0, earlier_until: float = math.inf) -> Key:
-    """Make a key in a file that only its owner may read, on disk before it is used. The caller holds the lock."""
+def key_create(storage: KeyStorage, *, signs_from: float = 0.0, earlier_until: float = math.inf) -> Key:
+    """Make a key and store it before it is used. The caller holds the lock."""
     made = Key.of(ec.generate_private_key(ec.SECP256R1()))
     key = replace(made, signs_from=signs_from, earlier_until=earlier_until)
     pem = key.private.private_bytes(
@@ -127,19 +116,7 @@ def key_create(directory: Path, *, signs_from: float = 0.0, earlier_until: float
     )
     moments = {"signs-from": signs_from, "earlier-until": earlier_until}
     header = [f"{name}: {format_time(at)}\n" for name, at in moments.items() if 0 < at < math.inf]
-    unfinished = directory / ".unfinished"
-    unfinished.unlink(missing_ok=True)
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write("".join(header).encode() + pem)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(directory / f"{key.kid}.pem")
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    storage.add(key.kid, "".join(header).encode() + pem)
     return key
 
 
@@ -148,17 +125,16 @@ def format_time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat()
 
 
-def key_load(path: Path) -> Key:
-    """Read a key; raise `ValueError` with the file's name if it is not a key, or others may read it."""
-    if path.stat().st_mode & 0o077:
-        raise ValueError(f"{path}: others can read this key. Run `chmod 600` on it.")
-    content = path.read_bytes()
+def key_load(storage: KeyStorage, name: str) -> Key:
+    """Read a key; raise `ValueError` with its name if it is not a key, or others may read it."""
+    content = storage.read(name)
+    path = storage.place(name)
     try:
         private = serialization.load_pem_private_key(content, password=None)
     except ValueError as exc:
-        raise ValueError(f"{path}: not a PEM private key without a password. Remove the file.") from exc
+        raise ValueError(f"{path}: not a PEM private key without a password. Remove it.") from exc
     if not isinstance(private, ec.EllipticCurvePrivateKey) or private.curve.name != "secp256r1":
-        raise ValueError(f"{path}: the key is not on the curve P-256. Remove the file.")
+        raise ValueError(f"{path}: the key is not on the curve P-256. Remove it.")
     try:
         entries = dict(line.split(": ", 1) for line in content.decode().partition("-----BEGIN")[0].splitlines())
         moments = {name: datetime.fromisoformat(at).timestamp() for name, at in entries.items()}
@@ -171,69 +147,80 @@ def key_load(path: Path) -> Key:
     )
 
 
-def names(directory: Path) -> frozenset[str]:
-    return frozenset(path.name for path in directory.iterdir() if path.suffix == ".pem")
-
-
-def read(directory: Path) -> KeyRing:
-    """Return the directory's keys; raise `ValueError` for an invalid one, or without any."""
-    found = tuple(key_load(directory / name) for name in names(directory))
+def read(storage: KeyStorage) -> KeyRing:
+    """Return the keys; raise `ValueError` for an invalid one, or without any."""
+    found = tuple(key_load(storage, name) for name in storage.names())
     if not found:
-        raise ValueError(f"{directory}: the directory has no keys. Restart the gateway to make one.")
+        raise ValueError(f"{storage}: there are no keys. {storage.remedy}")
     return KeyRing(found)
 
 
-def load(directory: Path) -> KeyRing:
-    """Return the directory's keys; make the first one if there is none, and remove those that expired."""
-    with locked(directory):
-        if not names(directory):
-            key_create(directory)
-        expired = read(directory).expired()
-        for name in names(directory) if expired else ():
-            if key_load(directory / name) in expired:
-                (directory / name).unlink()
-        return read(directory)
+def load(storage: KeyStorage) -> KeyRing:
+    """Return the keys; make the first one if there is none, and remove those that expired."""
+    if isinstance(storage, KeyFiles) and storage.read_only:
+        return read(storage)
+    with storage.lock():
+        if not storage.names():
+            key_create(storage)
+        ring = read(storage)
+        expired = ring.expired()
+        for key in expired:
+            storage.remove(key.kid)
+        return read(storage) if expired else ring
 
 
-def rotate(directory: Path, *, lead: float, longest: float) -> tuple[Key, bool]:
+def rotate(storage: KeyStorage, *, lead: float, longest: float) -> tuple[Key, bool]:
     """Return the key that is to sign next, and whether it is made now: while one waits to sign, there is no other.
 
     It signs in `lead` seconds; the keys before it verify for as long again as the longest-lived token (`longest`,
     seconds) that they sign until then. Raise `ValueError` where there are too many keys.
     """
-    load(directory)
-    with locked(directory):
-        ring = read(directory)
+    load(storage)
+    with storage.lock():
+        ring = read(storage)
         now = time.time()
         if ring.keys[0].signs_from > now:
             return ring.keys[0], False
         if len(ring.keys) >= MAX_KEYS:
             raise ValueError(f"{MAX_KEYS} keys still verify, which is the limit. Rotate less often.")
         signs_from = math.ceil(now + lead)
-        return key_create(directory, signs_from=signs_from, earlier_until=signs_from + longest + MARGIN), True
+        return key_create(storage, signs_from=signs_from, earlier_until=signs_from + longest + MARGIN), True
 
 
-def replace_stolen(directory: Path) -> Key:
+def replace_stolen(storage: KeyStorage) -> Key:
     """Return a new key that signs immediately; remove all others, which verify nothing any more."""
-    with locked(directory):
-        others = names(directory)
-        # Its file alone ends those before it, should this be broken off here; what waits to sign has to be removed.
+    with storage.lock():
+        others = storage.names()
+        # Alone it ends those before it, should this be broken off here; what waits to sign has to be removed.
         now = time.time()
-        key = key_create(directory, signs_from=now, earlier_until=now)
+        key = key_create(storage, signs_from=now, earlier_until=now)
         for name in others:
-            (directory / name).unlink()
+            storage.remove(name)
         return key
 
 
-class KeyDirectory:
-    """The process's keys, read again once a second if the directory has changed."""
+class Keys:
+    """The process's keys, read again once a second if they have changed.
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.ring = load(directory)
-        self.names = names(directory)
-        self.due = time.monotonic() + INTERVAL
+    From files as they are used: a look costs a system call. From the database by a thread of their own, so that no
+    request waits for it.
+    """
+
+    def __init__(self, storage: KeyStorage) -> None:
+        self.storage = storage
+        if isinstance(storage, KeyRows):
+            wait_for(connection, log.warning)
+        self.ring = load(storage)
+        self.names = storage.names()
         self.fault = ""
+        self.due = math.inf
+        self.stopped = threading.Event()
+        self.thread: threading.Thread | None = None
+        if isinstance(storage, KeyFiles):
+            self.due = time.monotonic() + INTERVAL
+        else:
+            self.thread = threading.Thread(target=self.follow, name="keys", daemon=True)
+            self.thread.start()
 
     def current(self) -> KeyRing:
         """Return the keys; the same object while the keys are the same."""
@@ -244,17 +231,30 @@ class KeyDirectory:
             self.look()
         return self.ring
 
+    def follow(self) -> None:
+        """Look once a second, until the process or `stop` ends it."""
+        while not self.stopped.wait(INTERVAL):
+            close_old_connections()
+            self.look()
+        connection.close()
+
+    def stop(self) -> None:
+        """Do not look again."""
+        self.stopped.set()
+        if self.thread:
+            self.thread.join()
+
     def look(self) -> None:
         """Read the keys again if they have changed; keep the known ones if they cannot be read."""
         try:
-            found = names(self.directory)
+            found = self.storage.names()
             if self.ring.expired():
-                self.ring = load(self.directory)
+                self.ring = load(self.storage)
             elif found != self.names:
-                self.ring = read(self.directory)
+                self.ring = read(self.storage)
                 self.names = found
             self.fault = ""
-        except (OSError, ValueError) as exc:
+        except (OSError, ValueError, LookupError, DatabaseError) as exc:
             if str(exc) != self.fault:
                 log.error("The keys cannot be read again: %s", exc)  # noqa: TRY400  # the message says it all
             self.fault = str(exc)

@@ -51,3 +51,13 @@ class Attempts(models.Model):
     def counted(self) -> backoff.Failures:
         """The row as policy's value."""
         return backoff.Failures(self.weight, self.at)
+
+
+class SigningKey(models.Model):
+    """A signing key, encrypted; see `key_storage`."""
+
+    name = models.CharField(primary_key=True, max_length=64)
+    content = models.BinaryField()
+
+    def __str__(self) -> str:
+        return self.name

@@ -18,7 +18,7 @@ from rest_framework_simplejwt.tokens import RefreshToken as SimpleRefreshToken
 from gateway.policy.access import Identity
 from gateway.policy.rejections import InvalidToken, TokenExpired
 
-from .keys import KeyDirectory
+from .keys import Keys
 
 ALGORITHM = "ES256"
 REQUIRED = ["exp", "iat", "iss", "jti", "sub"]
@@ -47,7 +47,7 @@ class GatewayBackend(TokenBackend):
     (`jwk`, `jku`, `x5u`) is its sender's word (RFC 8725, section 3.10).
     """
 
-    def __init__(self, keys: KeyDirectory) -> None:
+    def __init__(self, keys: Keys) -> None:
         super().__init__(ALGORITHM)
         self.keys = keys
 

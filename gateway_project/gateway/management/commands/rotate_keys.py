@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from gateway.identity import keys, passports, sessions
+from gateway.identity import key_storage, keys, passports, sessions
 
 
 class Command(BaseCommand):
@@ -22,8 +22,9 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, stolen: bool = False, **options: Any) -> None:  # noqa: ANN401  # Django's signature
+        storage = key_storage.configured()
         if stolen:
-            key = keys.replace_stolen(settings.KEYS)
+            key = keys.replace_stolen(storage)
             ended = sessions.all_sessions_end()
             self.stdout.write(f"{key.kid} signs now and all other keys are gone; sessions ended: {ended}.")
             return
@@ -32,7 +33,7 @@ class Command(BaseCommand):
             *(sessions.lifetime(f"{kind}_TOKEN_LIFETIME").total_seconds() for kind in ("ACCESS", "REFRESH")),
         )
         try:
-            key, made = keys.rotate(settings.KEYS, lead=settings.KEY_LEAD_TIME, longest=longest)
+            key, made = keys.rotate(storage, lead=settings.KEY_LEAD_TIME, longest=longest)
         except ValueError as exc:
             raise CommandError(str(exc)) from exc
         state = "is published and" if made else "is waiting already, no other key is made: it"

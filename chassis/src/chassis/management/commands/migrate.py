@@ -7,8 +7,10 @@ from typing import Any, Final
 
 from django.core.management.base import CommandParser
 from django.core.management.commands import migrate
-from django.db import DEFAULT_DB_ALIAS, Error, OperationalError, connections
+from django.db import DEFAULT_DB_ALIAS, Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+from chassis import databases
 
 # Of PostgreSQL's advisory locks, which are numbers; "migrate" in ASCII.
 LOCK: Final = int.from_bytes(b"migrate")
@@ -28,23 +30,9 @@ class Command(migrate.Command):
     def handle(self, *args: Any, wait: bool = False, **options: Any) -> None:  # noqa: ANN401  # Django's signature
         connection = connections[options.get("database") or DEFAULT_DB_ALIAS]
         if wait:
-            self.wait_for(connection)
+            databases.wait_for(connection, self.stderr.write)
         with self.turn(connection):
             super().handle(*args, **options)
-
-    def wait_for(self, connection: BaseDatabaseWrapper) -> None:
-        """Return when the database accepts a connection."""
-        reported = False
-        while True:
-            try:
-                connection.ensure_connection()
-            except OperationalError as exc:
-                if not reported:
-                    self.stderr.write(f"Waiting for the database: {exc}")
-                    reported = True
-                time.sleep(PAUSE)
-            else:
-                return
 
     @contextmanager
     def turn(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
