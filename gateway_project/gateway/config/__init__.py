@@ -1,11 +1,12 @@
 """gateway.yaml: what it may say, and how it is loaded."""
 
+from .addresses import Eject, WeightedURL
 from .consistency import RESERVED
 from .cors import Cors
 from .errors import ConfigError, Fault
 from .loading import load, warnings
 from .models import Config, Login, Route, Service, Versions
-from .policies import Policies, Timeouts
+from .policies import Policies, ServicePolicies, Timeouts
 from .schema import json_schema
 from .values import METHODS, RateLimit
 
@@ -15,14 +16,17 @@ __all__ = [
     "Config",
     "ConfigError",
     "Cors",
+    "Eject",
     "Fault",
     "Login",
     "Policies",
     "RateLimit",
     "Route",
     "Service",
+    "ServicePolicies",
     "Timeouts",
     "Versions",
+    "WeightedURL",
     "json_schema",
     "load",
     "warnings",

@@ -13,6 +13,7 @@ from .corrections import correction
 from .document import UNREADABLE, DocumentReader, Mark, Node, shown
 from .errors import ConfigError, Fault
 from .models import Config, resolved
+from .policies import ServicePolicies
 
 Location = tuple[int | str, ...]
 
@@ -108,7 +109,7 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401  # 
 
 
 def unknown_key(name: str, section: type[BaseModel]) -> str:
-    keys = sorted(section.model_fields, key=lambda key: key not in section.__annotations__)  # the policies last
+    keys = sorted(section.model_fields, key=ServicePolicies.model_fields.__contains__)  # the policies last
     near = difflib.get_close_matches(name, keys, n=1)
     hint = f"Did you mean `{near[0]}`? " if near else ""
     return f"unknown key {shown(name)}. {hint}The keys here are {', '.join(f'`{key}`' for key in keys)}."

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag
 
 from . import patterns
-from .policies import Policies
+from .addresses import URLs
+from .policies import Policies, ServicePolicies
 from .section import Section
 from .values import (
     EVERY_METHOD,
@@ -21,7 +22,6 @@ from .values import (
     Roles,
     ServiceName,
     ServiceReference,
-    URLs,
 )
 
 
@@ -36,10 +36,12 @@ Access = Annotated[
 ]
 
 
-class Service(Policies):
+class Service(ServicePolicies):
     """A service behind the gateway."""
 
-    url: URLs = Field(description="Where the service is: one URL, or a list to balance over.")
+    url: URLs = Field(
+        description="Where the service is: one URL, or a list to balance over, each with an optional weight."
+    )
     openapi: OwnPath | None = Field(None, description="Path of the service's OpenAPI document, merged into /docs.")
     health: OwnPath | None = Field(None, description="Path that answers 200 while the service can do its work.")
     trailing_slash: Literal["keep", "append"] = Field(
@@ -87,7 +89,9 @@ class Config(Section):
     """The whole public API of a gateway."""
 
     version: FormatVersion = Field(description="The version of this file's format.")
-    defaults: Policies = Field(Policies(), description="What holds where a service or route does not say otherwise.")
+    defaults: ServicePolicies = Field(
+        ServicePolicies(), description="What holds where a service or route does not say otherwise."
+    )
     services: Mapping[ServiceName, Service] = Field(description="The services, by name.")
     versions: Versions | None = Field(None, description="The versions of the API; without it the API has none.")
     login: Login | None = Field(None, description="Who checks credentials; without it the gateway has no login.")
@@ -111,6 +115,7 @@ class Config(Section):
 
 def resolved(config: Config) -> Config:
     """Return the configuration with the policies of every service and route filled in."""
-    services = {name: service.over(config.defaults, Policies.model_fields) for name, service in config.services.items()}
+    names = ServicePolicies.model_fields
+    services = {name: service.over(config.defaults, names) for name, service in config.services.items()}
     routes = tuple(route.over(services[route.service], Policies.model_fields) for route in config.routes)
     return config.model_copy(update={"services": services, "routes": routes})

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from .addresses import Eject
 from .cors import Cors
 from .section import Section
 from .values import Duration, Size
@@ -33,3 +34,9 @@ class Policies(Section):
         description="The largest request body; a larger one is answered with 413.",
     )
     cors: Cors = Field(Cors(), description="Which pages of other origins may use the route, by the Fetch standard.")
+
+
+class ServicePolicies(Policies):
+    """How a service's addresses are used: declared at `defaults` or a service, since its routes share them."""
+
+    eject: Eject = Field(Eject(), description="When an address of a service gets no requests for a while.")

@@ -199,20 +199,6 @@ Size = Annotated[
     ),
 ]
 Rate = Annotated[RateLimit, BeforeValidator(rate), schema(RATE.pattern, examples=["10/second", "120/minute"])]
-URLs = Annotated[
-    tuple[Annotated[str, BeforeValidator(url)], ...],
-    BeforeValidator(one_or_more),
-    AfterValidator(partial(several, none="at least one URL, such as [http://127.0.0.1:8002]")),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": r"^https?://|\$\{"},
-                {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": r"^https?://|\$\{"}},
-            ],
-            "examples": ["http://127.0.0.1:8002", ["http://10.0.0.1:8002", "http://10.0.0.2:8002"]],
-        }
-    ),
-]
 OwnPath = Annotated[str, BeforeValidator(own_path), schema("/.*", examples=["/openapi.json", "/healthz"])]
 PathPattern = Annotated[str, BeforeValidator(pattern), schema("/.*", examples=["/api/users/{id}", "/admin/{path...}"])]
 ServiceName = Annotated[

@@ -15,6 +15,7 @@ from django.db import transaction
 from gateway.policy import backoff, clients
 from gateway.policy.backoff import Allowance
 from gateway.policy.rejections import (
+    CircuitOpen,
     PassportRejected,
     RateLimited,
     RouteNotFound,
@@ -34,7 +35,7 @@ KNOWN_FOR = 90 * 86400
 MAX_ROWS = 100_000
 # Raised if the attempt did not reach the login service. After other errors the outcome is unknown: a service that
 # fails for wrong passwords alone must not make guessing free.
-NOT_REACHED = (RouteNotFound, PassportRejected, UpstreamOverloaded, UpstreamConnectError)
+NOT_REACHED = (RouteNotFound, PassportRejected, UpstreamOverloaded, UpstreamConnectError, CircuitOpen)
 # Seconds between two purges by a worker.
 PURGE_EVERY = 60
 

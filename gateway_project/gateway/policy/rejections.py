@@ -27,6 +27,7 @@ Exception
         ├── PassportRejected        502  the login service does not accept the gateway's passport
         ├── UpstreamProtocolError   502  the response violates HTTP
         ├── UpstreamOverloaded      503  too many requests to the service are in flight
+        ├── CircuitOpen             503  the service's only address has failed repeatedly
         ├── UpstreamUnavailable     503  a request of the gateway's own got a 503
         ├── GatewayStopped          503  the gateway stopped before the service responded
         └── UpstreamTimeout         504  the service did not respond in time
@@ -306,6 +307,17 @@ class UpstreamOverloaded(UpstreamError):
 
     def __init__(self, service: str) -> None:
         super().__init__(service, {"Retry-After": "1"})
+
+
+class CircuitOpen(UpstreamError):
+    """The service's only address is ejected; `retry_after` is in seconds (RFC 9110, section 15.6.4)."""
+
+    status = 503
+    code = "upstream_ejected"
+    problem = "has failed repeatedly and gets no requests for now. Try again later."
+
+    def __init__(self, service: str, retry_after: int) -> None:
+        super().__init__(service, {"Retry-After": str(retry_after)})
 
 
 class UpstreamUnavailable(UpstreamError):

@@ -7,6 +7,8 @@ workers that all pick the least busy address would meet there.
 """
 
 import asyncio
+import contextvars
+import logging
 import random
 from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
@@ -15,10 +17,14 @@ from operator import attrgetter
 from typing import Final
 
 from gateway.config import Service
+from gateway.policy.rejections import CircuitOpen, UpstreamOverloaded
 
 from .addresses import Address
+from .ejection import Ejection, State
 from .failures import FailureLog
-from .pools import Pool
+from .pools import ConnectFailed, Pool
+
+log = logging.getLogger(__name__)
 
 # Up to so many addresses are all compared. Two random ones of few would often miss the least busy one.
 COMPARED: Final = 4
@@ -30,19 +36,88 @@ WEIGHT: Final = attrgetter("weight")
 class Balancer:
     """The addresses of one service."""
 
-    def __init__(self, pools: Sequence[Pool]) -> None:
+    def __init__(self, service: Service, pools: Sequence[Pool]) -> None:
+        self.policy = service.eject
+        self.connect_timeout = service.timeouts.connect
         self.pools = tuple(pools)
-        # With one address there is no choice, and a request pays one test.
-        self.only = self.pools[0] if len(self.pools) == 1 else None
+        self.is_alone = len(self.pools) == 1
+        self.probes: set[asyncio.Task[None]] = set()
+        for pool in self.pools:
+            pool.ejection = Ejection(self.policy, pool, self)
+        self.sort()
+
+    def sort(self) -> None:
+        """Sort the addresses by whether they get requests."""
+        self.healthy = tuple(pool for pool in self.pools if pool.ejection.state is State.HEALTHY)
+        self.ejected = tuple(pool for pool in self.pools if pool not in self.healthy)
+        # While there is no choice, a request pays one test.
+        self.only = self.healthy[0] if self.is_alone and self.healthy else None
 
     def first(self) -> Pool:
-        """Return the address for a request that has not been sent yet."""
-        return self.only or choose(self.pools)
+        """Return the address for a request that has not been sent yet; raise `CircuitOpen`."""
+        for pool in self.ejected:
+            if pool.ejection.take_probe():
+                return pool
+        if self.is_alone and self.ejected:
+            raise CircuitOpen(self.pools[0].service, self.pools[0].ejection.retry_after)
+        # Where all are bad, all are tried.
+        return choose(self.healthy or self.pools)
 
     def pick(self, exclude: Collection[Pool]) -> Pool | None:
         """Return the address for a request that has been sent to those of `exclude`; `None` if no other is left."""
-        pools = [pool for pool in self.pools if pool not in exclude]
+        pools = [pool for pool in self.healthy if pool not in exclude]
+        pools = pools or [pool for pool in self.pools if pool not in exclude]
         return choose(pools) if pools else None
+
+    def may_eject(self) -> bool:
+        """Return whether one more address may rest."""
+        most = self.policy.most * len(self.pools)
+        return len(self.ejected) + 1 <= (max(most, 1) if most else 0)
+
+    def on_change(self, pool: Pool, before: State, cause: str = "") -> None:
+        """Send requests to the address, or none; log it."""
+        self.sort()
+        if pool.ejection.state is State.EJECTED:
+            pool.close_idle()
+        if pool.ejection.state is not before:
+            log_change(pool, before, cause)
+
+    def try_connect(self, pool: Pool) -> None:
+        """Connect to the address, in the background."""
+        # In an empty context: its log lines belong to no request.
+        probe = pool.loop.create_task(self.connect(pool), context=contextvars.Context())
+        self.probes.add(probe)
+        probe.add_done_callback(self.probes.discard)
+
+    async def connect(self, pool: Pool) -> None:
+        try:
+            connection = await pool.connect(self.connect_timeout)
+        except (ConnectFailed, UpstreamOverloaded):
+            pool.ejection.on_connect(succeeded=False)
+        else:
+            connection.become_idle()
+            pool.ejection.on_connect(succeeded=True)
+
+    def close(self) -> None:
+        """Close every connection."""
+        for probe in self.probes:
+            probe.cancel()
+        for pool in self.pools:
+            pool.close()
+
+
+def log_change(pool: Pool, before: State, cause: str) -> None:
+    """Log a change of an address's state."""
+    ejection, where = pool.ejection, f"The {pool.service} service at {pool.address.authority}"
+    extra = {"event": f"address_{ejection.state}", "service": pool.service, "address": pool.address.authority}
+    if ejection.state is State.HEALTHY:
+        log.info("%s is healthy again", where, extra=extra)
+    elif ejection.state is State.PROBING:
+        log.info("%s accepts connections and is probed, one request at a time", where, extra=extra)
+    else:
+        rest = ejection.rests_until - pool.loop.time()
+        why = f"failures in a row: {ejection.failures}" if before is State.HEALTHY else "its probe failed"
+        log.warning("%s is ejected for %.1f s: %s (%s)", where, rest, why, cause, extra=extra)
 
 
 def choose(pools: Sequence[Pool]) -> Pool:
@@ -85,7 +160,7 @@ class Pools:
     def __init__(self, services: Mapping[str, Service], loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.services = {
-            name: Balancer([Pool(name, Address.of(url), loop) for url in service.url])
+            name: Balancer(service, [Pool(name, Address.of(url), loop, url.weight) for url in service.url])
             for name, service in services.items()
         }
         self.failures = FailureLog()
@@ -103,5 +178,4 @@ class Pools:
     def close(self) -> None:
         """Close every connection."""
         for balancer in self.services.values():
-            for pool in balancer.pools:
-                pool.close()
+            balancer.close()

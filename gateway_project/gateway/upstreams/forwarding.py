@@ -44,6 +44,8 @@ class Forwarding:
         pool, failure = self.pool, response.failure
         if failure is None or not response.has_failed:
             self.address = pool.address.authority
+            if failure is None and pool.ejection.watches:
+                pool.ejection.responded(response.status)
             return False
         if isinstance(failure, ClosedBeforeResponse):
             if self.repeatable:

@@ -10,6 +10,7 @@ from typing import Final
 from gateway.policy.rejections import GatewayStopped, UpstreamConnectError, UpstreamOverloaded, UpstreamTimeout
 
 from .addresses import Address
+from .ejection import Ejection, Outcome
 from .failures import cause_of
 from .heads import ResponseMemo
 from .service import ServiceConnection
@@ -41,7 +42,10 @@ def tls() -> ssl.SSLContext:
 class Pool:
     """The connections to one address. The one used last is used first, so that those not needed grow old and close."""
 
-    def __init__(self, service: str, address: Address, loop: asyncio.AbstractEventLoop) -> None:
+    # What is known of the address; set by its balancer.
+    ejection: Ejection
+
+    def __init__(self, service: str, address: Address, loop: asyncio.AbstractEventLoop, weight: float = 1.0) -> None:
         self.service = service
         self.loop = loop
         self.address = address
@@ -49,7 +53,8 @@ class Pool:
         self.live: set[ServiceConnection] = set()
         self.connecting = 0
         self.memo = ResponseMemo()
-        self.weight = 1.0
+        # By how much it is preferred now, and once it is healthy for a while.
+        self.weight = self.full_weight = weight
         # Its account in the turns of equally busy addresses.
         self.turn = 0.0
 
@@ -81,8 +86,10 @@ class Pool:
                     ssl=tls() if self.address.secure else None,
                 )
         except TimeoutError as exc:
+            self.ejection.failed(Outcome.CONNECT)
             raise ConnectFailed(UpstreamTimeout(self.service, cause="no connection could be made")) from exc
         except OSError as exc:
+            self.ejection.failed(Outcome.CONNECT)
             cause, more = cause_of(exc)
             raise ConnectFailed(UpstreamConnectError(self.service, cause=cause), more) from exc
         finally:
@@ -102,6 +109,11 @@ class Pool:
         if len(self.idle) > MAX_IDLE:
             self.idle.popleft().abort()
 
+    def close_idle(self) -> None:
+        """Close the connections that no request uses."""
+        while self.idle:
+            self.idle.pop().abort()
+
     def break_off(self) -> None:
         """End every exchange with a failure of the gateway's own."""
         for connection in list(self.live):
@@ -109,6 +121,7 @@ class Pool:
 
     def close(self) -> None:
         """Close every connection."""
+        self.ejection.close()
         self.idle.clear()
         for connection in list(self.live):
             connection.abort()

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from gateway.policy.rejections import RequestRejected, UpstreamDisconnected, UpstreamTimeout
 
 from .connection import Connection
+from .ejection import outcome_of
 from .requests import LAST_CHUNK, UpstreamRequest, chunk
 from .responses import HIGH_WATER, ResponseParser, ServiceResponse
 
@@ -202,6 +203,10 @@ class ServiceConnection(Connection):
         if response is None or response.failure:
             return
         response.failure = failure
+        outcome = outcome_of(failure)
+        # A WebSocket ends with either side.
+        if outcome is not None and not response.is_upgraded:
+            self.pool.ejection.failed(outcome)
         self.parser.keep_alive = False
         self.abort()
         response.changed()
@@ -211,7 +216,6 @@ class ServiceConnection(Connection):
         if self.response is not response:
             return False
         self.response = None
-        self.used = True
         if response.is_upgraded:
             self.transport.close()
             return False
@@ -219,9 +223,14 @@ class ServiceConnection(Connection):
         if not reusable or self.closed or self.transport.is_closing():
             self.abort()
             return False
+        self.become_idle()
+        return True
+
+    def become_idle(self) -> None:
+        """Wait for a request."""
+        self.used = True
         self.set_deadline(self.loop.time() + IDLE)
         self.pool.keep(self)
-        return True
 
 
 def raise_failure(failure: Exception) -> NoReturn:

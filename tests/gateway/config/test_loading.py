@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 from tests.gateway.config.files import HEAD, faults, read, route, timeouts
 
-from gateway.config import ConfigError, Policies, load, warnings
+from gateway.config import ConfigError, ServicePolicies, load, warnings
 
 
 def test_a_minimal_route_gets_all_defaults(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ versions: {curent: v1, current: v1}
 login: {servise: timeouts, service: timeouts}
 routes: []
 """
-    policies = ", ".join(f"`{key}`" for key in Policies.model_fields)
+    policies = ", ".join(f"`{key}`" for key in ServicePolicies.model_fields)
     keys = f"`url`, `openapi`, `health`, `trailing_slash`, `host`, {policies}"
     sections = "`version`, `defaults`, `services`, `versions`, `login`, `roles`, `routes`"
     assert faults(tmp_path, text) == [

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from gateway.config import Config, Policies, json_schema, load
+from gateway.config import Config, ServicePolicies, json_schema, load
 from gateway.config.loading import models_in
 from gateway.policy.rejections import MethodNotAllowed
 from gateway.policy.routes import RouteTable
@@ -56,6 +56,13 @@ def test_the_schema_accepts_the_gateways_own_file() -> None:
         {"services": {"a": {"url": ["http://a", "${B}"], "openapi": "/x", "health": "/y"}}},
         {"routes": [ROUTE | {"methods": ["GET"], "allow": ["admin"], "rate_limit": "1/day", "browser": "passthrough"}]},
         {"versions": {"current": "v1"}, "login": {"service": "a"}},
+        {"services": {"a": {"url": {"url": "http://a"}}}},
+        {"services": {"a": {"url": ["http://a", {"url": "http://b", "weight": 2}, {"url": "${C}", "weight": "${W}"}]}}},
+        {
+            "defaults": {
+                "eject": {"failures": 3, "on": ["connect", "5xx"], "rest": "1s", "max_rest": "1m", "most": "0%"}
+            }
+        },
     ],
 )
 def test_the_schema_accepts_valid_files(change: dict[str, Any]) -> None:
@@ -78,6 +85,11 @@ def test_the_schema_accepts_valid_files(change: dict[str, Any]) -> None:
         {"services": {"A": {"url": "http://a"}}},
         {"services": {"a": {"url": "ftp://a"}}},
         {"services": {"a": {"url": []}}},
+        {"services": {"a": {"url": [{"url": "http://a", "weight": 0}]}}},
+        {"services": {"a": {"url": [{"weight": 1}]}}},
+        {"defaults": {"eject": {"on": []}}},
+        {"defaults": {"eject": {"on": ["4xx"]}}},
+        {"defaults": {"eject": {"most": 50}}},
         {"services": {"a": {}}},
         {"defaults": {"timeouts": {"connect": 1}}},
         {"defaults": {"max_body": "1 MiB"}},
@@ -91,7 +103,7 @@ def test_the_schema_rejects_invalid_files(change: dict[str, Any]) -> None:
 def keys(section: Any = Config, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield every key of the file as the reference heads it, and what it means."""
     for name, field in section.model_fields.items():
-        if name in Policies.model_fields and section is not Policies:
+        if name in ServicePolicies.model_fields and section is not ServicePolicies:
             continue  # documented once, at `defaults`
         below = {"services": "services.<name>", "routes": "routes[]"}.get(name, name)
         yield prefix + name, str(field.description)

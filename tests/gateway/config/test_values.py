@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.gateway.config.files import faults, read, route, timeouts
 
-from gateway.config import Policies, RateLimit
+from gateway.config import ConfigError, Policies, RateLimit
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,49 @@ def test_a_url_gives_host_port_and_base_path(tmp_path: Path, url: str) -> None:
 def test_a_service_may_have_several_addresses(tmp_path: Path) -> None:
     service = read(tmp_path, "version: 1\nroutes: []\nservices: {a: {url: ['http://b', 'http://a'], health: /h/}}\n")
     assert (service.services["a"].url, service.services["a"].health) == (("http://b", "http://a"), "/h/")
+
+
+def test_an_address_may_have_a_weight(tmp_path: Path) -> None:
+    text = "version: 1\nroutes: []\nservices: {a: {url: [http://b, {url: http://c, weight: 3}, {url: http://d}]}}\n"
+    urls = read(tmp_path, text).services["a"].url
+    assert [(url, url.weight) for url in urls] == [("http://b", 1), ("http://c", 3), ("http://d", 1)]
+
+
+@pytest.mark.parametrize("weight", ["0", "101", "1.5", "-1", "true", "x", "[1]"])
+def test_a_weight_is_a_number_from_1_to_100(tmp_path: Path, weight: str) -> None:
+    with pytest.raises(ConfigError, match="a weight from 1 to 100"):
+        read(tmp_path, f"version: 1\nroutes: []\nservices: {{a: {{url: [{{url: 'http://b', weight: {weight}}}]}}}}\n")
+
+
+@pytest.mark.parametrize("entry", ["{weight: 1}", "{url: http://b, wait: 1}", "{}"])
+def test_an_address_is_a_url_or_a_mapping_with_one(tmp_path: Path, entry: str) -> None:
+    with pytest.raises(ConfigError, match="weight: 2"):
+        read(tmp_path, f"version: 1\nroutes: []\nservices: {{a: {{url: [{entry}]}}}}\n")
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("failures: 0", "a number from 1 to 1000"), ("on: []", "at least one cause"), ("on: [4xx]", "one of connect"),
+        ("most: 50", "a percentage"), ("most: 101%", "a percentage"), ("rest: 0s", "a duration"),
+    ],
+)  # fmt: skip
+def test_a_policy_of_ejection_is_checked(tmp_path: Path, keys: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        read(tmp_path, f"version: 1\nroutes: []\nservices: {{}}\ndefaults: {{eject: {{{keys}}}}}\n")
+
+
+def test_a_service_s_ejection_is_merged_with_that_of_the_defaults(tmp_path: Path) -> None:
+    text = "version: 1\nroutes: []\nservices: {a: {url: http://b, eject: {failures: 2}}}\n"
+    eject = read(tmp_path, text + "defaults: {eject: {failures: 9, rest: 1s, most: 100%}}\n").services["a"].eject
+    assert (eject.failures, eject.rest, eject.most, eject.max_rest) == (2, 1.0, 1.0, 300.0)
+    assert eject.on == ("connect", "reset", "timeout")
+
+
+def test_a_route_has_no_ejection_of_its_own(tmp_path: Path) -> None:
+    route = "routes: [{path: /x, service: a, allow: public, eject: {failures: 2}}]"
+    with pytest.raises(ConfigError, match="unknown key"):
+        read(tmp_path, f"version: 1\n{route}\nservices: {{a: {{url: http://b}}}}\n")
 
 
 URL_EXPECTED = (

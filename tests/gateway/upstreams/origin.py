@@ -10,7 +10,7 @@ from typing import Any, Self
 import httptools
 import uvloop
 
-from gateway.config import Service, Timeouts
+from gateway.config import Eject, Service, Timeouts, WeightedURL
 from gateway.upstreams import NO_BODY, Body, Pool, Pools, ServiceResponse, UpstreamRequest
 from gateway.upstreams.service import ServiceConnection
 
@@ -189,15 +189,27 @@ async def silent(wire: Wire) -> None:
     await wire.ended()
 
 
+DEFAULT = Eject()
+# An address that fails is tried again and again.
+NEVER = Eject().model_copy(update={"most": 0.0})
+
+
+def pools_at(urls: tuple[str, ...], eject: Eject = NEVER) -> Pools:
+    """Return pools of one service, on the running loop."""
+    entries = tuple(url if isinstance(url, WeightedURL) else WeightedURL.of(url) for url in urls)
+    service = Service.model_construct(url=entries, timeouts=Timeouts(), eject=eject)
+    return Pools({"things": service}, asyncio.get_running_loop())
+
+
 @dataclass
 class Ours:
     """Pools of one service, closed at the end."""
 
     urls: tuple[str, ...]
+    eject: Eject = DEFAULT
 
     async def __aenter__(self) -> Pools:
-        service = Service.model_construct(url=self.urls, timeouts=Timeouts())
-        self.pools = Pools({"things": service}, asyncio.get_running_loop())
+        self.pools = pools_at(self.urls, self.eject)
         return self.pools
 
     async def __aexit__(self, *exc: object) -> None:

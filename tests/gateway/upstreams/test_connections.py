@@ -19,6 +19,7 @@ from tests.gateway.upstreams.origin import (
     body_of,
     on_a_loop,
     only,
+    pools_at,
     ready,
     silent,
     until,
@@ -27,7 +28,6 @@ from tests.gateway.upstreams.origin import (
 from gateway.policy.rejections import UpstreamDisconnected, UpstreamError, UpstreamProtocolError, UpstreamTimeout
 from gateway.upstreams import Body, HeaderBlock, ServiceResponse, service
 from gateway.upstreams.heads import ResponseHead
-from gateway.upstreams.pools import Address, Pool
 from gateway.upstreams.responses import HIGH_WATER, WHOLE
 from gateway.upstreams.service import ClosedBeforeResponse, ServiceConnection
 
@@ -203,7 +203,7 @@ def outcome(method: str, pieces: list[bytes]) -> Any:
 
     async def feed() -> Any:
         loop = asyncio.get_running_loop()
-        pool = Pool("things", Address.of("http://things"), loop)
+        pool = only(pools_at(("http://things",)))
         near, far = socket.socketpair()
         with far:
             transport, connection = await loop.create_connection(lambda: ServiceConnection(pool), sock=near)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import uvloop
-from tests.gateway.upstreams.origin import Origin, Ours, Wire, begin, body_of, on_a_loop, only, ready, until
+from tests.gateway.upstreams.origin import Origin, Ours, Wire, begin, body_of, on_a_loop, only, pools_at, ready, until
 from tests.shares import share
 
 from gateway.policy.rejections import UpstreamError
 from gateway.upstreams.heads import ResponseHead, ResponseMemo
-from gateway.upstreams.pools import Address, Pool
+from gateway.upstreams.pools import Pool
 from gateway.upstreams.service import ServiceConnection
 
 
@@ -178,14 +178,13 @@ def compare(count: int, seed: int) -> None:
     """Compare a pool that knows heads with one that knows none."""
 
     async def run() -> None:
-        random, loop = Random(seed), asyncio.get_running_loop()
-        address = Address.of("http://things")
-        knows = Pool("things", address, loop)
+        random = Random(seed)
+        knows = only(pools_at(("http://things",)))
         for number in range(count):
             # Accepted first, so that it is remembered.
             assert (await outcome(knows, "GET", ACCEPTED))[0] == 200
             data, method = mutated(random, ACCEPTED), random.choice(["GET", "GET", "GET", "HEAD"])
-            expected = await outcome(Pool("things", address, loop), method, data)
+            expected = await outcome(only(pools_at(("http://things",))), method, data)
             assert await outcome(knows, method, data) == expected, (seed, number, method, data)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,0 +1,174 @@
+"""What is known of one address: whether it gets requests, and when it is tried again.
+
+                     `failures` failures in a row
+        HEALTHY ────────────────────────────────────▶ EJECTED ◀──┐
+           ▲                                             │       │
+           │ a response                         the rest │       │ a failure, or no connection:
+           │                                     is over │       │ twice the rest
+           └────────────── PROBING ◀─────────────────────┘       │
+                              └──────────────────────────────────┘
+
+An ejected address gets no requests. At the end of its rest the gateway connects to it, which costs no request. If that
+succeeds, requests go to it one at a time; the first response brings it back, with few requests at first (`SLOW_START`).
+A rest is forgotten once the address has been healthy for as long.
+
+With one address this is a circuit breaker: requests are rejected at once. If that address accepted no connections, the
+gateway connects to it each `CONNECT_INTERVAL` instead, so that the service is back as soon as it listens.
+
+Each worker has its own view: it ejects what failed for its own requests.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from enum import StrEnum
+from math import ceil, inf
+from typing import TYPE_CHECKING, Final
+
+from gateway.config import Eject
+from gateway.policy.rejections import UpstreamDisconnected, UpstreamProtocolError, UpstreamTimeout
+
+if TYPE_CHECKING:
+    from .balancing import Balancer
+    from .pools import Pool
+
+# Seconds over which an address that is back gets its share of the requests, in so many steps.
+SLOW_START: Final = 10.0
+STEPS: Final = 10
+# Seconds between two connections to the only address of a service.
+CONNECT_INTERVAL: Final = 0.5
+# Seconds after which a probe without an outcome, such as that of a client that has left, is given up.
+PROBE_TIMEOUT: Final = 10.0
+# By how much a rest is longer at most, so that workers do not all come back at once.
+JITTER: Final = 0.2
+
+
+class Outcome(StrEnum):
+    """How an address failed; the names are those of `eject.on`."""
+
+    CONNECT = "connect"
+    RESET = "reset"
+    TIMEOUT = "timeout"
+    ERROR = "5xx"
+
+
+def outcome_of(failure: Exception) -> Outcome | None:
+    """Return how the address failed after it was connected to; `None` if it is not at fault."""
+    if isinstance(failure, UpstreamTimeout):
+        return Outcome.TIMEOUT
+    return Outcome.RESET if isinstance(failure, UpstreamDisconnected | UpstreamProtocolError) else None
+
+
+class State(StrEnum):
+    HEALTHY = "healthy"
+    EJECTED = "ejected"
+    PROBING = "probing"
+
+
+class Ejection:
+    """The state of one address."""
+
+    def __init__(self, policy: Eject, pool: "Pool", balancer: "Balancer") -> None:
+        self.policy = policy
+        self.pool = pool
+        self.balancer = balancer
+        self.loop = pool.loop
+        self.state = State.HEALTHY
+        self.failures = 0
+        # Whether responses have to be noted. While all is well, they have not.
+        self.watches = self.watches_all = Outcome.ERROR in policy.on
+        # Rests without a recovery between them, and the length of the last one.
+        self.rests = 0
+        self.rest = 0.0
+        self.recovered_at = -inf
+        # When the rest ends, and from when another probe may be sent.
+        self.rests_until = 0.0
+        self.probe_at = 0.0
+        self.timer: asyncio.TimerHandle | None = None
+
+    def failed(self, outcome: Outcome) -> None:
+        """Note a failure of the address."""
+        if self.state is State.PROBING:
+            self.eject(outcome)
+        elif self.state is State.HEALTHY and outcome in self.policy.on:
+            self.failures += 1
+            self.watches = True
+            if self.failures >= self.policy.failures and self.balancer.may_eject():
+                self.eject(outcome)
+
+    def responded(self, status: int) -> None:
+        """Note a response; needed only while `watches` is true."""
+        if status >= 500 and self.watches_all:
+            self.failed(Outcome.ERROR)
+            return
+        if self.state is State.PROBING:
+            self.recover()
+        if self.state is State.HEALTHY:
+            self.failures = 0
+            self.watches = self.watches_all
+
+    def eject(self, outcome: Outcome) -> None:
+        """Send it no requests until it has rested."""
+        before, self.state, self.watches = self.state, State.EJECTED, True
+        rest = self.next_rest(before, outcome)
+        self.rests_until = self.loop.time() + rest
+        self.set_timer(rest, lambda: self.balancer.try_connect(self.pool))
+        self.balancer.on_change(self.pool, before, outcome)
+
+    def next_rest(self, before: State, outcome: Outcome) -> float:
+        """Return the seconds that the address rests now."""
+        if outcome is Outcome.CONNECT and self.balancer.is_alone:
+            return min(CONNECT_INTERVAL, self.policy.rest)
+        if before is State.HEALTHY and self.loop.time() - self.recovered_at > self.rest:
+            self.rests = 0
+        self.rest = min(self.policy.rest * 2**self.rests, self.policy.max_rest)
+        if self.rest < self.policy.max_rest:
+            self.rests += 1
+        return self.rest * random.uniform(1, 1 + JITTER)  # noqa: S311  # not for secrets
+
+    def on_connect(self, *, succeeded: bool) -> None:
+        """Send it single requests if it accepted a connection at the end of its rest; else let it rest on."""
+        if self.state is not State.EJECTED:
+            return
+        if not succeeded:
+            self.eject(Outcome.CONNECT)
+            return
+        self.state, self.probe_at = State.PROBING, 0.0
+        self.balancer.on_change(self.pool, State.EJECTED)
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds until the address may be tried again."""
+        return max(1, ceil(self.rests_until - self.loop.time()))
+
+    def take_probe(self) -> bool:
+        """Return whether the next request probes the address."""
+        now = self.loop.time()
+        if self.state is not State.PROBING or now < self.probe_at:
+            return False
+        self.probe_at = now + PROBE_TIMEOUT
+        return True
+
+    def recover(self) -> None:
+        """Send it requests again, few at first."""
+        before, self.state = self.state, State.HEALTHY
+        self.recovered_at = self.loop.time()
+        self.balancer.on_change(self.pool, before)
+        self.ramp(1)
+
+    def ramp(self, step: int) -> None:
+        """Send it a growing share of its requests."""
+        self.pool.weight = self.pool.full_weight * step / STEPS
+        if step < STEPS:
+            self.set_timer(SLOW_START / STEPS, lambda: self.ramp(step + 1))
+
+    def set_timer(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call this once the time is over, and nothing that was set before."""
+        self.close()
+        self.timer = self.loop.call_later(seconds, call)
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self.timer:
+            self.timer.cancel()
+            self.timer = None
