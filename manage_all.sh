@@ -513,6 +513,11 @@ test_all() {
   install_tools
   # Without bytecode files each of many short processes compiles the projects again.
   unset PYTHONDONTWRITEBYTECODE
+  if [[ " $* " == *" deploy "* ]]; then
+    mkdir -p "$GATEHOUSE_VAR/deploy"
+    (venv=$GATEHOUSE_VAR/deploy/venv; install deploy-tools requirements/deploy.txt)
+    export PATH=$PATH:$GATEHOUSE_VAR/deploy/venv/bin
+  fi
   exec "$venv/bin/python" -m tests.suites "$@"
 }
 
@@ -625,6 +630,7 @@ lock() {
   "${compile[@]}" dev.in -o dev.txt
   for name in "${projects[@]}"; do "${compile[@]}" -c dev.txt "$name.in" -o "$name.txt"; done
   "${compile[@]}" bench.in -o bench.txt
+  "${compile[@]}" deploy.in -o deploy.txt
 }
 
 command=${1:-help}

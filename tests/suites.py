@@ -88,6 +88,7 @@ SUITES = (
     Suite("browser", ("tests/browser",)),
     Suite("gateway on PostgreSQL", ("tests/gateway/identity",), "gateway", on_postgres=True),
     Suite("chassis", ("chassis/tests",), "chassis"),
+    Suite("deploy", ("tests/deploy",), on_demand="it installs tools"),
     Suite("compose", ("tests/compose",), on_demand="it needs Docker"),
 )
 
