@@ -295,6 +295,8 @@ class Gate:
         if identity:
             passport, valid_until = self.passports.fresh(identity, match.route.service)
             valid_until = min(valid_until, time.monotonic() + self.authentication.seconds_left(headers.authorization))
+        if match.policies is not None:
+            forwardable = match.policies.request(forwardable)
         onward = header_policy.to_upstream(
             forwardable,
             address=headers.address,

@@ -4,6 +4,7 @@ from .addresses import Eject, WeightedURL
 from .consistency import RESERVED
 from .cors import Cors
 from .errors import ConfigError, Fault
+from .header_rules import HeaderRules
 from .loading import load, warnings
 from .models import Config, Login, Route, Service, Versions
 from .policies import Policies, ServicePolicies, Timeouts
@@ -18,6 +19,7 @@ __all__ = [
     "Cors",
     "Eject",
     "Fault",
+    "HeaderRules",
     "Login",
     "Policies",
     "RateLimit",

@@ -77,8 +77,10 @@ def note(error: ErrorDetails, root: Node, reader: DocumentReader) -> None:
         reader.unexpected(node.key or node.mark, shown(error["input"]), expectation(error))
     elif node.value is not UNREADABLE:
         # Of an entry of a list, which has no key, the key's correction would be that of the whole list.
-        write = correction((step for step in location if isinstance(step, str)), node.plain()) if node.key else ""
-        reader.unexpected(node.mark, shown(node.plain()), expectation(error) + write)
+        is_secret = "headers" in location and "set" in location  # it may be a key
+        steps = (step for step in location if isinstance(step, str))
+        write = correction(steps, node.plain()) if node.key and not is_secret else ""
+        reader.unexpected(node.mark, "a value" if is_secret else shown(node.plain()), expectation(error) + write)
 
 
 def find(root: Node, location: Location) -> Node:

@@ -4,6 +4,7 @@ from pydantic import Field
 
 from .addresses import Eject
 from .cors import Cors
+from .header_rules import HeaderPolicy
 from .section import Section
 from .values import Duration, Size
 
@@ -34,6 +35,9 @@ class Policies(Section):
         description="The largest request body; a larger one is answered with 413.",
     )
     cors: Cors = Field(Cors(), description="Which pages of other origins may use the route, by the Fetch standard.")
+    headers: HeaderPolicy = Field(
+        HeaderPolicy(), description="What the gateway changes of the service's requests and responses."
+    )
 
 
 class ServicePolicies(Policies):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from gateway.config import Route
 
 from .cors import Cors
+from .header_rules import HeaderRules
 from .headers import Headers
 
 
@@ -13,15 +14,27 @@ class RoutePolicies:
     """What a route's requests and responses are changed and checked by."""
 
     cors: Cors | None
+    request_rules: HeaderRules | None
+    response_rules: HeaderRules | None
 
     @classmethod
     def of(cls, route: Route) -> "RoutePolicies | None":
         """Return the route's policies; `None` if there is nothing to do, which is what most requests test."""
-        cors = Cors.of(route.cors)
-        return cls(cors) if cors else None
+        made = cls(
+            cors=Cors.of(route.cors),
+            request_rules=HeaderRules.of(route.headers.request),
+            response_rules=HeaderRules.of(route.headers.response),
+        )
+        return made if made.cors or made.request_rules or made.response_rules else None
+
+    def request(self, headers: Headers) -> Headers:
+        """Return the client's headers as the service is sent them."""
+        return self.request_rules.applied(headers) if self.request_rules else headers
 
     def response(self, headers: Headers, origin: str | None) -> Headers:
         """Return the headers of the service's response, as a page of the origin gets them."""
+        if self.response_rules:
+            headers = self.response_rules.applied(headers)
         return self.cors.applied(headers, origin) if self.cors else headers
 
     def variant(self, origin: str | None) -> str | None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.conformance.cases import cross_origin
+from tests.conformance.cases import cross_origin, header_rules
 
 EVERY = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 ROUTES: list[dict[str, Any]] = [
@@ -39,4 +39,5 @@ ROUTES: list[dict[str, Any]] = [
     {"path": "/api/hearsay", "methods": ["GET"], "allow": "public", "rate_limit": "1/hour"},
     {"path": "/api/locked", "methods": ["GET"], "allow": ["admin"], "rate_limit": "1/hour"},
     *cross_origin.ROUTES,
+    *header_rules.ROUTES,
 ]
