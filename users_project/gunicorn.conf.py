@@ -1,10 +1,5 @@
 """gunicorn's settings for the users service: `gunicorn -c gunicorn.conf.py users_project.wsgi`."""
 
-import os
-
-from gunicorn.arbiter import Arbiter
-from gunicorn.workers.base import Worker
-
 from chassis import logs
 from chassis.environment import listening, or_exit, state_directory
 from chassis.gunicorn import *  # noqa: F403  # gunicorn reads this module's names
@@ -16,9 +11,3 @@ bind = or_exit(lambda: listening("USERS_BIND", env.users_bind, env.users_port))
 workers = env.users_workers
 threads = 8
 logconfig_dict = logs.configuration(env.log_level)
-
-
-def post_fork(server: Arbiter, worker: Worker) -> None:
-    """Mark a worker that replaces another one; see `users.store.open_or_log`."""
-    if worker.age > server.num_workers:
-        os.environ["USERS_SERVES"] = "1"

@@ -1,8 +1,6 @@
 """The journal as tests look at it: what queries find, and as another process opens it."""
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from django.db import connection
@@ -30,14 +28,6 @@ def reopened() -> Journal:
 def append(record: Path, *lines: dict[str, object], end: str = "\n") -> None:
     with record.open("a") as file:
         file.write("\n".join(json.dumps(line) for line in lines) + end)
-
-
-def reaches(value: Callable[[], object], expected: object) -> bool:
-    """Wait until it has the expected value, up to a deadline."""
-    deadline = time.monotonic() + 30
-    while value() != expected and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return value() == expected
 
 
 def generation() -> str:

@@ -3,18 +3,17 @@
 import json
 import os
 import shutil
-import sqlite3
 
 import pytest
 from django.db import connection
 
 from users import selectors, services, store
 from users.models import User
-from users.store import index, journal
+from users.store import index
 from users.store.errors import StoreError
 
 from .conftest import PASSWORD, stored
-from .journals import append, generation, names, reaches, reopened
+from .journals import append, generation, names, reopened
 from .test_api import assert_problem
 
 pytestmark = pytest.mark.record
@@ -207,17 +206,3 @@ def test_a_copy_of_the_same_content_changes_nothing(make, record, tmp_path):
     os.utime(record)
     assert names() == {1: "eva"}
     assert generation() == before
-
-
-def test_a_large_record_is_read_while_the_last_good_index_answers(make, admin, record, monkeypatch):
-    monkeypatch.setattr(journal, "MAX_READ", 100)
-    user = make("eva")
-    record.write_text(record.read_text().replace('"full_name": ""', '"full_name": "Edited"'))
-    other = sqlite3.connect(index.path(), isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")  # the new index cannot be written before this ends
-    store.current().catch_up()
-    assert User.objects.get(pk=user.pk).full_name == ""
-    other.execute("COMMIT")
-    other.close()
-    assert reaches(lambda: User.objects.get(pk=user.pk).full_name, "Edited")
-    assert make("ada").pk > user.pk

@@ -9,26 +9,25 @@ from rest_framework.response import Response
 
 from chassis import databases, problems
 from chassis.databases import StorageFull
-from chassis.middleware import GetResponse
+from chassis.middleware import Middleware
 from chassis.problems import Unavailable
 
 from . import store
 from .store import index
 
 log = logging.getLogger(__name__)
-_UNREADABLE = "The users cannot be read at the moment. Try again."
+
+
+class UsersUnreadable(Unavailable):
+    default_detail = "The users cannot be read at the moment. Try again."
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's handler. A damaged index is left to `CatchUpMiddleware`, which has it rebuilt."""
-    return None if index.is_damage(exc) else problems.exception_handler(exc, context)
+    return problems.exception_handler(UsersUnreadable() if index.discard_if_damaged(exc) else exc, context)
 
 
-class CatchUpMiddleware:
-    """Brings the index up to date before a request reads it; answers 503 if there is none and none can be made."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
+class CatchUpMiddleware(Middleware):
+    """Brings the index up to date before a request reads it; responds 503 if there is none and none can be made."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         try:
@@ -40,19 +39,17 @@ class CatchUpMiddleware:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Answer 503 or 507 for what went wrong outside of DRF's views: in the admin."""
-        if isinstance(exception, (Unavailable, StorageFull)):
-            return problems.problem_of(request, exception)
-        if index.is_damage(exception):
-            return _unreadable(request, exception)
+        """Respond 503 or 507 to what goes wrong outside of DRF's views: in the admin."""
         problem = databases.problem_of(exception, request.method)
-        if problem or isinstance(exception, OperationalError):
-            return problems.problem_of(request, problem) if problem else _unreadable(request, exception)
+        if isinstance(exception, (Unavailable, StorageFull)):
+            problem = exception
+        if problem:
+            return problems.problem_of(request, problem)
+        if index.discard_if_damaged(exception) or isinstance(exception, OperationalError):
+            return _unreadable(request, exception)
         return None
 
 
 def _unreadable(request: HttpRequest, error: Exception) -> HttpResponse:
-    if index.is_damage(error):
-        index.doubt(error)
     log.error("%s", error)
-    return problems.problem_of(request, Unavailable(_UNREADABLE))
+    return problems.problem_of(request, UsersUnreadable())

@@ -10,7 +10,6 @@ with store.writing() as writer:     # the only writer, over all threads and proc
 """
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import cache
@@ -65,16 +64,13 @@ def file_store() -> Journal:
 
 
 def open_or_log() -> None:
-    """Open the store for a process that serves; raise `StoreError`.
+    """Open the store for a process that serves.
 
-    A worker that replaces another one starts even so, and serves what it can: without it gunicorn would end the
-    service.
+    A worker starts even if its store cannot be read, and serves what it can: otherwise gunicorn would end the service.
     """
     try:
         current().open()
     except (Unavailable, DatabaseError) as exc:
-        if "USERS_SERVES" not in os.environ:
-            raise
         log.error("A worker starts though its store cannot be read: %s", exc)  # noqa: TRY400  # the store is at fault
 
 

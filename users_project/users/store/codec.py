@@ -36,7 +36,7 @@ class BadLineError(ValueError):
 
 def encode(entry: Entry, *, with_password: bool = True) -> bytes:
     names = _USER_FIELDS if isinstance(entry, User) else _DELETION_FIELDS
-    data: dict[str, Any] = {name: _plain(getattr(entry, name)) for name in names}
+    data: dict[str, Any] = {name: plain(getattr(entry, name)) for name in names}
     if isinstance(entry, Deletion):
         data["deleted"] = True
     elif not with_password:
@@ -48,7 +48,7 @@ def encode(entry: Entry, *, with_password: bool = True) -> bytes:
 
 def decode(line: bytes, *, with_password: bool = True) -> Entry:
     try:
-        data = json.loads(line, object_pairs_hook=_unique)
+        data = json.loads(line, object_pairs_hook=unique)
     except BadLineError:
         raise
     except (ValueError, RecursionError) as exc:
@@ -71,13 +71,15 @@ def in_milliseconds(time: datetime) -> datetime:
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """Return a field's value as JSON has it."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return value
 
 
-def _unique(members: list[tuple[str, object]]) -> dict[str, object]:
+def unique(members: list[tuple[str, object]]) -> dict[str, object]:
+    """Return the object of these members; raise `BadLineError` for a name that occurs twice."""
     found = dict(members)
     if len(found) != len(members):
         name = Counter(name for name, _ in members).most_common(1)[0][0]

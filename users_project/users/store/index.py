@@ -23,8 +23,6 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 # Of the I/O errors those of a file that cannot be read. The others are of a write, as on a full disk.
 _UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 _opened = threading.local()
-# The identity of an index file that SQLite found damaged: the next writer replaces it.
-_doubted: set[tuple[int, int]] = set()
 
 
 def path() -> Path:
@@ -53,38 +51,27 @@ def leave_replaced_file() -> None:
         connection.close()
 
 
-def is_doubted(file: tuple[int, int]) -> bool:
-    return file in _doubted
-
-
-def is_damage(error: BaseException) -> bool:
-    """Return whether SQLite reports a file that is damaged or cannot be read, and not a lock or a full disk."""
+def discard_if_damaged(error: BaseException) -> bool:
+    """Delete the index if SQLite reports damage, and not a lock or a full disk; the next request rebuilds it."""
     code = getattr(error.__cause__, "sqlite_errorcode", 0)
-    return code & 0xFF in _DAMAGED or code in _UNREADABLE
-
-
-def doubt(error: BaseException) -> None:
-    """Mark the index as damaged: the next request rebuilds it."""
-    found = file_identity()
-    if found and found not in _doubted:
-        _doubted.add(found)
+    if code & 0xFF not in _DAMAGED and code not in _UNREADABLE:
+        return False
+    if connection.connection is None or _opened.file == file_identity():  # another thread may have replaced it
         log.warning("%s: %s; it is deleted and rebuilt from the record", path(), error)
+        _delete()
     if not connection.in_atomic_block:
         connection.close()
+    return True
 
 
 def position() -> Position | None:
     """Return what the index reflects; None if it reflects nothing, or cannot be used."""
-    file = file_identity()
-    if file is None or is_doubted(file):
+    if file_identity() is None:
         return None
     try:
         return tables.position()
     except DatabaseError as exc:
-        if is_damage(exc):
-            doubt(exc)
-            return None
-        if "no such" in str(exc):  # tables of another version
+        if discard_if_damaged(exc) or "no such" in str(exc):  # tables of another version
             return None
         raise
 
@@ -94,9 +81,8 @@ def schema_is_current() -> bool:
     try:
         return set(MigrationRecorder(connection).applied_migrations()) == _migrations()
     except DatabaseError as exc:
-        if not is_damage(exc):
+        if not discard_if_damaged(exc):
             raise
-        doubt(exc)
         return False
 
 
@@ -108,8 +94,11 @@ def _migrations() -> set[tuple[str, str]]:
 def make() -> None:
     """Replace the index by an empty one. Open connections keep the old files, which have no names then."""
     connection.close()
-    _doubted.clear()  # the new file may have the number of the old one
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        path().with_name(path().name + suffix).unlink(missing_ok=True)
+    _delete()
     path().touch(mode=0o600)  # SQLite gives its other files the same mode
     call_command("migrate", verbosity=0, interactive=False)
+
+
+def _delete() -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path().with_name(path().name + suffix).unlink(missing_ok=True)

@@ -12,7 +12,6 @@ as a whole. See `reading` and `compaction`.
 
 import logging
 import math
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,8 +36,6 @@ log = logging.getLogger(__name__)
 
 # Superseded lines before a compaction, if they are also more than the others.
 COMPACT_FROM = 1000
-# Bytes of a record that a request reads as a whole, in about two seconds; a larger one is read beside the requests.
-MAX_READ = 4 * 1024 * 1024
 # Seconds that a start waits for another one, which may have to read a large record.
 START_TIMEOUT = 60.0
 # Seconds after which a write also renews the marks, so that they recognize a restored copy without an index.
@@ -74,30 +71,24 @@ class Journal:
     def catch_up(self) -> None:
         """Make the index reflect the record; microseconds if nothing changed.
 
-        While a large record is read, another process writes, the disk is full or a line cannot be read, the last good
-        index answers. Raises `StoreError`, `Unavailable` or `DatabaseError` if there is none.
+        While another request or process reads or writes the record, the disk is full or a line cannot be read, the last
+        good index answers. Raises `StoreError`, `Unavailable` or `DatabaseError` if there is none.
         """
         index.leave_replaced_file()
         seen = record.identity(self.path), index.file_identity()
-        if seen[1] and self._fresh == seen and not index.is_doubted(seen[1]):
+        if seen[1] and self._fresh == seen:
             return
         position = index.position()
-        if self._is_current(position, seen[0]):
+        if self._is_open and position and position.identity == seen[0]:
             self._fresh = seen
             return
         try:
             with self.lock.held(timeout=0 if position else TIMEOUT):
-                takes_long = self._takes_long()
-                if not takes_long:
-                    self._bring_up()
+                self._bring_up()
         except (Unavailable, DatabaseError) as exc:
             if not position or (isinstance(exc, DatabaseError) and meaning_of(exc) is not Meaning.FULL):
                 raise
             self._fresh = seen  # not again for each request: a change of the file is a reason to look again
-            return
-        if takes_long:
-            self._fresh = seen
-            threading.Thread(target=self._catch_up_beside, daemon=True).start()
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
@@ -140,16 +131,6 @@ class Journal:
             position = index.position() if index.schema_is_current() else None
             return reading.read_all(self.path, position, record.identity(self.path))
 
-    def _is_current(self, position: Position | None, identity: str) -> bool:
-        return self._is_open and position is not None and position.identity == identity
-
-    def _takes_long(self) -> bool:
-        """Return whether a large record has to be read as a whole, though there is an index that answers."""
-        position = index.position()
-        if position is None or not self._is_open or self._is_current(position, record.identity(self.path)):
-            return False
-        return record.size(self.path) > MAX_READ and not reading.is_continued(self.path, position)
-
     def _bring_up(self) -> Position:
         """Make the index reflect the record. The caller holds the lock."""
         position, identity = index.position(), record.identity(self.path)
@@ -172,18 +153,6 @@ class Journal:
                 log.error("%s", error)  # noqa: TRY400  # the file is at fault, not the code
             self._reported = identity, str(error)
             raise error from exc
-
-    def _catch_up_beside(self) -> None:
-        """Read the record in a separate thread."""
-        try:
-            with self.lock.held():
-                self._bring_up()
-        except DatabaseError as exc:
-            log.error("%s: cannot be updated: %s", index.path(), exc)  # noqa: TRY400  # the disk is at fault
-        except Unavailable:  # another process reads the record, or what is wrong is logged
-            pass
-        finally:
-            connection.close()
 
     def _truncate_torn_tail(self, position: Position) -> Position:
         lost = record.size(self.path) - position.offset

@@ -27,13 +27,10 @@ class WriterLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._mutex = threading.Lock()
-        self._holder: int | None = None
 
     @contextmanager
     def held(self, timeout: float = TIMEOUT) -> Iterator[None]:
         """Hold the lock; raise `Unavailable` if others hold it for longer than `timeout` seconds."""
-        if self._holder == threading.get_ident():
-            raise RuntimeError("This thread already writes users. Finish that write first.")
         deadline = time.monotonic() + timeout
         if not self._mutex.acquire(timeout=timeout):
             raise Unavailable(_BUSY)
@@ -41,10 +38,8 @@ class WriterLock:
             descriptor = self._open()
             try:
                 _flock(descriptor, deadline)
-                self._holder = threading.get_ident()
                 yield
             finally:
-                self._holder = None
                 os.close(descriptor)
         finally:
             self._mutex.release()

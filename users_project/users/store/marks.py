@@ -5,13 +5,12 @@ They only grow. The file is replaced atomically, and only by the writer.
 
 import json
 import logging
-import os
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
-from .record import Extent, owner_only, sync_directory
+from .record import Extent, identity
+from .record import replace as replace_file
 
 log = logging.getLogger(__name__)
 
@@ -68,18 +67,7 @@ def read(record: Path) -> Marks | None:
 def write(record: Path, marks: Marks) -> None:
     """Replace the marks of a record, durably. Raises `OSError`; the old ones stay then."""
     path = path_of(record)
-    fresh = path.with_suffix(".new")
-    try:
-        with open(fresh, "w", opener=owner_only) as file:  # Path.open takes no opener
-            json.dump(asdict(marks), file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except OSError:
-        with suppress(OSError):
-            fresh.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
+    replace_file(path, identity(path), [json.dumps(asdict(marks)).encode()])
 
 
 def reserve(record: Path, last_id: int) -> None:
