@@ -85,10 +85,10 @@ def test_admins_do_not_demote_themselves(browser, admin, everything, change):
         (StorageFull("Taken a moment ago."), 507),
     ],
 )
-def test_a_failed_save_shows_the_form_again_with_the_reason(browser, make, everything, monkeypatch, refusal, status):
+def test_a_failed_save_shows_the_reason(browser, make, everything, monkeypatch, refusal, status):
+    """A conflict beside what was typed, which for the others is on the page before."""
     user = make("eva")
     before = everything()
-
     sent = FORM | {"full_name": "Eva L.", "version": version(browser, user.pk), "password": "another horse 2"}
 
     def refuse(**kwargs: object) -> None:
@@ -98,10 +98,11 @@ def test_a_failed_save_shows_the_form_again_with_the_reason(browser, make, every
     monkeypatch.setattr(services, "user_create", refuse)
     for path in (f"{LIST}{user.pk}/change/", f"{LIST}add/"):
         answer = browser.post(path, sent)
-        assert answer.status_code == status
         text = answer.content.decode()
-        assert "Taken a moment ago." in errors(text)
-        assert form_of(text)["full_name"] == "Eva L."
+        assert answer.status_code == status
+        assert "Taken a moment ago." in text
+        assert status == 200 or "Back shows it" in text
+        assert status != 200 or form_of(text)["full_name"] == "Eva L."
     assert everything() == before
 
 
@@ -139,8 +140,8 @@ def test_a_user_changed_since_the_question_is_not_deleted(browser, make, everyth
 
 def test_admins_do_not_delete_themselves(browser, admin, everything):
     before = everything()
-    for method in (browser.get, browser.post):
-        assert method(f"{LIST}{admin.pk}/delete/", {"post": "yes"}).headers["Location"] == LIST
+    path, sent = asked_to_delete(browser, admin)
+    assert browser.post(path, sent).headers["Location"] == path
     assert services._OWN in said(browser)
     assert everything() == before
 
@@ -158,7 +159,6 @@ def test_a_stale_form_names_the_change_and_can_be_saved_again(browser, make):
     services.user_update(user_id=user.pk, actor=other.pk, full_name="Ada L.")
     text = page(browser.post(path, sent))
     assert "Nothing was saved: other changed this user since you opened the form." in errors(text)
-    assert "Full name: “Ada L.”" in errors(text)
     assert User.objects.get(pk=user.pk).email == "ada@example.com"
     again = form_of(text)
     assert (again["email"], again["full_name"]) == ("ada@example.org", "")
@@ -204,7 +204,7 @@ def test_a_save_after_a_concurrent_change_shows_the_form_again(browser, admin, m
 
     monkeypatch.setattr(services, "user_update", and_before)
     text = page(browser.post(path, sent | {"email": "mine@example.com"}))
-    assert "Full name: “First”" in errors(text)
+    assert "root changed this user since you opened the form." in errors(text)
     assert form_of(text)["email"] == "mine@example.com"
     assert User.objects.get(pk=user.pk).email == "ada@example.com"
 
@@ -219,10 +219,7 @@ def test_a_user_deleted_while_saving_is_a_message(browser, admin, make, monkeypa
         return update(**values)
 
     monkeypatch.setattr(services, "user_update", and_before)
-    assert browser.post(path, sent | {"email": "mine@example.com"}).headers["Location"] == path.replace(
-        "change", "history"
-    )
-    assert f"User {user.pk} was deleted." in said(browser)
+    assert "This user was deleted." in errors(page(browser.post(path, sent | {"email": "mine@example.com"})))
 
 
 @pytest.mark.parametrize("query", ["", "?_changelist_filters=q%3Dada%26is_active__exact%3D1"])
@@ -265,15 +262,11 @@ def test_the_history_page_tells_of_each_change_and_never_of_a_password(browser, 
     assert browser.get(f"{LIST}99/history/").status_code == 302
 
 
-def test_a_deleted_user_s_pages_lead_to_their_history(browser, admin, make):
+def test_a_deleted_user_s_history_is_kept(browser, admin, make):
     user = make("eva")
     services.user_update(user_id=user.pk, actor=admin.pk, full_name="Eva")
     services.user_delete(user_id=user.pk, actor=admin.pk)
-    history = f"{LIST}{user.pk}/history/"
-    for action in ("change", "delete"):
-        assert browser.get(f"{LIST}{user.pk}/{action}/").headers["Location"] == history
-    text = page(browser.get(history))
-    assert f"User {user.pk} was deleted. Their history is kept." in text
+    text = page(browser.get(f"{LIST}{user.pk}/history/"))
     assert f"History: user {user.pk}, deleted" in text
     assert re.findall(r"<td>(deleted|created|full_name[^<]*)</td>", text) == ["deleted", "full_name:  → Eva", "created"]
     assert "/change/" not in text.partition('id="content-start"')[2]
@@ -293,7 +286,7 @@ def test_the_page_of_a_user_names_the_creator(browser, admin, make):
 def test_admins_change_their_own_password_and_stay_signed_in(admin, issuer):
     browser = Client(headers=passport(issuer, admin.pk, sid="s-1"))
     path = f"{LIST}{admin.pk}/change/"
-    assert browser.get("/admin/password_change/").headers["Location"] == path
+    assert browser.get("/admin/password_change/").headers["Location"] == "/sessions/"
     assert Client().get("/admin/password_change/").status_code == 401
     sent = {"username": "root", "email": "root@example.com", "user_type": "admin", "is_active": "on"}
     sent |= {"password": "another horse 2", "version": version(browser, admin.pk)}

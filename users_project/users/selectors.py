@@ -47,10 +47,6 @@ def account_get(*, user_id: int) -> User:
     return user
 
 
-def is_deleted(user_id: int) -> bool:
-    return Deletion.objects.filter(pk=user_id).exists()
-
-
 def user_history(*, user_id: int) -> list[Change]:
     """Return the user's history, newest first, also of a deleted user; raise `Http404` if there never was one."""
     found = changes(store.current().versions(user_id))

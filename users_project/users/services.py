@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import NoReturn, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ValidationError
@@ -29,10 +29,6 @@ class UserChanges(TypedDict, total=False):
     user_type: str
     is_active: bool
     password: str
-
-
-def no_check(user: User) -> None:
-    """Accept the user as they are."""
 
 
 class WrongPasswordError(ValidationError):
@@ -69,7 +65,7 @@ def user_update(
     user_id: int,
     actor: int,
     kept_session: str = "",
-    if_version: Callable[[User], object] = no_check,
+    if_version: Callable[[User], object] | None = None,
     **changes: Unpack[UserChanges],
 ) -> User:
     """Change the user and return it. Their sessions end if their password, role or activity changes.
@@ -83,13 +79,14 @@ def user_update(
         values["password"] = make_password(changes["password"])
     with store.writing() as writer:
         user = user_get(user_id=user_id)
-        if_version(user)
+        if if_version:
+            if_version(user)
         was_admin = user.is_admin
         changed = {name: value for name, value in values.items() if getattr(user, name) != value}
         for name, value in changed.items():
             setattr(user, name, value)
         if was_admin and not user.is_admin:
-            check_dispensable(user, actor=actor, fields=sorted(changed.keys() & {"user_type", "is_active"}))
+            _check_dispensable(user, actor=actor, fields=sorted(changed.keys() & {"user_type", "is_active"}))
         _check_unique(user)
         if changed:
             writer.put(user, by=actor, kept_session=kept_session if actor == user_id else "")
@@ -110,7 +107,7 @@ def users_set_active(*, user_ids: Iterable[int], actor: int, is_active: bool) ->
             elif user.is_active != is_active:
                 try:
                     if user.is_admin:
-                        check_dispensable(user, actor=actor, fields=[])
+                        _check_dispensable(user, actor=actor)
                 except Conflict as exc:
                     rejected[user_id] = str(exc.detail)
                 else:
@@ -120,12 +117,16 @@ def users_set_active(*, user_ids: Iterable[int], actor: int, is_active: bool) ->
     return changed, rejected
 
 
-def user_delete(*, user_id: int, actor: int, if_version: Callable[[User], object] = no_check) -> None:
+def user_delete(*, user_id: int, actor: int, if_version: Callable[[User], object] | None = None) -> None:
     """Delete the user. Raises as `user_update`."""
     with store.writing() as writer:
         user = user_get(user_id=user_id)
-        if_version(user)
-        check_deletable(user, actor=actor)
+        if if_version:
+            if_version(user)
+        if user.pk == actor:
+            raise Conflict(_OWN)
+        if user.is_admin:
+            _check_dispensable(user, actor=actor)
         writer.remove(user, by=actor)
 
 
@@ -163,24 +164,11 @@ def credentials_check(*, username: str, password: str) -> User | None:
     return user
 
 
-def check_deletable(user: User, *, actor: int) -> None:
-    """Raise `Conflict` for oneself and for the last active admin."""
-    if user.pk == actor:
-        raise Conflict(_OWN)
-    if user.is_admin:
-        check_dispensable(user, actor=actor, fields=[])
-
-
-def check_dispensable(admin: User, *, actor: int, fields: list[str]) -> None:
-    """Raise `Conflict` that names the fields if the active admin is oneself or the only one."""
-    if admin.pk == actor:
-        _conflict(_OWN, fields)
-    if not User.objects.active_admins().exclude(pk=admin.pk).exists():
-        _conflict(_LAST_ADMIN, fields)
-
-
-def _conflict(message: str, fields: list[str]) -> NoReturn:
-    raise Conflict(message, {field: [message] for field in fields})
+def _check_dispensable(admin: User, *, actor: int, fields: Iterable[str] = ()) -> None:
+    """Raise `Conflict` that names the fields if the active admin is the actor or the only one."""
+    is_only = not User.objects.active_admins().exclude(pk=admin.pk).exists()
+    if message := _OWN if admin.pk == actor else _LAST_ADMIN if is_only else "":
+        raise Conflict(message, {field: [message] for field in fields})
 
 
 def _check_unique(user: User) -> None:

@@ -22,6 +22,7 @@ urlpatterns = [
     # The gateway signs people in and out.
     path("admin/login/", RedirectView.as_view(url="/admin/")),
     path("admin/logout/", RedirectView.as_view(url="/logout/")),
+    path("admin/password_change/", RedirectView.as_view(url="/sessions/")),
     path("admin/", admin.site.urls),
 ]
 handler400 = problems.bad_request

@@ -1,38 +1,27 @@
 """The admin's pages of users."""
 
-from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any, cast
 
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth import admin as auth_admin  # noqa: F401  # registers what is unregistered below
 from django.contrib.auth.models import Group
-from django.core.exceptions import BadRequest
 from django.db.models.functions import Lower
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 
-from chassis.databases import StorageFull
 from chassis.etags import PreconditionFailed
-from chassis.passports import USER_ID
-from chassis.problems import Conflict, Unavailable
+from chassis.problems import Conflict
 from users import selectors, services
 from users.models import User
 
-from .access import session_of
-from .forms import ModelForm, NewUserForm, UserForm
-from .history import LIST, HistoryAdmin
-from .lists import LOOKUPS, UserList
+from .forms import NewUserForm, StoredForm, UserForm, if_version
 
 # Users that one action changes at most: it is one write, for which others wait.
 MAX_SELECTED = 500
-# The reasons for which a change is not saved; the page shows them.
-_REJECTIONS = (Conflict, PreconditionFailed, Unavailable, StorageFull)
 
 
 @admin.register(User)
-class UserAdmin(HistoryAdmin):
+class UserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs alone
     """Users. A user is deleted on their own page, which has room for the reason if that is not allowed."""
 
     list_display = ("name", "address", "full_name", "user_type", "is_active", "created_at")
@@ -53,22 +42,9 @@ class UserAdmin(HistoryAdmin):
     actions = ("activate", "deactivate")
     actions_selection_counter = True
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ANN401  # Django's
-        return UserList
-
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Return whether a URL of the list may use it; Django answers 400 if not. PostgreSQL has no NUL character."""
-        return lookup in LOOKUPS and "\0" not in value
-
-    def response_action(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse | None:  # noqa: ANN401
-        """Run an action. What prevents it is a message; a selection that is not of ids is 400."""
-        if not all(USER_ID.fullmatch(each) for each in request.POST.getlist(ACTION_CHECKBOX_NAME)):
-            raise BadRequest("The selected values are not ids of users.")
-        try:
-            return super().response_action(request, *args, **kwargs)
-        except _REJECTIONS as exc:
-            messages.error(request, str(exc.detail))
-            return HttpResponseRedirect(request.get_full_path())
+        """Reject lookups of the hash, which would reveal it bit by bit."""
+        return not lookup.startswith("password") and super().lookup_allowed(lookup, value, request)
 
     @admin.display(description="Username", ordering=Lower("username"))
     def name(self, user: User) -> str:
@@ -95,24 +71,16 @@ class UserAdmin(HistoryAdmin):
         obj: User | None = None,
         change: bool = False,
         **kwargs: Any,  # noqa: ANN401
-    ) -> type[ModelForm]:
+    ) -> type[StoredForm]:
         form = UserForm if change else NewUserForm
-        return type(form.__name__, (form,), {"actor": request.user.pk, "failure": getattr(request, "failure", "")})
+        return type(form.__name__, (form,), {"request": request})
 
-    def save_model(self, request: HttpRequest, obj: User, form: ModelForm, change: bool) -> None:
-        actor = int(str(request.user.pk))
-        values = {**form.cleaned_data}
-        if change:
-            # Admins who change their own password stay signed in here.
-            values |= {"if_version": _if_version(values.pop("version")), "kept_session": session_of(request)}
-            saved = services.user_update(user_id=obj.pk, actor=actor, **values)
-        else:
-            saved = services.user_create(created_by=actor, **values)
-        obj.__dict__.update(saved.__dict__)
+    def save_model(self, request: HttpRequest, obj: User, form: StoredForm, change: bool) -> None:
+        """Do nothing: the form stores the user."""
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
-        """Delete the user as the page showed them, through the services."""
-        check = _if_version(request.POST.get("version", ""))
+        """Delete the user as the page showed them."""
+        check = if_version(request.POST.get("version", ""))
         services.user_delete(user_id=obj.pk, actor=int(str(request.user.pk)), if_version=check)
 
     def _log_nothing(self, request: HttpRequest, *args: Any) -> None:  # noqa: ANN401  # Django's
@@ -131,22 +99,17 @@ class UserAdmin(HistoryAdmin):
     def _set_active(self, request: HttpRequest, queryset: Any, *, is_active: bool) -> None:  # noqa: ANN401
         """Change all that the rules allow, and report each that was not changed."""
         chosen = dict(queryset.order_by("pk").values_list("pk", "username")[: MAX_SELECTED + 1])
-        done = "activated" if is_active else "deactivated"
         if len(chosen) > MAX_SELECTED:
             messages.error(request, f"Nothing was changed. Select at most {MAX_SELECTED} users at once.")
-            return
-        if not chosen:
-            messages.warning(request, f"No user was {done}: the selected users are not in the list any more.")
             return
         changed, rejected = services.users_set_active(
             user_ids=chosen, actor=int(str(request.user.pk)), is_active=is_active
         )
         for user_id, why in rejected.items():
             messages.error(request, f"Not changed: {chosen[user_id]}. {why}")
-        already = len(chosen) - changed - len(rejected)
-        before = f" {already} had been {done} before." if already else ""
-        if changed or already:
-            messages.success(request, f"{changed} of {len(chosen)} users {done}.{before}")
+        messages.success(request, f"{changed} of {len(chosen)} users {'activated' if is_active else 'deactivated'}.")
+
+    # Django would open a transaction around these two views; the record does not roll back.
 
     def changeform_view(
         self,
@@ -155,56 +118,43 @@ class UserAdmin(HistoryAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Answer outside of a transaction, which Django would open: the record does not roll back.
-
-        If the change cannot be saved, the form is shown again with the values that were sent and the reason.
-        """
-
-        def view() -> HttpResponse:
-            page: HttpResponse = cast("Any", self)._changeform_view(request, object_id, form_url, extra_context)  # noqa: SLF001
-            return page
-
-        try:
-            return view()
-        except (Http404, *_REJECTIONS) as exc:
-            rejection = exc
-        cast("Any", request).failure = str(getattr(rejection, "detail", "")) or "This user was deleted."
-        response = view()
-        if isinstance(rejection, (Unavailable, StorageFull)) and response.status_code == HTTPStatus.OK:
-            response.status_code = rejection.status_code
-        return response
+        page: HttpResponse = cast("Any", self)._changeform_view(request, object_id, form_url, extra_context)  # noqa: SLF001
+        return page
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Answer outside of a transaction too. What prevents the deletion is a message."""
+        """What prevents the deletion is a message."""
         try:
-            user = self.get_object(request, object_id)
-            if user is not None:
-                services.check_deletable(user, actor=int(str(request.user.pk)))
             page: HttpResponse = cast("Any", self)._delete_view(request, object_id, extra_context)  # noqa: SLF001
-        except _REJECTIONS as exc:
+        except (Conflict, PreconditionFailed) as exc:
             messages.error(request, str(exc.detail))
-            return HttpResponseRedirect(LIST if isinstance(exc, Conflict) else request.path)
+            return HttpResponseRedirect(request.path)
         return page
 
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the history that the store has, also of a deleted user, instead of Django's own log."""
+        try:
+            entries = selectors.user_history(user_id=int(object_id))
+        except (ValueError, Http404):
+            missing: HttpResponse = cast("Any", self)._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # noqa: SLF001
+            return missing
+        user = self.get_object(request, object_id)
+        names = selectors.names([entry.by for entry in entries])
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"History: {user or f'user {object_id}, deleted'}",
+            "entries": [{"at": entry.at, "by": names[entry.by], "lines": entry.lines()} for entry in entries],
+            "object": user,
+            "user_id": object_id,
+            "opts": self.opts,
+            "module_name": "Users",
+        }
+        return TemplateResponse(request, "admin/users/user/object_history.html", context)
 
-def _if_version(version: str) -> Callable[[User], None]:
-    """Return a check that raises `PreconditionFailed` if the user has another version than the page showed."""
 
-    def check(user: User) -> None:
-        if user.version != version:
-            raise PreconditionFailed("This user was changed since you opened the page. Nothing was done.")
-
-    return check
-
-
-def _own_page(request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-    """Redirect to the admin's own page, where a password is changed as any user's is."""
-    return HttpResponseRedirect(f"{LIST}{request.user.pk}/change/")
-
-
-admin.site.password_change = _own_page  # type: ignore[assignment]  # a page there, a redirection here
 # The one permission here is to be an admin, and there is no other site to view.
 admin.site.unregister(Group)
 admin.site.disable_action("delete_selected")
