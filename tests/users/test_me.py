@@ -20,21 +20,20 @@ def test_users_read_and_change_themselves(as_user, make):
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "errors"),
+    ("body", "errors"),
     [
-        ({"user_type": "admin"}, 403, {"user_type": "Only an admin"}),
-        ({"is_active": True, "username": "x"}, 403, {"is_active": "Only", "username": "Only"}),
-        ({"full_name": "x", "user_type": "default"}, 403, {"user_type": "Only"}),
-        ({"password": "another horse 2"}, 400, {"password": "Change it with POST /api/users/me/password"}),
-        ({"id": 1}, 400, {"id": "Unknown field"}),
-        ({"email": "nobody"}, 400, {"email": "Enter"}),
-        ([], 400, {"non_field_errors": "Invalid data"}),
+        ({"user_type": "admin"}, {"user_type": "Unknown field. Expected one of: email, full_name."}),
+        ({"is_active": True, "username": "x"}, {"is_active": "Unknown field", "username": "Unknown field"}),
+        ({"full_name": "x", "password": "another horse 2"}, {"password": "Unknown field"}),
+        ({"id": 1}, {"id": "Unknown field"}),
+        ({"email": "eva"}, {"email": "Enter"}),
+        ([], {"non_field_errors": "Invalid data"}),
     ],
 )
-def test_users_do_not_change_what_only_admins_may(as_user, make, everything, body, status, errors):
+def test_users_do_not_change_what_only_admins_may(as_user, make, everything, body, errors):
     me = as_user(make("eva").pk)
     before = everything()
-    assert_problem(me("PATCH", "/api/users/me", body), status, **errors)
+    assert_problem(me("PATCH", "/api/users/me", body), 400, **errors)
     assert everything() == before
 
 

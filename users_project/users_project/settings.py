@@ -24,6 +24,7 @@ SECRET_KEY = ENV.users_secret_key
 ALLOWED_HOSTS = ["*"]
 USE_X_FORWARDED_HOST = True
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_HSTS_SECONDS = 365 * 24 * 3600
 
 INSTALLED_APPS = [
     "users.apps.UsersConfig",
@@ -38,7 +39,8 @@ INSTALLED_APPS = [
     "drf_spectacular",
 ]
 MIDDLEWARE = [
-    # Outermost, so that it sees every problem.
+    "django.middleware.security.SecurityMiddleware",
+    # Outside of the rest, so that it sees every problem.
     "users.admin.access.AdminPagesMiddleware",
     *chassis.MIDDLEWARE[:-1],
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -81,7 +83,6 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 8}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
-    {"NAME": "users.passwords.BlankValidator"},
     {"NAME": "users.passwords.MaximumLengthValidator"},
 ]
 

@@ -5,7 +5,7 @@ this version or of an earlier one: the last line of each user counts.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -14,10 +14,10 @@ from django.db.models.functions import Lower
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
-from chassis.serializers import StrictSerializer
-from chassis.validators import printable
+from chassis.problems import flatten
 from users import store
-from users.models import Deletion, Entry, User, ascii_only, username_characters
+from users.api.serializers import UserIn
+from users.models import Deletion, Entry, User
 from users.store import tables
 from users.store.codec import decode, in_milliseconds
 
@@ -32,27 +32,16 @@ _EARLIER_NAMES = {"sessions_ended_seq": "session_end", "deleted_at": "updated_at
 _EARLIER_HISTORY = "users.userchange"
 
 
-class UserRow(StrictSerializer):
-    """A row of a file, checked as the API checks a request."""
+class UserRow(UserIn):
+    """A row of a file: what the API takes, with the hash instead of the password, and what else is stored."""
 
-    id = serializers.IntegerField(min_value=1, max_value=MAX_ID, required=False, allow_null=True)
-    username = serializers.CharField(max_length=150, trim_whitespace=False, validators=[username_characters])
-    email = serializers.EmailField(max_length=254, trim_whitespace=False, validators=[ascii_only])
-    full_name = serializers.CharField(
-        max_length=150,
-        trim_whitespace=False,
-        allow_blank=True,
-        allow_null=True,
-        required=False,
-        validators=[printable],
-    )
-    user_type = serializers.ChoiceField(User.Type.choices, required=False)
-    is_active = serializers.BooleanField(required=False)
+    password = None  # type: ignore[assignment]  # how DRF leaves out a field
+    id = serializers.IntegerField(min_value=1, max_value=MAX_ID, required=False)
     hashed_password = serializers.CharField(max_length=200, trim_whitespace=False)
-    created_by = serializers.JSONField(required=False, allow_null=True)
-    created_at = serializers.DateTimeField(required=False, allow_null=True)
-    updated_at = serializers.DateTimeField(required=False, allow_null=True)
-    session_epoch = serializers.IntegerField(min_value=0, max_value=MAX_ID, required=False, allow_null=True)
+    created_by = serializers.JSONField(required=False)
+    created_at = serializers.DateTimeField(required=False)
+    updated_at = serializers.DateTimeField(required=False)
+    session_epoch = serializers.IntegerField(min_value=0, max_value=MAX_ID, required=False)
 
     def validate_hashed_password(self, value: str) -> str:
         try:
@@ -67,11 +56,10 @@ _USER_ROW = UserRow()
 
 @dataclass
 class Plan:
-    """What an import would write by place, what it rejects, and what it leaves out."""
+    """What an import would write by place, and what it rejects."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
     rejected: list[tuple[str, str]] = field(default_factory=list)
-    notes: list[tuple[str, str]] = field(default_factory=list)
     # Whether the file is a users.jsonl, which has the ids of deleted users too.
     is_record: bool = False
 
@@ -84,14 +72,13 @@ class Plan:
         return [entry for entry in self.entries.values() if isinstance(entry, User)]
 
 
-def plan(rows: Iterable[Row], progress: Callable[[int], object]) -> Plan:
-    """Check each row by itself, then all of them together. `progress` is called with the number of rows read."""
+def plan(rows: Iterable[Row]) -> Plan:
+    """Check each row by itself, then all of them together."""
     found = Plan()
-    creators: dict[str, object] = {}
     places: dict[int, str] = {}
-    for number, row in enumerate(rows, 1):
+    for row in rows:
         try:
-            entry = _entry_of(row, found, creators)
+            entry = _entry_of(row, found)
         except (ValueError, ValidationError) as exc:
             found.reject(row.place, row.fault or _reason(exc))
         else:
@@ -100,9 +87,11 @@ def plan(rows: Iterable[Row], progress: Callable[[int], object]) -> Plan:
                     found.entries.pop(places.get(entry.id, ""), None)
                     places[entry.id] = row.place
                 found.entries[row.place] = entry
-        progress(number)
     _reject_taken(found)
-    _resolve_creators(found, creators)
+    # Of other creators an id is another user's here.
+    known = {entry.pk for entry in found.entries.values()}
+    for user in found.users:
+        user.created_by = user.created_by if user.created_by in known else None
     found.rejected.sort(key=lambda each: int(each[0].rpartition(" ")[2]))  # a place ends with its number
     return found
 
@@ -124,7 +113,7 @@ def write(found: Plan, next_id: int = 1) -> int:
     return following
 
 
-def _entry_of(row: Row, found: Plan, creators: dict[str, object]) -> Entry | None:
+def _entry_of(row: Row, found: Plan) -> Entry | None:
     if row.fault:
         raise ValueError(row.fault)
     value = row.value
@@ -138,11 +127,10 @@ def _entry_of(row: Row, found: Plan, creators: dict[str, object]) -> Entry | Non
         if isinstance(entry, User):
             entry.password = imported(entry.password)
             entry.is_rehash = False
-            creators[row.place] = entry.created_by
         return entry
-    data = _USER_ROW.run_validation(value)
-    creators[row.place] = data.pop("created_by", None)
-    return _user_of(data)
+    if isinstance(value, dict):
+        value = {name: each for name, each in value.items() if each is not None}
+    return _user_of(_USER_ROW.run_validation(value))
 
 
 def _from_earlier(value: dict[Any, Any]) -> dict[str, Any]:
@@ -156,21 +144,19 @@ def _from_earlier(value: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _user_of(data: dict[str, Any]) -> User:
-    data = {name: value for name, value in data.items() if value is not None}
     now = datetime.now(UTC)
     created = in_milliseconds(data.pop("created_at", None) or data.get("updated_at") or now)
     updated = in_milliseconds(data.pop("updated_at", None) or created)
-    password = data.pop("hashed_password")
-    return User(created_at=created, updated_at=updated, password_changed_at=updated, password=password, **data)
+    password, creator = data.pop("hashed_password"), data.pop("created_by", None)
+    creator = creator if type(creator) is int else None
+    times = {"created_at": created, "updated_at": updated, "password_changed_at": updated}
+    return User(password=password, created_by=creator, **times, **data)
 
 
 def _reason(exc: ValueError | ValidationError) -> str:
     if not isinstance(exc, ValidationError):
         return str(exc)
-    detail = exc.detail
-    if isinstance(detail, dict):
-        return "; ".join(f"{name}: {' '.join(map(str, messages))}" for name, messages in detail.items())
-    return " ".join(map(str, detail))
+    return "; ".join(f"{name}: {' '.join(messages)}" for name, messages in flatten(exc.detail).items())
 
 
 def _reject_taken(found: Plan) -> None:
@@ -195,19 +181,3 @@ def _reject_taken(found: Plan) -> None:
             found.reject(place, "; ".join(faults))
         else:
             seen |= dict.fromkeys(own, place)
-
-
-def _resolve_creators(found: Plan, creators: dict[str, object]) -> None:
-    """Keep `created_by`, an id or a username, only of users in the same file: elsewhere an id is another user's."""
-    known = {entry.pk for entry in found.entries.values() if entry.pk}
-    named = {user.username.lower(): user.pk for user in found.users if user.pk}
-    for place, user in found.entries.items():
-        if isinstance(user, User):
-            creator = creators.get(place)
-            user.created_by = None
-            if isinstance(creator, str):
-                user.created_by = named.get(creator.lower())
-            elif type(creator) is int and creator in known:
-                user.created_by = creator
-            if creator is not None and user.created_by is None:
-                found.notes.append((place, "created_by was left out: that user is not imported"))

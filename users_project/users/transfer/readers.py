@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from users.store.codec import unique
+
 from .columns import COLUMNS
 
 _NUMBERS = {"id", "created_by", "session_epoch"}
@@ -34,16 +36,9 @@ def _text(path: Path) -> str:
         raise ValueError(f"The file is not UTF-8 (byte {exc.start + 1}). Convert it first") from exc
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name occurs twice in one object")
-    return found
-
-
 def _read_json(path: Path) -> Iterator[Row]:
     try:
-        values = json.loads(_text(path), object_pairs_hook=_unique)
+        values = json.loads(_text(path), object_pairs_hook=unique)
     except json.JSONDecodeError as exc:
         raise ValueError(f"Line {exc.lineno}: {exc.msg}") from exc
     if not isinstance(values, list):
@@ -58,7 +53,7 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
             if line.strip():
                 place = f"line {number}"
                 try:
-                    yield Row(place, json.loads(line.decode("utf-8-sig"), object_pairs_hook=_unique))
+                    yield Row(place, json.loads(line.decode("utf-8-sig"), object_pairs_hook=unique))
                 except (ValueError, RecursionError) as exc:
                     yield Row(place, fault=f"not a JSON object: {exc}")
 

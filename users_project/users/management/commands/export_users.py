@@ -23,11 +23,11 @@ class Command(BaseCommand):
         try:
             file_format = format_of(path, options["format"])
             if path is None:
-                count = exports.export(self.stdout, file_format, self._progress)  # type: ignore[arg-type]  # a wrapper of it
+                count = exports.export(self.stdout, file_format)  # type: ignore[arg-type]  # a wrapper of it
             else:
                 os.umask(0o077)
                 with path.open("x", encoding="utf-8", newline="") as file:
-                    count = exports.export(file, file_format, self._progress)
+                    count = exports.export(file, file_format)
             next_id = tables.next_id()
         except (OSError, ValueError) as exc:
             raise CommandError(str(exc)) from exc
@@ -35,7 +35,3 @@ class Command(BaseCommand):
             f"Wrote {count} users. The export contains password hashes: keep it as safe as the users file.\n"
             f"It has no histories and no ids of deleted users: import it with --next-id {next_id}."
         )
-
-    def _progress(self, count: int) -> None:
-        if count % 10_000 == 0:
-            self.stderr.write(f"{count} users")

@@ -10,8 +10,6 @@ from users.models import User
 from users.transfer import imports, readers
 from users.transfer.columns import FORMATS, format_of
 
-_MAX_LINE = 300
-
 
 class Command(BaseCommand):
     help = "Imports users from .json (an array), .jsonl or .csv: all of them or, if one is rejected, none."
@@ -29,8 +27,8 @@ class Command(BaseCommand):
         if not 1 <= options["next_id"] <= imports.MAX_ID:
             raise CommandError(f"--next-id must be from 1 to {imports.MAX_ID}.")
         plan = self._plan(options["file"], options["format"])
-        for place, reason in (*((place, f"rejected: {why}") for place, why in plan.rejected), *plan.notes):
-            self.stderr.write(_printable(f"{place}: {reason}"))
+        for place, reason in plan.rejected:
+            self.stderr.write(f"{place}: rejected: {reason}")
         found = _counted(len(plan.entries))
         rejected = f" Rejected: {_counted(len(plan.rejected))}." if plan.rejected else ""
         if plan.rejected and not options["keep_going"]:
@@ -52,9 +50,9 @@ class Command(BaseCommand):
         if file is None:
             return imports.Plan()
         try:
-            return imports.plan(readers.read(file, format_of(file, chosen)), self._progress)
+            return imports.plan(readers.read(file, format_of(file, chosen)))
         except (OSError, ValueError, RecursionError) as exc:
-            raise CommandError(_printable(f"{file}: {exc}. Nothing was imported.")) from exc
+            raise CommandError(f"{file}: {exc}. Nothing was imported.") from exc
 
     def _write(self, plan: imports.Plan, next_id: int) -> int:
         try:
@@ -62,16 +60,6 @@ class Command(BaseCommand):
         except IntegrityError as exc:
             raise CommandError("A user was created at the same time. Nothing was imported; try again.") from exc
 
-    def _progress(self, count: int) -> None:
-        if count % 10_000 == 0:
-            self.stderr.write(f"{count} entries read")
-
 
 def _counted(number: int) -> str:
     return "1 entry" if number == 1 else f"{number} entries"
-
-
-def _printable(text: str) -> str:
-    """Return the text without what a terminal would obey, at the length of a message."""
-    shown = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
-    return shown if len(shown) <= _MAX_LINE else f"{shown[:_MAX_LINE]}…"
