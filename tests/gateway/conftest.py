@@ -7,13 +7,17 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from tests.gateway.disks import disk
+from tests.disks import small_disk
 from tests.gateway.runtimes import renew, runtime
 from tests.gateway.service import Answer, Reply, Service
 
 from gateway.identity import tokens
 
-__all__ = ["disk"]
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk") as place:
+        yield place
 
 
 @pytest.fixture(autouse=True)

@@ -3,12 +3,11 @@
 import os
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from tests.disks import fill, small_disk
 from tests.system.stack import Stack, children, until
 
 
@@ -118,31 +117,10 @@ def test_logs_of_an_unused_directory_are_an_error(tmp_path: Path) -> None:
     assert "nothing was started there yet" in done.stderr
 
 
-@contextmanager
-def small_disk(place: Path) -> Iterator[Path]:
-    """Mount a disk of 8 MiB. Only root can, and not in every container."""
-    place.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8M,mode=0700", "tmpfs", place], check=False, capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        pytest.skip(f"cannot mount a small disk: {done.stderr.strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", place], check=True)
-
-
-def fill(disk: Path) -> None:
-    with (disk / "ballast").open("wb") as file, suppress(OSError):
-        while True:
-            os.write(file.fileno(), bytes(4096))
-
-
 def test_a_full_disk_stops_the_start_and_is_named(tmp_path: Path) -> None:
     with small_disk(tmp_path / "var") as disk:
         stack = Stack(disk)
-        fill(disk)
+        fill(disk / "ballast")
         done = stack.manage("up", "-d", check=False)
         assert done.returncode == 1
         assert f"no room on the disk of {disk}" in done.stderr
@@ -154,7 +132,7 @@ def test_all_projects_serve_without_room_for_logs(tmp_path: Path) -> None:
     with small_disk(stack.var / "logs") as disk:
         try:
             stack.up()
-            fill(disk)
+            fill(disk / "ballast")
             for _ in range(20):
                 token = stack.login("user", "u")
                 assert stack.ask("GET", "/api/orders", token=token).status == 200

@@ -286,7 +286,7 @@ def round_of(model: Model, dice: random.Random, number: int, seen: "Seen") -> tu
 
 
 class Seen:
-    """What every start found: an id is one user's for ever, and no crash begins another generation."""
+    """What every start found: an id is always one user's, and no crash begins another generation."""
 
     def __init__(self) -> None:
         self.names: dict[int, str] = {}

@@ -24,7 +24,7 @@ PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
         ("eva", {"role": "default"}, 403),
         ("eva", {}, 403),
         ("former", {}, 403),
-        ("nobody", {}, 403),
+        ("unknown", {}, 403),
         ("root", {"role": "service"}, 403),
         ("root", {"audience": "orders"}, 401),
         ("root", {"exp": 1}, 401),
@@ -32,7 +32,7 @@ PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
     ],
 )
 def test_only_an_active_admin_s_passport_opens_the_admin(admin, make, issuer, username, claims, status):
-    ids = {"root": admin.pk, "nobody": 99}
+    ids = {"root": admin.pk, "unknown": 99}
     ids["eva"] = make("eva").pk
     ids["former"] = make("former", user_type="admin", is_active=False).pk
     reply = Client(headers=passport(issuer, ids[username], **claims)).get(LIST)
@@ -47,7 +47,7 @@ def test_without_a_passport_there_is_no_way_in(admin):
         assert client.get(path).status_code == 401
     assert client.post("/admin/login/", {"username": "root", "password": PASSWORD}).status_code == 401
     assert client.get("/admin/", headers={"Request-User-Id": str(admin.pk)}).status_code == 401
-    # Signed in by Django's own session, as nobody can be any more.
+    # Signed in by Django's own session, which is no longer possible.
     client.force_login(admin)
     assert client.get(LIST).status_code == 401
 

@@ -36,7 +36,7 @@ def test_the_list_is_searched_filtered_and_sorted(browser, make, query, found):
     make("ada")
     make("kim", is_active=False)
     answer = browser.get(LIST + query)
-    if answer.status_code == 302:  # what nobody can have asked for: Django's list from the beginning
+    if answer.status_code == 302:  # an impossible query: Django shows its list from the beginning
         assert "e=1" in answer.headers["Location"]
         return
     assert re.findall(r'change/[^"]*">([a-z]+)</a>', page(answer)) == found

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 from django.db import connection
+from tests.disks import BLOCK, fill, small_disk
 from tests.ports import free_port
 
 from chassis.problems import Unavailable
@@ -25,35 +26,15 @@ from .test_processes import Service, listed, serving
 
 pytestmark = pytest.mark.record
 
-SIZE = 2 * 1024 * 1024
-BLOCK = 4096
+MIB = 2
 
 
 @pytest.fixture
 def disk(state: Path) -> Iterator[Path]:
-    """A disk of 2 MiB, the test's directory of state. To mount it is for root alone, and not in every container."""
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0700", "tmpfs", state],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode != 0:
-        pytest.skip(f"needs a small disk of its own, and cannot mount one: {done.stderr.strip()}")
-    try:
+    """The test's directory of state as a small disk."""
+    with small_disk(state, MIB):
         yield state
-    finally:
-        use(state)  # closes the connection, which is on that disk
-        subprocess.run(["umount", "--lazy", state], check=True)  # a connection that could not be opened may be open yet
-
-
-def fill(ballast: Path, *, but: int) -> None:
-    """Fill the disk but for that many blocks."""
-    with ballast.open("wb") as file, suppress(OSError):
-        while True:
-            os.write(file.fileno(), bytes(BLOCK))
-    file_size = ballast.stat().st_size
-    os.truncate(ballast, file_size - but * BLOCK)
+        connection.close()  # it is on that disk
 
 
 def write_until_full(service: Service, session: requests.Session, prefix: str) -> tuple[list[str], str]:
@@ -85,12 +66,12 @@ def test_a_full_disk_is_507_and_takes_nothing_but_the_write(make, disk, issuer):
     names, full_name = ["eva"], ""
     with serving(disk, issuer, free_port()) as service, requests.Session() as session:
         for free in (0, 1, 2, 3, 5, 8):
-            fill(ballast, but=free)
+            fill(ballast, blocks=free)
             made, changed = write_until_full(service, session, f"f{free}n")
             names += made
             full_name = changed or full_name
             with pytest.raises(OSError, match="No space left") as error, ballast.open("ab") as file:
-                file.write(bytes(SIZE))
+                file.write(bytes(MIB * 2**20))
             assert error.value.errno == errno.ENOSPC
             assert sorted(listed(service)) == sorted(names)
             assert service.request(session, "GET", "/api/users/1").json()["full_name"] == full_name
@@ -135,7 +116,7 @@ def test_an_action_on_a_full_disk_changes_all_users_or_none(make, disk, issuer):
     ballast, said = disk / "ballast", []
     with serving(disk, issuer, free_port()) as service, requests.Session() as session:
         for free in (1, 4, 8, 12, 16, 20, 30, 60):
-            fill(ballast, but=free)
+            fill(ballast, blocks=free)
             said.append(deactivate(service, session, ids))
             ballast.unlink()
             store.current().catch_up()
@@ -166,7 +147,7 @@ def test_a_start_on_a_full_disk_serves_what_is_there(make, disk, issuer, sign):
     connection.close()
     ballast = disk / "ballast"
     with serving(disk, issuer, free_port()) as service, requests.Session() as session:
-        fill(ballast, but=3)
+        fill(ballast, blocks=3)
         made, _ = write_until_full(service, session, "n")
         service.end(sign)
     if sign == signal.SIGKILL:  # SQLite, which cleaned up after itself else, needs some room to begin with
@@ -188,7 +169,7 @@ def test_an_index_that_cannot_be_opened_on_a_full_disk_is_kept(make, disk, as_us
     as_eva = as_user(user.pk, "admin")
     connection.close()
     before, ballast = (disk / "index.sqlite3").stat().st_ino, disk / "ballast"
-    fill(ballast, but=0)
+    fill(ballast, blocks=0)
     for _ in range(2):
         assert_problem(as_eva("GET", "/api/users/1"), 503)
     ballast.unlink()

@@ -67,7 +67,7 @@ def test_a_change_with_a_stale_if_match_is_412(as_admin, admin, make, everything
     user = make("eva")
     path = f"/api/users/{user.pk}"
     tag = as_admin("GET", path).headers["ETag"]
-    services.user_update(user_id=user.pk, actor=admin.pk, full_name="Somebody else's")
+    services.user_update(user_id=user.pk, actor=admin.pk, full_name="Another one's")
     before = everything()
     for given in (tag, STALE, f"{STALE}, {tag}", f"W/{as_admin('GET', path).headers['ETag']}"):
         assert_problem(ask(as_admin, method, path, body, If_Match=given), 412)

@@ -1,4 +1,4 @@
-"""Health while what the users are stored in is away, and once it is back."""
+"""Health while the store is down, and once it is back."""
 
 import shutil
 

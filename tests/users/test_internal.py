@@ -29,7 +29,7 @@ def test_the_right_password_gets_the_account(as_gateway, make, username):
     ("username", "password"),
     [
         ("eva", "wrong"),
-        ("nobody", PASSWORD),
+        ("unknown", PASSWORD),
         ("inactive", PASSWORD),
         ("unusable", PASSWORD),
         ("eva", PASSWORD + "x" * 200),
@@ -70,7 +70,7 @@ def test_every_failed_login_takes_the_same_time(make, settings):
     make("inactive", is_active=False)
     cases = {
         "password": ("eva", "wrong"),
-        "username": ("nobody", "wrong"),
+        "username": ("unknown", "wrong"),
         "inactive": ("inactive", PASSWORD),
         "long": ("eva", "x" * 100_000),
     }

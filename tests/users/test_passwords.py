@@ -84,7 +84,7 @@ def test_a_failed_login_makes_a_hash_of_each_kind_that_is_stored(state, monkeypa
                 return made(self, *args)
 
             monkeypatch.setattr(hasher, method, counted)
-    for username in (*stored, "nobody"):
+    for username in (*stored, "unknown"):
         spent.clear()
         assert services.credentials_check(username=username, password="wrong") is None
         assert spent == {"pbkdf2_sha256": 1500, "scrypt": 1, "bcrypt_sha256": 1, "argon2": 1}, username
@@ -155,7 +155,7 @@ def test_an_imported_hash_is_argon2id_from_the_first_login_on(imported_user, as_
     assert not User.objects.get().check_password("x" * 72)
 
 
-@pytest.mark.parametrize("username", ["eva", "ada", "nobody"])
+@pytest.mark.parametrize("username", ["eva", "ada", "unknown"])
 def test_a_failed_login_takes_both_kinds_of_hashes_while_some_are_imported(imported_user, make, monkeypatch, username):
     make("ada")
     made = []
@@ -275,7 +275,7 @@ def test_an_uncheckable_hash_is_a_wrong_password_for_that_user_alone(state, make
     passwords.imported_hashes.cache_clear()
     broken = put(User(username="eva", email="eva@example.com", password=encoded))
     make("ada")
-    for username in ("eva", "ada", "nobody"):
+    for username in ("eva", "ada", "unknown"):
         wrong = as_gateway("POST", "/internal/credentials", {"username": username, "password": "wrong"})
         assert_problem(wrong, 401)
     assert f"The hash of user {broken.pk} cannot be checked" in caplog.text

@@ -219,7 +219,7 @@ def test_every_acknowledged_user_is_there_after_kill_9_amid_writes(rounds, state
             stop.set()
             for done in work:
                 done.result(DEADLINE)
-        # Every line but a torn last one is whole, before anything has mended it.
+        # Every line but a torn last one is whole, before anything has repaired it.
         lines = record.read_bytes().splitlines(keepends=True)
         names = [json.loads(line)["username"] for line in lines if line.endswith(b"\n")]
         assert set(acknowledged) <= set(names) <= set(asked)
@@ -291,7 +291,7 @@ def rename_until(service: Service, stop: Event, user_id: int) -> str:
 
 
 def read_until(service: Service, stop: Event, acknowledged: list[str]) -> int:
-    """Read all users again and again: whoever was acknowledged before is there. Return how often."""
+    """Read all users again and again: all that were acknowledged before are there. Return how often."""
     times = 0
     while not stop.is_set():
         before = set(acknowledged)

@@ -109,7 +109,7 @@ def test_many_sign_ins_at_once_leave_no_memory_taken(tmp_path, issuer, password)
         with ThreadPoolExecutor(40) as pool:
             statuses = set(pool.map(sign_in, range(1, 41)))
         print(f"MiB before {before:.0f}, at most {resident(worker, 'VmHWM'):.0f}, after {resident(worker):.0f}")  # noqa: T201
-        # One that waited for too long is told to come again.
+        # One that waited for too long gets 503.
         assert statuses <= {200, 503}
         # As many hashes at once as there are cores; a margin for 40 connections.
         assert resident(worker, "VmHWM") - before < 19 * ((os.cpu_count() or 1) + 1) + 16

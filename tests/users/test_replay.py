@@ -36,7 +36,7 @@ def rehashed(**values: object) -> User:
         (eva(1, is_active=False), 3, 10),
         (rehashed(password="b"), 2, 5),
         (deletion(1), 3, 10),
-        # The service says so itself, or a line by hand only says that something ended.
+        # The service wrote it, or a line by hand has only the epoch.
         (eva(1, password="b", session_epoch=3, session_end=12), 3, 12),
         (eva(1, session_epoch=3), 3, 10),
         # A line by hand that was copied from an earlier one.

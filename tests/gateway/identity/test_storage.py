@@ -14,7 +14,7 @@ import pytest
 import requests
 from django.db import connection
 from tests.conformance.gateways import Gateway
-from tests.gateway.disks import fill
+from tests.disks import fill
 from tests.gateway.login import LoginService
 from tests.gateway.service import Reply, Seen, Service
 

@@ -3,22 +3,20 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-SIZE = 8 * 1024 * 1024
 BLOCK = 4096
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 8 MiB. Only root may mount it, and not in every container."""
-    place = tmp_path / "disk"
-    place.mkdir()
+@contextmanager
+def small_disk(place: Path, mib: int = 8) -> Iterator[Path]:
+    """Mount a small disk there. Only root may, and not in every container: otherwise the test is skipped."""
+    place.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0700", "tmpfs", place],
+        ["mount", "-t", "tmpfs", "-o", f"size={mib}M,mode=0700", "tmpfs", place],
         check=False,
         capture_output=True,
         text=True,
@@ -32,10 +30,10 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", place], check=True)
 
 
-def fill(ballast: Path, free: int = 0) -> None:
-    """Fill the disk to its last block, or leave that many bytes free."""
+def fill(ballast: Path, blocks: int = 0) -> None:
+    """Fill the disk with a file, but for that many blocks."""
     with ballast.open("wb") as file:
         with suppress(OSError):
             while True:
                 os.write(file.fileno(), bytes(BLOCK))
-        file.truncate(ballast.stat().st_size - free)
+        file.truncate(ballast.stat().st_size - blocks * BLOCK)
