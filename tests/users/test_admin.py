@@ -1,6 +1,5 @@
 """The pages of one user in the admin: create, change, delete, history."""
 
-import html
 import re
 
 import pytest
@@ -21,9 +20,7 @@ def test_the_pages_show_users_and_never_a_hash(browser, admin, make):
     text = page(browser.get(f"{LIST}{admin.pk}/change/"))
     assert "root@example.com" in text
     assert 'type="password"' in text
-    text = page(browser.get(f"{LIST}add/"))
-    assert "The password can’t be too similar to the user’s other personal information." in html.unescape(text)
-    assert not re.search(r"\byour\b", text, re.IGNORECASE)
+    assert "at least 8 characters" in page(browser.get(f"{LIST}add/"))
     page(browser.get("/admin/"))
 
 
@@ -182,31 +179,6 @@ def test_an_invalid_form_asks_for_the_password_again(browser, admin, make, why):
     assert "another horse" not in text
     assert "Type the password again" not in page(browser.post(path, sent))
     assert not User.objects.get(pk=user.pk).check_password("another horse 2")
-
-
-def test_a_changed_password_makes_a_form_stale_too(browser, admin, make):
-    user = make("ada")
-    path, sent = shown_to(browser, user)
-    services.user_update(user_id=user.pk, actor=admin.pk, password="another horse 2")
-    text = page(browser.post(path, sent))
-    assert "root changed this user since you opened the form. Your values" in errors(text)
-    assert browser.post(path, form_of(text)).status_code == 302
-
-
-def test_a_save_after_a_concurrent_change_shows_the_form_again(browser, admin, make, monkeypatch):
-    user = make("ada")
-    path, sent = shown_to(browser, user)
-    update = services.user_update
-
-    def and_before(**values):
-        update(user_id=user.pk, actor=admin.pk, full_name="First")
-        return update(**values)
-
-    monkeypatch.setattr(services, "user_update", and_before)
-    text = page(browser.post(path, sent | {"email": "mine@example.com"}))
-    assert "root changed this user since you opened the form." in errors(text)
-    assert form_of(text)["email"] == "mine@example.com"
-    assert User.objects.get(pk=user.pk).email == "ada@example.com"
 
 
 def test_a_user_deleted_while_saving_is_a_message(browser, admin, make, monkeypatch):

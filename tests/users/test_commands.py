@@ -2,12 +2,9 @@ import pytest
 from django.db import connection
 
 from users import store
-from users.apps import _check_record
 from users.models import User
 
 from .conftest import put, stored
-
-CORRECT = "Correct that line, or put a backup of the file back."
 
 SECRET = {"GATEHOUSE_ENV": "production", "USERS_SECRET_KEY": "x" * 50}
 
@@ -72,18 +69,6 @@ def test_check_makes_the_index_of_a_fresh_start(manage, state):
 
 def test_the_migrations_are_those_of_the_models(manage):
     assert manage("makemigrations", "--check", "--dry-run").returncode == 0
-
-
-def test_the_check_reports_a_record_that_cannot_be_read(make, record):
-    assert _check_record(None) == []
-    make("eva")
-    record.write_text("nonsense\n")
-    assert [(error.id, str(error.msg)) for error in _check_record(None)] == [
-        (
-            "users.E001",
-            f"{record}:1: expected a JSON object in UTF-8: Expecting value, at character 1. {CORRECT}",
-        )
-    ]
 
 
 @pytest.mark.record

@@ -36,15 +36,6 @@ def test_only_the_owner_may_read_any_of_it(make, state):
     assert state.stat().st_mode & 0o777 == 0o700
 
 
-def test_an_exception_in_the_block_stores_nothing(make, everything):
-    make("eva")
-    before = everything()
-    with pytest.raises(ZeroDivisionError), store.writing() as writer:  # noqa: PT012  # the block is what is tested
-        writer.put(User(username="ada", email="ada@example.com", password="!"))
-        raise ZeroDivisionError
-    assert everything() == before
-
-
 def test_a_write_inside_of_a_transaction_or_of_another_write_is_refused(make):
     with pytest.raises(RuntimeError, match="inside of a transaction"), transaction.atomic():
         make("eva")
@@ -82,14 +73,6 @@ def test_a_file_restored_during_a_write_stays_whole_and_the_write_is_503(make, r
         copy.rename(record)
     assert record.read_bytes() == whole
     assert names() == {1: "eva", 2: "ada", 3: "kim"}
-
-
-def test_ids_go_on_above_every_one_that_was_given(make, admin, state):
-    assert make("eva").pk == 2
-    services.user_delete(user_id=2, actor=admin.pk)
-    reopened()
-    assert make("ada").pk == 3
-    assert marks.read(state / "users.jsonl").last_id >= 3
 
 
 def test_lost_marks_are_a_jump_and_a_new_generation(make, state):

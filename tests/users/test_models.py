@@ -5,7 +5,7 @@ from django.core import serializers
 from django.core.exceptions import ValidationError
 from django.db import connection
 
-from users.models import BypassError, Deletion, Position, User
+from users.models import BypassError, User
 
 from .conftest import put
 
@@ -39,11 +39,6 @@ def test_a_user_is_written_by_the_services_alone(make, everything, write):
     with pytest.raises(BypassError, match=r"users\.services"):
         write(user)
     assert everything() == before
-
-
-def test_a_superuser_is_created_through_the_services(state):
-    user = User.objects.create_superuser("eva", "eva@example.com", "correct horse 1")
-    assert (user.pk, user.is_admin, user.check_password("correct horse 1")) == (1, True, True)
 
 
 @pytest.mark.parametrize(
@@ -83,11 +78,6 @@ def test_a_name_with_control_characters_is_refused_by_the_store(make, everything
     with pytest.raises(ValidationError, match=r"U\+000A"):
         put(user)
     assert everything() == before
-
-
-def test_rows_say_what_they_are():
-    assert str(Deletion(id=3)) == "deletion of user 3"
-    assert str(Position(lines=2, offset=9)) == "2 lines, 9 bytes"
 
 
 @pytest.mark.record

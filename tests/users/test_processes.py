@@ -410,13 +410,3 @@ def test_yesterdays_copy_restored_under_load_ends_all_sessions_and_gives_no_id_a
     last = {name for _, name in given[before + 8 :]}
     assert last <= set(names)
     assert sorted(names) == sorted({line["username"] for line in stored(record)})
-
-
-def test_the_wsgi_application_opens_the_record(make, state, record, monkeypatch):
-    make("eva")
-    for path in state.glob("index.sqlite3*"):
-        path.unlink()
-    from users_project.wsgi import application
-
-    assert callable(application)
-    assert User.objects.count() == 1

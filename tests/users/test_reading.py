@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 
 import pytest
 from django.db import connection
@@ -196,13 +195,3 @@ def test_an_edit_in_place_is_another_generation(make, admin, record, caplog):
     store.current().catch_up()
     assert User.objects.get(pk=user.pk).full_name == "Edited"
     assert generation() != before
-
-
-def test_a_copy_of_the_same_content_changes_nothing(make, record, tmp_path):
-    make("eva")
-    before = generation()
-    shutil.copy(record, tmp_path / "copy")
-    (tmp_path / "copy").rename(record)
-    os.utime(record)
-    assert names() == {1: "eva"}
-    assert generation() == before

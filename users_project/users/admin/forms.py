@@ -5,9 +5,8 @@ from typing import Any, cast
 
 from django import forms
 from django.contrib.auth.forms import SetPasswordMixin
-from django.contrib.auth.password_validation import password_validators_help_texts
+from django.contrib.auth.password_validation import password_validators_help_text_html
 from django.http import Http404, HttpRequest, QueryDict
-from django.utils.html import format_html_join
 
 from chassis.etags import PreconditionFailed
 from chassis.problems import Conflict
@@ -94,16 +93,7 @@ class UserForm(StoredForm):
 class NewUserForm(StoredForm):
     """A new user; the password is required."""
 
-    password = PasswordField(
-        help_text=format_html_join(
-            "",
-            "{} ",
-            (
-                (text.replace("Your password", "The password").replace("your other", "the user’s other"),)
-                for text in password_validators_help_texts()
-            ),
-        )
-    )
+    password = PasswordField(help_text=password_validators_help_text_html)
 
     def store(self, values: dict[str, Any], actor: int) -> User:
         return services.user_create(created_by=actor, **values)

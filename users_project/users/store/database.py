@@ -37,8 +37,6 @@ class Database:
             _take_turn()
             writer = Writer(_no_marks)
             yield writer
-            if writer.floor:
-                tables.save_position(floor=writer.floor)
             UserVersion.objects.bulk_create(
                 [
                     UserVersion(user_id=entry.id, line=encode(entry, with_password=False).decode())

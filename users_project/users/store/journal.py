@@ -103,8 +103,6 @@ class Journal:
             try:
                 with transaction.atomic():
                     yield writer
-                    if writer.floor:
-                        tables.save_position(floor=marks.raise_floor(self.path, writer.floor))
                     if writer.entries:
                         extent, written = self._put_on_disk(position, writer.entries)
                         ids = position.ids + writer.new_ids

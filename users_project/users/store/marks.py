@@ -77,14 +77,6 @@ def reserve(record: Path, last_id: int) -> None:
         write(record, replace(marks, last_id=last_id + BLOCK - 1))
 
 
-def raise_floor(record: Path, floor: int) -> int:
-    """Give no later user an id up to this one, and return the floor, which may be higher."""
-    marks = read(record) or Marks.first()
-    floor = max(floor, marks.floor)
-    write(record, replace(marks, floor=floor, last_id=max(floor, marks.last_id)))
-    return floor
-
-
 def note(record: Path, extent: Extent) -> None:
     """Note how much of the record exists, so that an older copy is recognized without an index."""
     if marks := read(record):

@@ -24,8 +24,6 @@ class Writer:
         self._reserve = reserve
         self.entries: list[Entry] = []
         self.new_ids = 0
-        # New ids are to be above it.
-        self.floor = 0
 
     def put(self, user: User, *, by: int | None = None, kept_session: str = "", is_rehash: bool = False) -> None:
         """Store the user, a new one with the next id. End their sessions but `kept_session`, if that is due.

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from django.db.models.functions import Lower
 from rest_framework import serializers
@@ -60,8 +60,6 @@ class Plan:
 
     entries: dict[str, Entry] = field(default_factory=dict)
     rejected: list[tuple[str, str]] = field(default_factory=list)
-    # Whether the file is a users.jsonl, which has the ids of deleted users too.
-    is_record: bool = False
 
     def reject(self, place: str, reason: str) -> None:
         self.entries.pop(place, None)
@@ -78,12 +76,12 @@ def plan(rows: Iterable[Row]) -> Plan:
     places: dict[int, str] = {}
     for row in rows:
         try:
-            entry = _entry_of(row, found)
+            entry = _entry_of(row)
         except (ValueError, ValidationError) as exc:
             found.reject(row.place, row.fault or _reason(exc))
         else:
             if entry is not None:
-                if found.is_record:  # the last line of each user counts
+                if _is_line(row.value):  # the last line of each user counts
                     found.entries.pop(places.get(entry.id, ""), None)
                     places[entry.id] = row.place
                 found.entries[row.place] = entry
@@ -96,8 +94,8 @@ def plan(rows: Iterable[Row]) -> Plan:
     return found
 
 
-def write(found: Plan, next_id: int = 1) -> int:
-    """Write the plan at once, and give no later user an id below `next_id`; return the next id.
+def write(found: Plan) -> int:
+    """Write the plan at once; return the next id, which is above all of the file's.
 
     Raises `Unavailable`, `StorageFull`, and `IntegrityError` if a name or an id was taken since the check.
     """
@@ -108,22 +106,23 @@ def write(found: Plan, next_id: int = 1) -> int:
             if not user.pk:
                 user.pk, following = following, following + 1
         writer.load(found.entries.values())
-        following = max(following, next_id)
-        writer.floor = following - 1
     return following
 
 
-def _entry_of(row: Row, found: Plan) -> Entry | None:
+def _is_line(value: object) -> bool:
+    """Return whether the value is a line of a users.jsonl."""
+    return isinstance(value, dict) and ("deleted" in value or "password" in value or "model" in value)
+
+
+def _entry_of(row: Row) -> Entry | None:
     if row.fault:
         raise ValueError(row.fault)
     value = row.value
-    if isinstance(value, dict) and value.keys() == {"model", "pk", "fields"}:
-        if value["model"] == _EARLIER_HISTORY:
+    if _is_line(value):
+        line = cast("dict[str, Any]", value)
+        if line.get("model") == _EARLIER_HISTORY:
             return None
-        value = _from_earlier(value)
-    if isinstance(value, dict) and ("deleted" in value or "password" in value):
-        found.is_record = True
-        entry = decode(json.dumps(value).encode())
+        entry = decode(json.dumps(_from_earlier(line) if "model" in line else line).encode())
         if isinstance(entry, User):
             entry.password = imported(entry.password)
             entry.is_rehash = False
@@ -135,9 +134,9 @@ def _entry_of(row: Row, found: Plan) -> Entry | None:
 
 def _from_earlier(value: dict[Any, Any]) -> dict[str, Any]:
     """Return the line of an earlier version as this one has it."""
-    if value["model"] not in _EARLIER_MODELS or not isinstance(value["fields"], dict):
+    if value["model"] not in _EARLIER_MODELS or not isinstance(value.get("fields"), dict):
         raise ValueError("not a line of a users.jsonl")
-    data: dict[str, Any] = {"id": value["pk"]}
+    data: dict[str, Any] = {"id": value.get("pk")}
     for name, content in value["fields"].items():
         data[_EARLIER_NAMES.get(str(name), str(name))] = content
     return data | ({"deleted": True} if _EARLIER_MODELS[value["model"]] else {})

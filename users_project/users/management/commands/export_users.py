@@ -6,7 +6,6 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from users.store import tables
 from users.transfer import exports
 from users.transfer.columns import FORMATS, format_of
 
@@ -28,10 +27,9 @@ class Command(BaseCommand):
                 os.umask(0o077)
                 with path.open("x", encoding="utf-8", newline="") as file:
                     count = exports.export(file, file_format)
-            next_id = tables.next_id()
         except (OSError, ValueError) as exc:
             raise CommandError(str(exc)) from exc
         self.stderr.write(
-            f"Wrote {count} users. The export contains password hashes: keep it as safe as the users file.\n"
-            f"It has no histories and no ids of deleted users: import it with --next-id {next_id}."
+            f"Wrote {count} users, without their histories. The export contains password hashes: keep it as safe as "
+            "the users file."
         )
