@@ -19,8 +19,6 @@ from .conftest import remove
     ("query", "found"),
     [
         ("", ["kim", "ada", "eva", "root"]),
-        ("?o=1", ["ada", "eva", "kim", "root"]),
-        ("?o=-2", ["root", "kim", "eva", "ada"]),
         ("?o=6", ["root", "eva", "ada", "kim"]),
         ("?q=EV", ["eva"]),
         ("?q=example.com+ada", ["ada"]),
@@ -56,7 +54,7 @@ def test_an_invalid_query_is_no_server_error(browser, query):
 
 
 @pytest.mark.record
-@pytest.mark.parametrize("query", ["", "?o=1", "?o=-1", "?o=2", "?o=-2", "?o=6", "?o=-6"])
+@pytest.mark.parametrize("query", ["", "?o=6", "?o=-6"])
 def test_a_page_of_the_list_is_a_walk_along_an_index(browser, query):
     """Not a sort of all users, of which there may be 100,000."""
     with CaptureQueriesContext(connection) as captured:

@@ -36,12 +36,10 @@ def test_the_right_password_gets_the_account(as_gateway, make, username):
         ("eva", PASSWORD + " "),
         (" eva", PASSWORD),
         ("x" * 5000, PASSWORD),
-        ("\u212ava", PASSWORD),
     ],
 )
 def test_every_failed_login_is_the_same_401(as_gateway, make, username, password):
     make("eva")
-    make("Kva")
     make("inactive", is_active=False)
     put(User(username="unusable", email="u@example.com", password="!"))
     response = as_gateway("POST", CREDENTIALS, {"username": username, "password": password})

@@ -41,12 +41,9 @@ def test_a_user_is_written_by_the_services_alone(make, everything, write):
     assert everything() == before
 
 
-@pytest.mark.parametrize(
-    ("username", "found"), [("eva", True), ("EVA", True), ("ev", False), ("\u212ava", False), ("", False)]
-)
+@pytest.mark.parametrize(("username", "found"), [("eva", True), ("EVA", True), ("ev", False), ("", False)])
 def test_a_name_is_found_in_any_case(make, username, found):
     make("Eva")
-    make("Kva")
     assert User.objects.named(username).exists() is found
     assert User.objects.with_email(f"{username}@EXAMPLE.com").exists() is found
 

@@ -78,20 +78,9 @@ class _InTurn(BasePasswordHasher):
 class Argon2idHasher(_InTurn, Argon2PasswordHasher):
     """Argon2id with the parameters of the settings."""
 
-    @property
-    def memory_cost(self) -> int:  # type: ignore[override]  # an attribute of the class there
-        """KiB."""
-        return settings.ARGON2["memory_kib"]
-
-    @property
-    def time_cost(self) -> int:  # type: ignore[override]
-        """Passes."""
-        return settings.ARGON2["time"]
-
-    @property
-    def parallelism(self) -> int:  # type: ignore[override]
-        """Lanes."""
-        return settings.ARGON2["parallelism"]
+    memory_cost = property(lambda _: settings.ARGON2["memory_kib"])
+    time_cost = property(lambda _: settings.ARGON2["time"])
+    parallelism = property(lambda _: settings.ARGON2["parallelism"])
 
     def verify(self, password: str, encoded: str) -> bool:
         with turn():

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterable
 from typing import TypedDict, Unpack
 
 from django.contrib.auth.hashers import make_password
-from django.core.exceptions import ValidationError
 from django.db import DatabaseError
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, ValidationError
 
 from chassis.problems import Conflict, Errors
 
@@ -29,10 +28,6 @@ class UserChanges(TypedDict, total=False):
     user_type: str
     is_active: bool
     password: str
-
-
-class WrongPasswordError(ValidationError):
-    """The old password is not the user's."""
 
 
 def user_create(
@@ -133,11 +128,11 @@ def user_delete(*, user_id: int, actor: int, if_version: Callable[[User], object
 def password_change(*, user_id: int, old_password: str, new_password: str, session: str) -> None:
     """Change the user's own password. `session` goes on, their others end.
 
-    Raises `Http404`, `WrongPasswordError`, and `Conflict` if the password was changed at the same time.
+    Raises `Http404`, `ValidationError`, and `Conflict` if the password was changed at the same time.
     """
     before = user_get(user_id=user_id)
     if len(old_password) > MAX_LENGTH or not passwords.check(before, old_password)[0]:
-        raise WrongPasswordError("This is not your password.")
+        raise ValidationError({"old_password": ["This is not your password."]})
     encoded = make_password(new_password)
     with store.writing() as writer:
         user = user_get(user_id=user_id)

@@ -2,7 +2,7 @@
 
 from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
-from rest_framework.exceptions import AuthenticationFailed, ValidationError
+from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -176,8 +176,5 @@ class MyPasswordView(OwnView):
         data = PasswordChange(data=request.data)
         data.is_valid(raise_exception=True)
         check_password_rules("new_password", data.validated_data["new_password"], user)
-        try:
-            services.password_change(user_id=user.pk, session=caller_session(request), **data.validated_data)
-        except services.WrongPasswordError as exc:
-            raise ValidationError({"old_password": exc.messages}) from exc
+        services.password_change(user_id=user.pk, session=caller_session(request), **data.validated_data)
         return Response(status=204)
