@@ -258,7 +258,7 @@ def emptied(state: Path) -> None:
 def test_an_export_is_imported_as_it_was(file_format, varied, state, tmp_path, capsys):
     path = tmp_path / f"out.{file_format}"
     run("export_users", path)
-    assert capsys.readouterr().err.startswith("Wrote 5 users. ")
+    assert capsys.readouterr().err.startswith("Wrote 5 users, ")
     assert path.stat().st_mode & 0o777 == 0o600
     emptied(state)
     run("import_users", path)
