@@ -16,6 +16,12 @@ class Address:
     # In front of every path.
     base: str
 
+    def label(self, ip: str | None) -> str:
+        """Return what the address is called in the log: the authority, or of a name's addresses the one."""
+        if ip is None:
+            return self.authority
+        return f"[{ip}]:{self.port}" if ":" in ip else f"{ip}:{self.port}"
+
     @classmethod
     def of(cls, url: str) -> "Address":
         """Return the address of a URL that gateway.yaml has accepted."""

@@ -11,10 +11,12 @@ import contextvars
 import logging
 import random
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from math import inf
 from operator import attrgetter
 from typing import Final
+from weakref import WeakSet
 
 from gateway.config import Service
 from gateway.policy.rejections import CircuitOpen, UpstreamOverloaded
@@ -23,6 +25,7 @@ from .addresses import Address
 from .ejection import Ejection, State
 from .failures import FailureLog
 from .pools import ConnectFailed, Pool
+from .resolution import LookUp, Name, Resolution, is_name
 
 log = logging.getLogger(__name__)
 
@@ -36,18 +39,52 @@ WEIGHT: Final = attrgetter("weight")
 class Balancer:
     """The addresses of one service."""
 
-    def __init__(self, service: Service, pools: Sequence[Pool]) -> None:
+    def __init__(self, name: str, service: Service, loop: asyncio.AbstractEventLoop, look_up: LookUp) -> None:
+        self.name = name
+        self.loop = loop
         self.policy = service.eject
         self.connect_timeout = service.timeouts.connect
-        self.pools = tuple(pools)
-        self.is_alone = len(self.pools) == 1
         self.probes: set[asyncio.Task[None]] = set()
-        for pool in self.pools:
-            pool.ejection = Ejection(self.policy, pool, self)
+        # Those that names no longer have, while requests to them are in flight.
+        self.retired: WeakSet[Pool] = WeakSet()
+        # By URL: one pool, or one for each address of its name.
+        self.by_url = [[self.pool(Address.of(url), url.weight)] for url in service.url]
         self.sort()
+        self.names = {
+            pool.address: Name(pool.address, self.connect_timeout, look_up, partial(self.use, index))
+            for index, (pool,) in enumerate(self.by_url)
+            if is_name(pool.address.host)
+        }
+        # Set where a name has to be resolved soon; that of `Pools`, if there are names.
+        self.wanted: asyncio.Event | None = None
+
+    def pool(self, address: Address, weight: float, ip: str | None = None) -> Pool:
+        pool = Pool(self.name, address, self.loop, weight, ip)
+        pool.ejection = Ejection(self.policy, pool, self)
+        return pool
+
+    def use(self, index: int, ips: Sequence[str]) -> None:
+        """Use these addresses of the name of a URL; those that are known already keep their state."""
+        before = self.by_url[index]
+        known = {pool.ip: pool for pool in before}
+        first = before[0]
+        self.by_url[index] = [known.get(ip) or self.pool(first.address, first.full_weight, ip) for ip in ips]
+        for pool in before:
+            if pool not in self.by_url[index]:
+                pool.retire()
+                self.retired.add(pool)
+        self.sort()
+
+    def doubt(self, pool: Pool) -> None:
+        """Resolve the address's name: it did not accept a connection."""
+        if self.wanted and (name := self.names.get(pool.address)):
+            name.is_in_doubt = True
+            self.wanted.set()
 
     def sort(self) -> None:
         """Sort the addresses by whether they get requests."""
+        self.pools = tuple(pool for pools in self.by_url for pool in pools)
+        self.is_alone = len(self.pools) == 1
         self.healthy = tuple(pool for pool in self.pools if pool.ejection.state is State.HEALTHY)
         self.ejected = tuple(pool for pool in self.pools if pool not in self.healthy)
         # While there is no choice, a request pays one test.
@@ -102,14 +139,14 @@ class Balancer:
         """Close every connection."""
         for probe in self.probes:
             probe.cancel()
-        for pool in self.pools:
+        for pool in (*self.pools, *self.retired):
             pool.close()
 
 
 def log_change(pool: Pool, before: State, cause: str) -> None:
     """Log a change of an address's state."""
-    ejection, where = pool.ejection, f"The {pool.service} service at {pool.address.authority}"
-    extra = {"event": f"address_{ejection.state}", "service": pool.service, "address": pool.address.authority}
+    ejection, where = pool.ejection, f"The {pool.service} service at {pool.label}"
+    extra = {"event": f"address_{ejection.state}", "service": pool.service, "address": pool.label}
     if ejection.state is State.HEALTHY:
         log.info("%s is healthy again", where, extra=extra)
     elif ejection.state is State.PROBING:
@@ -157,13 +194,20 @@ def less_busy(pools: Sequence[Pool]) -> Pool:
 class Pools:
     """The connections to all services."""
 
-    def __init__(self, services: Mapping[str, Service], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, services: Mapping[str, Service], loop: asyncio.AbstractEventLoop, look_up: LookUp | None = None
+    ) -> None:
         self.loop = loop
-        self.services = {
-            name: Balancer(service, [Pool(name, Address.of(url), loop, url.weight) for url in service.url])
-            for name, service in services.items()
-        }
+        resolver = look_up or loop.getaddrinfo
+        self.services = {name: Balancer(name, service, loop, resolver) for name, service in services.items()}
         self.failures = FailureLog()
+        names = [name for balancer in self.services.values() for name in balancer.names.values()]
+        self.resolution = Resolution(names, loop)
+        if names:
+            for balancer in self.services.values():
+                balancer.wanted = self.resolution.wanted
+            # Under a WSGI server the loop runs in another thread.
+            loop.call_soon_threadsafe(self.resolution.start)
 
     def of(self, service: str) -> Balancer:
         """Return the addresses of the service."""
@@ -172,10 +216,11 @@ class Pools:
     def break_off(self) -> None:
         """End every exchange: the gateway stops, and a request's longest time is over."""
         for balancer in self.services.values():
-            for pool in balancer.pools:
+            for pool in (*balancer.pools, *balancer.retired):
                 pool.break_off()
 
     def close(self) -> None:
         """Close every connection."""
+        self.resolution.close()
         for balancer in self.services.values():
             balancer.close()

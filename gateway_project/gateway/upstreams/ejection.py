@@ -86,8 +86,15 @@ class Ejection:
         self.probe_at = 0.0
         self.timer: asyncio.TimerHandle | None = None
 
+    def connect_failed(self) -> None:
+        """Note that the address did not accept a connection; its name may have others."""
+        self.failed(Outcome.CONNECT)
+        self.balancer.doubt(self.pool)
+
     def failed(self, outcome: Outcome) -> None:
         """Note a failure of the address."""
+        if self.pool.is_retired:
+            return
         if self.state is State.PROBING:
             self.eject(outcome)
         elif self.state is State.HEALTHY and outcome in self.policy.on:

@@ -43,7 +43,7 @@ class Forwarding:
         """
         pool, failure = self.pool, response.failure
         if failure is None or not response.has_failed:
-            self.address = pool.address.authority
+            self.address = pool.label
             if failure is None and pool.ejection.watches:
                 pool.ejection.responded(response.status)
             return False
@@ -101,7 +101,7 @@ class Forwarding:
 
     def note_failure(self, pool: Pool, failure: UpstreamError, more: str = "") -> None:
         """Log, and keep with the failure, at which address the service failed."""
-        self.address = failure.address = pool.address.authority
+        self.address = failure.address = pool.label
         self.pools.failures.note(pool.service, failure.address, failure.reason, more)
 
 

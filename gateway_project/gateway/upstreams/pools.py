@@ -10,7 +10,7 @@ from typing import Final
 from gateway.policy.rejections import GatewayStopped, UpstreamConnectError, UpstreamOverloaded, UpstreamTimeout
 
 from .addresses import Address
-from .ejection import Ejection, Outcome
+from .ejection import Ejection
 from .failures import cause_of
 from .heads import ResponseMemo
 from .service import ServiceConnection
@@ -45,10 +45,22 @@ class Pool:
     # What is known of the address; set by its balancer.
     ejection: Ejection
 
-    def __init__(self, service: str, address: Address, loop: asyncio.AbstractEventLoop, weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        service: str,
+        address: Address,
+        loop: asyncio.AbstractEventLoop,
+        weight: float = 1.0,
+        ip: str | None = None,
+    ) -> None:
         self.service = service
         self.loop = loop
         self.address = address
+        # One of the addresses of its name; `None` if the name is not resolved yet, or is no name.
+        self.ip = ip
+        self.label = address.label(ip)
+        # Whether its name has it no more.
+        self.is_retired = False
         self.idle: deque[ServiceConnection] = deque()
         self.live: set[ServiceConnection] = set()
         self.connecting = 0
@@ -81,15 +93,16 @@ class Pool:
             async with asyncio.timeout(within):
                 _, connection = await self.loop.create_connection(
                     lambda: ServiceConnection(self),
-                    self.address.host,
+                    self.ip or self.address.host,
                     self.address.port,
                     ssl=tls() if self.address.secure else None,
+                    server_hostname=self.address.host if self.address.secure else None,
                 )
         except TimeoutError as exc:
-            self.ejection.failed(Outcome.CONNECT)
+            self.ejection.connect_failed()
             raise ConnectFailed(UpstreamTimeout(self.service, cause="no connection could be made")) from exc
         except OSError as exc:
-            self.ejection.failed(Outcome.CONNECT)
+            self.ejection.connect_failed()
             cause, more = cause_of(exc)
             raise ConnectFailed(UpstreamConnectError(self.service, cause=cause), more) from exc
         finally:
@@ -105,6 +118,9 @@ class Pool:
 
     def keep(self, connection: ServiceConnection) -> None:
         """Keep an idle connection for another exchange."""
+        if self.is_retired:
+            connection.abort()
+            return
         self.idle.append(connection)
         if len(self.idle) > MAX_IDLE:
             self.idle.popleft().abort()
@@ -113,6 +129,12 @@ class Pool:
         """Close the connections that no request uses."""
         while self.idle:
             self.idle.pop().abort()
+
+    def retire(self) -> None:
+        """Let requests in flight end, and close the other connections."""
+        self.is_retired = True
+        self.ejection.close()
+        self.close_idle()
 
     def break_off(self) -> None:
         """End every exchange with a failure of the gateway's own."""

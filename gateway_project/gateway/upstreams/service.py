@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 # Seconds that an idle connection is kept: less than the usual servers do (Node.js and uvicorn 5 s), so that they
 # rarely close it, and never while a request is on its way.
 IDLE: Final = 4.0
+# Seconds after which a connection gets no more requests, so that what was added to the service gets its share, and a
+# name that has moved is followed.
+LIFETIME: Final = 600.0
 # Seconds: more than a client has for a piece of its body, so that the client times out, not the service.
 BODY_PATIENCE: Final = 300.0
 
@@ -46,7 +49,7 @@ class ClosedBeforeResponse(Exception):  # noqa: N818  # an outcome: the request 
 class ServiceConnection(Connection):
     """A connection to one address of a service. `round_trip` sends a request and returns its response."""
 
-    __slots__ = ("parser", "poll", "pool", "response", "service", "used", "whole_by")
+    __slots__ = ("expires_at", "parser", "poll", "pool", "response", "service", "used", "whole_by")
 
     def __init__(self, pool: "Pool") -> None:
         super().__init__(pool.loop)
@@ -64,6 +67,7 @@ class ServiceConnection(Connection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count as open."""
         super().connection_made(transport)
+        self.expires_at = self.loop.time() + LIFETIME
         self.pool.live.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -229,7 +233,7 @@ class ServiceConnection(Connection):
     def become_idle(self) -> None:
         """Wait for a request."""
         self.used = True
-        self.set_deadline(self.loop.time() + IDLE)
+        self.set_deadline(min(self.loop.time() + IDLE, self.expires_at))
         self.pool.keep(self)
 
 

@@ -12,6 +12,7 @@ import uvloop
 
 from gateway.config import Eject, Service, Timeouts, WeightedURL
 from gateway.upstreams import NO_BODY, Body, Pool, Pools, ServiceResponse, UpstreamRequest
+from gateway.upstreams.resolution import LookUp
 from gateway.upstreams.service import ServiceConnection
 
 # Seconds in which a test has to end, and what it waits for has to come, on a busy machine too.
@@ -194,11 +195,11 @@ DEFAULT = Eject()
 NEVER = Eject().model_copy(update={"most": 0.0})
 
 
-def pools_at(urls: tuple[str, ...], eject: Eject = NEVER) -> Pools:
+def pools_at(urls: tuple[str, ...], eject: Eject = NEVER, look_up: LookUp | None = None) -> Pools:
     """Return pools of one service, on the running loop."""
     entries = tuple(url if isinstance(url, WeightedURL) else WeightedURL.of(url) for url in urls)
     service = Service.model_construct(url=entries, timeouts=Timeouts(), eject=eject)
-    return Pools({"things": service}, asyncio.get_running_loop())
+    return Pools({"things": service}, asyncio.get_running_loop(), look_up)
 
 
 @dataclass
@@ -207,9 +208,10 @@ class Ours:
 
     urls: tuple[str, ...]
     eject: Eject = DEFAULT
+    look_up: LookUp | None = None
 
     async def __aenter__(self) -> Pools:
-        self.pools = pools_at(self.urls, self.eject)
+        self.pools = pools_at(self.urls, self.eject, self.look_up)
         return self.pools
 
     async def __aexit__(self, *exc: object) -> None:
