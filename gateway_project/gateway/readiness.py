@@ -57,8 +57,11 @@ class Readiness:
         """Return `ok` if the health path responds with 2xx, else the fault; `unknown` without a health path."""
         if service.health is None:
             return "unknown"
+        balancer = self.upstreams.pools.of(name)
+        if not balancer.is_alone:
+            return balancer.checked_state()
         try:
-            answer = await fetch(self.upstreams.pools, name, service.health, timeouts=TIMEOUTS)
+            answer = await fetch(self.upstreams.pools, name, service.health.path, timeouts=TIMEOUTS)
         except UpstreamError as failed:
             return failed.reason
         except RequestRejected as refused:

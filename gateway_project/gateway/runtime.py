@@ -45,7 +45,7 @@ class Runtime:
         """Return the parts, wired; raise `OSError` or `ValueError` where the state directory cannot be used."""
         keys = Keys(key_storage.configured())
         token_backend = GatewayBackend(keys)
-        upstreams = Upstreams(config.services)
+        upstreams = Upstreams(config.services, settings.STATE)
         passports = Passports(token_backend)
         login = LoginClient(config, upstreams, passports)
         revocations = Revocations(login)

@@ -73,7 +73,8 @@ def test_the_entries_are_valid_once_allow_is_filled_in(serve: Callable[..., str]
     path.write_text(f"version: 1\n{text}".replace("allow:", "allow: authenticated"))
     config = load(path, {})
     service = config.services["the-library"]
-    assert (service.openapi, service.health) == ("/openapi.json", "/healthz")
+    assert service.health is not None
+    assert (service.openapi, service.health.path) == ("/openapi.json", "/healthz")
     methods = {route.path: set(route.methods) for route in config.routes}
     assert set(methods) == {"/books", "/books/{id}", "/loans/"}
     assert methods["/books"] >= {"GET", "POST"}

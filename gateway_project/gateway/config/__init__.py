@@ -1,6 +1,6 @@
 """gateway.yaml: what it may say, and how it is loaded."""
 
-from .addresses import Eject, WeightedURL
+from .addresses import Eject, HealthCheck, WeightedURL
 from .consistency import RESERVED
 from .cors import Cors
 from .errors import ConfigError, Fault
@@ -20,6 +20,7 @@ __all__ = [
     "Eject",
     "Fault",
     "HeaderRules",
+    "HealthCheck",
     "Login",
     "Policies",
     "RateLimit",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from .section import Section
-from .values import Duration, matching, one_or_more, several, url
+from .values import Duration, OwnPath, matching, one_or_more, several, url
 
 MAX_WEIGHT: Final = 100
 MAX_FAILURES: Final = 1000
@@ -125,3 +125,23 @@ class Eject(Section):
     most: Percentage = Field(
         0.5, json_schema_extra={"default": "50%"}, description="How many of a service's addresses may rest at once."
     )
+
+
+class HealthCheck(Section):
+    """How the addresses of a service are checked."""
+
+    path: OwnPath = Field(description="Path that answers 200 while the service can do its work.")
+    interval: Duration = Field(
+        5.0, json_schema_extra={"default": "5s"}, description="How long it is from one check of an address to the next."
+    )
+    timeout: Duration = Field(1.0, json_schema_extra={"default": "1s"}, description="How long a check may take.")
+    healthy: Failures = Field(2, description="How many good checks in a row bring an address back.")
+    unhealthy: Failures = Field(3, description="How many bad checks in a row eject an address.")
+
+
+def with_path(value: object) -> object:
+    """Return the check that a path alone stands for."""
+    return value if isinstance(value, dict | HealthCheck) else {"path": value}
+
+
+Health = Annotated[HealthCheck, BeforeValidator(with_path, json_schema_input_type=OwnPath | HealthCheck)]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag
 
 from . import patterns
-from .addresses import URLs
+from .addresses import Health, URLs
 from .policies import Policies, ServicePolicies
 from .section import Section
 from .values import (
@@ -43,7 +43,7 @@ class Service(ServicePolicies):
         description="Where the service is: one URL, or a list to balance over, each with an optional weight."
     )
     openapi: OwnPath | None = Field(None, description="Path of the service's OpenAPI document, merged into /docs.")
-    health: OwnPath | None = Field(None, description="Path that answers 200 while the service can do its work.")
+    health: Health | None = Field(None, description="The check of the service's health: its path, or more of it.")
     trailing_slash: Literal["keep", "append"] = Field(
         "keep", description="Whether the service is sent its paths as routes write them (keep), or with a / (append)."
     )

@@ -26,6 +26,6 @@ def as_written(schema: Any) -> Any:  # noqa: ANN401  # any JSON
     if "patternProperties" in kept:
         kept["additionalProperties"] = False
     if {"type": "null"} in kept.get("anyOf", []):
-        (only,) = (each for each in kept.pop("anyOf") if each != {"type": "null"})
-        return only | kept
+        kinds = [each for each in kept.pop("anyOf") if each != {"type": "null"}]
+        return (kinds[0] if len(kinds) == 1 else {"anyOf": kinds}) | kept
     return kept

@@ -10,20 +10,22 @@ import asyncio
 import contextvars
 import logging
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from math import inf
 from operator import attrgetter
+from pathlib import Path
 from typing import Final
 from weakref import WeakSet
 
-from gateway.config import Service
+from gateway.config import HealthCheck, Service
 from gateway.policy.rejections import CircuitOpen, UpstreamOverloaded
 
 from .addresses import Address
 from .ejection import Ejection, State
 from .failures import FailureLog
+from .health_checks import HealthChecks
 from .pools import ConnectFailed, Pool
 from .resolution import LookUp, Name, Resolution, is_name
 
@@ -44,6 +46,7 @@ class Balancer:
         self.loop = loop
         self.policy = service.eject
         self.connect_timeout = service.timeouts.connect
+        self.health = service.health
         self.probes: set[asyncio.Task[None]] = set()
         # Those that names no longer have, while requests to them are in flight.
         self.retired: WeakSet[Pool] = WeakSet()
@@ -111,13 +114,18 @@ class Balancer:
         most = self.policy.most * len(self.pools)
         return len(self.ejected) + 1 <= (max(most, 1) if most else 0)
 
-    def on_change(self, pool: Pool, before: State, cause: str = "") -> None:
+    def checked_state(self) -> str:
+        """Return `ok` if an address passes its active checks, else why the first does not."""
+        faults = [pool.ejection.check_fault for pool in self.pools]
+        return faults[0] if all(faults) else "ok"
+
+    def on_change(self, pool: Pool, before: State, why: str = "") -> None:
         """Send requests to the address, or none; log it."""
         self.sort()
         if pool.ejection.state is State.EJECTED:
             pool.close_idle()
         if pool.ejection.state is not before:
-            log_change(pool, before, cause)
+            log_change(pool, why)
 
     def try_connect(self, pool: Pool) -> None:
         """Connect to the address, in the background."""
@@ -143,7 +151,7 @@ class Balancer:
             pool.close()
 
 
-def log_change(pool: Pool, before: State, cause: str) -> None:
+def log_change(pool: Pool, why: str) -> None:
     """Log a change of an address's state."""
     ejection, where = pool.ejection, f"The {pool.service} service at {pool.label}"
     extra = {"event": f"address_{ejection.state}", "service": pool.service, "address": pool.label}
@@ -153,8 +161,8 @@ def log_change(pool: Pool, before: State, cause: str) -> None:
         log.info("%s accepts connections and is probed, one request at a time", where, extra=extra)
     else:
         rest = ejection.rests_until - pool.loop.time()
-        why = f"failures in a row: {ejection.failures}" if before is State.HEALTHY else "its probe failed"
-        log.warning("%s is ejected for %.1f s: %s (%s)", where, rest, why, cause, extra=extra)
+        for_time = f" for {rest:.1f} s" if rest > 0 else ""
+        log.warning("%s is ejected%s: %s", where, for_time, why, extra=extra)
 
 
 def choose(pools: Sequence[Pool]) -> Pool:
@@ -195,7 +203,11 @@ class Pools:
     """The connections to all services."""
 
     def __init__(
-        self, services: Mapping[str, Service], loop: asyncio.AbstractEventLoop, look_up: LookUp | None = None
+        self,
+        services: Mapping[str, Service],
+        loop: asyncio.AbstractEventLoop,
+        look_up: LookUp | None = None,
+        state: Path | None = None,
     ) -> None:
         self.loop = loop
         resolver = look_up or loop.getaddrinfo
@@ -208,10 +220,21 @@ class Pools:
                 balancer.wanted = self.resolution.wanted
             # Under a WSGI server the loop runs in another thread.
             loop.call_soon_threadsafe(self.resolution.start)
+        self.checks: HealthChecks | None = None
+        if state and any(each.health and (each.names or not each.is_alone) for each in self.services.values()):
+            self.checks = HealthChecks(state / "health", self.to_check)
+            loop.call_soon_threadsafe(self.checks.start, loop)
 
     def of(self, service: str) -> Balancer:
         """Return the addresses of the service."""
         return self.services[service]
+
+    def to_check(self) -> Iterator[tuple[Pool, HealthCheck]]:
+        """Yield the addresses that are checked."""
+        for balancer in self.services.values():
+            if balancer.health and not balancer.is_alone:
+                for pool in balancer.pools:
+                    yield pool, balancer.health
 
     def break_off(self) -> None:
         """End every exchange: the gateway stops, and a request's longest time is over."""
@@ -222,5 +245,7 @@ class Pools:
     def close(self) -> None:
         """Close every connection."""
         self.resolution.close()
+        if self.checks:
+            self.checks.close()
         for balancer in self.services.values():
             balancer.close()

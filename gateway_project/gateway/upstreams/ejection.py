@@ -15,6 +15,8 @@ A rest is forgotten once the address has been healthy for as long.
 With one address this is a circuit breaker: requests are rejected at once. If that address accepted no connections, the
 gateway connects to it each `CONNECT_INTERVAL` instead, so that the service is back as soon as it listens.
 
+An address whose active checks fail (`health_checks`) rests until one succeeds.
+
 Each worker has its own view: it ejects what failed for its own requests.
 """
 
@@ -81,6 +83,8 @@ class Ejection:
         self.rests = 0
         self.rest = 0.0
         self.recovered_at = -inf
+        # Why its active checks fail, if they do.
+        self.check_fault = ""
         # When the rest ends, and from when another probe may be sent.
         self.rests_until = 0.0
         self.probe_at = 0.0
@@ -120,7 +124,21 @@ class Ejection:
         rest = self.next_rest(before, outcome)
         self.rests_until = self.loop.time() + rest
         self.set_timer(rest, lambda: self.balancer.try_connect(self.pool))
-        self.balancer.on_change(self.pool, before, outcome)
+        why = f"failures in a row: {self.failures}" if before is State.HEALTHY else "its probe failed"
+        self.balancer.on_change(self.pool, before, f"{why} ({outcome})")
+
+    def checked(self, fault: str) -> None:
+        """Note the result of its active checks, which comes again and again: a fault, or empty if they succeed."""
+        last, self.check_fault = self.check_fault, fault
+        before = self.state
+        if not fault and last and before is State.EJECTED:
+            self.recover()
+        elif fault and (before is State.PROBING or (before is State.HEALTHY and self.balancer.may_eject())):
+            # It rests until a check succeeds.
+            self.close()
+            self.state, self.watches = State.EJECTED, True
+            self.rests_until = self.loop.time()
+            self.balancer.on_change(self.pool, before, f"its health check failed ({fault})")
 
     def next_rest(self, before: State, outcome: Outcome) -> float:
         """Return the seconds that the address rests now."""
@@ -135,7 +153,7 @@ class Ejection:
 
     def on_connect(self, *, succeeded: bool) -> None:
         """Send it single requests if it accepted a connection at the end of its rest; else let it rest on."""
-        if self.state is not State.EJECTED:
+        if self.state is not State.EJECTED or self.check_fault:
             return
         if not succeeded:
             self.eject(Outcome.CONNECT)

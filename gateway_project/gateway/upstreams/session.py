@@ -8,6 +8,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import requests
@@ -91,8 +92,10 @@ class Upstreams:
     in a `thread`.
     """
 
-    def __init__(self, services: Mapping[str, Service]) -> None:
+    def __init__(self, services: Mapping[str, Service], state: Path | None = None) -> None:
         self.services = services
+        # Where the workers share what they know of the services' health.
+        self.state = state
         self.thread: threading.Thread | None = None
         self.made: Pools | None = None
         self.making = threading.Lock()
@@ -122,7 +125,7 @@ class Upstreams:
             loop = uvloop.new_event_loop()
             self.thread = threading.Thread(target=loop.run_forever, name="upstreams", daemon=True)
             self.thread.start()
-        return Pools(self.services, loop)
+        return Pools(self.services, loop, state=self.state)
 
     def send(
         self,

@@ -57,6 +57,7 @@ def test_the_schema_accepts_the_gateways_own_file() -> None:
         {"routes": [ROUTE | {"methods": ["GET"], "allow": ["admin"], "rate_limit": "1/day", "browser": "passthrough"}]},
         {"versions": {"current": "v1"}, "login": {"service": "a"}},
         {"services": {"a": {"url": {"url": "http://a"}}}},
+        {"services": {"a": {"url": "http://a", "health": {"path": "/h", "interval": "1s", "healthy": 1}}}},
         {"services": {"a": {"url": ["http://a", {"url": "http://b", "weight": 2}, {"url": "${C}", "weight": "${W}"}]}}},
         {
             "defaults": {

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.gateway.config.files import faults, read, route, timeouts
 
-from gateway.config import ConfigError, Policies, RateLimit
+from gateway.config import ConfigError, HealthCheck, Policies, RateLimit
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,30 @@ def test_a_url_gives_host_port_and_base_path(tmp_path: Path, url: str) -> None:
 
 def test_a_service_may_have_several_addresses(tmp_path: Path) -> None:
     service = read(tmp_path, "version: 1\nroutes: []\nservices: {a: {url: ['http://b', 'http://a'], health: /h/}}\n")
-    assert (service.services["a"].url, service.services["a"].health) == (("http://b", "http://a"), "/h/")
+    assert (service.services["a"].url, service.services["a"].health) == (
+        ("http://b", "http://a"),
+        HealthCheck(path="/h/"),
+    )
+
+
+def test_a_check_of_health_has_defaults_of_its_own(tmp_path: Path) -> None:
+    text = "version: 1\nroutes: []\nservices: {a: {url: http://b, health: {path: /h, interval: 1s, unhealthy: 1}}}\n"
+    check = read(tmp_path, text).services["a"].health
+    assert check is not None
+    assert (check.path, check.interval, check.timeout, check.healthy, check.unhealthy) == ("/h", 1.0, 1.0, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("health", "expected"),
+    [
+        ("h", "a path of the service's own"),
+        ("{interval: 1s}", "`path` is missing"),
+        ("{path: /h, healthy: 0}", "from 1"),
+    ],
+)
+def test_a_check_of_health_is_checked(tmp_path: Path, health: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        read(tmp_path, f"version: 1\nroutes: []\nservices: {{a: {{url: http://b, health: {health}}}}}\n")
 
 
 def test_an_address_may_have_a_weight(tmp_path: Path) -> None:

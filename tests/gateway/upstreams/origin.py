@@ -5,12 +5,13 @@ import functools
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import httptools
 import uvloop
 
-from gateway.config import Eject, Service, Timeouts, WeightedURL
+from gateway.config import Eject, HealthCheck, Service, Timeouts, WeightedURL
 from gateway.upstreams import NO_BODY, Body, Pool, Pools, ServiceResponse, UpstreamRequest
 from gateway.upstreams.resolution import LookUp
 from gateway.upstreams.service import ServiceConnection
@@ -195,11 +196,17 @@ DEFAULT = Eject()
 NEVER = Eject().model_copy(update={"most": 0.0})
 
 
-def pools_at(urls: tuple[str, ...], eject: Eject = NEVER, look_up: LookUp | None = None) -> Pools:
+def pools_at(
+    urls: tuple[str, ...],
+    eject: Eject = NEVER,
+    look_up: LookUp | None = None,
+    health: HealthCheck | None = None,
+    state: Path | None = None,
+) -> Pools:
     """Return pools of one service, on the running loop."""
     entries = tuple(url if isinstance(url, WeightedURL) else WeightedURL.of(url) for url in urls)
-    service = Service.model_construct(url=entries, timeouts=Timeouts(), eject=eject)
-    return Pools({"things": service}, asyncio.get_running_loop(), look_up)
+    service = Service.model_construct(url=entries, timeouts=Timeouts(), eject=eject, health=health)
+    return Pools({"things": service}, asyncio.get_running_loop(), look_up, state)
 
 
 @dataclass
@@ -209,9 +216,11 @@ class Ours:
     urls: tuple[str, ...]
     eject: Eject = DEFAULT
     look_up: LookUp | None = None
+    health: HealthCheck | None = None
+    state: Path | None = None
 
     async def __aenter__(self) -> Pools:
-        self.pools = pools_at(self.urls, self.eject, self.look_up)
+        self.pools = pools_at(self.urls, self.eject, self.look_up, self.health, self.state)
         return self.pools
 
     async def __aexit__(self, *exc: object) -> None:
