@@ -23,9 +23,7 @@ def gateway_yaml(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:  # noqa
         return [Error(indented("gateway.yaml cannot be used:", str(exc)), id="gateway.E001")]
     if not odd:
         return []
-    return [
-        Warning(indented("gateway.yaml allows roles that no user has:", "\n".join(map(str, odd))), id="gateway.W001")
-    ]
+    return [Warning(indented("gateway.yaml has probable mistakes:", "\n".join(map(str, odd))), id="gateway.W001")]
 
 
 def indented(title: str, lines: str) -> str:

@@ -2,7 +2,8 @@
 
 Each count is a slot of 16 bytes: which key it is for, and the moment from which on policy counts (see `policy.limits`).
 A key has a few slots of its own choosing; when all are taken by others, the one that is due first gives way. A count is
-read and written under a lock of its part of the file, so that no two workers admit on the same count.
+read and written under a lock of its part of the file, so that no two workers admit on the same count. A request with
+several limits locks the parts of all its counts, in the order of the file.
 """
 
 import fcntl
@@ -12,11 +13,12 @@ import os
 import struct
 import threading
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from .config import RateLimit
-from .policy.limits import Verdict, admit
+from .policy.limits import Verdict, admit, decide
 
 SLOT = struct.Struct("<Qd")
 WAYS = 8
@@ -43,41 +45,78 @@ class Counters:
         # File locks hold between processes, not between threads of one.
         self.lock = threading.Lock()
         self.place = lru_cache(MAX_AHEAD)(place)
-        # By key: how many admissions are counted already, and until when they are good.
-        self.ahead: dict[str, tuple[int, float]] = {}
+        # By key: how many admissions are counted already, until when they are good, and the verdict that counted them.
+        self.ahead: dict[str, tuple[int, float, Verdict]] = {}
 
     def admit(self, key: str, limit: RateLimit, now: float | None = None) -> Verdict:
         """Count one request of `key` and return whether the limit admits it; `now` is in Unix seconds."""
         now = time.time() if now is None else now
-        share = min(limit.count // PORTION, MAX_SHARE)
+        share = min((limit.burst or limit.count) // PORTION, MAX_SHARE)
         with self.lock:
             if share < 2:
                 return self.count(key, limit, now, 1)
-            left, until = self.ahead.pop(key, (0, 0.0))
-            if left > 0 and now < until:
-                self.ahead[key] = (left - 1, until)
-                return Verdict(admitted=True, next=0.0, retry_after=0.0, remaining=left - 1)
+            ahead = self.ahead.pop(key, None)
+            if ahead is not None and ahead[0] > 0 and now < ahead[1]:
+                left, until, verdict = ahead[0] - 1, ahead[1], ahead[2]
+                self.ahead[key] = (left, until, verdict)
+                return Verdict(True, 0.0, verdict.wait, verdict.remaining + left)
             verdict = self.count(key, limit, now, share)
             if not verdict.admitted:
                 return self.count(key, limit, now, 1)
-            self.ahead[key] = (share - 1, now + share * limit.seconds / limit.count)
+            self.ahead[key] = (share - 1, now + share * limit.seconds / limit.count, verdict)
             if len(self.ahead) > MAX_AHEAD:
                 del self.ahead[next(iter(self.ahead))]
-            return verdict
+            return verdict._replace(remaining=verdict.remaining + share - 1)
+
+    def admit_all(self, keys: Sequence[str], limits: Sequence[RateLimit], now: float | None = None) -> list[Verdict]:
+        """Count one request in all limits, or in none if one of them rejects it; each key is its limit's."""
+        if len(keys) == 1:
+            return [self.admit(keys[0], limits[0], now)]
+        now = time.time() if now is None else now
+        places = [self.place(key) for key in keys]
+        parts = sorted({first for _, first in places})
+        with self.lock:
+            try:
+                for first in parts:
+                    fcntl.lockf(self.descriptor, fcntl.LOCK_EX, SET.size, first)
+                verdicts = decide([self.read(tag, first)[0] for tag, first in places], now, limits)
+                is_counted = all(verdict.admitted for verdict in verdicts)
+                for (tag, first), verdict in zip(places, verdicts, strict=True):
+                    self.write(tag, first, verdict.next, is_counted=is_counted)
+                return verdicts
+            finally:
+                for first in parts:
+                    fcntl.lockf(self.descriptor, fcntl.LOCK_UN, SET.size, first)
+
+    def peek(self, keys: Sequence[str], limits: Sequence[RateLimit], now: float | None = None) -> list[Verdict]:
+        """Return the verdicts on one request of the keys, and count nothing."""
+        now = time.time() if now is None else now
+        return decide([self.read(*self.place(key))[0] for key in keys], now, limits)
 
     def count(self, key: str, limit: RateLimit, now: float, requests: int) -> Verdict:
         """Count in the key's own slot, or in the slot of its set that is due first."""
         tag, first = self.place(key)
         fcntl.lockf(self.descriptor, fcntl.LOCK_EX, SET.size, first)
         try:
-            slots = SET.unpack_from(self.slots, first)
-            tags, moments = slots[0::2], slots[1::2]
-            mine = tags.index(tag) if tag in tags else moments.index(min(moments))
-            verdict = admit(moments[mine] if tags[mine] == tag else 0.0, now, limit, requests)
-            SLOT.pack_into(self.slots, first + mine * SLOT.size, tag, verdict.next)
+            previous, at = self.read(tag, first)
+            verdict = admit(previous, now, limit, requests)
+            SLOT.pack_into(self.slots, at, tag, verdict.next)
             return verdict
         finally:
             fcntl.lockf(self.descriptor, fcntl.LOCK_UN, SET.size, first)
+
+    def read(self, tag: int, first: int) -> tuple[float, int]:
+        """Return the moment of a tag, 0 for a new one, and the offset of the slot that it has or would get."""
+        slots = SET.unpack_from(self.slots, first)
+        tags, moments = slots[0::2], slots[1::2]
+        mine = tags.index(tag) if tag in tags else moments.index(min(moments))
+        return moments[mine] if tags[mine] == tag else 0.0, first + mine * SLOT.size
+
+    def write(self, tag: int, first: int, moment: float, *, is_counted: bool) -> None:
+        """Write a moment; of a request that is not counted it takes no slot from another key."""
+        _, at = self.read(tag, first)
+        if is_counted or SLOT.unpack_from(self.slots, at)[0] == tag:
+            SLOT.pack_into(self.slots, at, tag, moment)
 
 
 def place(key: str) -> tuple[int, int]:

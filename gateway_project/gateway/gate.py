@@ -18,7 +18,6 @@ from urllib.parse import unquote
 
 from django.http.request import split_domain_port, validate_host
 
-from .config import Route
 from .counters import Counters
 from .identity.authentication import Authentication
 from .identity.keys import KeyRing
@@ -27,6 +26,7 @@ from .policy import access, clients, cookies, cors, locations, origins, paths
 from .policy import headers as header_policy
 from .policy.access import Identity
 from .policy.headers import Headers
+from .policy.limits import Standing
 from .policy.locations import Asked, Locations
 from .policy.negotiation import prefers_page
 from .policy.rejections import (
@@ -35,7 +35,6 @@ from .policy.rejections import (
     MethodNotAllowed,
     MethodNotImplemented,
     Misdirected,
-    RateLimited,
     RequestRejected,
     SlashRedirect,
 )
@@ -158,10 +157,11 @@ class Grant:
 class Decision:
     """What the route's service receives: path and query, and the headers except `Host` and the body's framing.
 
-    `host` is the value of `Host` for a service with `host: keep`.
+    `host` is the value of `Host` for a service with `host: keep`. `standing` is where the client stands, if the route
+    has rate limits.
     """
 
-    __slots__ = ("grant", "host", "match", "own", "request", "target")
+    __slots__ = ("grant", "host", "match", "own", "request", "standing", "target")
 
     def __init__(self, request: Request, match: Match, grant: Grant, target: str, host: str | None) -> None:
         self.request = request
@@ -169,6 +169,7 @@ class Decision:
         self.grant = grant
         self.target = target
         self.host = host
+        self.standing: Standing | None = None
         # The headers that differ in each request; the grant has the others.
         self.own = [("x-request-id", request.request_id), ("x-forwarded-path", request.path)]
 
@@ -265,15 +266,28 @@ class Gate:
 
     def authorize(self, request: Request, match: Match) -> Decision:
         """Return what the service receives, if the route allows the request."""
-        headers = request.headers
-        grant = headers.grants.get((request.method, match.route.path))
+        grant = self.granted(request, match)
+        standing = None
+        if match.limits is not None:
+            keys = match.limits.keys(grant.identity, request.headers, match.params)
+            standing = Standing(match.limits, self.counters.admit_all(keys, match.limits.rates))
+            standing.enforce()
+        return self.decision(request, match, grant, standing)
+
+    def granted(self, request: Request, match: Match) -> Grant:
+        """Return what the route allows the request's headers, as long as it is valid."""
+        grant = request.headers.grants.get((request.method, match.route.path))
         if grant is None or request.target_scheme is not None or not self.is_valid(grant):
             grant = self.grant(request, match)
-        identity = grant.identity
-        self.enforce_rate_limit(match.route, identity, headers)
+        return grant
+
+    def decision(self, request: Request, match: Match, grant: Grant, standing: Standing | None) -> Decision:
+        """Return what the service receives."""
         target = match.upstream_path + target_query(request.query) if request.query else match.upstream_path
         host = grant.origin[1] if self.table.services[match.route.service].host == "keep" else None
-        return Decision(request, match, grant, target, host)
+        decision = Decision(request, match, grant, target, host)
+        decision.standing = standing
+        return decision
 
     def is_valid(self, grant: Grant) -> bool:
         """Return whether what the grant is based on has not changed."""
@@ -355,15 +369,6 @@ class Gate:
         if not cookies.read(headers.pairs, cookies.REFRESH, scheme):
             return False
         return self.authentication.cookie_seconds_left(cookies.read(headers.pairs, cookies.ACCESS, scheme)) <= within
-
-    def enforce_rate_limit(self, route: Route, identity: Identity | None, headers: RequestHeaders) -> None:
-        """Count the request against its route's limit; raise `RateLimited` if it is used up."""
-        if route.rate_limit is None:
-            return
-        who = f"user {identity.user_id}" if identity else f"address {headers.network}"
-        verdict = self.counters.admit(f"{route.path} {','.join(route.methods)} {who}", route.rate_limit)
-        if not verdict.admitted:
-            raise RateLimited(verdict.retry_after)
 
     def is_trusted(self, peer: str) -> bool:
         return bool(self.trusted_proxies) and clients.is_trusted(peer, self.trusted_proxies)

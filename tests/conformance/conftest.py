@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.conformance import faults
-from tests.conformance.cases.routes import ROUTES
+from tests.conformance.cases.routes import LIMITS, ROUTES
 from tests.conformance.doors import doors, gateway, worker
 from tests.conformance.gateways import DOORS, Door, Gateway, migrated_state
 from tests.conformance.upstream import Upstream
@@ -46,6 +46,7 @@ def fleet(
     config = {
         "services": services | faulty.services(),
         "versions": {"current": "v1"},
+        "limits": LIMITS,
         "routes": [{"service": "echo"} | route for route in ROUTES] + faults.ROUTES,
     }
     gateways = {

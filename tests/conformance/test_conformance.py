@@ -19,6 +19,8 @@ NAMED = re.compile(rb"<([a-z0-9-]+)>")
 # Asks whether the connection is still in step: anything left over would come before the answer.
 PING = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 # Hop-by-hop and reserved headers: not in a request or a response unless the case expects them.
+# draft-ietf-httpapi-ratelimit-headers-11, section 5.1.
+QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 BETWEEN_NEIGHBOURS = ["Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Upgrade", "Expect", "Forwarded", "X-Real-IP"]
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
@@ -211,7 +213,7 @@ def check_problem(expected: Gets, reply: Reply) -> None:
     assert expected.problem is not None
     assert reply.get("Via") is None
     assert said["status"] == reply.status
-    assert said["type"] == "about:blank"
+    assert said["type"] == (QUOTA_EXCEEDED if reply.status == 429 else "about:blank")
     assert said["title"]
     assert said["detail"]
     assert re.fullmatch("[a-z_]+", said["code"])

@@ -34,7 +34,7 @@ def test_processes_that_count_ahead_never_admit_more_than_the_limit(tmp_path: Pa
 def test_a_portion_counted_ahead_expires(tmp_path: Path) -> None:
     counts = counters.Counters(tmp_path / "counts")
     assert counts.admit("key", MANY, now=1000.0).admitted
-    (_, until) = counts.ahead["key"]
+    _, until, _ = counts.ahead["key"]
     assert until == 1000.0 + 20 * 36_000 / 20_000
     # Another worker uses up the rest: the portion is still available here, and nothing after it.
     other = counters.Counters(tmp_path / "counts")
@@ -72,3 +72,52 @@ def test_a_set_that_is_full_drops_the_count_that_is_due_first(tmp_path: Path) ->
     assert counts.admit(another, one, now=2000.0).admitted
     assert not counts.admit(keys[1], one, now=2000.0).admitted
     assert counts.admit(keys[0], one, now=2000.0).admitted
+
+
+PAIR = (RateLimit(count=30, seconds=3600), RateLimit(count=100, seconds=3600))
+
+
+def admitted_by_both(path: Path, keys: list[str], times: int, order: int = 1) -> int:
+    counts = counters.Counters(path)
+    keys, pair = keys[::order], PAIR[::order]
+    return sum(all(verdict.admitted for verdict in counts.admit_all(keys, pair)) for _ in range(times))
+
+
+def test_processes_share_several_limits_exactly(tmp_path: Path) -> None:
+    path = tmp_path / "counts"
+    # In both orders: locks that are taken in the order of the keys would wait for each other.
+    with ProcessPoolExecutor(4) as pool:
+        runs = pool.map(admitted_by_both, [path] * 4, [["a", "b"]] * 4, [300] * 4, [1, -1] * 2)
+        assert sum(runs) == 30
+    # A request that one limit rejects counts in neither: 30 are counted in the other.
+    assert sum(counters.Counters(path).admit("b", PAIR[1]).admitted for _ in range(100)) == 70
+
+
+def test_several_limits_of_one_set_have_a_slot_each(tmp_path: Path) -> None:
+    counts = counters.Counters(tmp_path / "counts")
+    keys = list(islice((key for key in map(str, count()) if counters.place(key)[1] == 0), 2))
+    assert admitted_by_both(tmp_path / "counts", keys, 40) == 30
+    assert [verdict.remaining for verdict in counts.peek(keys[1:], PAIR[1:])] == [69]
+
+
+def test_a_rejected_request_takes_no_slot_from_another_key(tmp_path: Path) -> None:
+    counts = counters.Counters(tmp_path / "counts")
+    limit = RateLimit(count=1, seconds=3600)
+    *keys, new = islice((key for key in map(str, count()) if counters.place(key)[1] == 0), counters.WAYS + 1)
+    assert all(counts.admit(key, limit, now=1000.0).admitted for key in keys)
+    assert not counts.admit_all([keys[0], new], [limit, limit], now=1000.0)[0].admitted
+    assert not any(counts.admit(key, limit, now=1000.0).admitted for key in keys)
+
+
+def test_a_look_counts_nothing(tmp_path: Path) -> None:
+    counts = counters.Counters(tmp_path / "counts")
+    one = RateLimit(count=1, seconds=3600)
+    for _ in range(2):
+        assert counts.peek(["key"], [one])[0].admitted
+    assert counts.admit("key", one).admitted
+    assert not counts.peek(["key"], [one])[0].admitted
+
+
+def test_the_share_counted_ahead_is_part_of_what_remains(tmp_path: Path) -> None:
+    counts = counters.Counters(tmp_path / "counts")
+    assert [counts.admit("key", MANY, now=1000.0).remaining for _ in range(25)] == list(range(19_999, 19_974, -1))

@@ -70,7 +70,7 @@ def members(
 ) -> dict[str, object]:
     """Return the problem's members (RFC 9457, section 3.1).
 
-    The type is `about:blank`: the status says what kind of problem it is (section 4.2.1).
+    The type is `about:blank`, unless an extension has another: the status is the kind of problem (section 4.2.1).
     """
     found: dict[str, object] = {
         "type": "about:blank",
@@ -133,7 +133,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     detail, code, errors = _describe(exc)
     extensions = getattr(exc, "extensions", {})
     response.data = members(request.path, response.status_code, detail, errors, code=code, **extensions)
-    response.reason_phrase = response.data["title"]
+    response.reason_phrase = reason_phrase(response.status_code)
     for name, value in headers_of(exc).items():
         response.headers[name] = value
     if getattr(getattr(request, "accepted_renderer", None), "format", "json") == "json":

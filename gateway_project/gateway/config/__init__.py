@@ -5,6 +5,7 @@ from .consistency import RESERVED
 from .cors import Cors
 from .errors import ConfigError, Fault
 from .header_rules import HeaderRules
+from .limits import Limit
 from .loading import load, warnings
 from .models import Config, Login, Route, Service, Versions
 from .policies import Policies, ServicePolicies, Timeouts
@@ -21,6 +22,7 @@ __all__ = [
     "Fault",
     "HeaderRules",
     "HealthCheck",
+    "Limit",
     "Login",
     "Policies",
     "RateLimit",

@@ -97,6 +97,8 @@ OF_KEY: Final[dict[str, Correction]] = {
     "methods": methods,
     "allow": allow,
     "rate_limit": rate_limit,
+    "rate": rate_limit,
+    "announce": flag,
     "websocket": flag,
 }
 

@@ -8,7 +8,7 @@ from typing import Any, Final, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from . import consistency
+from . import consistency, limits
 from .corrections import correction
 from .document import UNREADABLE, DocumentReader, Mark, Node, shown
 from .errors import ConfigError, Fault
@@ -45,7 +45,9 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
 def warnings(path: Path, environ: Mapping[str, str], config: Config) -> tuple[Fault, ...]:
     """Return what is probably a mistake in a valid file."""
     reader = DocumentReader(str(path), environ)
-    consistency.unknown_roles(reader.read(text_of(path, reader)), config.roles, reader)
+    root = reader.read(text_of(path, reader))
+    consistency.unknown_roles(root, config.roles, reader)
+    limits.warn(root, reader)
     return tuple(reader.faults)
 
 

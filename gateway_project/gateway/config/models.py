@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, Tag
 
 from . import patterns
 from .addresses import Health, URLs
+from .limits import Limit
 from .policies import Policies, ServicePolicies
 from .section import Section
 from .values import (
@@ -15,10 +16,10 @@ from .values import (
     Flag,
     FormatVersion,
     Keyword,
+    LimitName,
     Methods,
     OwnPath,
     PathPattern,
-    Rate,
     Roles,
     ServiceName,
     ServiceReference,
@@ -74,9 +75,6 @@ class Route(Policies):
     methods: Methods = Field(EVERY_METHOD, description="The HTTP methods; GET includes HEAD.")
     service: ServiceReference = Field(description="The service that answers.")
     allow: Access = Field(description="Who may: public, authenticated (anyone signed in), or a list of roles.")
-    rate_limit: Rate | None = Field(
-        None, description="How often: per user, or per client address (IPv6: its /64) for requests without a user."
-    )
     websocket: Flag = Field(
         False, description="Whether a client may open a WebSocket: after the handshake all bytes go through both ways."
     )
@@ -93,6 +91,9 @@ class Config(Section):
         ServicePolicies(), description="What holds where a service or route does not say otherwise."
     )
     services: Mapping[ServiceName, Service] = Field(description="The services, by name.")
+    limits: Mapping[LimitName, Limit] = Field(
+        {}, description="Rate limits by name; all routes whose `rate_limit` has the name count together."
+    )
     versions: Versions | None = Field(None, description="The versions of the API; without it the API has none.")
     login: Login | None = Field(None, description="Who checks credentials; without it the gateway has no login.")
     roles: Roles = Field(

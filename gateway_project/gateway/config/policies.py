@@ -6,7 +6,7 @@ from .addresses import Eject
 from .cors import Cors
 from .header_rules import HeaderPolicy
 from .section import Section
-from .values import Duration, Size
+from .values import Duration, RateLimits, Size
 
 
 class Timeouts(Section):
@@ -35,6 +35,9 @@ class Policies(Section):
         description="The largest request body; a larger one is answered with 413.",
     )
     cors: Cors = Field(Cors(), description="Which pages of other origins may use the route, by the Fetch standard.")
+    rate_limit: RateLimits | None = Field(
+        None, description="How often: a rate of the route's own, or the name of one of `limits`, or a list of names."
+    )
     headers: HeaderPolicy = Field(
         HeaderPolicy(), description="What the gateway changes of the service's requests and responses."
     )

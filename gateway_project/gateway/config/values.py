@@ -23,11 +23,15 @@ BYTES: Final = {"B": 1, "KB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "G
 
 RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)")
 PERIODS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+A_RATE: Final = "a rate such as 10/second, 120/minute, 1000/hour or 5000/day"
+MAX_BURST: Final = 10**9
 
 # RFC 9110, section 5.6.2: the name of a header. `*` alone has another meaning where names are listed.
 TOKEN = re.compile(r"(?!\*$)[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+LIMIT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+COUNTED_BY = re.compile(r"user|address|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+|param:[A-Za-z_][A-Za-z0-9_]*")
 ROLE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 VERSION = re.compile(r"v[1-9][0-9]{0,8}")
 SEGMENT: Final = r"[A-Za-z0-9._~!$&'()*+,;=:@-]+"
@@ -44,10 +48,11 @@ KEYWORDS: Final = ("public", "authenticated")
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """At most `count` requests in `seconds`."""
+    """`count` requests in `seconds`, of which `burst` may come at once: all of them if it is 0."""
 
     count: int
     seconds: float
+    burst: int = 0
 
     def __str__(self) -> str:
         period = next(name for name, seconds in PERIODS.items() if seconds == self.seconds)
@@ -91,13 +96,33 @@ def size(value: object) -> int:
     return int(found[1]) * BYTES[found[2] or "B"]
 
 
-def rate(value: object) -> RateLimit:
+def rate(value: object, expected: str = A_RATE) -> RateLimit:
     """Return the limit of `120/minute`."""
-    expected = "a rate such as 10/second, 120/minute, 1000/hour or 5000/day"
     found = RATE.fullmatch(text(value, expected))
     if not found:
         raise ValueError(expected)
     return RateLimit(int(found[1]), PERIODS[found[2]])
+
+
+def rate_limit(value: object) -> RateLimit | tuple[str, ...]:
+    """Return the limit of a rate, or the names of limits."""
+    expected = f"{A_RATE}, or the name of a limit, or a list of names"
+    if isinstance(value, list | tuple):
+        names = tuple(value)
+        if not all(isinstance(name, str) and LIMIT_NAME.fullmatch(name) for name in names):
+            raise ValueError(f"a list of names, each one of `limits`; got {', '.join(map(repr, names))}")
+        if len(set(names)) < len(names):
+            raise ValueError("each limit once")
+        return names
+    if isinstance(value, str) and LIMIT_NAME.fullmatch(value):
+        return (value,)
+    return rate(value, expected)
+
+
+def burst(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < MAX_BURST:
+        raise ValueError(f"a number of requests, more than 0 and less than {MAX_BURST:,}")
+    return value
 
 
 def url(value: object) -> str:
@@ -199,6 +224,38 @@ Size = Annotated[
     ),
 ]
 Rate = Annotated[RateLimit, BeforeValidator(rate), schema(RATE.pattern, examples=["10/second", "120/minute"])]
+RateLimits = Annotated[
+    RateLimit | tuple[str, ...],
+    BeforeValidator(rate_limit),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": rf"^(?:{RATE.pattern}|{LIMIT_NAME.pattern})$|\$\{{"},
+                {
+                    "type": "array",
+                    "uniqueItems": True,
+                    "items": {"type": "string", "pattern": rf"^{LIMIT_NAME.pattern}$|\$\{{"},
+                },
+            ],
+            "examples": ["120/minute", "per_user", ["per_user", "per_address"]],
+        }
+    ),
+]
+LimitName = Annotated[
+    str,
+    BeforeValidator(
+        matching(LIMIT_NAME, "a limit's name: a lower-case letter, then lower-case letters, digits, _ and -")
+    ),
+    WithJsonSchema({"type": "string", "pattern": f"^{LIMIT_NAME.pattern}$"}),
+]
+Burst = Annotated[
+    int, BeforeValidator(burst), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_BURST - 1})
+]
+CountedBy = Annotated[
+    str,
+    BeforeValidator(matching(COUNTED_BY, "user, address, header:NAME or param:NAME")),
+    schema(COUNTED_BY.pattern, examples=["user", "address", "header:X-Api-Key", "param:id"]),
+]
 OwnPath = Annotated[str, BeforeValidator(own_path), schema("/.*", examples=["/openapi.json", "/healthz"])]
 PathPattern = Annotated[str, BeforeValidator(pattern), schema("/.*", examples=["/api/users/{id}", "/admin/{path...}"])]
 ServiceName = Annotated[

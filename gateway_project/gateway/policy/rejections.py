@@ -34,10 +34,14 @@ Exception
 """
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from .cors import Cors
+
+QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+QUOTA_TITLE: Final = "Request cannot be satisfied as assigned quota has been exceeded"
 
 
 class RequestRejected(Exception):
@@ -52,6 +56,8 @@ class RequestRejected(Exception):
         super().__init__(detail)
         self.detail = detail
         self.headers = headers or {}
+        # Members of the problem beside those of every problem, or instead of them.
+        self.extensions: dict[str, object] = {}
 
 
 class SlashRedirect(RequestRejected):
@@ -194,14 +200,22 @@ class Misdirected(RequestRejected):
 
 
 class RateLimited(RequestRejected):
-    """The rate limit is used up (RFC 6585, section 4); `retry_after` is in seconds."""
+    """The rate limit is used up (RFC 6585, section 4); `retry_after` is in seconds.
+
+    With the names of the used up limits, the problem is draft-ietf-httpapi-ratelimit-headers-11's (section 5.1).
+    """
 
     status = 429
     code = "rate_limited"
 
-    def __init__(self, retry_after: float) -> None:
+    def __init__(
+        self, retry_after: float, limits: Sequence[str] | None = None, headers: dict[str, str] | None = None
+    ) -> None:
         seconds = max(1, math.ceil(retry_after))
-        super().__init__(f"Too many requests. Try again in {seconds} s.", {"Retry-After": str(seconds)})
+        said = {"Retry-After": str(seconds)} | (headers or {})
+        super().__init__(f"Too many requests. Try again in {seconds} s.", said)
+        if limits is not None:
+            self.extensions = {"type": QUOTA_EXCEEDED, "title": QUOTA_TITLE, "violated-policies": list(limits)}
 
 
 class MemoryFull(RequestRejected):

@@ -10,7 +10,9 @@ from typing import Final, NamedTuple
 
 from gateway.config import RESERVED, Config, Route, patterns
 
+from . import limits
 from .cors import Cors
+from .limits import RouteLimits
 from .paths import canonical, matched
 from .rejections import (
     BadRequest,
@@ -31,7 +33,7 @@ class Match(NamedTuple):
     """The route, the path that its service is sent, and the parameters, encoded as they were sent.
 
     `allow` are all methods of the path, as the header says them. With `answer_options` the gateway itself answers an
-    OPTIONS, with 204 and `Allow`.
+    OPTIONS, with 204 and `Allow`. `limits` are the route's rate limits.
     """
 
     route: Route
@@ -41,16 +43,18 @@ class Match(NamedTuple):
     answer_options: bool
     # `None` for a route without any.
     policies: RoutePolicies | None = None
+    limits: RouteLimits | None = None
 
 
 class Entry:
-    """A route, its pattern, and the path that its service receives."""
+    """A route, its pattern, the path that its service receives, and what is prepared for its requests."""
 
-    def __init__(self, route: Route, pattern: patterns.Pattern, sent: str) -> None:
+    def __init__(self, route: Route, pattern: patterns.Pattern, sent: str, limits: RouteLimits | None = None) -> None:
         self.route = route
         self.pattern = pattern
         self.sent = sent
         self.policies = RoutePolicies.of(route)
+        self.limits = limits
         self.named = [(index, each) for index, each in enumerate(pattern.segments) if each.kind != "static"]
         self.written = [(each.kind == "static", each.text) for each in patterns.parse(sent).segments]
 
@@ -136,7 +140,7 @@ class RouteTable:
             self.own.place(patterns.parse(path))
         for route in config.routes:
             pattern = patterns.normalised(patterns.parse(route.path), self.current_version)
-            entry = Entry(route, pattern, config.upstream_path(route))
+            entry = Entry(route, pattern, config.upstream_path(route), limits.of_route(route, config))
             self.root.place(entry.pattern).add(entry)
 
     def match(self, method: str, path: str) -> Match:
@@ -158,7 +162,15 @@ class RouteTable:
         if entry is None:
             raise with_cors(MethodNotAllowed(shape.allow), shape.cors)
         params = entry.params(sent)
-        return Match(entry.route, entry.upstream_path(params), params, shape.allow, answer_options, entry.policies)
+        return Match(
+            entry.route,
+            entry.upstream_path(params),
+            params,
+            shape.allow,
+            answer_options,
+            entry.policies,
+            entry.limits,
+        )
 
     def redirect_slash(self, path: str) -> None:
         """Raise `SlashRedirect` for a path that is nothing's, where it is something's with or without its last slash.

@@ -28,7 +28,7 @@ class RejectedProblem(APIException):
         self.headers = rejected.headers
         self.extensions = {
             name: value for name in ("service", "error") if (value := getattr(rejected, name, None)) is not None
-        }
+        } | rejected.extensions
 
 
 def problem_of(exc: Exception, method: str | None) -> APIException:

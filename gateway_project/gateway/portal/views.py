@@ -18,6 +18,7 @@ from chassis import logs
 from gateway.identity.authentication import Caller
 from gateway.policy import access, negotiation, origins
 from gateway.policy.headers import Headers, values, varying_by_accept
+from gateway.policy.limits import Standing
 from gateway.policy.rejections import Forbidden, MethodNotAllowed, RequestRejected, Unauthenticated, UpstreamError
 from gateway.policy.routes import Match
 from gateway.upstreams import Answer, ClientLeft
@@ -45,6 +46,8 @@ class ProxyView(APIView):
     renderer_classes = (JSONRenderer, BrowsablePage)
     schema = None
     match: Match | None = None
+    # Where the client stands, once its request is counted.
+    standing: Standing | None = None
 
     def forward(self, request: APIRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # noqa: ANN401  # DRF's signature
         """Decide on the request, forward it, and return the response. Raises `RequestRejected`."""
@@ -64,6 +67,7 @@ class ProxyView(APIView):
             self.headers = {}
             return UpstreamResponse(b"", 204, runtime.gate.options(incoming, match))
         decision = runtime.gate.authorize(incoming, match)
+        self.standing = decision.standing
         if decision.identity:
             request.user = cast("Any", Caller(decision.identity))
             http.META["HTTP_REQUEST_USER_ID"] = decision.identity.user_id
@@ -91,6 +95,8 @@ class ProxyView(APIView):
         headers = varying_by_accept(headers) if is_api else headers
         if match.policies is not None:
             headers = match.policies.response(headers, context.headers.page_origin)
+        if self.standing:
+            headers = [*headers, *self.standing.headers()]
         if not page:
             return to_response(answer, headers, incoming.method)
         return shown(answer, headers, incoming.method, is_sent=getattr(http, "sent", None) is not None)
@@ -114,6 +120,13 @@ class ProxyView(APIView):
         return page
 
     def handle_exception(self, exc: Exception) -> Response:
+        """Respond with the rejection, and with where the client stands if the request was counted."""
+        response = self.respond_to(exc)
+        for name, value in self.standing.headers() if self.standing else []:
+            response.headers[name] = value
+        return response
+
+    def respond_to(self, exc: Exception) -> Response:
         """Respond with the problem; redirect a browser without a login to the login page.
 
         A rejection of a service's own pages is a page, not one of the browsable API.

@@ -256,7 +256,8 @@ class Exchange:
     async def join(self, response: "ServiceResponse", decision: Decision) -> None:
         """Connect the WebSocket's two ends until one closes."""
         service = cast("Connection", response.connection)
-        pairs = [*response.headers, ("x-request-id", self.request.request_id)]
+        limits = decision.standing.headers() if decision.standing else []
+        pairs = [*response.headers, *limits, ("x-request-id", self.request.request_id)]
         head = SWITCHING + "".join(f"{name}: {value}\r\n" for name, value in pairs) + "\r\n"
         tunnel = Tunnel(self.connection, service, decision.identity)
         self.writer.started = True
@@ -269,10 +270,10 @@ class Exchange:
 
     def reject(self, rejected: RequestRejected) -> None:
         """Respond with the rejection's problem."""
-        service = rejected.service if isinstance(rejected, UpstreamError) else None
-        pairs, content = problem(
-            unquote(self.request.path, errors="replace"), rejected.status, rejected.detail, rejected.code, service
-        )
+        named = {"service": rejected.service} if isinstance(rejected, UpstreamError) else {}
+        path = unquote(self.request.path, errors="replace")
+        extensions = named | rejected.extensions
+        pairs, content = problem(path, rejected.status, rejected.detail, rejected.code, extensions)
         pairs = [*pairs, *rejected.headers.items()]
         self.respond(rejected.status, self.readable(pairs, rejected.cors), content)
 
@@ -299,7 +300,10 @@ class Exchange:
 
     def begin(self, status: int, block: HeaderBlock, request_id: str | None) -> None:
         """Compose the response's head."""
-        self.writer.begin(status, block, request_id, self.message, alive=self.connection.worker.alive)
+        # A request that was counted has a decision; a rejection by a rate limit brings these headers itself.
+        standing = self.decision.standing if self.decision is not None else None
+        more = standing.lines() if standing is not None and standing.limits.announced else b""
+        self.writer.begin(status, block, request_id, self.message, alive=self.connection.worker.alive, more=more)
 
     def note(self, status: int) -> None:
         """Count, time and log the request."""

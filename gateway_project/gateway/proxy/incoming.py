@@ -1,6 +1,7 @@
 """A client's request as `gate` takes it, its body, and the problem that responds to one that is rejected."""
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -69,11 +70,11 @@ async def receive_piece(connection: ClientConnection, body: BodyBuffer) -> Messa
     return {"type": "http.request", "body": piece, "more_body": not body.is_complete}
 
 
-def problem(path: str, status: int, detail: str, code: str = "", service: str | None = None) -> tuple[Headers, bytes]:
-    """Return the headers and the content of a problem."""
-    members: dict[str, Any] = problems.members(path, status, detail, code=code or None)
-    if service is not None:
-        members["service"] = service
+def problem(
+    path: str, status: int, detail: str, code: str = "", extensions: Mapping[str, object] | None = None
+) -> tuple[Headers, bytes]:
+    """Return the headers and the content of a problem; extensions are members beside, or instead of, the usual."""
+    members: dict[str, Any] = problems.members(path, status, detail, code=code or None) | dict(extensions or {})
     content = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
     # A browser would get a page.
     return [("content-type", problems.MEDIA_TYPE), ("vary", "Accept")], content

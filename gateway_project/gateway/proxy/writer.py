@@ -65,10 +65,17 @@ class ResponseWriter:
         return self.remaining is not None or self.chunked
 
     def begin(
-        self, status: int, block: HeaderBlock, request_id: str | None, message: RequestMessage | None, *, alive: bool
+        self,
+        status: int,
+        block: HeaderBlock,
+        request_id: str | None,
+        message: RequestMessage | None,
+        *,
+        alive: bool,
+        more: bytes = b"",
     ) -> None:
-        """Compose the head. `alive` says whether the connection may be kept."""
-        lines = [STATUS_LINES.get(status) or f"HTTP/1.1 {status} ".encode(), block.lines]
+        """Compose the head. `alive` says whether the connection may be kept; `more` are lines like the block's."""
+        lines = [STATUS_LINES.get(status) or f"HTTP/1.1 {status} ".encode(), block.lines, more]
         lines.append(f"\r\nx-request-id: {request_id}\r\n".encode() if request_id is not None else b"\r\n")
         if not block.has_date:
             lines.append(CLOCK.date())

@@ -6,6 +6,7 @@ from tests.conformance.cases.case import (
     INVALID_TOKEN,
     USER,
     Case,
+    answer,
     ask,
     gets,
     problem,
@@ -162,6 +163,15 @@ ACCESS = [
 ]  # fmt: skip
 
 
+NO_LIMIT: dict[str, str | re.Pattern[str] | None] = {"RateLimit": None, "RateLimit-Policy": None}
+
+
+def limited(policy: str, state: str) -> dict[str, str | re.Pattern[str] | None]:
+    """Return the headers of a response whose request was counted. `~` in the state is any digit."""
+    return {"RateLimit-Policy": policy, "RateLimit": re.compile(re.escape(state).replace(r"\~", "[0-9]"))}
+
+
+BOTH = '"per_id";q=2;w=3600, "per_key";q=3;w=3600'
 RATE_LIMITS = [
     Case("a rate limit's last request", ask("GET /api/thrice"), sees("GET /api/thrice HTTP/1.1"), gets(),
          before=[ask("GET /api/thrice")] * 2),
@@ -175,4 +185,38 @@ RATE_LIMITS = [
     Case("a rejected request does not count against the rate limit", ask("GET /api/locked", signed("admin")),
          sees("GET /api/locked HTTP/1.1", passport={"role": "admin"}), gets(),
          before=[ask("GET /api/locked"), ask("GET /api/locked", signed("user"))]),
+    Case("a response says where the client stands", ask("GET /api/stands"), sees("GET /api/stands HTTP/1.1"),
+         gets(headers=limited('"default";q=5;w=3600', '"default";r=4;t=720'))),
+    Case("a rejected request says where the client stands", ask("GET /api/spent"), before=[ask("GET /api/spent")],
+         gets=problem(429, limited('"default";q=1;w=86400', '"default";r=0;t=86~~~'),
+                      title="Request cannot be satisfied as assigned quota has been exceeded",
+                      **{"violated-policies": ["default"]})),
+    Case("a named limit counts each value of its header, on all of its routes",
+         ask("GET /api/named/1", "X-Key: a"), sees("GET /api/named/1 HTTP/1.1"),
+         gets(headers=limited(BOTH, '"per_id";r=1;t=1~~~, "per_key";r=1;t=1~~~')),
+         before=[ask("GET /api/named", "X-Key: a"), ask("GET /api/named", "X-Key: b")]),
+    Case("one of two limits rejects, and its name is in the problem", ask("GET /api/named/%32", "X-Key: c"),
+         before=[ask("GET /api/named/2", "X-Key: c"), ask("GET /api/named/2;v=1", "X-Key: d")],
+         gets=problem(429, limited(BOTH, '"per_id";r=0;t=1~~~, "per_key";r=2;t=1~~~'),
+                      **{"violated-policies": ["per_id"]})),
+    Case("a request that one limit rejects counts in no other", ask("GET /api/named", "X-Key: e"),
+         sees("GET /api/named HTTP/1.1"),
+         gets(headers=limited('"per_key";q=3;w=3600', '"per_key";r=1;t=1~~~')),
+         before=[ask("GET /api/named/3"), ask("GET /api/named/3"), ask("GET /api/named/3", "X-Key: e"),
+                 ask("GET /api/named/4", "X-Key: e")]),
+    Case("a request whose body is too large has been counted", ask("POST /api/named", "X-Key: f", body=b"1234567890"),
+         gets=problem(413, limited('"per_key";q=3;w=3600', '"per_key";r=2;t=1~~~'))),
+    Case("a burst is what may come at once", ask("GET /api/bursts", signed("user")),
+         before=[ask("GET /api/bursts", signed("user"))] * 2,
+         gets=problem(429, limited('"bursts";q=120;w=3600', '"bursts";r=0;t=~~'))),
+    Case("a limit that is not announced still limits", ask("GET /api/quiet"), before=[ask("GET /api/quiet")],
+         gets=problem(429, {**NO_LIMIT, "Retry-After": re.compile("86[34][0-9]{2}")},
+                      **{"violated-policies": []})),
+    Case("a route without limits has none of the headers", ask("GET /api/unlimited"),
+         sees("GET /api/unlimited HTTP/1.1"), gets(headers=NO_LIMIT)),
+    Case("a service's own limits stay beside the gateway's", ask("GET /api/beside"), sees("GET /api/beside HTTP/1.1"),
+         gets(headers={"RateLimit": '"own";r=1;t=2\n"default";r=4;t=720',
+                       "RateLimit-Policy": '"own";q=2;w=3\n"default";q=5;w=3600'}, body=b""),
+         answers=[answer("200 OK", 'RateLimit: "own";r=1;t=2', 'RateLimit-Policy: "own";q=2;w=3')]),
+    Case("an unauthenticated request is not counted", ask("GET /api/bursts"), gets=problem(401, NO_LIMIT)),
 ]  # fmt: skip

@@ -38,6 +38,27 @@ ROUTES: list[dict[str, Any]] = [
     {"path": "/api/forwarded", "methods": ["GET"], "allow": "public", "rate_limit": "1/hour"},
     {"path": "/api/hearsay", "methods": ["GET"], "allow": "public", "rate_limit": "1/hour"},
     {"path": "/api/locked", "methods": ["GET"], "allow": ["admin"], "rate_limit": "1/hour"},
+    {"path": "/api/stands", "methods": ["GET"], "allow": "public", "rate_limit": "5/hour"},
+    {"path": "/api/spent", "methods": ["GET"], "allow": "public", "rate_limit": "1/day"},
+    {"path": "/api/beside", "methods": ["GET"], "allow": "public", "rate_limit": "5/hour"},
+    {
+        "path": "/api/named",
+        "methods": ["GET", "POST"],
+        "allow": "public",
+        "rate_limit": ["per_key", "quiet"],
+        "max_body": 9,
+    },
+    {"path": "/api/named/{id}", "methods": ["GET"], "allow": "public", "rate_limit": ["per_id", "per_key"]},
+    {"path": "/api/bursts", "methods": ["GET"], "allow": "authenticated", "rate_limit": "bursts"},
+    {"path": "/api/quiet", "methods": ["GET"], "allow": "public", "rate_limit": "silent"},
+    {"path": "/api/unlimited", "methods": ["GET"], "allow": "public", "rate_limit": []},
     *cross_origin.ROUTES,
     *header_rules.ROUTES,
 ]
+LIMITS: dict[str, Any] = {
+    "per_key": {"rate": "3/hour", "by": "header:X-Key"},
+    "per_id": {"rate": "2/hour", "by": "param:id"},
+    "bursts": {"rate": "120/hour", "burst": 2, "by": "user"},
+    "quiet": {"rate": "1000/hour", "by": "address", "announce": False},
+    "silent": {"rate": "1/day", "by": "address", "announce": False},
+}

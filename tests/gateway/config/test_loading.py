@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 from tests.gateway.config.files import HEAD, faults, read, route, timeouts
 
-from gateway.config import ConfigError, ServicePolicies, load, warnings
+from gateway.config import ConfigError, RateLimit, ServicePolicies, load, warnings
 
 
 def test_a_minimal_route_gets_all_defaults(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ routes: []
 """
     policies = ", ".join(f"`{key}`" for key in ServicePolicies.model_fields)
     keys = f"`url`, `openapi`, `health`, `trailing_slash`, `host`, {policies}"
-    sections = "`version`, `defaults`, `services`, `versions`, `login`, `roles`, `routes`"
+    sections = "`version`, `defaults`, `services`, `limits`, `versions`, `login`, `roles`, `routes`"
     assert faults(tmp_path, text) == [
         f"3:1: unknown key 'rutes'. Did you mean `routes`? The keys here are {sections}.",
         f"4:12: unknown key 'max_bodi'. Did you mean `max_body`? The keys here are {policies}.",
@@ -302,3 +302,70 @@ def test_declared_roles_replace_the_default_ones(tmp_path: Path) -> None:
     assert odd(tmp_path, text) == []
     assert odd(tmp_path, text.replace("allow: [editor]", "allow: [admin]"))
     assert odd(tmp_path, route(allow="authenticated")) == []
+
+
+ANOTHER = "Name another limit in the route's `rate_limit`."
+LIMITS = "limits: {per_user: {rate: 9/minute}, per_id: {rate: 9/minute, by: 'param:id'}}\n"
+
+
+def test_limits_are_named_at_each_level_and_the_nearest_wins(tmp_path: Path) -> None:
+    config = read(
+        tmp_path,
+        """
+version: 1
+limits:
+  a: {rate: 120/minute, burst: 20, by: address, announce: false}
+  b: {rate: 1/day}
+defaults: {rate_limit: a}
+services:
+  one: {url: http://a, rate_limit: [b, a]}
+  two: {url: http://b}
+routes:
+  - {path: /1, service: one, allow: public}
+  - {path: /2, service: one, allow: public, rate_limit: 5/second}
+  - {path: /3, service: one, allow: public, rate_limit: []}
+  - {path: /4, service: two, allow: public}
+""",
+    )
+    assert [each.rate_limit for each in config.routes] == [("b", "a"), RateLimit(5, 1.0), (), ("a",)]
+    assert config.limits["a"].rate_limit == RateLimit(120, 60.0, 20)
+    assert (config.limits["a"].by, config.limits["a"].announce) == ("address", False)
+    assert (config.limits["b"].by, config.limits["b"].announce) == ("user", True)
+
+
+@pytest.mark.parametrize(
+    ("declared", "fault"),
+    [
+        ("pr_user", "7:17: unknown limit 'pr_user'. Did you mean per_user? The limits are per_user, per_id."),
+        ("[per_user, x]", "7:28: unknown limit 'x'. The limits are per_user, per_id."),
+        ("per_id", f"7:17: limit 'per_id' counts by 'param:id', which '/x' lacks. It has no parameters. {ANOTHER}"),
+    ],
+)
+def test_a_limit_that_a_route_cannot_use_is_a_fault(tmp_path: Path, declared: str, fault: str) -> None:
+    assert faults(tmp_path, route(rate_limit=declared) + LIMITS) == [fault]
+
+
+def test_a_limit_that_a_route_cannot_inherit_is_a_fault_of_its_path(tmp_path: Path) -> None:
+    text = route(path="'/x/{name}'") + LIMITS + "defaults: {rate_limit: [per_id]}\n"
+    (found,) = faults(tmp_path, text)
+    assert found.startswith(
+        "4:11: limit 'per_id' counts by 'param:id', which '/x/{name}' lacks. Its parameters are name."
+    )
+    assert read(tmp_path, text.replace("{name}", "{id}")).routes
+
+
+def test_a_name_without_any_limits_is_a_fault(tmp_path: Path) -> None:
+    assert faults(tmp_path, route(rate_limit="a")) == ["7:17: unknown limit 'a'. Declare it under `limits`."]
+    assert faults(tmp_path, route() + "defaults: {rate_limit: a}\n") == [
+        "7:24: unknown limit 'a'. Declare it under `limits`."
+    ]
+
+
+def test_limits_that_no_route_uses_or_that_need_a_user_are_warnings(tmp_path: Path) -> None:
+    limits = "limits:\n  a: {rate: 9/minute, by: user}\n  b: {rate: 9/minute}\n  c: {rate: 1/day}\n"
+    public = "Requests without a user count by client address. Name a limit by address, if that is meant."
+    assert odd(tmp_path, route(rate_limit="[a, b]") + limits) == [
+        f"7:18: limit 'a' counts by user, but `allow` is public. {public}",
+        "11:3: no route uses limit 'c'. Name it in a `rate_limit`.",
+    ]
+    assert odd(tmp_path, route(allow="authenticated", rate_limit="[a, b, c]") + limits) == []

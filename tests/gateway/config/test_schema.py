@@ -64,6 +64,8 @@ def test_the_schema_accepts_the_gateways_own_file() -> None:
                 "eject": {"failures": 3, "on": ["connect", "5xx"], "rest": "1s", "max_rest": "1m", "most": "0%"}
             }
         },
+        {"limits": {"per_user": {"rate": "120/minute", "burst": 20, "by": "header:X-Key", "announce": False}}},
+        {"defaults": {"rate_limit": "per_user"}, "services": {"a": {"url": "http://a", "rate_limit": ["b", "c_d"]}}},
     ],
 )
 def test_the_schema_accepts_valid_files(change: dict[str, Any]) -> None:
@@ -82,6 +84,10 @@ def test_the_schema_accepts_valid_files(change: dict[str, Any]) -> None:
         {"routes": [ROUTE | {"allow": []}]},
         {"routes": [ROUTE | {"rate_limit": None}]},
         {"routes": [ROUTE | {"rate_limit": "1/week"}]},
+        {"routes": [ROUTE | {"rate_limit": ["1/day"]}]},
+        {"limits": {"per_user": {"rate": "1/day", "by": "method"}}},
+        {"limits": {"per_user": {"rate": "1/day", "burst": 0}}},
+        {"limits": {"per_user": {}}},
         {"routes": [ROUTE | {"path": "x"}]},
         {"services": {"A": {"url": "http://a"}}},
         {"services": {"a": {"url": "ftp://a"}}},
@@ -106,7 +112,7 @@ def keys(section: Any = Config, prefix: str = "") -> Iterator[tuple[str, str]]:
     for name, field in section.model_fields.items():
         if name in ServicePolicies.model_fields and section is not ServicePolicies and issubclass(section, Policies):
             continue  # documented once, at `defaults`
-        below = {"services": "services.<name>", "routes": "routes[]"}.get(name, name)
+        below = {"services": "services.<name>", "limits": "limits.<name>", "routes": "routes[]"}.get(name, name)
         yield prefix + name, str(field.description)
         for model in models_in(field.annotation):
             yield from keys(model, f"{prefix}{below}.")

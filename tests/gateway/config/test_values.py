@@ -18,6 +18,7 @@ from gateway.config import ConfigError, HealthCheck, Policies, RateLimit
         ("rate_limit", "120/minute", "rate_limit", RateLimit(120, 60.0)),
         ("rate_limit", "1/hour", "rate_limit", RateLimit(1, 3600.0)),
         ("rate_limit", "5000/day", "rate_limit", RateLimit(5000, 86400.0)),
+        ("rate_limit", "[]", "rate_limit", ()),
         ("methods", "[HEAD, OPTIONS]", "methods", ("HEAD", "OPTIONS")),
         ("max_body", "0", "max_body", 0),
         ("max_body", '"17"', "max_body", 17),
@@ -187,11 +188,15 @@ def test_each_of_several_addresses_is_checked(tmp_path: Path) -> None:
 
 DURATION = "a duration such as 250ms, 1s or 2m, more than 0 and at most 60m"
 SIZE = "a size such as 512KiB, 1MiB, 100MB or a number of bytes"
-RATE = "a rate such as 10/second, 120/minute, 1000/hour or 5000/day"
+A_RATE = "a rate such as 10/second, 120/minute, 1000/hour or 5000/day"
+RATE = f"{A_RATE}, or the name of a limit, or a list of names"
+A_BURST = "a number of requests, more than 0 and less than 1,000,000,000"
+A_LIMIT_NAME = "a limit's name: a lower-case letter, then lower-case letters, digits, _ and -"
+COUNTED_BY = "user, address, header:NAME or param:NAME"
 ALLOW = "public, authenticated, or a list of roles such as [admin]"
 METHODS = "one of GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
 ROLE = "a role: a letter, then letters, digits, - and _"
-OWN_KEYS = ("path", "methods", "service", "allow", "rate_limit", "websocket", "browser")
+OWN_KEYS = ("path", "methods", "service", "allow", "websocket", "browser")
 ROUTE_KEYS = f"The keys here are {', '.join(f'`{key}`' for key in (*OWN_KEYS, *Policies.model_fields))}."
 YAML_1_1_NUMBER = "a plain decimal number, or quotes around it if text is meant"
 
@@ -228,6 +233,7 @@ YAML_1_1_NUMBER = "a plain decimal number, or quotes around it if text is meant"
         ("methods", "[CONNECT]", "15: got 'CONNECT'", METHODS),
         ("methods", "[GET, PUT, GET]", "14: got a list", "each entry once; GET is there more often"),
         ("methods", "[{GET: 1}]", "15: got a mapping", METHODS),
+        ("rate_limit", "[1/day]", "17: got a list", "a list of names, each one of `limits`; got '1/day'"),
         ("rate_limit", "0/minute", "17: got '0/minute'", RATE),
         ("rate_limit", "1/week", "17: got '1/week'", RATE),
         ("rate_limit", "120", "17: got 120", f"{RATE}; write rate_limit: 120/minute"),
@@ -311,3 +317,26 @@ def test_a_version_is_checked(tmp_path: Path, version: str) -> None:
     (found,) = faults(tmp_path, route() + f"versions: {{current: {version}}}\n")
     assert found.startswith("7:21: got ")
     assert "; expected a version such as v1" in found
+
+
+@pytest.mark.parametrize(
+    ("written", "fault"),
+    [
+        ("a: {rate: 1/week}", f"20: got '1/week'; expected {A_RATE}"),
+        ("a: {rate: 5}", f"20: got 5; expected {A_RATE}; write rate: 5/minute"),
+        ("a: 5/minute", "13: got '5/minute'; expected a mapping"),
+        ("A: {rate: 1/day}", f"10: got 'A'; expected {A_LIMIT_NAME}"),
+        ("a: {rate: 1/day, burst: 0}", f"34: got 0; expected {A_BURST}"),
+        ("a: {rate: 1/day, burst: true}", f"34: got true; expected {A_BURST}"),
+        ("a: {rate: 1/day, by: users}", f"31: got 'users'; expected {COUNTED_BY}"),
+        ("a: {rate: 1/day, by: 'header:a b'}", f"31: got 'header:a b'; expected {COUNTED_BY}"),
+        ("a: {rate: 1/day, announce: 'true'}", "37: got 'true'; expected true or false; write announce: true"),
+    ],
+)
+def test_a_bad_limit_is_one_fault_at_its_place(tmp_path: Path, written: str, fault: str) -> None:
+    assert faults(tmp_path, route() + f"limits: {{{written}}}\n") == [f"7:{fault}"]
+
+
+def test_a_limit_is_named_once(tmp_path: Path) -> None:
+    text = route(rate_limit="[a, a]") + "limits: {a: {rate: 1/day}}\n"
+    assert faults(tmp_path, text) == ["7:17: got a list; expected each limit once"]

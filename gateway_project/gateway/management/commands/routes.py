@@ -5,20 +5,20 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from gateway import configuration
-from gateway.config import ConfigError, RateLimit, Route
+from gateway.config import ConfigError, Route
 
 HEADINGS = ("PATH", "METHODS", "SERVICE", "ALLOW", "LIMIT", "TIMEOUT", "BODY")
 
 
 def row(route: Route) -> tuple[str, ...]:
     allow = route.allow if isinstance(route.allow, str) else ",".join(sorted(route.allow))
-    limit = str(route.rate_limit) if isinstance(route.rate_limit, RateLimit) else "-"
+    limit = ",".join(route.rate_limit) if isinstance(route.rate_limit, tuple) else str(route.rate_limit or "")
     return (
         route.path,
         ",".join(route.methods),
         route.service,
         allow,
-        limit,
+        limit or "-",
         f"{route.timeouts.total:g}s",
         f"{route.max_body:,}",
     )
