@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property, lru_cache
 from math import inf
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote
 
 from django.http.request import split_domain_port, validate_host
@@ -39,6 +39,9 @@ from .policy.rejections import (
     SlashRedirect,
 )
 from .policy.routes import Match, RouteTable, with_cors
+
+if TYPE_CHECKING:
+    from .shared_counters import SharedCounters
 
 # Cached peers, hosts and routes, and the characters of a path whose route is cached; grants of one header block.
 MAX_CACHED: Final = 1024
@@ -192,6 +195,7 @@ class Gate:
         passports: Passports,
         counters: Counters,
         *,
+        shared: "SharedCounters | None" = None,
         trusted_proxies: clients.Networks,
         allowed_hosts: Sequence[str],
     ) -> None:
@@ -200,6 +204,8 @@ class Gate:
         self.passports = passports
         self.keys = passports.backend.keys
         self.counters = counters
+        # The counts on a server, if several machines share them.
+        self.shared = shared
         self.locations = Locations(table)
         self.trusted_proxies = trusted_proxies
         self.own_address = lru_cache(MAX_CACHED)(lambda peer: clients.address(peer, (), ()))
@@ -272,6 +278,16 @@ class Gate:
             keys = match.limits.keys(grant.identity, request.headers, match.params)
             standing = Standing(match.limits, self.counters.admit_all(keys, match.limits.rates))
             standing.enforce()
+        return self.decision(request, match, grant, standing)
+
+    async def authorize_shared(self, request: Request, match: Match) -> Decision:
+        """Return the same as `authorize`, by the counts that several machines share, if there are any."""
+        if self.shared is None or match.limits is None:
+            return self.authorize(request, match)
+        grant = self.granted(request, match)
+        keys = match.limits.keys(grant.identity, request.headers, match.params)
+        standing = Standing(match.limits, await self.shared.admit_all(keys, match.limits.rates))
+        standing.enforce()
         return self.decision(request, match, grant, standing)
 
     def granted(self, request: Request, match: Match) -> Grant:

@@ -5,7 +5,7 @@ login service is one of the gateway's own needs.
 """
 
 import asyncio
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from . import draining
 from .config import Config, Service, Timeouts
@@ -13,6 +13,9 @@ from .identity.keys import Keys
 from .identity.revocations import Revocations
 from .policy.rejections import RequestRejected, UpstreamError
 from .upstreams import SingleFlight, Upstreams, fetch
+
+if TYPE_CHECKING:
+    from .shared_counters import SharedCounters
 
 # Seconds that a service's health check may take, and for which its result is everyone's.
 LIMIT: Final = 1.0
@@ -22,11 +25,19 @@ GOOD: Final = frozenset({"ok", "stale", "unknown"})
 
 
 class Readiness:
-    def __init__(self, config: Config, upstreams: Upstreams, keys: Keys, revocations: Revocations) -> None:
+    def __init__(
+        self,
+        config: Config,
+        upstreams: Upstreams,
+        keys: Keys,
+        revocations: Revocations,
+        shared: "SharedCounters | None" = None,
+    ) -> None:
         self.config = config
         self.upstreams = upstreams
         self.keys = keys
         self.revocations = revocations
+        self.shared = shared
         self.services = SingleFlight(self.service_states, fresh=FRESH)
 
     async def report(self) -> tuple[int, dict[str, Any]]:
@@ -41,12 +52,16 @@ class Readiness:
         if login := self.config.login:
             parts["login"] = services[login.service]
         is_ready = GOOD.issuperset(parts.values())
-        return 200 if is_ready else 503, {
+        report = {
             "status": "ready" if is_ready else "not ready",
             "parts": parts,
             "services": services,
             "revocations": self.revocations_state(),
         }
+        if self.shared is not None:
+            # No reason for 503 either: while the server cannot be reached, each machine counts alone.
+            report["limits"] = await self.shared.state()
+        return 200 if is_ready else 503, report
 
     async def service_states(self) -> dict[str, str]:
         services = self.config.services

@@ -5,12 +5,13 @@
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 
 from .config import Config
 from .counters import Counters
-from .gate import Gate
+from .gate import Decision, Gate, Request
 from .identity import key_storage
 from .identity.authentication import Authentication
 from .identity.credentials import LoginClient
@@ -20,9 +21,12 @@ from .identity.revocations import Revocations
 from .identity.sessions import Sessions
 from .identity.tokens import GatewayBackend
 from .openapi.documents import Documents
-from .policy.routes import RouteTable
+from .policy.routes import Match, RouteTable
 from .readiness import Readiness
 from .upstreams import Upstreams
+
+if TYPE_CHECKING:
+    from .shared_counters import SharedCounters
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,14 @@ class Runtime:
         passports = Passports(token_backend)
         login = LoginClient(config, upstreams, passports)
         revocations = Revocations(login)
+        counters = Counters(settings.STATE / "counters")
+        shared = shared_counters(config, counters)
         gate = Gate(
             RouteTable(config),
             Authentication(token_backend, revocations),
             passports,
-            Counters(settings.STATE / "counters"),
+            counters,
+            shared=shared,
             trusted_proxies=settings.TRUSTED_PROXIES,
             allowed_hosts=tuple(settings.ALLOWED_HOSTS),
         )
@@ -67,5 +74,20 @@ class Runtime:
             revocations=revocations,
             gate=gate,
             documents=Documents(config, upstreams),
-            readiness=Readiness(config, upstreams, keys, revocations),
+            readiness=Readiness(config, upstreams, keys, revocations, shared),
         )
+
+    def authorize(self, request: Request, match: Match) -> Decision:
+        """Return what the service receives, from a thread; raise `RequestRejected`."""
+        if self.gate.shared is None or match.limits is None:
+            return self.gate.authorize(request, match)
+        return self.upstreams.run(self.gate.authorize_shared(request, match))
+
+
+def shared_counters(config: Config, local: Counters) -> "SharedCounters | None":
+    """Return the counts that machines share, if `REDIS_URL` names a server and the file has limits."""
+    if settings.REDIS_URL is None or not any(route.rate_limit for route in config.routes):
+        return None
+    from .shared_counters import SharedCounters  # its client is imported only where it is used
+
+    return SharedCounters(settings.REDIS_URL, local, settings.REDIS_TIMEOUT)

@@ -1,10 +1,11 @@
 """Every setting of the gateway project: an environment variable, read and checked here and nowhere else."""
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from chassis import environment
@@ -13,6 +14,10 @@ from chassis.environment import INSECURE_SECRET_KEY, AbsolutePath, BindAddress, 
 # Addresses that listen on all interfaces. No client can use them as a host.
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104
 
+REDIS_URL = re.compile(
+    r"rediss?://(?:[^@/\s]*@)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[0-9]{0,4})?(?:\?\S*)?"
+    r"|unix://\S*/\S+"
+)
 Network = IPv4Network | IPv6Network
 
 
@@ -45,6 +50,14 @@ def hosts(value: object) -> object:
     return names
 
 
+def redis_server(value: str) -> str:
+    """Return the URL of a Redis server; its port and database are numbers."""
+    if not REDIS_URL.fullmatch(value):
+        raise ValueError("expected a URL such as redis://host:6379/0, rediss://user:password@host or unix:///path")
+    return value
+
+
+RedisURL = Annotated[str, AfterValidator(redis_server)]
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(networks)]
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(hosts)]
 
@@ -116,6 +129,15 @@ class Environment(environment.Environment):
         900, ge=1, le=86400, description="Seconds of the longest wait; each time it goes by, one failure is forgiven."
     )
 
+    redis_url: RedisURL | None = Field(
+        None,
+        repr=False,
+        description="Redis or Valkey in which several machines count rate limits together: "
+        "`redis://user:password@host:6379/0`.",
+    )
+    redis_timeout: int = Field(
+        100, ge=1, le=10_000, description="Milliseconds for which a request waits for a response of REDIS_URL."
+    )
     gateway_database_url: DatabaseURL | None = Field(
         None, repr=False, description="The same for the gateway project alone."
     )

@@ -81,6 +81,9 @@ DATABASE_URL = ENV.gateway_database_url or ENV.database_url
 SQLITE = databases.sqlite(STATE / "sessions.sqlite3", busy_timeout=BUSY_TIMEOUT)
 DATABASES = {"default": databases.postgresql(DATABASE_URL) if DATABASE_URL else SQLITE}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+REDIS_URL = ENV.redis_url
+# In seconds.
+REDIS_TIMEOUT = ENV.redis_timeout / 1000
 USE_TZ = True
 TIME_ZONE = "UTC"
 

@@ -54,6 +54,16 @@ class RateLimit:
     seconds: float
     burst: int = 0
 
+    @property
+    def interval(self) -> float:
+        """Seconds between requests at an even rate."""
+        return self.seconds / self.count
+
+    @property
+    def window(self) -> float:
+        """Seconds for which a whole burst uses up the rate."""
+        return self.interval * self.burst if self.burst else self.seconds
+
     def __str__(self) -> str:
         period = next(name for name, seconds in PERIODS.items() if seconds == self.seconds)
         return f"{self.count}/{period}"

@@ -66,7 +66,7 @@ class ProxyView(APIView):
         if runtime.gate.answers_options(incoming, match):
             self.headers = {}
             return UpstreamResponse(b"", 204, runtime.gate.options(incoming, match))
-        decision = runtime.gate.authorize(incoming, match)
+        decision = runtime.authorize(incoming, match)
         self.standing = decision.standing
         if decision.identity:
             request.user = cast("Any", Caller(decision.identity))

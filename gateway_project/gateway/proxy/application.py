@@ -115,6 +115,8 @@ class Gateway:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         pools.close()
+        if (shared := self.runtime.gate.shared) is not None:
+            await shared.close()
         self.proxy.close()
         self.django.close()
         self.pages.close()

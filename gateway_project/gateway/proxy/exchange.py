@@ -151,14 +151,11 @@ class Exchange:
             if match.answer_options or (match.policies is not None and gate.answers_options(request, match)):
                 self.respond(204, gate.options(request, match))
                 return None
+            if gate.shared is not None and match.limits is not None:
+                return self.decide_shared(match)
             self.decision = gate.authorize(request, match)
         except RequestRejected as rejected:
-            # A person's request, or for no route: Django comes to the same decision, and has a page for it.
-            if isinstance(rejected, RouteNotFound):
-                return pages.answer_own(self)
-            if page or request.path == "*":
-                return pages.hand_over(self, self.proxy.django)
-            raise
+            return self.leave_to_django(rejected)
         body = self.message.body
         if body is not None:
             if not body.is_complete or body.received > WHOLE:
@@ -169,6 +166,29 @@ class Exchange:
         self.forwarding = self.forwarding_of(self.decision)
         self.response = self.forwarding.send_on_idle(self.on_response)
         return self.forward() if self.response is None else None
+
+    async def decide_shared(self, match: Match) -> None:
+        """Decide by the counts that several machines share, and send the request on."""
+        try:
+            self.decision = await self.proxy.gate.authorize_shared(self.request, match)
+        except RequestRejected as rejected:
+            await self.leave_to_django(rejected)
+            return
+        except asyncio.CancelledError:
+            self.note(CLIENT_LEFT)
+            raise
+        await self.forward()
+
+    def leave_to_django(self, rejected: RequestRejected) -> Coroutine[Any, Any, None]:
+        """Return what lets Django respond: a person's request, or for no route. Raise the rejection of others.
+
+        Django comes to the same decision, and has a page for it.
+        """
+        if isinstance(rejected, RouteNotFound):
+            return pages.answer_own(self)
+        if self.request.headers.prefers_page or self.request.path == "*":
+            return pages.hand_over(self, self.proxy.django)
+        raise rejected
 
     def on_response(self) -> None:
         """Go on: the service's response is ready, or has failed."""
