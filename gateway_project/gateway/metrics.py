@@ -12,10 +12,10 @@ import mmap
 import os
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from operator import add
-from typing import Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 # Upper bounds, in seconds: the defaults of Prometheus' clients.
@@ -35,16 +35,36 @@ class Series(NamedTuple):
     status: int
 
 
-class SharedMemory:
+class UpstreamSeries(NamedTuple):
+    """The labels of one series of a service's address, and what it counts."""
+
+    service: str
+    address: str
+    what: str
+
+
+K = TypeVar("K", bound=tuple[Any, ...])
+
+
+class SharedMemory(Generic[K]):
     """Blocks of records, of 8-byte numbers throughout.
 
     A block starts with its length in numbers. A record is the length of its key in bytes, the key, a count for each
     bucket, and the sum of the seconds. An object keeps its block until it is deleted.
     """
 
-    def __init__(self, descriptor: int | None = None, blocks: int = BLOCKS, block_size: int = BLOCK_SIZE) -> None:
+    def __init__(
+        self,
+        descriptor: int | None = None,
+        blocks: int = BLOCKS,
+        block_size: int = BLOCK_SIZE,
+        *,
+        key: Callable[..., Any] = Series,
+        name: str = "gateway-metrics",
+    ) -> None:
+        self.key = key
         if descriptor is None:
-            descriptor = os.memfd_create("gateway-metrics")
+            descriptor = os.memfd_create(name)
             os.ftruncate(descriptor, blocks * block_size)
         self.descriptor = descriptor
         self.blocks = blocks
@@ -55,9 +75,9 @@ class SharedMemory:
         # The process that `block` and `places` belong to: a fork inherits both, and has to claim a block itself.
         self.pid = 0
         self.block: int | None = None
-        self.places: dict[Series, int] = {}
+        self.places: dict[K, int] = {}
 
-    def add(self, series: Series, times: Sequence[float]) -> None:
+    def add(self, series: K, times: Sequence[float]) -> None:
         """Count and time requests. A series for which there is no room is left out."""
         with self.lock:
             if self.pid != os.getpid():
@@ -73,6 +93,18 @@ class SharedMemory:
                     self.numbers[bucket] += count
             self.numbers[place + len(BUCKETS)] += sum(times)
 
+    def count(self, series: K, number: int) -> None:
+        """Count something that takes no time."""
+        self.add(series, [0.0] * number)
+
+    def put(self, series: K, value: float) -> None:
+        """Set a value that goes up and down; those of all processes add up."""
+        with self.lock:
+            if self.pid != os.getpid():
+                self.claim()
+            if (place := self.places.get(series) or self.append(series)) is not None:
+                self.numbers[place + len(BUCKETS)] = value
+
     def claim(self) -> None:
         """Take the first block that no living process has; the system unlocks it when this one ends."""
         self.pid, self.block, self.places = os.getpid(), None, {}
@@ -85,7 +117,16 @@ class SharedMemory:
             self.places = dict(self.records(block))
             return
 
-    def append(self, series: Series) -> int | None:
+    def clear(self, is_gauge: Callable[[K], bool]) -> None:
+        """Set the values of an ended process to 0 that are not counts."""
+        with self.lock:
+            if self.pid != os.getpid():
+                self.claim()
+            for series, place in self.places.items():
+                if is_gauge(series):
+                    self.numbers[place + len(BUCKETS)] = 0
+
+    def append(self, series: K) -> int | None:
         """Add a record for the series; return the place of its values, `None` where there is no room."""
         if self.block is None:
             return None
@@ -105,19 +146,19 @@ class SharedMemory:
         self.places[series] = place
         return place
 
-    def records(self, block: int) -> Iterator[tuple[Series, int]]:
+    def records(self, block: int) -> Iterator[tuple[K, int]]:
         """Yield the series of a block, each with the place of its values."""
         first = block * self.block_size // 8
         start, end = first + 1, first + int(self.numbers[first])
         while start < end:
             size = int(self.numbers[start])
             place = start + 1 + (size + 7) // 8
-            yield Series(*json.loads(self.memory[8 * start + 8 : 8 * start + 8 + size])), place
+            yield self.key(*json.loads(self.memory[8 * start + 8 : 8 * start + 8 + size])), place
             start = place + len(BUCKETS) + 1
 
-    def read(self) -> dict[Series, list[float]]:
+    def read(self) -> dict[K, list[float]]:
         """Return the count of each bucket and the sum, by series, over all blocks."""
-        found: dict[Series, list[float]] = {}
+        found: dict[K, list[float]] = {}
         for block in range(self.blocks):
             for series, place in self.records(block):
                 values = list(self.numbers[place : place + len(BUCKETS) + 1])
@@ -126,7 +167,8 @@ class SharedMemory:
         return found
 
 
-MEMORY: Final = SharedMemory()
+MEMORY: Final[SharedMemory[Series]] = SharedMemory()
+UPSTREAMS: Final[SharedMemory[UpstreamSeries]] = SharedMemory(key=UpstreamSeries, name="gateway-upstreams")
 
 
 def series_of(method: str, route: str, status: int) -> Series:

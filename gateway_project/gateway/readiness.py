@@ -5,6 +5,7 @@ login service is one of the gateway's own needs.
 """
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from . import draining
@@ -57,7 +58,7 @@ class Readiness:
             "parts": parts,
             "services": services,
             "revocations": self.revocations_state(),
-        }
+        } | self.address_states()
         if self.shared is not None:
             # No reason for 503 either: while the server cannot be reached, each machine counts alone.
             report["limits"] = await self.shared.state()
@@ -82,6 +83,18 @@ class Readiness:
         except RequestRejected as refused:
             return refused.detail
         return "ok" if answer.status // 100 == 2 else f"answered {answer.status}"
+
+    def address_states(self) -> dict[str, Any]:
+        """Return how many addresses are in which state, for services with several, or whose only one is ejected.
+
+        The addresses themselves are not for everyone.
+        """
+        services = {
+            name: dict(sorted(Counter(str(pool.ejection.state) for pool in balancer.pools).items()))
+            for name, balancer in self.upstreams.pools.services.items()
+            if balancer.only is None
+        }
+        return {"addresses": services} if services else {}
 
     def keys_state(self) -> str:
         """Return `ok`; `stale` if the keys' directory cannot be read, so that those in memory stay in use."""

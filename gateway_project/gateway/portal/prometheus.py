@@ -4,19 +4,23 @@ from collections.abc import Iterator
 from itertools import accumulate
 from math import inf
 from operator import add
+from typing import Final
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from chassis import problems
-from gateway.metrics import BUCKETS, MEMORY
+from gateway.metrics import BUCKETS, MEMORY, UPSTREAMS
 from gateway.metrics import observe as count
 from gateway.policy.clients import parse, within
+from gateway.upstreams import measurements
 
 from .context import WebRequest
+
+BOUNDS: Final = ["+Inf" if bound == inf else str(bound) for bound in BUCKETS]
 
 
 class Requests(Collector):
@@ -33,15 +37,46 @@ class Requests(Collector):
             requests.add_metric((method, route, str(status)), sum(values[:-1]))
             before = by_route.get(route)
             by_route[route] = values if before is None else list(map(add, before, values))
-        bounds = ["+Inf" if bound == inf else str(bound) for bound in BUCKETS]
         for route, (*counts, total) in by_route.items():
-            seconds.add_metric((route,), list(zip(bounds, accumulate(counts), strict=True)), total)
+            seconds.add_metric((route,), list(zip(BOUNDS, accumulate(counts), strict=True)), total)
         yield requests
         yield seconds
 
 
+class Addresses(Collector):
+    """What `gateway.upstreams.measurements` has counted."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield responses and their seconds, failures by cause, ejections, and what is in flight, by address."""
+        labels = ("service", "address")
+        seconds = HistogramMetricFamily(
+            "gateway_upstream_seconds", "Seconds until a service's response was ready to be sent on.", labels=labels
+        )
+        failures = CounterMetricFamily(
+            "gateway_upstream_failures", "Failures of an address, by cause.", labels=(*labels, "cause")
+        )
+        ejections = CounterMetricFamily("gateway_upstream_ejections", "Ejections of an address.", labels=labels)
+        in_flight = GaugeMetricFamily("gateway_upstream_in_flight", "Requests in flight to an address.", labels=labels)
+        ejected = GaugeMetricFamily(
+            "gateway_upstream_ejected_workers", "Workers that send an address no requests.", labels=labels
+        )
+        gauges = {measurements.IN_FLIGHT: in_flight, measurements.EJECTED: ejected}
+        for (service, address, what), (*counts, total) in UPSTREAMS.read().items():
+            where = (service, address)
+            if what == measurements.SECONDS:
+                seconds.add_metric(where, list(zip(BOUNDS, accumulate(counts), strict=True)), total)
+            elif what == measurements.EJECTIONS:
+                ejections.add_metric(where, sum(counts))
+            elif what in gauges:
+                gauges[what].add_metric(where, total)
+            else:
+                failures.add_metric((*where, what.removeprefix(measurements.FAILURES)), sum(counts))
+        yield from (seconds, failures, ejections, in_flight, ejected)
+
+
 REGISTRY = CollectorRegistry()
 REGISTRY.register(Requests())
+REGISTRY.register(Addresses())
 
 
 def observe(request: HttpRequest, status: int, seconds: float) -> None:

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Final
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 
 from chassis import logs
 from gateway import metrics
@@ -13,6 +14,7 @@ from gateway.gate import Gate
 from gateway.memory import Memory
 from gateway.policy.headers import Headers
 from gateway.runtime import Runtime
+from gateway.status import StatusSocket
 from gateway.upstreams import HeaderBlock, Pools, Receive, encode_headers
 
 from .access_log import AccessLog
@@ -105,6 +107,8 @@ class Gateway:
         await receive()
         # Before any thread asks: they are this loop's.
         pools = self.runtime.upstreams.pools
+        status = StatusSocket(settings.STATE, pools)
+        await status.start()
         # Reads the database, which must not be done on a request's way here.
         await sync_to_async(self.runtime.revocations.start)()
         # What has been loaded stays: garbage collection must not scan it again and again, for tens of milliseconds in
@@ -114,6 +118,7 @@ class Gateway:
         gc.set_threshold(*THRESHOLDS)
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        status.close()
         pools.close()
         if (shared := self.runtime.gate.shared) is not None:
             await shared.close()

@@ -16,16 +16,18 @@ from itertools import accumulate
 from math import inf
 from operator import attrgetter
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from weakref import WeakSet
 
 from gateway.config import HealthCheck, Service
+from gateway.metrics import UPSTREAMS
 from gateway.policy.rejections import CircuitOpen, UpstreamOverloaded
 
 from .addresses import Address
 from .ejection import Ejection, State
 from .failures import FailureLog
 from .health_checks import HealthChecks
+from .measurements import EJECTIONS, GAUGES, MAX_RESOLVED, OTHER
 from .pools import ConnectFailed, Pool
 from .resolution import LookUp, Name, Resolution, is_name
 
@@ -50,6 +52,8 @@ class Balancer:
         self.probes: set[asyncio.Task[None]] = set()
         # Those that names no longer have, while requests to them are in flight.
         self.retired: WeakSet[Pool] = WeakSet()
+        # The addresses of names that have metrics of their own.
+        self.labels: set[str] = set()
         # By URL: one pool, or one for each address of its name.
         self.by_url = [[self.pool(Address.of(url), url.weight)] for url in service.url]
         self.sort()
@@ -62,7 +66,12 @@ class Balancer:
         self.wanted: asyncio.Event | None = None
 
     def pool(self, address: Address, weight: float, ip: str | None = None) -> Pool:
-        pool = Pool(self.name, address, self.loop, weight, ip)
+        label = None
+        if ip is not None:
+            if len(self.labels) < MAX_RESOLVED:
+                self.labels.add(ip)
+            label = None if ip in self.labels else OTHER
+        pool = Pool(self.name, address, self.loop, weight, ip=ip, label=label)
         pool.ejection = Ejection(self.policy, pool, self)
         return pool
 
@@ -114,6 +123,22 @@ class Balancer:
         most = self.policy.most * len(self.pools)
         return len(self.ejected) + 1 <= (max(most, 1) if most else 0)
 
+    def status(self) -> list[dict[str, Any]]:
+        """Return what this process knows of the addresses."""
+        now = self.loop.time()
+        return [
+            {
+                "address": pool.label + pool.address.base,
+                "state": str(pool.ejection.state),
+                "in_flight": pool.in_flight,
+                "connections": len(pool.live),
+                "failures": pool.ejection.failures,
+                "rests": max(0.0, round(pool.ejection.rests_until - now, 1)),
+                "check": pool.ejection.check_fault,
+            }
+            for pool in self.pools
+        ]
+
     def checked_state(self) -> str:
         """Return `ok` if an address passes its active checks, else why the first does not."""
         faults = [pool.ejection.check_fault for pool in self.pools]
@@ -124,6 +149,8 @@ class Balancer:
         self.sort()
         if pool.ejection.state is State.EJECTED:
             pool.close_idle()
+            if before is not State.EJECTED:
+                pool.measurements.count(EJECTIONS)
         if pool.ejection.state is not before:
             log_change(pool, why)
 
@@ -213,6 +240,7 @@ class Pools:
         resolver = look_up or loop.getaddrinfo
         self.services = {name: Balancer(name, service, loop, resolver) for name, service in services.items()}
         self.failures = FailureLog()
+        UPSTREAMS.clear(lambda series: series.what in GAUGES)
         names = [name for balancer in self.services.values() for name in balancer.names.values()]
         self.resolution = Resolution(names, loop)
         if names:

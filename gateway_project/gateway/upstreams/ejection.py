@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING, Final
 from gateway.config import Eject
 from gateway.policy.rejections import UpstreamDisconnected, UpstreamProtocolError, UpstreamTimeout
 
+from .measurements import FAILURES
+
 if TYPE_CHECKING:
     from .balancing import Balancer
     from .pools import Pool
@@ -97,6 +99,7 @@ class Ejection:
 
     def failed(self, outcome: Outcome) -> None:
         """Note a failure of the address."""
+        self.pool.measurements.count(FAILURES + outcome)
         if self.pool.is_retired:
             return
         if self.state is State.PROBING:

@@ -44,6 +44,7 @@ class Forwarding:
         pool, failure = self.pool, response.failure
         if failure is None or not response.has_failed:
             self.address = pool.label
+            pool.measurements.responded(pool.loop.time() - response.sent_at)
             if failure is None and pool.ejection.watches:
                 pool.ejection.responded(response.status)
             return False

@@ -10,9 +10,10 @@ from typing import Final
 from gateway.policy.rejections import GatewayStopped, UpstreamConnectError, UpstreamOverloaded, UpstreamTimeout
 
 from .addresses import Address
-from .ejection import Ejection
+from .ejection import Ejection, State
 from .failures import cause_of
 from .heads import ResponseMemo
+from .measurements import Measurements
 from .service import ServiceConnection
 
 # Connections to one address, in use and idle. Further requests are rejected.
@@ -51,7 +52,9 @@ class Pool:
         address: Address,
         loop: asyncio.AbstractEventLoop,
         weight: float = 1.0,
+        *,
         ip: str | None = None,
+        label: str | None = None,
     ) -> None:
         self.service = service
         self.loop = loop
@@ -59,6 +62,7 @@ class Pool:
         # One of the addresses of its name; `None` if the name is not resolved yet, or is no name.
         self.ip = ip
         self.label = address.label(ip)
+        self.measurements = Measurements(self, (label or self.label) + address.base)
         # Whether its name has it no more.
         self.is_retired = False
         self.idle: deque[ServiceConnection] = deque()
@@ -69,6 +73,11 @@ class Pool:
         self.weight = self.full_weight = weight
         # Its account in the turns of equally busy addresses.
         self.turn = 0.0
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether it gets requests."""
+        return self.ejection.state is State.HEALTHY
 
     @property
     def in_flight(self) -> int:
@@ -134,6 +143,7 @@ class Pool:
         """Let requests in flight end, and close the other connections."""
         self.is_retired = True
         self.ejection.close()
+        self.measurements.close()
         self.close_idle()
 
     def break_off(self) -> None:
@@ -144,6 +154,7 @@ class Pool:
     def close(self) -> None:
         """Close every connection."""
         self.ejection.close()
+        self.measurements.close()
         self.idle.clear()
         for connection in list(self.live):
             connection.abort()

@@ -32,7 +32,7 @@ class ServiceResponse:
 
     __slots__ = (
         "body_sent", "buffered", "chunks", "connection", "failure", "head", "is_head", "is_whole", "may_upgrade",
-        "notify", "rest", "sending", "waiter",
+        "notify", "rest", "sending", "sent_at", "waiter",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +48,8 @@ class ServiceResponse:
         self.is_head = method == "HEAD"
         self.may_upgrade = may_upgrade
         self.notify = notify
+        # When the request was sent, by the loop's clock.
+        self.sent_at = connection.loop.time()
         self.head: ResponseHead | None = None
         self.chunks: list[bytes] = []
         self.buffered = 0

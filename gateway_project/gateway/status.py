@@ -1,0 +1,80 @@
+"""What each worker knows of the services' addresses, for `manage.py status`: asked at a socket of each worker.
+
+The sockets are files of the state directory, named after the process, which only the gateway's user can open.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .upstreams import Pools
+
+
+@contextmanager
+def short(path: Path) -> Iterator[str]:
+    """Yield a short name of the path: that of a socket has at most 107 bytes."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+class StatusSocket:
+    """A worker's socket. Each connection gets the worker's status, and is closed."""
+
+    def __init__(self, state: Path, pools: Pools) -> None:
+        self.path = folder_of(state) / str(os.getpid())
+        self.pools = pools
+        self.started = time.time()
+        self.server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self.path.parent.mkdir(mode=0o700, exist_ok=True)
+        self.path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        with short(self.path) as name:
+            listener.bind(name)
+        self.server = await asyncio.start_unix_server(self.respond, sock=listener)
+
+    async def respond(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        services = {name: balancer.status() for name, balancer in self.pools.services.items()}
+        writer.write(json.dumps({"pid": os.getpid(), "started": self.started, "services": services}).encode())
+        writer.close()
+
+    def close(self) -> None:
+        if self.server:
+            self.server.close()
+        self.path.unlink(missing_ok=True)
+
+
+def folder_of(state: Path) -> Path:
+    return state / "workers"
+
+
+def statuses(state: Path) -> Iterator[dict[str, Any]]:
+    """Yield the status of each worker that runs, and remove the sockets of others."""
+    for path in sorted(folder_of(state).glob("[0-9]*"), key=lambda path: int(path.name)):
+        try:
+            yield ask(path)
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        except (OSError, ValueError):
+            # It has just ended.
+            continue
+
+
+def ask(path: Path) -> dict[str, Any]:
+    """Return the status of the worker at the socket."""
+    with socket.socket(socket.AF_UNIX) as client, short(path) as name:
+        client.settimeout(5)
+        client.connect(name)
+        content = b"".join(iter(lambda: client.recv(65536), b""))
+    status: dict[str, Any] = json.loads(content)
+    return status
