@@ -10,11 +10,13 @@ from .loading import load, warnings
 from .models import Config, Login, Route, Service, Versions
 from .policies import Policies, ServicePolicies, Timeouts
 from .schema import json_schema
+from .tls import TLS
 from .values import METHODS, RateLimit
 
 __all__ = [
     "METHODS",
     "RESERVED",
+    "TLS",
     "Config",
     "ConfigError",
     "Cors",

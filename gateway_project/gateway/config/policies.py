@@ -6,6 +6,7 @@ from .addresses import Eject
 from .cors import Cors
 from .header_rules import HeaderPolicy
 from .section import Section
+from .tls import TLS
 from .values import Duration, RateLimits, Size
 
 
@@ -47,3 +48,4 @@ class ServicePolicies(Policies):
     """How a service's addresses are used: declared at `defaults` or a service, since its routes share them."""
 
     eject: Eject = Field(Eject(), description="When an address of a service gets no requests for a while.")
+    tls: TLS = Field(TLS(), description="How connections to `https` URLs of a service are verified.")

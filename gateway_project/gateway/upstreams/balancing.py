@@ -49,6 +49,7 @@ class Balancer:
         self.policy = service.eject
         self.connect_timeout = service.timeouts.connect
         self.health = service.health
+        self.tls = service.tls
         self.probes: set[asyncio.Task[None]] = set()
         # Those that names no longer have, while requests to them are in flight.
         self.retired: WeakSet[Pool] = WeakSet()
@@ -71,7 +72,7 @@ class Balancer:
             if len(self.labels) < MAX_RESOLVED:
                 self.labels.add(ip)
             label = None if ip in self.labels else OTHER
-        pool = Pool(self.name, address, self.loop, weight, ip=ip, label=label)
+        pool = Pool(self.name, address, self.loop, weight, tls=self.tls, ip=ip, label=label)
         pool.ejection = Ejection(self.policy, pool, self)
         return pool
 

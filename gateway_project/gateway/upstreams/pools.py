@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Final
 
+from gateway.config import TLS
 from gateway.policy.rejections import GatewayStopped, UpstreamConnectError, UpstreamOverloaded, UpstreamTimeout
 
 from .addresses import Address
@@ -35,9 +36,9 @@ class ConnectFailed(Exception):  # noqa: N818  # an outcome: the next address is
 
 
 @cache
-def tls() -> ssl.SSLContext:
-    """Return how https connections are verified: by the machine's authorities, and the host's name."""
-    return ssl.create_default_context()
+def tls(policy: TLS) -> ssl.SSLContext:
+    """Return how https connections are verified, for all pools of one policy."""
+    return policy.context()
 
 
 class Pool:
@@ -53,12 +54,14 @@ class Pool:
         loop: asyncio.AbstractEventLoop,
         weight: float = 1.0,
         *,
+        tls: TLS | None = None,
         ip: str | None = None,
         label: str | None = None,
     ) -> None:
         self.service = service
         self.loop = loop
         self.address = address
+        self.tls = tls or TLS()
         # One of the addresses of its name; `None` if the name is not resolved yet, or is no name.
         self.ip = ip
         self.label = address.label(ip)
@@ -104,8 +107,8 @@ class Pool:
                     lambda: ServiceConnection(self),
                     self.ip or self.address.host,
                     self.address.port,
-                    ssl=tls() if self.address.secure else None,
-                    server_hostname=self.address.host if self.address.secure else None,
+                    ssl=tls(self.tls) if self.address.secure else None,
+                    server_hostname=(self.tls.server_name or self.address.host) if self.address.secure else None,
                 )
         except TimeoutError as exc:
             self.ejection.connect_failed()

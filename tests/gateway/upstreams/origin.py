@@ -11,7 +11,7 @@ from typing import Any, Self
 import httptools
 import uvloop
 
-from gateway.config import Eject, HealthCheck, Service, Timeouts, WeightedURL
+from gateway.config import TLS, Eject, HealthCheck, Service, Timeouts, WeightedURL
 from gateway.upstreams import NO_BODY, Body, Pool, Pools, ServiceResponse, UpstreamRequest
 from gateway.upstreams.resolution import LookUp
 from gateway.upstreams.service import ServiceConnection
@@ -202,10 +202,11 @@ def pools_at(
     look_up: LookUp | None = None,
     health: HealthCheck | None = None,
     state: Path | None = None,
+    tls: TLS | None = None,
 ) -> Pools:
     """Return pools of one service, on the running loop."""
     entries = tuple(url if isinstance(url, WeightedURL) else WeightedURL.of(url) for url in urls)
-    service = Service.model_construct(url=entries, timeouts=Timeouts(), eject=eject, health=health)
+    service = Service.model_construct(url=entries, timeouts=Timeouts(), eject=eject, health=health, tls=tls or TLS())
     return Pools({"things": service}, asyncio.get_running_loop(), look_up, state)
 
 
@@ -218,9 +219,10 @@ class Ours:
     look_up: LookUp | None = None
     health: HealthCheck | None = None
     state: Path | None = None
+    tls: TLS | None = None
 
     async def __aenter__(self) -> Pools:
-        self.pools = pools_at(self.urls, self.eject, self.look_up, self.health, self.state)
+        self.pools = pools_at(self.urls, self.eject, self.look_up, self.health, self.state, self.tls)
         return self.pools
 
     async def __aexit__(self, *exc: object) -> None:

@@ -183,8 +183,11 @@ async def test_all_connections_close_at_the_end() -> None:
             await ready(pending)
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """Return a certificate of 127.0.0.1 that its own key has signed, and the key."""
+def certificate(folder: Path, name_in_it: str | None = None) -> tuple[Path, Path]:
+    """Return a certificate of 127.0.0.1, or of a name, that its own key has signed, and the key."""
+    names: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    if name_in_it is not None:
+        names = [x509.DNSName(name_in_it)]
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "things")])
     now = dt.datetime.now(dt.UTC)
@@ -196,7 +199,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
         .serial_number(1)
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(key, hashes.SHA256())
     )
     (folder / "certificate.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
