@@ -1,5 +1,6 @@
 """Services with addresses that fail for real, at both doors: what clients get, and what is seen of it."""
 
+import itertools
 import os
 import re
 import socket
@@ -8,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -223,3 +226,76 @@ def manage(gateway: Gateway, *arguments: str) -> str:
         command, cwd=PROJECT, env={**os.environ, **environ}, capture_output=True, text=True, timeout=60, check=True
     )
     return done.stdout
+
+
+class Replica:
+    """One of several processes of a service, which can be killed and started again."""
+
+    def __init__(self, record: Path) -> None:
+        self.port = free_port()
+        self.record = record
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "tests.conformance.replica", str(self.port), str(self.record)]
+        self.process = subprocess.Popen(command, cwd=PROJECT.parent)
+        wait_until(self.accepts, "the replica")
+
+    def accepts(self) -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+REQUESTS = 6000
+
+
+def test_of_three_addresses_under_load_one_is_killed_and_revived(tmp_path: Path) -> None:
+    record = tmp_path / "record"
+    replicas = [Replica(record) for _ in range(3)]
+    with ExitStack() as running:
+        for replica in replicas:
+            replica.start()
+            running.callback(replica.kill)
+        urls = [replica.url for replica in replicas]
+        routes = config({"three": {"url": urls, "eject": {"rest": "1s"}}})
+        routes["routes"] = [{"path": "/three/{id}", "service": "three", "allow": "public", "methods": ["GET", "POST"]}]
+        gateway = running.enter_context(Gateway("fast", tmp_path / "var", routes, measured=False))
+        failed: list[str] = []
+        numbers, over = itertools.count(), threading.Event()
+
+        def load() -> None:
+            with Client(gateway.port) as client:
+                while (number := next(numbers)) < REQUESTS or not over.is_set():
+                    method = ("GET", "POST")[number % 2]
+                    client.send(ask(f"{method} /three/{number}", body=b"x" if method == "POST" else None))
+                    if client.reply().status != 200:
+                        failed.append(f"{method} {number}")
+
+        with ThreadPoolExecutor(4) as clients:
+            loads = [clients.submit(load) for _ in range(4)]
+            try:
+                wait_until(lambda: lines(record) > REQUESTS / 6, "a sixth of the requests")
+                replicas[0].kill()
+                wait_until(lambda: events(gateway, "address_ejected"), "the ejection")
+                wait_until(lambda: lines(record) > REQUESTS / 3, "a third of the requests")
+                replicas[0].start()
+                wait_until(lambda: events(gateway, "address_healthy"), "the recovery")
+            finally:
+                over.set()
+            for each in loads:
+                each.result()
+        assert len(failed) < REQUESTS / 1000, failed
+        ran = Counter(line for line in record.read_text().splitlines() if line.startswith("POST"))
+        assert set(ran.values()) == {1}
+
+
+def lines(record: Path) -> int:
+    return record.read_bytes().count(b"\n") if record.exists() else 0
+
+
+def events(gateway: Gateway, event: str) -> list[dict[str, Any]]:
+    return [line for line in gateway.log_lines() if line.get("event") == event]
