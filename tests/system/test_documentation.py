@@ -72,7 +72,7 @@ def test_every_package_is_named_in_contributing() -> None:
 
 
 def test_links_in_the_documents_lead_somewhere() -> None:
-    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
 
@@ -80,7 +80,7 @@ def test_links_in_the_documents_lead_somewhere() -> None:
 def test_each_explanation_of_the_architecture_is_in_the_docstring_of_its_module() -> None:
     table = (ROOT / "docs" / "architecture.md").read_text().partition("## Explanations")[2].partition("\n## ")[0]
     modules = re.findall(r"^\| [^|]+ \| \[[\w.]+\]\(\.\./([\w/.]+)\) \|$", table, re.MULTILINE)
-    assert len(modules) == 10
+    assert len(modules) == 11
     for module in modules:
         docstring = ast.get_docstring(ast.parse((ROOT / module).read_text())) or ""
         assert len(docstring.split()) > 80, module
@@ -89,7 +89,7 @@ def test_each_explanation_of_the_architecture_is_in_the_docstring_of_its_module(
 def commands() -> set[tuple[str, ...]]:
     """Return the words after `./manage_all.sh` in all documents, up to the first that is not a plain word."""
     found = set()
-    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for words in re.findall(r"\./manage_all\.sh((?:\s+[a-z][a-z_]*\b)+)", path.read_text()):
             found.add(tuple(words.split()[:2]))
     return found
