@@ -4,17 +4,20 @@ import codecs
 import gzip
 import io
 import json
+import re
 import zlib
 from wsgiref.util import setup_testing_defaults
 
 import pytest
+from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
 
 from chassis.converters import Id
 from chassis.serializers import MAX_NAMED, StrictSerializer
-from chassis.validators import printable
+from chassis.validators import printable, printable_lines
 from shop.models import Sale
 
 pytestmark = pytest.mark.django_db
@@ -58,7 +61,7 @@ FIELDS = [
     (BOOK | {"address": "\udfff"}, {"address"}, ""),
     (BOOK | {"quantity": "5"}, {"quantity"}, "Expected a whole number, got a string."),
     (BOOK | {"quantity": True}, {"quantity"}, "Expected a whole number, got a boolean."),
-    (BOOK | {"quantity": 1.0}, {"quantity"}, "Expected a whole number, got a number."),
+    (BOOK | {"quantity": 1.5}, {"quantity"}, "Expected a whole number, got a number."),
     (BOOK | {"quantity": None}, {"quantity"}, "may not be null"),
     (BOOK | {"quantity": [1]}, {"quantity"}, "Expected a whole number, got an array."),
     (BOOK | {"quantity": 0}, {"quantity"}, "greater than or equal to 1"),
@@ -326,3 +329,24 @@ def test_a_persian_item_and_an_address_of_lines_are_kept_as_they_came(user):
     assert answer.status_code == 201, answer.content
     assert {name: answer.json()[name] for name in said} == said
     assert Sale.objects.filter(**said).exists()
+
+
+@pytest.mark.parametrize("validator", [printable, printable_lines])
+def test_the_pattern_of_a_validator_allows_what_the_validator_allows(validator):
+    def allows(text):
+        try:
+            validator(text)
+        except ValidationError:
+            return False
+        return True
+
+    texts = [f"a{chr(point)}b" for point in range(0x10000) if not 0xD800 <= point <= 0xDFFF]
+    texts += ["", "a", "a\nb", "a\u200db\u200cc", "\u200da", "a\u200d", "a\u200d\u200db", "a\n\u200db", "\u200d"]
+    assert [text for text in texts if bool(re.search(validator.pattern, text)) != allows(text)] == []
+
+
+def test_the_openapi_document_says_what_strict_input_rejects():
+    document = Client().get("/openapi.json").json()
+    body = document["components"]["schemas"]["SaleInRequest"]
+    assert body["additionalProperties"] is False
+    assert body["properties"]["item"]["pattern"] == printable.pattern

@@ -101,12 +101,18 @@ SIMPLE_JWT = {
     "REFRESH_TOKEN_LIFETIME": timedelta(seconds=ENV.refresh_token_ttl),
     "USER_ID_CLAIM": "sub",
 }
-SPECTACULAR_SETTINGS = {
+SPECTACULAR_SETTINGS = chassis.SPECTACULAR_SETTINGS | {
     "TITLE": "Gatehouse",
     "VERSION": "1",
     "SWAGGER_UI_DIST": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
-    "COMPONENT_SPLIT_REQUEST": True,
     "AUTHENTICATION_WHITELIST": [],
+    "TAGS": [{"name": "session", "description": "Sign-in, tokens and sessions, by the gateway itself."}],
+    "SWAGGER_UI_SETTINGS": {
+        "deepLinking": True,
+        "displayRequestDuration": True,
+        "persistAuthorization": False,
+        "defaultModelsExpandDepth": 0,
+    },
 }
 LOGGING = logs.configuration(ENV.log_level)

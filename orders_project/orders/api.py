@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, cast
 
 from django.http import HttpResponseBase
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -27,6 +27,9 @@ from .pages import OrderPages
 from .selectors import OrderRow
 
 
+@extend_schema_serializer(
+    examples=[OpenApiExample("A book", {"item": "book", "quantity": 1, "address": "Main street 1"}, request_only=True)]
+)
 class OrderIn(StrictSerializer):
     """What creates an order."""
 
@@ -131,7 +134,7 @@ class OrdersView(OwnersView):
         responses={200: OrderOut(many=True)} | schema.LIST["responses"],
     )
     def get(self, request: Request) -> HttpResponseBase:
-        """List one's own orders, newest first."""
+        """List your orders, newest first."""
         asked = query_parameters(request, LISTED_BY)
         filters: dict[str, Any] = {}
         if not FILTERS.isdisjoint(asked):
@@ -149,7 +152,10 @@ class OrdersView(OwnersView):
         responses={201: OrderOut} | schema.CREATE["responses"],
     )
     def post(self, request: Request) -> HttpResponseBase:
-        """Place an order; with the `Idempotency-Key` of an earlier request, answer as that was answered."""
+        """Place an order.
+
+        With the `Idempotency-Key` of an earlier request, the response is that request's.
+        """
         key = idempotency.key_from(request.headers.get("Idempotency-Key"))
         values, owner = ORDER_IN.run_validation(request.data), self.owner()
 
@@ -189,7 +195,10 @@ class OrderCancelView(OwnersView):
         responses={200: OrderOut} | schema.CANCEL["responses"],
     )
     def post(self, request: Request, order_id: int) -> HttpResponseBase:
-        """Cancel the order; cancelling it again changes nothing, and one that was shipped stays so: 409."""
+        """Cancel the order.
+
+        Cancelling it again changes nothing.
+        """
 
         def check(order: OrderRow) -> None:
             check_preconditions(request, etag_of(JSONRenderer().render(represented(order))))

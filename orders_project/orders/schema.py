@@ -4,7 +4,7 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
-from chassis.problems import MEDIA_TYPE
+from chassis.parameters import IF_MATCH, IF_NONE_MATCH
 
 from .idempotency import BARE, KEPT_FOR, MAX_LENGTH, QUOTED
 
@@ -16,22 +16,18 @@ def asked(name: str, description: str, schema: dict[str, Any] | None = None) -> 
     return OpenApiParameter(name, schema or str, OpenApiParameter.HEADER, description=description)
 
 
-def answered(name: str, description: str, *statuses: int, kind: type = str) -> OpenApiParameter:
+def answered(name: str, description: str, *statuses: int) -> OpenApiParameter:
     """Return a header of the answers of those statuses."""
     return OpenApiParameter(
-        name, kind, OpenApiParameter.HEADER, description=description, response=[str(status) for status in statuses]
+        name, str, OpenApiParameter.HEADER, description=description, response=[str(status) for status in statuses]
     )
 
 
 def problem(status: int, description: str) -> dict[Any, OpenApiResponse]:
-    """Return a problem among an operation's responses."""
-    return {
-        (status, MEDIA_TYPE): OpenApiResponse({"$ref": "#/components/schemas/Problem"}, description=description),
-    }
+    """Return a problem among an operation's responses. The chassis adds its content."""
+    return {status: OpenApiResponse(description=description)}
 
 
-IF_NONE_MATCH = asked("If-None-Match", "The `ETag` of an earlier answer: 304 if nothing changed.")
-IF_MATCH = asked("If-Match", "The `ETag` of an earlier answer: 412 if something changed.")
 KEY = asked(
     "Idempotency-Key",
     f"Of your own making, {MAX_LENGTH} characters at most, with or without quotes. "
@@ -53,17 +49,12 @@ def etag(*statuses: int) -> OpenApiParameter:
     return answered("ETag", "What `If-None-Match` and `If-Match` compare.", *statuses)
 
 
-def retry_after(*statuses: int) -> OpenApiParameter:
-    """Return the `Retry-After` of those answers."""
-    return answered("Retry-After", "Seconds after which trying again makes sense.", *statuses, kind=int)
-
-
 LIST: dict[str, Any] = {
-    "parameters": [IF_NONE_MATCH, IF_MATCH, etag(200, 304), retry_after(503)],
+    "parameters": [IF_NONE_MATCH, IF_MATCH, etag(200, 304)],
     "responses": UNCHANGED | problem(400, "A parameter is at fault.") | CHANGED | AWAY,
 }
 CREATE: dict[str, Any] = {
-    "parameters": [KEY, LOCATION, etag(201), retry_after(409, 503, 507)],
+    "parameters": [KEY, LOCATION, etag(201)],
     "responses": problem(400, "The body, or the key, is at fault.")
     | problem(409, "The first request with the key is still under way.")
     | problem(422, "The key came with another body before.")
@@ -71,19 +62,10 @@ CREATE: dict[str, Any] = {
     | FULL,
 }
 GET: dict[str, Any] = {
-    "parameters": [IF_NONE_MATCH, IF_MATCH, etag(200, 304), retry_after(503)],
+    "parameters": [IF_NONE_MATCH, IF_MATCH, etag(200, 304)],
     "responses": UNCHANGED | NOT_FOUND | CHANGED | AWAY,
 }
 CANCEL: dict[str, Any] = {
-    "parameters": [IF_MATCH, etag(200), retry_after(503, 507)],
+    "parameters": [IF_MATCH, etag(200)],
     "responses": NOT_FOUND | problem(409, "The order was shipped.") | CHANGED | AWAY | FULL,
 }
-
-
-def refuse_unknown(result: dict[str, Any], **kwargs: object) -> dict[str, Any]:
-    """Say that a body with a field that is not described is refused: drf-spectacular's post-processing hook."""
-    schemas = result["components"]["schemas"]
-    for operation in (operation for path in result["paths"].values() for operation in path.values()):
-        for content in operation.get("requestBody", {}).get("content", {}).values():
-            schemas[content["schema"]["$ref"].rpartition("/")[2]]["additionalProperties"] = False
-    return result

@@ -46,6 +46,6 @@ REST_FRAMEWORK = chassis.REST_FRAMEWORK
 SPECTACULAR_SETTINGS = chassis.SPECTACULAR_SETTINGS | {
     "TITLE": "Orders",
     "VERSION": "1",
-    "POSTPROCESSING_HOOKS": [*chassis.SPECTACULAR_SETTINGS["POSTPROCESSING_HOOKS"], "orders.schema.refuse_unknown"],
+    "DESCRIPTION": "Users see only their own orders.",
 }
 LOGGING = logs.configuration(ENV.log_level)

@@ -114,5 +114,9 @@ WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 
 REST_FRAMEWORK = chassis.REST_FRAMEWORK | {"EXCEPTION_HANDLER": "users.middleware.exception_handler"}
-SPECTACULAR_SETTINGS = chassis.SPECTACULAR_SETTINGS | {"TITLE": "Users", "VERSION": "1"}
+SPECTACULAR_SETTINGS = chassis.SPECTACULAR_SETTINGS | {
+    "TITLE": "Users",
+    "VERSION": "1",
+    "DESCRIPTION": "Admins manage all users; every user has their own profile under `me`.",
+}
 LOGGING = logs.configuration(ENV.log_level)

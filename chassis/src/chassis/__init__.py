@@ -10,8 +10,8 @@
         permissions   `HasRole("admin")`
         parsers, serializers, validators, queries, converters    strict input
         pagination    cursor pages
-        etags         conditional requests
-        problems      every error as `application/problem+json`
+        etags, parameters    conditional requests, and their headers in the OpenAPI document
+        problems, problem_responses    every error as `application/problem+json`, and in the OpenAPI document
     a process:
         logs, health, openapi, databases, environment, gunicorn, wsgi
     tests:
@@ -46,6 +46,7 @@ REST_FRAMEWORK: dict[str, Any] = {
 }
 
 SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
     "PATH_CONVERTER_OVERRIDES": {"id": {"type": "integer", "minimum": 1}},

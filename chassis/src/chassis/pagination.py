@@ -28,7 +28,12 @@ class LimitedPages(CursorPagination):
     def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
         limit = {"type": "integer", "minimum": 1, "maximum": self.max_page_size, "default": self.page_size}
         return [
-            {"name": "cursor", "in": "query", "description": "Where the page begins.", "schema": {"type": "string"}},
+            {
+                "name": "cursor",
+                "in": "query",
+                "description": "Where the page begins.",
+                "schema": {"type": "string", "minLength": 1},
+            },
             {"name": "limit", "in": "query", "description": "Entries a page.", "schema": limit},
         ]
 

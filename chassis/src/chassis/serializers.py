@@ -56,5 +56,7 @@ def _wrong_type(field: "serializers.Field[Any, Any, Any, Any]", value: object) -
     for kind, json_type, name in _JSON_TYPES:
         if isinstance(field, kind):
             fits = isinstance(value, json_type) and not (json_type is int and isinstance(value, bool))
+            if json_type is int and isinstance(value, float):
+                fits = value.is_integer()  # to JSON Schema, 5.0 is the integer 5
             return None if fits else f"Expected {name}, got {_TYPE_NAMES[type(value)]}."
     return None

@@ -2,6 +2,7 @@ from typing import Any, cast
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_protect
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, viewsets
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -47,6 +48,7 @@ class SalesView(APIView):
         query_parameters(request, (*PARAMETERS, "item"))
         return Response([])
 
+    @extend_schema(request=SaleIn, responses={201: SaleIn})
     def post(self, request: Request) -> Response:
         values = SaleIn().run_validation(request.data)
         sale = Sale.objects.create(owner=int(str(request.user.pk)), **values)

@@ -10,12 +10,13 @@ import logging
 from functools import cached_property
 from typing import Any, Final, cast
 
+from chassis.problem_responses import problem
 from gateway.config import Config, Service
 from gateway.policy.rejections import RequestRejected
 from gateway.upstreams import SingleFlight, Upstreams, fetch
 
 from . import merging
-from .specification import Document
+from .reading import Document
 
 log = logging.getLogger(__name__)
 
@@ -168,9 +169,12 @@ def own_document() -> Document:
     # It imports DRF's views, and those the classes of our settings, which import this module.
     from drf_spectacular.generators import SchemaGenerator
 
+    import chassis.openapi  # noqa: F401  # registers how serializers are described
+
     document = cast("Any", SchemaGenerator)().get_schema(public=True)
     for operations in document["paths"].values():
         for method, operation in operations.items():
             security: list[dict[str, list[str]]] = [] if operation["operationId"] in PUBLIC else [{merging.SCHEME: []}]
+            operation["responses"] = dict(sorted(({"401": problem(401)} | operation["responses"]).items()))
             operations[method] = merging.with_summary(operation) | {"security": security}
     return cast("Document", json.loads(json.dumps(document)))

@@ -1,21 +1,20 @@
 """One OpenAPI document of what gateway.yaml exposes: the services' own, cut to the routes and merged."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
+from chassis.problem_responses import PROBLEM_SCHEMA, problem, problem_responses
 from gateway.config import Config, Route
 
-from . import specification
-from .specification import COMPONENTS, Document, Malformed, Reading, an_object
+from .reading import KINDS, OPERATION, Document, Reading, completed, described, find_fault, valued
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 SCHEME = "gatehouse"
+VERSION = "3.1.1"
 PARAMETER = re.compile(r"\{[^}]*\}")
-COMPONENT_NAME = specification.NAME
-OPERATION = specification.operation
-PARAMETERS = specification.OPERATION["parameters"]
+COMPONENT_NAME = re.compile(r"[A-Za-z0-9._-]+")
 # Characters: a longer first line stays in the description alone.
 MAX_SUMMARY = 120
 # Of a service's document: rounds that look for references to malformed components; faults that are shown.
@@ -32,19 +31,25 @@ def shape(path: str) -> str:
 
 
 class ServiceDocument:
-    """A service's document as it is merged: without malformed parts and name clashes."""
+    """A service's document as it is merged: OpenAPI 3.1, without malformed parts and name clashes."""
 
     def __init__(self, service: str, document: Document, taken: Mapping[str, Document]) -> None:
         self.service = service
-        self.is_3_1 = str(document.get("openapi")).startswith("3.1")
+        self.is_3_1 = str(document.get("openapi")).startswith(("3.1", "3.2"))
         # In the order found, and once each.
         self.faults: dict[str, None] = {}
         self.raw = self.find_components(document)
-        names, references = self.check_references()
+        names, references = self.check_components()
         self.names = names | self.new_names(names, references, taken)
         self.reading = Reading(self.is_3_1, self.names)
         self.components = self.read_components(self.reading)[0]
         self.paths = {shape(path): (path, item) for path, item in self.mapping(document, "paths").items()}
+        self.description = self.describe(document.get("info"))
+
+    def describe(self, info: object) -> str:
+        """Return what the document says of the service in a few words."""
+        found = (info.get("description") or info.get("title")) if isinstance(info, dict) else None
+        return found if isinstance(found, str) else ""
 
     def mapping(self, value: Document, name: str, at: str = "") -> Document:
         """Return the object under the name, empty if there is none; note a fault if it is not an object."""
@@ -59,26 +64,30 @@ class ServiceDocument:
         declared = self.mapping(document, "components")
         return {
             (kind, name): value
-            for kind in COMPONENTS
+            for kind in KINDS
             for name, value in self.mapping(declared, kind, "components.").items()
             if COMPONENT_NAME.fullmatch(name)
         }
 
     def read_components(self, reading: Reading) -> tuple[dict[tuple[str, str], Any], References]:
-        """Return the valid components, and what each refers to."""
+        """Return the valid components, and what each refers to. A malformed schema allows anything."""
         components: dict[tuple[str, str], Any] = {}
         references: References = {}
         for (kind, name), value in self.raw.items():
-            if (kind, name) in reading.components:
-                reading.references = references[kind, name] = set()
-                try:
-                    components[kind, name] = COMPONENTS[kind](value, f"components.{kind}.{name}", reading)
-                except Malformed as malformed:
-                    reading.faults.append(str(malformed))
+            if (kind, name) not in reading.components:
+                continue
+            at = f"components.{kind}.{name}"
+            reading.references = references[kind, name] = set()
+            found = COMPLETED.get(kind, _unchanged)(reading.read(value, at))
+            fault = find_fault(KINDS[kind], found, at)
+            if fault is not None:
+                reading.faults.append(fault)
+            if fault is None or kind == "schemas":
+                components[kind, name] = found if fault is None else {}
         self.faults |= dict.fromkeys(reading.faults)
         return components, references
 
-    def check_references(self) -> tuple[Names, References]:
+    def check_components(self) -> tuple[Names, References]:
         """Return the valid components, without those that refer to malformed ones."""
         names = {key: key[1] for key in self.raw}
         for _ in range(MAX_ROUNDS):
@@ -106,23 +115,30 @@ class ServiceDocument:
         return found
 
     def operation(self, route: Route, upstream_path: str, method: str) -> Document | None:
-        """Return the document's operation of the method at the route's path, if it has one."""
+        """Return the document's operation of the method at the route's path, if it has one and that is well-formed."""
         written, item = self.paths.get(shape(upstream_path), (upstream_path, {}))
         at = f"paths.{written}"
-        self.reading.faults = []
-        try:
-            found = an_object(item, at, self.reading)
-            if method not in found:
-                return None
-            read = OPERATION(found[method], f"{at}.{method}", self.reading)
-            shared = PARAMETERS(found.get("parameters", []), f"{at}.parameters", self.reading)
-        except Malformed as malformed:
-            self.reading.faults.append(str(malformed))
+        if not isinstance(item, dict):
+            self.faults[f"{at}: expected an object"] = None
             return None
-        finally:
-            self.faults |= dict.fromkeys(self.reading.faults)
-        parameters = self.parameters(route, written, [*shared, *read.get("parameters", [])])
-        return cast("Document", read | {"parameters": parameters})
+        if method not in item:
+            return None
+        if not isinstance(item[method], dict):
+            self.faults[f"{at}.{method}: expected an object"] = None
+            return None
+        chosen = {name: value for name, value in item[method].items() if name in OPERATION or name.startswith("x-")}
+        self.reading.faults = []
+        found = completed(self.reading.read(chosen, f"{at}.{method}"))
+        shared = completed(self.reading.read({"parameters": item.get("parameters", [])}, at))
+        faults = [
+            find_fault("operation", found, f"{at}.{method}"),
+            find_fault("path-item", shared, at),
+        ]
+        self.faults |= dict.fromkeys([*self.reading.faults, *(fault for fault in faults if fault is not None)])
+        if any(faults):
+            return None
+        parameters = self.parameters(route, written, [*shared["parameters"], *found.get("parameters", [])])
+        return found | {"parameters": parameters}
 
     def parameters(self, route: Route, written: str, found: list[Document]) -> list[Document]:
         """Return an operation's parameters, those in the path under the route's names."""
@@ -153,10 +169,22 @@ class ServiceDocument:
         return None
 
 
+def _unchanged(component: Any) -> Any:  # noqa: ANN401  # JSON
+    return component
+
+
+COMPLETED: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
+    {"responses": described, "parameters": valued, "headers": valued}
+)
+
+
 def with_summary(operation: Document) -> Document:
     """Return the operation with a summary: the first line of its description, if it has no other."""
-    line = str(operation.get("description", "")).partition("\n")[0].strip().removesuffix(".")
-    return {"summary": line, **operation} if 0 < len(line) <= MAX_SUMMARY else operation
+    first, _, rest = str(operation.get("description", "")).partition("\n")
+    line = first.strip().removesuffix(".")
+    if "summary" in operation or not 0 < len(line) <= MAX_SUMMARY:
+        return operation
+    return operation | {"summary": line, "description": rest.strip()}
 
 
 def with_access(route: Route, service: str, operation: Document) -> Document:
@@ -168,19 +196,28 @@ def with_access(route: Route, service: str, operation: Document) -> Document:
         for name in missing
         if name not in named
     ] + operation.get("parameters", [])
-    completed = {
+    found = {
         **with_summary(operation),
         "tags": operation.get("tags") or [service],
-        "responses": operation.get("responses") or {"default": {"description": f"What the {service} service answers."}},
+        "responses": dict(sorted({**operation.get("responses", {}), **access_problems(route, operation)}.items())),
     }
-    completed.pop("parameters", None)
+    found.pop("parameters", None)
     if parameters:
-        completed["parameters"] = parameters
+        found["parameters"] = parameters
     if route.allow == "public":
-        return completed | {"security": []}
+        return found | {"security": []}
     roles = "any signed-in user" if route.allow == "authenticated" else ", ".join(sorted(route.allow))
-    description = f"{operation.get('description', '')}\n\nFor: {roles}.".strip()
-    return completed | {"security": [{SCHEME: []}], "description": description}
+    description = f"{found.get('description', '')}\n\nFor: {roles}.".strip()
+    return found | {"security": [{SCHEME: []}], "description": description}
+
+
+def access_problems(route: Route, operation: Document) -> Document:
+    """Return the problems that the gateway itself responds with on the route."""
+    statuses = [401] * (route.allow != "public") + [403] * (not isinstance(route.allow, str))
+    statuses += [429] * (route.rate_limit is not None)
+    declared = operation.get("responses", {})
+    found = {str(status): problem(status) for status in statuses if str(status) not in declared}
+    return found if "default" in declared else found | {"default": problem(0)}
 
 
 def add_routes(merged: Document, config: Config, service: str, document: ServiceDocument | None) -> None:
@@ -217,15 +254,18 @@ def merge(
     The faults are by service; the document names the services.
     """
     merged: Document = {
-        "openapi": own["openapi"],
+        "openapi": VERSION,
         "info": own["info"],
+        "tags": [*own.get("tags", [])],
         "paths": dict(own["paths"]),
         "components": {
             **{kind: dict(components) for kind, components in own.get("components", {}).items()},
+            "schemas": {**own.get("components", {}).get("schemas", {}), "Problem": PROBLEM_SCHEMA},
+            "responses": problem_responses(),
             "securitySchemes": {
                 SCHEME: {
                     "type": "oauth2",
-                    "description": "Sign in with name and password; client_id and client_secret stay empty.",
+                    "description": "Sign in with username and password.",
                     "flows": {"password": {"tokenUrl": "/api/login", "refreshUrl": "/api/token/refresh", "scopes": {}}},
                 }
             },
@@ -240,8 +280,7 @@ def merge(
         add_routes(merged, config, name, document)
         for (kind, component), value in document.components.items():
             merged["components"].setdefault(kind, {})[document.names[kind, component]] = value
-        if document.is_3_1:
-            merged["openapi"] = "3.1.0"
+        merged["tags"].append({"name": name} | ({"description": text} if (text := document.description) else {}))
         if document.faults:
             faults[name] = list(document.faults)
     if faults:

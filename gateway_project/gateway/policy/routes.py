@@ -24,8 +24,8 @@ from .rejections import (
 )
 from .route_policies import RoutePolicies
 
-# RFC 9110, section 9.3, and RFC 5789. Case matters.
-KNOWN: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
+# RFC 9110, section 9.3, RFC 5789, and QUERY, which no route can have. Case matters.
+KNOWN: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"})
 UNVERSIONED = re.compile(r"/api/(?!v[0-9]+(?:/|$))")
 
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils.dateparse import parse_datetime
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
 from rest_framework.parsers import FormParser
@@ -33,6 +33,9 @@ USERNAME_LENGTH = 150
 PASSWORD_LENGTH = 1024
 
 
+@extend_schema_serializer(
+    examples=[OpenApiExample("The demo user", {"username": "user", "password": "u"}, request_only=True)]
+)
 class LoginSerializer(StrictSerializer):
     """Name and password; the rest is what OAuth 2 clients send along (RFC 6749, section 4.3.2).
 
@@ -62,6 +65,14 @@ class TokensSerializer(serializers.Serializer[Any]):
     token_type = serializers.CharField()
     expires_in = serializers.IntegerField(help_text="Seconds until the access token expires.")
     refresh_token = serializers.CharField()
+
+
+TOKENS: dict[Any, Any] = {
+    200: TokensSerializer,
+    401: OpenApiResponse(description="The credentials are wrong."),
+    429: OpenApiResponse(description="Too many failed sign-ins."),
+}
+FOR_ADMINS: dict[Any, Any] = {403: OpenApiResponse(description="Only an admin may end another user's sessions.")}
 
 
 def answer(pair: sessions.TokenPair) -> Response:
@@ -130,7 +141,7 @@ class LoginView(OwnView):
     permission_classes = (AllowAny,)
     parser_classes = (StrictJSONParser, StrictFormParser)
 
-    @extend_schema(operation_id="login", request=LoginSerializer, responses=TokensSerializer)
+    @extend_schema(operation_id="login", request=LoginSerializer, responses=TOKENS)
     def post(self, request: APIRequest) -> Response:
         """Sign in with name and password."""
         data = LoginSerializer(data=request.data)
@@ -157,9 +168,12 @@ class RefreshView(OwnView):
     authentication_classes = ()
     permission_classes = (AllowAny,)
 
-    @extend_schema(operation_id="token_refresh", request=RefreshSerializer, responses=TokensSerializer)
+    @extend_schema(operation_id="token_refresh", request=RefreshSerializer, responses=TOKENS)
     def post(self, request: APIRequest) -> Response:
-        """Exchange a refresh token for the next pair. A token that was used before ends the session."""
+        """Exchange a refresh token for the next pair.
+
+        A token that was used before ends the session.
+        """
         data = RefreshSerializer(data=request.data)
         data.is_valid(raise_exception=True)
         pair = request.gateway.runtime.sessions.refresh(
@@ -174,7 +188,10 @@ class LogoutView(OwnView):
 
     @extend_schema(operation_id="logout", request=None, responses={204: None})
     def post(self, request: APIRequest) -> Response:
-        """End the session that the access token belongs to; its tokens are refused everywhere within two seconds."""
+        """Sign out.
+
+        This ends the session of the access token. All its tokens are refused within two seconds.
+        """
         sessions.session_end(session_id=cast("Caller", request.user).identity.session)
         return Response(status=204)
 
@@ -212,12 +229,14 @@ class SessionPages(CursorPages):
 class SessionsView(OwnView):
     """The caller's sessions."""
 
+    pagination_class = SessionPages
+
     @extend_schema(operation_id="sessions_list", responses=SessionSerializer(many=True))
     def get(self, request: APIRequest) -> Response:
-        """List your sessions that are still open."""
+        """List your open sessions."""
         query_parameters(request, PARAMETERS)
         identity = cast("Caller", request.user).identity
-        pages = SessionPages()
+        pages = self.pagination_class()
         page = pages.paginate_queryset(sessions.open_sessions(identity.user_id), request, self)
         shown = SessionSerializer(cast("Any", page), many=True, context={"current": identity.session})
         return pages.get_paginated_response(shown.data)
@@ -229,7 +248,10 @@ class SessionView(OwnView):
 
     @extend_schema(operation_id="session_end", request=None, responses={204: None})
     def delete(self, request: APIRequest, session_id: str) -> Response:
-        """End one of your sessions; its tokens are refused everywhere within two seconds."""
+        """End one of your sessions.
+
+        All its tokens are refused within two seconds.
+        """
         identity = cast("Caller", request.user).identity
         if not sessions.open_sessions(identity.user_id).filter(id=session_id).exists():
             raise NotFound("You have no open session with this id.")
@@ -241,9 +263,12 @@ class SessionView(OwnView):
 class UserSessionsView(OwnView):
     """All sessions of one user."""
 
-    @extend_schema(operation_id="user_sessions_end", request=None, responses={204: None})
+    @extend_schema(operation_id="user_sessions_end", request=None, responses={204: None} | FOR_ADMINS)
     def delete(self, request: APIRequest, user_id: str) -> Response:
-        """End all sessions of a user, who may sign in again. For: admin; with `me`, one's own, any signed-in user."""
+        """End all sessions of a user.
+
+        The user may sign in again. For: admin; with `me` as the id, any signed-in user.
+        """
         identity = cast("Caller", request.user).identity
         if user_id == "me":
             user_id = identity.user_id

@@ -23,8 +23,8 @@ def resolved(schema: Any, document: Mapping[str, Any], depth: int = 0) -> Schema
     for part in parts:
         found = _merged(resolved(part, document, depth + 1), found)
     alternatives = [resolved(each, document, depth + 1) for each in _list(schema, "anyOf") or _list(schema, "oneOf")]
-    others = [each for each in alternatives if not _is_null(each)]
-    if len(others) < len(alternatives):
+    others = [each for each in alternatives if not _is_null(each) and each.get("maxLength") != 0]
+    if any(map(_is_null, alternatives)):
         found["nullable"] = True
     if len(others) == 1:
         found = _merged(others[0], found)

@@ -10,10 +10,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from tests.gateway.openapi.services import document, validate_schema
 
+from chassis.problem_responses import PROBLEM_SCHEMA
 from gateway.config import Config
 from gateway.openapi import merging
 from gateway.openapi.documents import own_document
-from gateway.openapi.specification import COMPONENTS, OPERATION, SCHEMA
+from gateway.openapi.reading import KINDS, OPERATION
 
 OWN = {"openapi": "3.0.3", "info": {"title": "Gatehouse", "version": "1"}, "paths": {}}
 
@@ -52,7 +53,13 @@ def test_different_components_of_one_name_are_both_kept() -> None:
     )
     merged, _ = merging.merge(config, OWN, {"one": same, "two-b": other})
     schemas = merged["components"]["schemas"]
-    assert schemas == {"Thing": {"type": "object"}, "TwoBThing": {"type": "string"}, "Problem": {"type": "object"}}
+    assert schemas == {
+        "Thing": {"type": "object"},
+        "TwoBThing": {"type": "string"},
+        "Problem": PROBLEM_SCHEMA,
+        "OneProblem": {"type": "object"},
+        "TwoBProblem": {"type": "object"},
+    }
 
     def used(path: str) -> str:
         schema = merged["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
@@ -102,7 +109,7 @@ PLACES: list[Callable[[Any], dict[str, Any]]] = [
     lambda odd: {"paths": {"/one/things": {"get": {"responses": {"200": {"content": odd, "headers": odd}}}}}},
     lambda odd: {"components": {"schemas": odd, "parameters": odd, "responses": odd}},
     lambda odd: {"components": {"schemas": {"A": odd, "B": {"properties": odd, "allOf": odd, "required": odd}}}},
-    lambda odd: {"components": {kind: {"A": odd, "a b": odd} for kind in COMPONENTS}},
+    lambda odd: {"components": {kind: {"A": odd, "a b": odd} for kind in KINDS}},
     lambda odd: {"openapi": "3.1.0", "components": {"schemas": {"A": {"items": odd, "$defs": odd, "if": odd}}}},
 ]
 
@@ -163,7 +170,7 @@ def test_a_component_that_refers_to_a_renamed_one_is_renamed_too() -> None:
         two=listing("/two/things", {"Thing": {"type": "string"}, "Page": page}, to_page),
     )
     schemas = merged["components"]["schemas"]
-    assert set(schemas) == {"Thing", "Page", "TwoThing", "TwoPage"}
+    assert set(schemas) == {"Thing", "Page", "TwoThing", "TwoPage", "Problem"}
     assert schemas["Page"]["properties"]["results"]["items"] == {"$ref": "#/components/schemas/Thing"}
     assert schemas["TwoPage"]["properties"]["results"]["items"] == {"$ref": "#/components/schemas/TwoThing"}
     assert schema_at(merged, "/two/things") == {"$ref": "#/components/schemas/TwoPage"}
@@ -199,12 +206,53 @@ def test_a_discriminator_names_the_renamed_schemas() -> None:
     assert "two" in faults
 
 
-def test_a_document_of_openapi_3_1_stays_3_1() -> None:
+@pytest.mark.parametrize(
+    ("schema", "converted"),
+    [
+        ({"type": "string", "nullable": True}, {"type": ["string", "null"]}),
+        ({"type": "string", "nullable": False}, {"type": "string"}),
+        ({"enum": ["a"], "type": "string", "nullable": True}, {"enum": ["a", None], "type": ["string", "null"]}),
+        (
+            {"allOf": [{"type": "string"}], "nullable": True, "title": "T"},
+            {"anyOf": [{"allOf": [{"type": "string"}]}, {"type": "null"}], "title": "T"},
+        ),
+        ({"minimum": 1, "exclusiveMinimum": True}, {"exclusiveMinimum": 1}),
+        ({"maximum": 1, "exclusiveMaximum": False}, {"maximum": 1}),
+        (
+            {"properties": {"nullable": {"nullable": True, "type": "integer"}}},
+            {"properties": {"nullable": {"type": ["integer", "null"]}}},
+        ),
+        ({"example": {"nullable": True, "type": "a"}}, {"example": {"nullable": True, "type": "a"}}),
+    ],
+)
+def test_a_document_of_openapi_3_0_becomes_3_1(schema: dict[str, Any], converted: dict[str, Any]) -> None:
+    merged, faults = merged_of(one=listing("/one/things", {"Thing": schema}, {}) | {"openapi": "3.0.3"})
+    assert not faults
+    assert merged["openapi"] == "3.1.1"
+    assert merged["components"]["schemas"]["Thing"] == converted
+
+
+def test_a_malformed_schema_allows_anything_and_what_refers_to_it_stays() -> None:
+    reference = {"$ref": "#/components/schemas/Thing"}
+    merged, faults = merged_of(one=listing("/one/things", {"Thing": {"type": "text"}}, reference))
+    assert merged["components"]["schemas"]["Thing"] == {}
+    assert schema_at(merged, "/one/things") == reference
+    assert faults["one"].startswith("components.schemas.Thing.type: ")
+
+
+def test_a_malformed_operation_is_listed_as_undocumented() -> None:
+    written = {"paths": {"/one/things": {"get": {"operationId": "list", "parameters": [{"in": "query"}]}}}}
+    merged, faults = merged_of(one=written)
+    assert "operationId" not in merged["paths"]["/one/things"]["get"]
+    assert faults["one"].startswith("paths./one/things.get.parameters[0]: ")
+
+
+def test_a_document_of_openapi_3_1_stays_as_it_is() -> None:
     schema = {"type": ["string", "null"], "exclusiveMinimum": 0, "examples": ["a"], "const": "b", "$defs": {"x": True}}
     written = listing("/one/things", {"Thing": schema}, {"$ref": "#/components/schemas/Thing"}) | {"openapi": "3.1.0"}
     merged, faults = merged_of(one=written)
     assert not faults
-    assert merged["openapi"] == "3.1.0"
+    assert merged["openapi"] == "3.1.1"
     assert merged["components"]["schemas"]["Thing"] == schema
 
 
@@ -248,7 +296,14 @@ documents_of_any_kind = st.recursive(
 )
 
 
-some_schema = st.fixed_dictionaries({}, optional=dict.fromkeys(SCHEMA, documents_of_any_kind) | {"$ref": words})
+SCHEMA_KEYS = [
+    "title", "description", "format", "pattern", "maximum", "exclusiveMinimum", "nullable", "maxLength", "default",
+    "example", "allOf", "not", "items", "multipleOf", "type", "enum", "required", "properties",
+    "additionalProperties", "discriminator",
+]  # fmt: skip
+
+
+some_schema = st.fixed_dictionaries({}, optional=dict.fromkeys(SCHEMA_KEYS, documents_of_any_kind) | {"$ref": words})
 
 
 some_parameter = st.fixed_dictionaries(
@@ -276,7 +331,7 @@ some_document = st.fixed_dictionaries(
         ),
         "components": st.fixed_dictionaries(
             {},
-            optional={kind: st.dictionaries(st.sampled_from("AB"), documents_of_any_kind) for kind in COMPONENTS}
+            optional={kind: st.dictionaries(st.sampled_from("AB"), documents_of_any_kind) for kind in KINDS}
             | {"schemas": st.dictionaries(st.sampled_from("AB"), some_schema)},
         ),
     },

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as DjangoValidationError
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
@@ -22,6 +22,21 @@ class Password(serializers.CharField):
         super().__init__(max_length=MAX_LENGTH, trim_whitespace=False, write_only=True, **kwargs)
 
 
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample(
+            "A user",
+            {
+                "username": "kim",
+                "email": "kim@example.com",
+                "full_name": "Kim",
+                "user_type": "default",
+                "password": "correct horse battery",
+            },
+            request_only=True,
+        )
+    ]
+)
 class UserIn(StrictSerializer):
     """What creates a user."""
 

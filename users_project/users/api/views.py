@@ -1,13 +1,14 @@
 """The public users API."""
 
 from django.http import Http404
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from chassis.pagination import PARAMETERS, CursorPages
+from chassis.parameters import IF_MATCH, IF_NONE_MATCH
 from chassis.permissions import HasRole
 from chassis.queries import query_parameters
 from users import selectors, services
@@ -28,19 +29,12 @@ from .serializers import (
 
 LIST_PARAMETERS = (*PARAMETERS, "search", "user_type", "is_active")
 
-IF_NONE_MATCH = OpenApiParameter(
-    "If-None-Match",
-    str,
-    OpenApiParameter.HEADER,
-    description="The `ETag` of an earlier response: 304 if nothing changed.",
-)
-IF_MATCH = OpenApiParameter(
-    "If-Match", str, OpenApiParameter.HEADER, description="The `ETag` of an earlier response: 412 if something changed."
-)
 _CHANGED_SINCE = {412: OpenApiResponse(description="The user was changed since the response with that `ETag`.")}
 _UNCHANGED = {304: OpenApiResponse(description="Nothing changed since the response with that `ETag`.")}
+_TAKEN = {409: OpenApiResponse(description="The username or email is taken, or no active admin would be left.")}
+_LAST = {409: OpenApiResponse(description="It is your own user, or the last active admin.")}
 FOUND = {200: UserOut, **_UNCHANGED, **_CHANGED_SINCE}
-CHANGED = {200: UserOut, **_CHANGED_SINCE}
+CHANGED = {200: UserOut, **_CHANGED_SINCE, **_TAKEN}
 
 
 def caller_id(request: Request) -> int:
@@ -68,7 +62,7 @@ class UsersView(AdminView):
         page = pages.paginate_queryset(selectors.users(**wanted.validated_data), request, view=self)
         return pages.get_paginated_response(UserOut(page, many=True).data)
 
-    @extend_schema(operation_id="users_create", request=UserIn, responses={201: UserOut})
+    @extend_schema(operation_id="users_create", request=UserIn, responses={201: UserOut, **_TAKEN})
     def post(self, request: Request) -> Response:
         """Create a user."""
         data = UserIn(data=request.data)
@@ -87,7 +81,10 @@ class UserView(AdminView):
 
     @extend_schema(operation_id="users_replace", parameters=[IF_MATCH], request=UserReplacement, responses=CHANGED)
     def put(self, request: Request, user_id: int) -> Response:
-        """Replace the user's username and email, and the optional fields that are given."""
+        """Replace the user.
+
+        Optional fields that are left out stay as they are.
+        """
         return self._change(request, user_id, partial=False)
 
     @extend_schema(
@@ -100,7 +97,7 @@ class UserView(AdminView):
         """Change the fields that are given."""
         return self._change(request, user_id, partial=True)
 
-    @extend_schema(operation_id="users_delete", parameters=[IF_MATCH], responses={204: None, **_CHANGED_SINCE})
+    @extend_schema(operation_id="users_delete", parameters=[IF_MATCH], responses={204: None, **_CHANGED_SINCE, **_LAST})
     def delete(self, request: Request, user_id: int) -> Response:
         """Delete the user."""
         services.user_delete(user_id=user_id, actor=caller_id(request), if_version=precondition(request))
@@ -126,7 +123,10 @@ class HistoryView(AdminView):
 
     @extend_schema(operation_id="users_history", responses=ChangeOut(many=True))
     def get(self, request: Request, user_id: int) -> Response:
-        """List the changes of the user, newest first, with time and author; also of a deleted user."""
+        """List the changes of the user, newest first.
+
+        Also of a deleted user.
+        """
         query_parameters(request, PARAMETERS)
         pages = self.pagination_class()
         page = pages.paginate(selectors.user_history(user_id=user_id), request)
@@ -157,7 +157,7 @@ class MeView(OwnView):
 
     @extend_schema(operation_id="me_change", parameters=[IF_MATCH], request=MyChanges(partial=True), responses=CHANGED)
     def patch(self, request: Request) -> Response:
-        """Change the user's own email or full name."""
+        """Change your own email or full name."""
         user = self.me()
         data = MyChanges(data=request.data)
         data.is_valid(raise_exception=True)
@@ -171,7 +171,10 @@ class MeView(OwnView):
 class MyPasswordView(OwnView):
     @extend_schema(operation_id="me_password", request=PasswordChange, responses={204: None})
     def post(self, request: Request) -> Response:
-        """Change the user's own password, which ends their other sessions."""
+        """Change your password.
+
+        This ends your other sessions.
+        """
         user = self.me()
         data = PasswordChange(data=request.data)
         data.is_valid(raise_exception=True)
