@@ -18,6 +18,8 @@ from operator import add
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+# In place of a status: a request that a service's document does not allow, beside the response it got.
+INVALID: Final = 0
 # Upper bounds, in seconds: the defaults of Prometheus' clients.
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, inf)
 # Seconds until a request that was counted can be read.

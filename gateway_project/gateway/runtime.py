@@ -21,6 +21,7 @@ from .identity.revocations import Revocations
 from .identity.sessions import Sessions
 from .identity.tokens import GatewayBackend
 from .openapi.documents import Documents
+from .openapi.validation import Validation
 from .policy.routes import Match, RouteTable
 from .readiness import Readiness
 from .upstreams import Upstreams
@@ -42,6 +43,7 @@ class Runtime:
     revocations: Revocations
     gate: Gate
     documents: Documents
+    validation: Validation
     readiness: Readiness
 
     @classmethod
@@ -64,6 +66,7 @@ class Runtime:
             trusted_proxies=settings.TRUSTED_PROXIES,
             allowed_hosts=tuple(settings.ALLOWED_HOSTS),
         )
+        documents = Documents(config, upstreams)
         return cls(
             config=config,
             keys=keys,
@@ -73,7 +76,8 @@ class Runtime:
             sessions=Sessions(login, token_backend),
             revocations=revocations,
             gate=gate,
-            documents=Documents(config, upstreams),
+            documents=documents,
+            validation=Validation(documents),
             readiness=Readiness(config, upstreams, keys, revocations, shared),
         )
 

@@ -65,7 +65,7 @@ def find_contradictions(gateway: Stack, document: Any, token: str, folder: Path,
     for item in document["paths"].values():
         for operation in item.values():
             # It stands for what may happen to any request. Here each status has to be documented.
-            operation["responses"].pop("default")
+            operation["responses"].pop("default", None)
     (folder / "openapi.json").write_text(json.dumps(document))
     done = subprocess.run(
         [

@@ -1,5 +1,8 @@
 """What may be declared at `defaults`, at a service and at a route; the nearest wins, key by key."""
 
+import warnings
+from typing import Literal
+
 from pydantic import Field
 
 from .addresses import Eject
@@ -8,6 +11,9 @@ from .header_rules import HeaderPolicy
 from .section import Section
 from .tls import TLS
 from .values import Duration, RateLimits, Size
+
+# pydantic has a deprecated method of this name, which nothing here calls.
+warnings.filterwarnings("ignore", message='Field name "validate"', category=UserWarning)
 
 
 class Timeouts(Section):
@@ -41,6 +47,10 @@ class Policies(Section):
     )
     headers: HeaderPolicy = Field(
         HeaderPolicy(), description="What the gateway changes of the service's requests and responses."
+    )
+    validate: Literal["skip", "report", "enforce"] = Field(  # type: ignore[assignment]
+        "skip",
+        description="Whether requests that the service's OpenAPI document does not allow are counted or rejected.",
     )
 
 

@@ -4,6 +4,7 @@ Exception
 └── RequestRejected                 `status`, `code`, `detail` and `headers` of the response
     ├── SlashRedirect               308  the path is routed with a trailing slash, or without it
     ├── BadRequest                  400  the request is malformed or ambiguous
+    ├── RequestInvalid              400  the service's OpenAPI document does not allow the request
     ├── Unauthenticated             401  the route requires authentication
     ├── InvalidToken                401  the token is not valid
     │   └── TokenExpired            401  the token has expired
@@ -78,6 +79,17 @@ class BadRequest(RequestRejected):
 
     status = 400
     code = "bad_request"
+
+
+class RequestInvalid(RequestRejected):
+    """The service's OpenAPI document does not allow the request: the messages, by field."""
+
+    status = 400
+    code = "validation_failed"
+
+    def __init__(self, errors: dict[str, list[str]]) -> None:
+        super().__init__("; ".join(f"{field}: {' '.join(messages)}" for field, messages in errors.items()))
+        self.extensions = {"errors": errors}
 
 
 class Unauthenticated(RequestRejected):

@@ -16,6 +16,7 @@ class RoutePolicies:
     cors: Cors | None
     request_rules: HeaderRules | None
     response_rules: HeaderRules | None
+    is_validated: bool
 
     @classmethod
     def of(cls, route: Route) -> "RoutePolicies | None":
@@ -24,8 +25,9 @@ class RoutePolicies:
             cors=Cors.of(route.cors),
             request_rules=HeaderRules.of(route.headers.request),
             response_rules=HeaderRules.of(route.headers.response),
+            is_validated=route.validate != "skip",
         )
-        return made if made.cors or made.request_rules or made.response_rules else None
+        return made if made.cors or made.request_rules or made.response_rules or made.is_validated else None
 
     def request(self, headers: Headers) -> Headers:
         """Return the client's headers as the service is sent them."""

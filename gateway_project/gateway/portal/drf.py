@@ -29,6 +29,8 @@ class RejectedProblem(APIException):
         self.extensions = {
             name: value for name in ("service", "error") if (value := getattr(rejected, name, None)) is not None
         } | rejected.extensions
+        # The renderer has a parameter for these.
+        self.errors = self.extensions.pop("errors", None)
 
 
 def problem_of(exc: Exception, method: str | None) -> APIException:

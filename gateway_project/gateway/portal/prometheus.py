@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from chassis import problems
-from gateway.metrics import BUCKETS, MEMORY, UPSTREAMS
+from gateway.metrics import BUCKETS, INVALID, MEMORY, UPSTREAMS
 from gateway.metrics import observe as count
 from gateway.policy.clients import parse, within
 from gateway.upstreams import measurements
@@ -32,8 +32,16 @@ class Requests(Collector):
         seconds = HistogramMetricFamily(
             "gateway_request_seconds", "Seconds until the head of the response.", labels=("route",)
         )
+        invalid = CounterMetricFamily(
+            "gateway_invalid_requests",
+            "Requests that the service's document does not allow.",
+            labels=("method", "route"),
+        )
         by_route: dict[str, list[float]] = {}
         for (method, route, status), values in MEMORY.read().items():
+            if status == INVALID:
+                invalid.add_metric((method, route), sum(values[:-1]))
+                continue
             requests.add_metric((method, route, str(status)), sum(values[:-1]))
             before = by_route.get(route)
             by_route[route] = values if before is None else list(map(add, before, values))
@@ -41,6 +49,7 @@ class Requests(Collector):
             seconds.add_metric((route,), list(zip(BOUNDS, accumulate(counts), strict=True)), total)
         yield requests
         yield seconds
+        yield invalid
 
 
 class Addresses(Collector):

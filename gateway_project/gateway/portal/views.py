@@ -25,7 +25,7 @@ from gateway.upstreams import Answer, ClientLeft
 
 from .answers import Shown, UpstreamResponse, to_response
 from .browsable import BrowsablePage, PageOrJSON
-from .context import APIRequest, RequestContext, WebRequest, body, log_service, on_disconnect
+from .context import APIRequest, RequestContext, WebRequest, body, log_service, on_disconnect, whole
 from .middleware import OF_PAGES
 
 # Bytes of JSON that a page shows; of more it shows the first part.
@@ -73,6 +73,11 @@ class ProxyView(APIView):
             http.META["HTTP_REQUEST_USER_ID"] = decision.identity.user_id
         is_api = match.route.browser == "api"
         page = is_api and context.headers.prefers_page
+        upload = body(http, match.route.max_body)
+        if match.policies is not None and match.policies.is_validated:
+            upload = whole(upload)
+            content = upload if isinstance(upload, bytes) else None
+            runtime.validation.check(match, incoming.method, incoming.query, context.headers.pairs, content)
         answer = runtime.upstreams.send(
             match.route.service,
             # The page is the gateway's, and its HEAD is its GET without the content.
@@ -80,7 +85,7 @@ class ProxyView(APIView):
             decision.target,
             timeouts=match.route.timeouts,
             headers=negotiation.for_data(decision.headers) if page else decision.headers,
-            body=body(http, match.route.max_body),
+            body=upload,
             host=decision.host,
             on_disconnect=on_disconnect(http),
         )

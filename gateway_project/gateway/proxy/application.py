@@ -12,6 +12,7 @@ from chassis import logs
 from gateway import metrics
 from gateway.gate import Gate
 from gateway.memory import Memory
+from gateway.openapi.validation import Validation
 from gateway.policy.headers import Headers
 from gateway.runtime import Runtime
 from gateway.status import StatusSocket
@@ -48,6 +49,7 @@ class FastProxy:
         pages: Application,
         own: Mapping[str, Endpoint] | None = None,
         *,
+        validation: Validation,
         memory: Memory | None = None,
     ) -> None:
         # The gateway's own paths that are answered on the event loop.
@@ -55,6 +57,7 @@ class FastProxy:
         self.memory = memory or Memory()
         self.gate = gate
         self.pools = pools
+        self.validation = validation
         self.django = django
         self.pages = pages
         self.memo = RequestMemo()
@@ -95,7 +98,15 @@ class Gateway:
     def proxy(self) -> FastProxy:
         """The fast door."""
         runtime = self.runtime
-        return FastProxy(runtime.gate, runtime.upstreams.pools, self.django, self.pages, self.own, memory=self.memory)
+        return FastProxy(
+            runtime.gate,
+            runtime.upstreams.pools,
+            self.django,
+            self.pages,
+            self.own,
+            validation=runtime.validation,
+            memory=self.memory,
+        )
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve the process's start and stop (ASGI's lifespan)."""

@@ -163,6 +163,8 @@ class Exchange:
             if body.received > match.route.max_body:
                 raise ContentTooLarge(match.route.max_body)
             self.body = Body.of(body.take())
+        if match.policies is not None and match.policies.is_validated:
+            self.validate(self.decision)
         self.forwarding = self.forwarding_of(self.decision)
         self.response = self.forwarding.send_on_idle(self.on_response)
         return self.forward() if self.response is None else None
@@ -209,6 +211,9 @@ class Exchange:
         try:
             if self.body is NO_BODY and self.message.body is not None:
                 await receive_body(self, self.message.body, decision.match.route.max_body)
+            policies = decision.match.policies
+            if policies is not None and policies.is_validated and self.forwarding is None:
+                self.validate(decision)
             forwarding = self.forwarding = self.forwarding or self.forwarding_of(decision)
             self.response = await forwarding.send(resend=resend)
         except asyncio.CancelledError:
@@ -219,6 +224,12 @@ class Exchange:
         rest = self.deliver(self.response)
         if rest is not None:
             await rest
+
+    def validate(self, decision: Decision) -> None:
+        """Raise `RequestInvalid` if the service's document does not allow the request."""
+        body = bytes(self.body.beginning) if self.body.is_whole else None
+        request = self.request
+        self.proxy.validation.check(decision.match, request.method, request.query, request.headers.pairs, body)
 
     def forwarding_of(self, decision: Decision) -> Forwarding:
         """Return the request's way to its service."""
