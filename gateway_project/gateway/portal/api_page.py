@@ -1,7 +1,6 @@
 """What a page of the browsable API shows: an answer, the forms of the path's other methods, and the way to it."""
 
 import json
-import shlex
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -12,6 +11,7 @@ from gateway.policy.rejections import RequestRejected
 from gateway.policy.routes import Match
 
 from . import descriptions, forms, schemas, tables
+from .commands import Call, commands
 from .context import RequestContext, WebRequest
 from .forms import Field
 from .tables import Cell, Table
@@ -97,7 +97,7 @@ def context(
         "object": [(name, tables.cell_of(value)) for name, value in (data or {}).items()] if is_object else [],
         "is_cut": is_cut,
         "trail": _trail(asked),
-        "curl": _curl(asked, match),
+        "commands": commands(_call(asked, match)),
         "filters": [],
         "forms": [],
     }
@@ -156,17 +156,16 @@ def _paging(table: Table, asked: Asked) -> list[tuple[str, str]]:
     return found
 
 
-def _curl(asked: Asked, match: Match | None) -> str:
-    """Return the request as a command."""
+def _call(asked: Asked, match: Match | None) -> Call:
+    """Return the page's request."""
     scheme, host = asked.context.origin()
-    parts = ["curl"]
-    if asked.sent:
-        parts.append(f"-X {asked.sent.method}")
-    if match and match.route.allow != "public":
-        parts.append('-H "Authorization: Bearer $TOKEN"')
-    if asked.sent and asked.sent.has_body:
-        parts.append(f"-H 'Content-Type: application/json' -d {shlex.quote(asked.sent.body)}")
-    return " ".join([*parts, shlex.quote(f"{scheme}://{host}{asked.target}")])
+    sent = asked.sent
+    return Call(
+        sent.method if sent else "GET",
+        f"{scheme}://{host}{asked.target}",
+        match is not None and match.route.allow != "public",
+        sent.body if sent and sent.has_body else None,
+    )
 
 
 def _filters(asked: Asked) -> dict[str, Any]:

@@ -343,6 +343,6 @@ def test_a_refusal_is_a_page_in_the_same_look(service: Service, client: Client, 
     assert 'role="alert"' in page
 
 
-def test_a_page_has_its_request_as_curl(service: Service, client: Client, signed_in: SignedIn) -> None:
+def test_a_page_has_its_request_as_commands(service: Service, client: Client, signed_in: SignedIn) -> None:
     page = html.unescape(client.get("/things/7/?a=1&b='", headers=PAGE | signed_in()).content.decode())
     assert """curl -H "Authorization: Bearer $TOKEN" 'http://testserver/things/7/?a=1&b=""" in page
