@@ -45,6 +45,7 @@ def test_the_four_lines_have_no_faults():
         ({"SERVICE": "shop", "JWKS_URL": "file:///keys"}, 6, "Use an http:// or https:// URL"),
         ({"SERVICE": "shop", "HEALTH_PATH": "healthz"}, 7, "Begin it with /"),
         ({"SERVICE": "shop", "MAX_BODY": -1}, 8, "not negative"),
+        ({"SERVICE": "shop", "PASSPORT_HEADER": "X-Passport"}, 10, "Use Authorization or X-Gatehouse-Passport"),
         ({"SERVICE": "shop", "LOG_LEVEL": "LOUD"}, 9, "Use one of DEBUG, INFO"),
     ],
 )

@@ -169,6 +169,26 @@ def status(passport: str) -> int:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("option", "headers", "expected"),
+    [
+        ("Authorization", {"authorization": "Bearer {}"}, 200),
+        ("Authorization", {"x-gatehouse-passport": "{}"}, 401),
+        ("X-Gatehouse-Passport", {"x-gatehouse-passport": "{}"}, 200),
+        ("X-Gatehouse-Passport", {"x-gatehouse-passport": "{}", "authorization": "Bearer the-clients-own"}, 200),
+        ("X-Gatehouse-Passport", {"authorization": "Bearer {}"}, 401),
+        ("X-Gatehouse-Passport", {"x-gatehouse-passport": "{} {}"}, 401),
+        ("X-Gatehouse-Passport", {"x-gatehouse-passport": ""}, 401),
+    ],
+)
+def test_a_passport_counts_in_the_configured_header_alone(issuer, settings, option, headers, expected):
+    settings.GATEHOUSE = settings.GATEHOUSE | {"PASSPORT_HEADER": option}
+    passport = issuer.passport(7, audience="shop")
+    sent = {name: value.replace("{}", passport) for name, value in headers.items()} | {"request-user-id": "7"}
+    assert Client().get("/sales", headers=sent).status_code == expected
+
+
+@pytest.mark.django_db
 def test_an_accepted_passport_is_checked_once(issuer, monkeypatch):
     passport, checked = issuer.passport(7, audience="shop"), []
     decode = passports.PassportBackend.decode

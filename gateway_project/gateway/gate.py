@@ -321,6 +321,7 @@ class Gate:
         keys = self.keys.current()
         identity = self.identify(request.method, headers, scheme, host)
         access.check(match.route.allow, identity)
+        service = self.table.services[match.route.service]
         passport, valid_until = None, inf
         if identity:
             passport, valid_until = self.passports.fresh(identity, match.route.service)
@@ -336,6 +337,8 @@ class Gate:
             via=headers.via,
             user_id=identity.user_id if identity else None,
             passport=passport,
+            passes_authorization=service.pass_authorization,
+            authorization=headers.authorization,
         )
         grant = Grant(identity, onward, (scheme, host), keys, valid_until)
         # What a cookie is worth depends on the method and on where the request comes from.

@@ -42,6 +42,7 @@ def fleet(
     """The gateways of the doors that the chosen tests use."""
     services: dict[str, Any] = {"echo": {"url": upstream.url}, "based": {"url": f"{upstream.url}/base"}}
     services |= {"appended": {"url": upstream.url, "trailing_slash": "append"}}
+    services |= {"passed": {"url": upstream.url, "pass_authorization": True}}
     services |= {"kept": {"url": upstream.url, "host": "keep"}}
     config = {
         "services": services | faulty.services(),

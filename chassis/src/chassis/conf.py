@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
+PASSPORT_HEADERS = ("Authorization", "X-Gatehouse-Passport")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 SERVICE_NAME = re.compile(r"[a-z][a-z0-9-]*")
 
@@ -21,6 +22,7 @@ class Options:
     service: str  # the service's name in gateway.yaml: the audience of its passports, the origin of its problems
     gateway: str = "http://127.0.0.1:8001"  # where this service reaches the gateway
     jwks_url: str = ""  # the gateway's public keys, if they are not at GATEWAY/.well-known/jwks.json
+    passport_header: str = "Authorization"  # or X-Gatehouse-Passport, for a service with `pass_authorization`
     issuer: str = "gatehouse"  # the gateway's TOKEN_ISSUER
     leeway: int = 2  # seconds by which the clocks of two machines may differ
     max_body: int = 1024 * 1024  # bytes of a request body
@@ -106,6 +108,9 @@ _RULES: dict[Any, _Rule] = {
     "HEALTH_PATH": _PATH,
     "OPENAPI_PATH": _PATH,
     int: _Rule(8, lambda number: number >= 0, "Use a number that is not negative."),
+    "PASSPORT_HEADER": _Rule(
+        10, lambda text: text in PASSPORT_HEADERS, f"Use {' or '.join(PASSPORT_HEADERS)}, as gateway.yaml has it."
+    ),
     "LOG_LEVEL": _Rule(9, lambda text: text in LOG_LEVELS, f"Use one of {', '.join(LOG_LEVELS)}."),
 }
 

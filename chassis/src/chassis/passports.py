@@ -5,6 +5,10 @@ service (`aud`) and one minute. A service accepts `Authorization: Bearer <passpo
 gateway's published keys signed it, it is for this service, it has not expired, and the header
 `request-user-id` equals its `sub`. Everything else is 401. So a user's own token is useless inside
 the network, a passport is useless at another service, and a service holds no secret.
+
+A service with `pass_authorization: true` in gateway.yaml gets the client's own `Authorization`. The
+passport is then in `X-Gatehouse-Passport`, and the option `PASSPORT_HEADER` has that name. The service
+reads that header alone: with two places, a client could choose.
 """
 
 import json
@@ -226,6 +230,14 @@ class PassportAuthentication(JWTStatelessUserAuthentication):
                 code="user_id_mismatch",
             )
         return accepted
+
+    def get_header(self, request: Request) -> bytes | None:
+        """Return `Bearer` and the passport, from the one header in which the gateway sends it to this service."""
+        name = conf.options().passport_header
+        if name == "Authorization":
+            return cast("bytes | None", super().get_header(request))
+        passport = request.headers.get(name)
+        return None if passport is None else f"Bearer {passport}".encode("latin-1")
 
     def get_validated_token(self, raw_token: bytes) -> Token:
         """Return the passport, checked now or before."""

@@ -79,7 +79,10 @@ def client_as(user_id: int | str, role: str = "default", **claims: Any) -> APICl
     client = APIClient()
     client.default_format = "json"
     passport = _KEY.sign(passport_claims(user_id, role, **claims))
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {passport}", HTTP_REQUEST_USER_ID=str(user_id))
+    proof = {"HTTP_AUTHORIZATION": f"Bearer {passport}"}
+    if conf.options().passport_header != "Authorization":
+        proof = {"HTTP_X_GATEHOUSE_PASSPORT": passport}
+    client.credentials(**proof, HTTP_REQUEST_USER_ID=str(user_id))
     return client
 
 

@@ -100,6 +100,7 @@ OF_KEY: Final[dict[str, Correction]] = {
     "rate": rate_limit,
     "announce": flag,
     "websocket": flag,
+    "pass_authorization": flag,
 }
 
 

@@ -22,7 +22,7 @@ CLIENT: Final = "the gateway says there where the request comes from"
 # Names that a rule must not have, each with the reason.
 OF_REQUESTS: Final[dict[str, str]] = {
     **dict.fromkeys(NEIGHBOURS, FRAMING),
-    **dict.fromkeys(("authorization", "request-user-id"), USER),
+    **dict.fromkeys(("authorization", "request-user-id", "x-gatehouse-passport"), USER),
     **dict.fromkeys(("forwarded", "via", "x-forwarded", "x-real-ip", "x-request-id"), CLIENT),
     "host": "the service's key `host` decides on it",
 }

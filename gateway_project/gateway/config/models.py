@@ -51,6 +51,9 @@ class Service(ServicePolicies):
     host: Literal["service", "keep"] = Field(
         "service", description="The Host that the service is sent: its own (service), or the client's (keep)."
     )
+    pass_authorization: Flag = Field(
+        False, description="Whether the service gets the client's own `Authorization` beside the passport."
+    )
 
 
 class Versions(Section):

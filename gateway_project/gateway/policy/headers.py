@@ -37,6 +37,9 @@ HOP_BY_HOP: Final = frozenset(
 # The milliseconds in which a service must respond: Envoy's name, which sidecars and services read already.
 TIME_LEFT: Final = "x-envoy-expected-rq-timeout-ms"
 
+# Where the passport is if the client's `Authorization` is passed on.
+PASSPORT: Final = "x-gatehouse-passport"
+
 # What the gateway says itself, or what frames the message: the client's word for it does not count.
 OWN: Final = frozenset(
     {
@@ -53,6 +56,7 @@ OWN: Final = frozenset(
         "x-forwarded-host",
         "x-forwarded-path",
         "x-forwarded-proto",
+        PASSPORT,
         "x-real-ip",
         "x-request-id",
     }
@@ -148,11 +152,14 @@ def to_upstream(
     via: str = "",
     user_id: str | None = None,
     passport: str | None = None,
+    passes_authorization: bool = False,
+    authorization: str | None = None,
 ) -> Headers:
     """Return what the service is sent: what `from_client` has left, and the gateway's own.
 
-    Scheme and host are as the client asked for them, `via` is what its `Via` says. `Host`, what frames the body, and
-    what differs in each request are the sender's to say.
+    If the service gets the client's `authorization`, the passport has a header of its own. Scheme and host are as the
+    client asked for them, `via` is what its `Via` says. `Host`, what frames the body, and what differs in each request
+    are the sender's to say.
     """
     through = VIA.get(version, VIA["1.1"])
     own = [
@@ -163,8 +170,10 @@ def to_upstream(
     ]
     if user_id is not None:
         own.append(("request-user-id", user_id))
+    if passes_authorization and authorization is not None:
+        own.append(("authorization", authorization))
     if passport is not None:
-        own.append(("authorization", f"Bearer {passport}"))
+        own.append((PASSPORT, passport) if passes_authorization else ("authorization", f"Bearer {passport}"))
     return [*headers, *own]
 
 

@@ -19,6 +19,7 @@ ROUTES: list[dict[str, Any]] = [
     {"path": "/api/both/", "methods": ["GET"], "allow": "public"},
     {"path": "/api/appended/{id}", "methods": ["GET"], "allow": "public", "service": "appended"},
     {"path": "/api/kept", "methods": ["GET", "POST"], "allow": "public", "service": "kept"},
+    {"path": "/api/passed", "methods": ["GET"], "allow": "public", "service": "passed"},
     {"path": "/api/based", "methods": ["GET"], "allow": "public", "service": "based"},
     {"path": "/files/{path...}", "methods": ["GET"], "allow": "public", "browser": "passthrough"},
     {"path": "/api/shelf/{path...}", "methods": ["GET"], "allow": "public", "browser": "passthrough"},

@@ -103,7 +103,7 @@ login: {servise: timeouts, service: timeouts}
 routes: []
 """
     policies = ", ".join(f"`{key}`" for key in ServicePolicies.model_fields)
-    keys = f"`url`, `openapi`, `health`, `trailing_slash`, `host`, {policies}"
+    keys = f"`url`, `openapi`, `health`, `trailing_slash`, `host`, `pass_authorization`, {policies}"
     sections = "`version`, `defaults`, `services`, `limits`, `versions`, `login`, `roles`, `routes`"
     assert faults(tmp_path, text) == [
         f"3:1: unknown key 'rutes'. Did you mean `routes`? The keys here are {sections}.",
