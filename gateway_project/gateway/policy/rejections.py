@@ -342,8 +342,8 @@ class CircuitOpen(UpstreamError):
     code = "upstream_ejected"
     problem = "has failed repeatedly and gets no requests for now. Try again later."
 
-    def __init__(self, service: str, retry_after: int) -> None:
-        super().__init__(service, {"Retry-After": str(retry_after)})
+    def __init__(self, service: str, retry_after: int, cause: str = "") -> None:
+        super().__init__(service, {"Retry-After": str(retry_after)}, cause)
 
 
 class UpstreamUnavailable(UpstreamError):

@@ -109,7 +109,8 @@ class Balancer:
             if pool.ejection.take_probe():
                 return pool
         if self.is_alone and self.ejected:
-            raise CircuitOpen(self.pools[0].service, self.pools[0].ejection.retry_after)
+            ejection = self.pools[0].ejection
+            raise CircuitOpen(self.name, ejection.retry_after, ejection.reason)
         # Where all are bad, all are tried.
         return choose(self.healthy or self.pools)
 

@@ -56,6 +56,15 @@ class Outcome(StrEnum):
     ERROR = "5xx"
 
 
+# Why an address is ejected, for readers.
+REASONS: Final = {
+    Outcome.CONNECT: "no connection could be made",
+    Outcome.RESET: "it closed connections or sent malformed responses",
+    Outcome.TIMEOUT: "it did not respond in time",
+    Outcome.ERROR: "it responded with errors",
+}
+
+
 def outcome_of(failure: Exception) -> Outcome | None:
     """Return how the address failed after it was connected to; `None` if it is not at fault."""
     if isinstance(failure, UpstreamTimeout):
@@ -79,6 +88,8 @@ class Ejection:
         self.loop = pool.loop
         self.state = State.HEALTHY
         self.failures = 0
+        # Why it is ejected.
+        self.reason = ""
         # Whether responses have to be noted. While all is well, they have not.
         self.watches = self.watches_all = Outcome.ERROR in policy.on
         # Rests without a recovery between them, and the length of the last one.
@@ -124,6 +135,7 @@ class Ejection:
     def eject(self, outcome: Outcome) -> None:
         """Send it no requests until it has rested."""
         before, self.state, self.watches = self.state, State.EJECTED, True
+        self.reason = REASONS[outcome]
         rest = self.next_rest(before, outcome)
         self.rests_until = self.loop.time() + rest
         self.set_timer(rest, lambda: self.balancer.try_connect(self.pool))

@@ -156,6 +156,8 @@ async def test_requests_to_an_only_address_that_is_ejected_are_rejected_at_once(
         with pytest.raises(CircuitOpen) as rejected:
             await answered(pools, outgoing())
         assert (rejected.value.status, rejected.value.code) == (503, "upstream_ejected")
+        # For /readyz, which asks no ejected service.
+        assert rejected.value.reason.endswith("for now: it closed connections or sent malformed responses")
         # With its jitter, a rest is up to a fifth longer.
         assert 15 <= int(rejected.value.headers["Retry-After"]) <= 24
         assert len(origin.seen) == 5
