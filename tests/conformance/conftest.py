@@ -40,7 +40,10 @@ def fleet(
     request: pytest.FixtureRequest,
 ) -> Iterator[Fleet]:
     """The gateways of the doors that the chosen tests use."""
-    services: dict[str, Any] = {"echo": {"url": upstream.url}, "based": {"url": f"{upstream.url}/base"}}
+    services: dict[str, Any] = {
+        "echo": {"url": upstream.url, "retry": {"attempts": 1}},
+        "based": {"url": f"{upstream.url}/base"},
+    }
     services |= {"appended": {"url": upstream.url, "trailing_slash": "append"}}
     services |= {"passed": {"url": upstream.url, "pass_authorization": True}}
     services |= {"kept": {"url": upstream.url, "host": "keep"}}

@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 
 SERVICE, DOWN = free_port(), free_port()
 CONFIG: dict[str, Any] = {
-    "services": {"one": {"url": f"http://127.0.0.1:{SERVICE}"}, "down": {"url": f"http://127.0.0.1:{DOWN}"}},
+    "services": {"one": {"url": f"http://127.0.0.1:{SERVICE}", "max_in_flight": 4096}, "down": {"url": f"http://127.0.0.1:{DOWN}"}},
     "routes": [
         {"path": "/small/{path...}", "service": "one", "allow": "public"},
         {"path": "/medium/{path...}", "service": "one", "allow": "public", "max_body": "16MiB"},

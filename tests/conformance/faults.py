@@ -419,7 +419,7 @@ class FaultyService:
         ports = [one.getsockname()[1] for one in [*self.listeners, self.unused]]
         names = ["faulty", "slamming", "resetting", "refusing"]
         return {
-            name: {"url": f"http://127.0.0.1:{port}", "timeouts": {"total": "30s"}}
+            name: {"url": f"http://127.0.0.1:{port}", "timeouts": {"total": "30s"}, "eject": {"most": "0%"}}
             for name, port in zip(names, ports, strict=True)
         }
 

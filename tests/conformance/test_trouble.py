@@ -45,7 +45,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
                     "health": "/health",
                     "openapi": "/openapi.json",
                 },
-                "refusing": {"url": f"http://127.0.0.1:{free_port()}"},
+                "refusing": {"url": f"http://127.0.0.1:{free_port()}", "eject": {"most": "0%"}},
             },
             "routes": [
                 {"path": "/api/refusing", "service": "refusing", "allow": "public"},

@@ -9,6 +9,7 @@ from .limits import Limit
 from .loading import load, warnings
 from .models import Config, Login, Route, Service, Versions
 from .policies import Policies, ServicePolicies, Timeouts
+from .resilience import Queue, Retry
 from .schema import json_schema
 from .tls import TLS
 from .values import METHODS, RateLimit
@@ -27,7 +28,9 @@ __all__ = [
     "Limit",
     "Login",
     "Policies",
+    "Queue",
     "RateLimit",
+    "Retry",
     "Route",
     "Service",
     "ServicePolicies",

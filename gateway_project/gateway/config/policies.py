@@ -8,6 +8,7 @@ from pydantic import Field
 from .addresses import Eject
 from .cors import Cors
 from .header_rules import HeaderPolicy
+from .resilience import Positive, Queue, Retry
 from .section import Section
 from .tls import TLS
 from .values import Duration, RateLimits, Size
@@ -52,6 +53,7 @@ class Policies(Section):
         "skip",
         description="Whether requests that the service's OpenAPI document does not allow are counted or rejected.",
     )
+    retry: Retry = Field(Retry(), description="When a request is sent again.")
 
 
 class ServicePolicies(Policies):
@@ -59,3 +61,7 @@ class ServicePolicies(Policies):
 
     eject: Eject = Field(Eject(), description="When an address of a service gets no requests for a while.")
     tls: TLS = Field(TLS(), description="How connections to `https` URLs of a service are verified.")
+    max_in_flight: Positive = Field(
+        1024, description="How many requests a worker has in flight to a service at most; others wait in `queue`."
+    )
+    queue: Queue = Field(Queue(), description="Where requests wait while a service has too many in flight.")

@@ -325,7 +325,7 @@ class UpstreamProtocolError(UpstreamError):
 
 
 class UpstreamOverloaded(UpstreamError):
-    """The bound of requests in flight to one address is reached (RFC 9110, section 15.6.4)."""
+    """The bound of requests to the service, or of connections to an address, is reached (RFC 9110, section 15.6.4)."""
 
     status = 503
     code = "upstream_busy"

@@ -52,6 +52,35 @@ class Requests(Collector):
         yield invalid
 
 
+class Services:
+    """What is counted of whole services: retries and their budget, and what waits for a place or gets none."""
+
+    def __init__(self) -> None:
+        labels = ("service",)
+        self.retries = CounterMetricFamily(
+            "gateway_service_retries", "Requests sent again, by cause.", labels=(*labels, "cause")
+        )
+        self.denied = CounterMetricFamily(
+            "gateway_service_retries_denied", "Failures that were not retried for lack of budget.", labels=labels
+        )
+        self.refused = CounterMetricFamily(
+            "gateway_service_refused", "Requests rejected because of max_in_flight.", labels=labels
+        )
+        self.queued = GaugeMetricFamily("gateway_service_queued", "Requests that wait in the queue.", labels=labels)
+        self.metrics: tuple[Metric, ...] = (self.retries, self.denied, self.refused, self.queued)
+
+    def add(self, service: str, what: str, number: float, value: float) -> None:
+        """Add a series."""
+        if what == measurements.QUEUED:
+            self.queued.add_metric((service,), value)
+        elif what == measurements.REFUSED:
+            self.refused.add_metric((service,), number)
+        elif what == measurements.DENIED:
+            self.denied.add_metric((service,), number)
+        else:
+            self.retries.add_metric((service, what.removeprefix(measurements.RETRIES)), number)
+
+
 class Addresses(Collector):
     """What `gateway.upstreams.measurements` has counted."""
 
@@ -70,8 +99,12 @@ class Addresses(Collector):
             "gateway_upstream_ejected_workers", "Workers that send an address no requests.", labels=labels
         )
         gauges = {measurements.IN_FLIGHT: in_flight, measurements.EJECTED: ejected}
+        services = Services()
         for (service, address, what), (*counts, total) in UPSTREAMS.read().items():
             where = (service, address)
+            if not address:
+                services.add(service, what, sum(counts), total)
+                continue
             if what == measurements.SECONDS:
                 seconds.add_metric(where, list(zip(BOUNDS, accumulate(counts), strict=True)), total)
             elif what == measurements.EJECTIONS:
@@ -80,7 +113,7 @@ class Addresses(Collector):
                 gauges[what].add_metric(where, total)
             else:
                 failures.add_metric((*where, what.removeprefix(measurements.FAILURES)), sum(counts))
-        yield from (seconds, failures, ejections, in_flight, ejected)
+        yield from (seconds, failures, ejections, in_flight, ejected, *services.metrics)
 
 
 REGISTRY = CollectorRegistry()

@@ -87,6 +87,7 @@ class ProxyView(APIView):
             headers=negotiation.for_data(decision.headers) if page else decision.headers,
             body=upload,
             host=decision.host,
+            policies=match.route,
             on_disconnect=on_disconnect(http),
         )
         log_service(http, match.route.service, answer.address)

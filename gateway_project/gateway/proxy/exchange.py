@@ -114,8 +114,8 @@ class Exchange:
         """Give back what the exchange holds."""
         if self.body.holding:
             self.body.release()
-        if self.response is not None:
-            self.response.release()
+        if self.forwarding is not None:
+            self.forwarding.end()
         self.connection.finished(self)
 
     def cancel(self) -> None:
@@ -206,8 +206,6 @@ class Exchange:
     async def forward(self, *, resend: bool = False) -> None:
         """Receive the body, or of a large one the beginning, and send the request on, and then the response."""
         decision = cast("Decision", self.decision)
-        if self.response is not None:
-            self.response.release()
         try:
             if self.body is NO_BODY and self.message.body is not None:
                 await receive_body(self, self.message.body, decision.match.route.max_body)
@@ -238,7 +236,7 @@ class Exchange:
         handshake = handshake and is_handshake(request.headers.pairs)
         to_send = UpstreamRequest(
             route.service, request.method, decision.target, decision.own, self.body, route.timeouts,
-            handshake, decision.host, decision.grant.block,
+            handshake, decision.host, decision.grant.block, None, route,
         )  # fmt: skip
         return Forwarding(self.proxy.pools, to_send)
 
@@ -247,6 +245,8 @@ class Exchange:
         decision, head = cast("Decision", self.decision), cast("ResponseHead", response.head)
         if response.is_upgraded:
             self.note(101)
+            # An open WebSocket is no request in flight.
+            cast("Forwarding", self.forwarding).leave()
             return self.join(response, decision)
         varies = decision.match.route.browser == "api"
         policies = decision.match.policies

@@ -28,6 +28,7 @@ from .ejection import Ejection, State
 from .failures import FailureLog
 from .health_checks import HealthChecks
 from .measurements import EJECTIONS, GAUGES, MAX_RESOLVED, OTHER
+from .plans import Plans
 from .pools import ConnectFailed, Pool
 from .resolution import LookUp, Name, Resolution, is_name
 
@@ -241,6 +242,7 @@ class Pools:
         self.loop = loop
         resolver = look_up or loop.getaddrinfo
         self.services = {name: Balancer(name, service, loop, resolver) for name, service in services.items()}
+        self.plans = Plans(services)
         self.failures = FailureLog()
         UPSTREAMS.clear(lambda series: series.what in GAUGES)
         names = [name for balancer in self.services.values() for name in balancer.names.values()]

@@ -1,111 +1,257 @@
-"""A request's way to its service: which address, which connection, and when it is sent again."""
+"""A request's way to its service: which address, which connection, and when it is sent again.
 
+A request is sent again in three cases.
+- An address accepts no connection: the next address is tried at once, each of them once. Nothing was sent, so this
+  holds for every request and is no retry.
+- An idle connection turns out to be closed: the request is sent once more, on a new connection, if it is safe to
+  repeat. The service has not failed.
+- The service failed, in a way that the route's `retry` names: after a back-off, within the budget of the service, at
+  most `attempts` times in all. Only what is safe to repeat is: an idempotent method, or an `Idempotency-Key`, with the
+  whole body still here. A request that no address accepted may always be retried.
+"""
+
+import asyncio
 from collections.abc import Callable
+from typing import Final
 
-from gateway.policy.rejections import UpstreamDisconnected, UpstreamError, UpstreamTimeout
+from gateway.policy.rejections import UpstreamDisconnected, UpstreamError, UpstreamProtocolError, UpstreamTimeout
+from gateway.policy.retries import backoff, retry_after
 
+from . import measurements
 from .balancing import Pools
+from .plans import Plan
 from .pools import ConnectFailed, Pool
 from .requests import UpstreamRequest
 from .responses import ServiceResponse
-from .service import ClosedBeforeResponse
+from .service import ClosedBeforeResponse, ServiceConnection
+
+# What a client would get, for `retry.on`. A failure of the gateway's own, such as its stop, is not retried.
+CAUSES: Final[dict[type[Exception], str]] = {
+    ClosedBeforeResponse: "reset",
+    UpstreamDisconnected: "502",
+    UpstreamProtocolError: "502",
+    UpstreamTimeout: "504",
+}
 
 
 class Forwarding:
-    """One request's way. All that is tried shares one deadline."""
+    """One request's way. All that is tried shares one deadline. The caller calls `end` at the end."""
 
-    __slots__ = ("address", "balancer", "deadline", "pool", "pools", "repeatable", "request")
+    __slots__ = (
+        "address", "balancer", "deadline", "delay", "failed", "has_place", "is_whole", "plan", "pool", "pools",
+        "repeatable", "request", "response", "tries", "waited",
+    )  # fmt: skip
 
     def __init__(self, pools: Pools, request: UpstreamRequest) -> None:
         self.pools = pools
         self.request = request
         self.balancer = balancer = pools.of(request.service)
-        # The address that is tried.
+        # The address that is tried, and those that have failed.
         self.pool = balancer.only or balancer.first()
-        self.deadline = pools.loop.time() + request.timeouts.total
+        self.failed: tuple[Pool, ...] = ()
+        now = pools.loop.time()
+        self.deadline = now + request.timeouts.total
         # Before anything is sent: a body sent in pieces is complete in the end, and gone.
+        self.is_whole = request.body.is_whole
         self.repeatable = request.is_repeatable
+        # How often it was sent, or found no address; and the seconds before it is sent again.
+        self.tries = 0
+        self.delay = 0.0
+        # Whether a part of its time has passed before it is sent.
+        self.waited = False
+        # Whether it has a place in the bulkhead.
+        self.has_place = False
+        self.response: ServiceResponse | None = None
         # The one that responded or failed, for the log.
         self.address: str | None = None
+        self.plan: Plan | None = None
+        if request.policies is not None:
+            self.plan = plan = pools.plans.of(request.service, request.policies)
+            plan.retry.budget.count(now)
 
     def send_on_idle(self, notify: Callable[[], None]) -> ServiceResponse | None:
-        """Send the request on an idle connection of its address, if there is one; `notify` as `ServiceResponse`.
+        """Send the request at once if there is a place and an idle connection; `notify` as `ServiceResponse`.
 
         Then `must_resend` judges the response.
         """
+        plan = self.plan
+        if plan is not None:
+            self.has_place = plan.bulkhead.enter_at_once()
+            if not self.has_place:
+                return None
         connection = self.pool.acquire_idle(repeatable=self.repeatable)
-        return connection.round_trip(self.request, self.deadline, notify) if connection else None
+        if connection is None:
+            return None
+        self.tries = 1
+        self.response = connection.round_trip(self.request, self.deadline, notify)
+        return self.response
+
+    async def send(self, *, resend: bool = False) -> ServiceResponse:
+        """Send the request until its response is final, and return that once it is ready; raise `RequestRejected`.
+
+        With `resend`, the response of `send_on_idle` has to be replaced.
+        """
+        if self.plan is not None and not self.has_place:
+            await self.enter(self.plan)
+        while True:
+            if resend:
+                await self.prepare_resend()
+            try:
+                response = await self.attempt()
+            except ConnectFailed as exc:
+                self.tries += 1
+                if not self.may_retry("connect"):
+                    raise exc.rejection from exc
+                resend = True
+                continue
+            resend = self.must_resend(response)
+            if not resend:
+                return response
+
+    async def enter(self, plan: Plan) -> None:
+        """Take a place in the bulkhead, or wait for one."""
+        self.has_place = plan.bulkhead.enter_at_once()
+        if self.has_place:
+            return
+        try:
+            await plan.bulkhead.enter(self.deadline - self.pools.loop.time())
+        except UpstreamError as failure:
+            self.pools.failures.note(failure.service, "", failure.reason)
+            raise
+        self.has_place = self.waited = True
+
+    async def prepare_resend(self) -> None:
+        """Give the last connection back, wait, and take another address if there is one."""
+        if self.response is not None:
+            self.response.release()
+            self.response = None
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        following = self.balancer.pick(self.failed)
+        if following is None:
+            self.failed = ()
+            following = self.balancer.first()
+        self.pool = following
+
+    async def attempt(self) -> ServiceResponse:
+        """Send the request to the first address that accepts a connection; return the response, ready or failed.
+
+        Raises `ConnectFailed` if none does.
+        """
+        pool = self.pool
+        # Other idle connections may be closed as well.
+        connection = pool.acquire_idle(repeatable=self.repeatable) if self.tries == 0 else None
+        request, began = self.request, self.tries == 0 and not self.waited
+        while connection is None:
+            try:
+                connection = await self.connect(pool)
+            except ConnectFailed as exc:
+                began = False
+                self.note_failure(pool, exc.rejection, exc.more)
+                pool = self.following(pool, exc)
+            except UpstreamError as failure:
+                self.note_failure(pool, failure)
+                raise
+        if not began:
+            request = request._replace(time_left=self.deadline - pool.loop.time())
+        self.tries += 1
+        self.response = response = connection.round_trip(request, self.deadline)
+        await response.settled()
+        return response
+
+    async def connect(self, pool: Pool) -> ServiceConnection:
+        """Return a new connection; raise `ConnectFailed`, or `UpstreamError` if no other address helps."""
+        left = self.deadline - pool.loop.time()
+        if left <= 0:
+            raise UpstreamTimeout(self.request.service)
+        return await pool.connect(min(self.request.timeouts.connect, left))
+
+    def following(self, pool: Pool, exc: ConnectFailed) -> Pool:
+        """Return the next address after one that accepts no connection; raise `exc` if there is no other."""
+        self.failed += (pool,)
+        following = self.balancer.pick(self.failed)
+        if following is None:
+            raise exc
+        self.pool = following
+        return following
 
     def must_resend(self, response: ServiceResponse) -> bool:
-        """Return whether the request has to be sent once more, on a new connection; raise what failed.
-
-        An idle connection that the service had closed is no failure of the service.
-        """
+        """Return whether the request has to be sent once more; raise what failed."""
         pool, failure = self.pool, response.failure
         if failure is None or not response.has_failed:
             self.address = pool.label
             pool.measurements.responded(pool.loop.time() - response.sent_at)
             if failure is None and pool.ejection.watches:
                 pool.ejection.responded(response.status)
-            return False
-        if isinstance(failure, ClosedBeforeResponse):
-            if self.repeatable:
-                return True
-            failure = UpstreamDisconnected(self.request.service)
+            plan = self.plan
+            if plan is None or response.status < 500 or response.status not in plan.retry.statuses:
+                return False
+            self.failed += (pool,)
+            return self.may_retry(str(response.status), retry_after(response.headers))
+        self.failed += (pool,)
+        if isinstance(failure, ClosedBeforeResponse) and failure.was_idle and self.tries == 1 and self.can_repeat:
+            self.delay = 0.0
+            return True
+        cause = CAUSES.get(type(failure), "")
         if isinstance(failure, UpstreamError):
             self.note_failure(pool, failure)
+        if cause and self.may_retry(cause):
+            return True
         raise failure
 
-    async def send(self, *, resend: bool = False) -> ServiceResponse:
-        """Send the request to its address, or to another one if that accepts no connection.
+    @property
+    def can_repeat(self) -> bool:
+        """Whether the service may get the request twice, and all of it is still here."""
+        return self.repeatable or (self.is_whole and self.request.has_idempotency_key)
 
-        With `resend`, an idle connection was tried already. Returns the response once it is ready; raises
-        `RequestRejected`.
-        """
-        tried: list[Pool] = []
-        while True:
-            pool = self.pool
-            try:
-                return await self.send_with_retry(pool, resend=resend)
-            except ConnectFailed as exc:
-                self.note_failure(pool, exc.rejection, exc.more)
-                tried.append(pool)
-                following = self.balancer.pick(tried)
-                if following is None:
-                    raise exc.rejection from exc
-                self.pool = following
-            except UpstreamError as failure:
-                if not failure.address:
-                    self.note_failure(pool, failure)
-                raise
-            resend = False
-
-    async def send_with_retry(self, pool: Pool, *, resend: bool) -> ServiceResponse:
-        """Return the ready response of one address, from an idle connection or a new one."""
-        connection = None if resend else pool.acquire_idle(repeatable=self.repeatable)
-        while True:
-            if connection is None:
-                left = self.deadline - pool.loop.time()
-                if left <= 0:
-                    raise UpstreamTimeout(self.request.service)
-                connection = await pool.connect(min(self.request.timeouts.connect, left))
-            response = connection.round_trip(self.request, self.deadline)
-            try:
-                await response.settled()
-                if not self.must_resend(response):
-                    return response
-            except BaseException:
-                response.release()
-                raise
-            response.release()
-            connection = None
+    def may_retry(self, cause: str, not_before: float = 0.0) -> bool:
+        """Decide whether the request is retried after this failure, `not_before` seconds from now."""
+        if self.plan is None:
+            return False
+        policy = self.plan.retry
+        if cause not in policy.causes or self.tries >= policy.attempts:
+            return False
+        if cause != "connect" and not self.can_repeat:
+            return False
+        self.delay = max(not_before, backoff(self.tries))
+        now = self.pools.loop.time()
+        if now + self.delay >= self.deadline:
+            return False
+        service = self.request.service
+        if not policy.budget.spend(now, policy.share):
+            measurements.count(service, measurements.DENIED)
+            self.pools.failures.note(service, "", "fails, and its retry budget is used up", cause)
+            return False
+        measurements.count(service, measurements.RETRIES + cause)
+        return True
 
     def note_failure(self, pool: Pool, failure: UpstreamError, more: str = "") -> None:
         """Log, and keep with the failure, at which address the service failed."""
         self.address = failure.address = pool.label
         self.pools.failures.note(pool.service, failure.address, failure.reason, more)
 
+    def end(self) -> None:
+        """Give back the connection and the place in the bulkhead."""
+        if self.response is not None:
+            self.response.release()
+        if self.has_place:
+            self.leave()
+
+    def leave(self) -> None:
+        """Give back the place in the bulkhead."""
+        if self.has_place and self.plan is not None:
+            self.has_place = False
+            self.plan.bulkhead.leave()
+
 
 async def forward(pools: Pools, request: UpstreamRequest) -> ServiceResponse:
-    """Send the request; return its response once it is ready. Raises `RequestRejected`."""
-    return await Forwarding(pools, request).send()
+    """Send a request of the gateway itself; return its response once it is ready. Raises `RequestRejected`.
+
+    The caller releases the response.
+    """
+    forwarding = Forwarding(pools, request)
+    try:
+        return await forwarding.send()
+    except BaseException:
+        forwarding.end()
+        raise

@@ -20,7 +20,12 @@ EJECTIONS: Final = "ejections"
 FAILURES: Final = "failures:"
 IN_FLIGHT: Final = "in flight"
 EJECTED: Final = "ejected"
-GAUGES: Final = frozenset({IN_FLIGHT, EJECTED})
+# What series of a whole service count, which have no address: retries by their cause, and so on.
+RETRIES: Final = "retries:"
+DENIED: Final = "retries denied"
+REFUSED: Final = "refused"
+QUEUED: Final = "queued"
+GAUGES: Final = frozenset({IN_FLIGHT, EJECTED, QUEUED})
 
 
 class Measurements:
@@ -77,3 +82,13 @@ class Measurements:
             self.timer = None
             UPSTREAMS.put(self.series(IN_FLIGHT), 0)
             UPSTREAMS.put(self.series(EJECTED), 0)
+
+
+def count(service: str, what: str) -> None:
+    """Count something of the whole service, at once: it is rare."""
+    UPSTREAMS.count(UpstreamSeries(service, "", what), 1)
+
+
+def put(service: str, what: str, value: int) -> None:
+    """Set a value of the whole service."""
+    UPSTREAMS.put(UpstreamSeries(service, "", what), value)

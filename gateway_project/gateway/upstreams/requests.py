@@ -1,12 +1,13 @@
 """Requests as services get them: bodies that are held while they are small, and HTTP/1.1 framing."""
 
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from gateway.config import Timeouts
+from gateway.config import Policies, Timeouts
 from gateway.memory import Holding, Memory
-from gateway.policy.headers import TIME_LEFT, Headers
+from gateway.policy.headers import TIME_LEFT, Headers, values
 from gateway.policy.rejections import ContentTooLarge, MemoryFull, RequestTimeout
 
 from .responses import WHOLE
@@ -15,6 +16,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 # RFC 9110, section 9.2.2.
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
+IDEMPOTENCY_KEY: Final = re.compile(rb"^idempotency-key: *[^ \r]", re.IGNORECASE | re.MULTILINE)
 # Their requests have a length even if it is 0 (RFC 9110, section 8.6).
 WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -145,6 +147,8 @@ class UpstreamRequest(NamedTuple):
     block: bytes = b""
     # Seconds in which the service must respond, if a part of `timeouts.total` has passed.
     time_left: float | None = None
+    # Of its route; a request of the gateway itself has none.
+    policies: Policies | None = None
 
     def message(self, authority: str, base: str = "") -> tuple[bytes, bytes | bytearray]:
         """Return the head with what is held of the body, and a large body apart, so that it is not copied."""
@@ -169,6 +173,11 @@ class UpstreamRequest(NamedTuple):
     def is_repeatable(self) -> bool:
         """Whether it may be sent twice, and all of it is still held."""
         return self.method in IDEMPOTENT and self.body.is_whole
+
+    @property
+    def has_idempotency_key(self) -> bool:
+        """Whether the service recognizes it if it is sent twice."""
+        return any(values(self.headers, "idempotency-key")) or IDEMPOTENCY_KEY.search(self.block) is not None
 
 
 @lru_cache(MAX_CACHED)

@@ -9,9 +9,8 @@ an attack (RFC 9112, section 11).
 A connection in doubt is not used again. It is reusable only after a whole response and a whole request,
 and without a surplus byte. Otherwise the rest of one response could be read as the beginning of the
 next, and one client would get the response of another. A service may also close an idle connection
-just as the next request is sent (RFC 9112, section 9.3.1). If it does so before the first byte of a
-response, `ClosedBeforeResponse` lets the caller repeat the request once on a new connection, if it is
-safe to repeat.
+just as the next request is sent (RFC 9112, section 9.3.1). `ClosedBeforeResponse` lets the caller send
+the request once more on a new connection, if it is safe to repeat.
 """
 
 import asyncio
@@ -42,8 +41,15 @@ LIFETIME: Final = 600.0
 BODY_PATIENCE: Final = 300.0
 
 
-class ClosedBeforeResponse(Exception):  # noqa: N818  # an outcome: the request may be sent on another connection
-    """The service had closed the connection before any byte of a response."""
+class ClosedBeforeResponse(UpstreamDisconnected):
+    """The service has closed the connection before any byte of a response.
+
+    If the connection `was_idle`, the service may have closed it before the request came.
+    """
+
+    def __init__(self, service: str, *, was_idle: bool) -> None:
+        super().__init__(service)
+        self.was_idle = was_idle
 
 
 class ServiceConnection(Connection):
@@ -96,8 +102,12 @@ class ServiceConnection(Connection):
         if exc is not None and self.response is not None:
             self.read_remaining(self.response)
         if self.response is not None and not self.response.is_whole:
-            untouched = self.used and self.parser.received == 0
-            self.fail(ClosedBeforeResponse() if untouched else UpstreamDisconnected(self.service))
+            untouched = self.parser.received == 0
+            self.fail(
+                ClosedBeforeResponse(self.service, was_idle=self.used)
+                if untouched
+                else UpstreamDisconnected(self.service)
+            )
         super().connection_lost(exc)
 
     def read_remaining(self, response: ServiceResponse) -> None:
@@ -180,7 +190,7 @@ class ServiceConnection(Connection):
                 body.release()
             if body.length is None:
                 await self.send(response, LAST_CHUNK)
-        except (RequestRejected, ClosedBeforeResponse) as exc:
+        except RequestRejected as exc:
             self.fail(exc)
             return
         response.body_sent = True
@@ -208,8 +218,9 @@ class ServiceConnection(Connection):
             return
         response.failure = failure
         outcome = outcome_of(failure)
+        is_stale = isinstance(failure, ClosedBeforeResponse) and failure.was_idle
         # A WebSocket ends with either side.
-        if outcome is not None and not response.is_upgraded:
+        if outcome is not None and not (is_stale or response.is_upgraded):
             self.pool.ejection.failed(outcome)
         self.parser.keep_alive = False
         self.abort()

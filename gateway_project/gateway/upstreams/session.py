@@ -15,7 +15,7 @@ import requests
 import uvloop
 from requests.adapters import BaseAdapter
 
-from gateway.config import Service, Timeouts
+from gateway.config import Policies, Service, Timeouts
 from gateway.policy.rejections import RequestRejected
 
 from .balancing import Pools
@@ -57,6 +57,7 @@ class Adapter(BaseAdapter):
             bridge.body(),
             timeout,
             host=request.headers.get("Host"),
+            policies=bridge.policies,
         )
         response = requests.Response()
         response.raw = answer = bridge.run(self.answer(bridge, upstream_request))
@@ -70,14 +71,14 @@ class Adapter(BaseAdapter):
         if not request.body.is_whole:
             await request.body.begin()
         forwarding = Forwarding(self.upstreams.pools, request)
-        response = await forwarding.send()
         try:
-            answer = Answer(bridge, response, forwarding.address, await response.piece())
+            response = await forwarding.send()
+            answer = Answer(bridge, forwarding, response, await response.piece())
         except BaseException:
-            response.release()
+            forwarding.end()
             raise
         if response.is_whole and not response.chunks:
-            response.release()
+            forwarding.end()
             answer.response = None
         return answer
 
@@ -137,15 +138,17 @@ class Upstreams:
         headers: Sequence[tuple[str, str]] = (),
         body: bytes | Upload = b"",
         host: str | None = None,
+        policies: Policies | None = None,
         on_disconnect: Callable[[Callable[[], None]], None] | None = None,
     ) -> Answer:
         """Send a request to the service and return its answer's head.
 
         `target` is path and query, already encoded; without `timeouts` the service's own hold, and without `host` its
-        own address. `on_disconnect` takes what is to be called when the client leaves. Raises `UpstreamError`,
-        `ClientLeft`, and what reading the body raises.
+        own address. `policies` are the route's: without them it is a request of the gateway itself, which is not
+        retried and needs no place in a bulkhead. `on_disconnect` takes what is to be called when the client leaves.
+        Raises `UpstreamError`, `ClientLeft`, and what reading the body raises.
         """
-        bridge = Bridge(self.loop, body)
+        bridge = Bridge(self.loop, body, policies)
         if on_disconnect is not None:
             on_disconnect(bridge.cancel)
         request = requests.Request(method, f"{SCHEME}{service}{target}").prepare()

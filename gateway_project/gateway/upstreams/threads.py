@@ -5,13 +5,17 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mutabl
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
+from gateway.config import Policies
 from gateway.policy.headers import Headers
 from gateway.policy.rejections import RequestRejected
 
 from .requests import Body
 from .responses import ServiceResponse
+
+if TYPE_CHECKING:
+    from .forwarding import Forwarding
 
 # Bytes of a request's body that are read at once.
 PIECE: Final = 64 * 1024
@@ -49,9 +53,12 @@ class Bridge:
     any thread may call, ends the exchange: the thread gets `ClientLeft`.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, content: bytes | Upload) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, content: bytes | Upload, policies: Policies | None = None
+    ) -> None:
         self.loop = loop
         self.content = content
+        self.policies = policies
         self.unread = content.length if isinstance(content, Upload) else None
         self.events: SimpleQueue[asyncio.Future[Message] | Future[Any]] = SimpleQueue()
         self.running: Future[Any] | None = None
@@ -126,9 +133,10 @@ def fail(asked: "asyncio.Future[Message]", exc: Exception) -> None:
 class Answer:
     """A service's answer: its status and headers are here, its body may still be on the way."""
 
-    def __init__(self, bridge: Bridge, response: ServiceResponse, address: str | None, first: bytes) -> None:
+    def __init__(self, bridge: Bridge, forwarding: "Forwarding", response: ServiceResponse, first: bytes) -> None:
         self.status = response.status
-        self.address = address
+        self.address = forwarding.address
+        self.forwarding = forwarding
         self.headers: Headers = response.headers
         self.held = [first] if first else []
         self.bridge = bridge
@@ -194,4 +202,4 @@ class Answer:
         """Give the connection back; it is of no more use where the body has not been read to its end."""
         response, self.response = self.response, None
         if response is not None:
-            self.bridge.loop.call_soon_threadsafe(response.release)
+            self.bridge.loop.call_soon_threadsafe(self.forwarding.end)

@@ -22,7 +22,8 @@ from tests.shares import share
 from gateway.proxy.application import FastProxy
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.header_blocks import RequestMemo
-from gateway.upstreams import Balancer, Pool, Pools, heads
+from gateway.upstreams import Pool, Pools, heads
+from gateway.upstreams.ejection import Ejection
 
 Configure = Callable[..., None]
 LARGE = b"x" * 100_000
@@ -106,7 +107,9 @@ async def doors() -> AsyncIterator[list[Door]]:
             for name, balancer in pools.services.items():
                 without_idle = NoIdle(name, balancer.pools[0].address, loop)
                 without_idle.memo = NoResponseMemo()
-                pools.services[name] = Balancer([without_idle])
+                without_idle.ejection = Ejection(balancer.policy, without_idle, balancer)
+                balancer.by_url = [[without_idle]]
+                balancer.sort()
             door.memo = NoMemo()
         opened.append(door)
     try:
