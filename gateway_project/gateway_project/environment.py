@@ -138,6 +138,7 @@ class Environment(environment.Environment):
     redis_timeout: int = Field(
         100, ge=1, le=10_000, description="Milliseconds for which a request waits for a response of REDIS_URL."
     )
+    audit_days: int = Field(90, ge=1, le=3650, description="Days for which entries of the audit trail are kept.")
     gateway_database_url: DatabaseURL | None = Field(
         None, repr=False, description="The same for the gateway project alone."
     )

@@ -17,6 +17,7 @@ KEYS = ENV.gateway_keys or STATE / "keys"
 KEYS_READ_ONLY = ENV.gateway_keys is not None
 KEYS_SECRET = ENV.gateway_keys_secret
 KEY_LEAD_TIME = ENV.key_lead_time
+AUDIT_DAYS = ENV.audit_days
 REFRESH_GRACE = ENV.refresh_grace
 GATEWAY_CONFIG = ENV.gateway_config
 TRUSTED_PROXIES = ENV.trusted_proxies

@@ -6,7 +6,7 @@ from django.urls import re_path
 from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
 
 from chassis import problems
-from gateway.portal import api, probes, prometheus, root, sends, sessions_page, sign_in, views
+from gateway.portal import api, audit_page, probes, prometheus, root, sends, sessions_page, sign_in, views
 from gateway.portal.endpoints import endpoint
 
 DOCUMENT: dict[str, Any] = {"url": "/openapi.json", "authentication_classes": [], "permission_classes": []}
@@ -24,6 +24,7 @@ urlpatterns = [
     endpoint("login/", sign_in.LoginPage.as_view(), "GET", "POST"),
     endpoint("logout/", sign_in.LogoutPage.as_view(), "GET", "POST"),
     endpoint("sessions/", sessions_page.SessionsPage.as_view(), "GET", "POST"),
+    endpoint("gateway/audit/", audit_page.AuditPage.as_view(), "GET"),
     endpoint("gateway/send/<path:path>", sends.send, "POST"),
     endpoint("gateway/data/<path:path>", sends.data, "GET"),
     endpoint("gateway/filter/<path:path>", sends.filtered, "GET"),

@@ -143,6 +143,11 @@ def ends_a_session(page: Page, check: Check) -> None:
     check("sessions")
     page.get_by_role("button", name="End the session curl").first.click()
     expect(page.get_by_role("status")).to_have_text("One session has ended.")
+    page.get_by_role("navigation", name="Gateway").get_by_role("link", name="Audit").click()
+    page.get_by_label("Event").select_option("sessions_ended")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.get_by_role("cell", name="sessions: 1").first).to_be_visible()
+    check("audit")
 
 
 def edits_the_user(page: Page, check: Check, name: str) -> None:

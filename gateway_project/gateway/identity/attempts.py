@@ -23,6 +23,8 @@ from gateway.policy.rejections import (
     UpstreamOverloaded,
 )
 
+from . import audit
+from .audit import Event
 from .credentials import Account, LoginClient
 from .models import Attempts
 from .purges import Purge
@@ -76,7 +78,11 @@ def account_by_password(login: LoginClient, *, username: str, password: str, add
     several attempts at the same time counts as failed until its outcome is known.
     """
     who = subjects(username, address)
-    attempt_begin(who)
+    try:
+        attempt_begin(who)
+    except SignInThrottled:
+        audit.record_throttled(username=username, address=address, network=who.network)
+        raise
     try:
         account = login.account_by_password(username=username, password=password)
     except NOT_REACHED:
@@ -87,6 +93,7 @@ def account_by_password(login: LoginClient, *, username: str, password: str, add
         raise
     if account is None:
         log.warning("A sign-in from %s failed", address)
+        audit.record(Event.SIGN_IN_FAILED, username=username, address=address)
     else:
         attempt_succeed(who)
     return account

@@ -61,3 +61,23 @@ class SigningKey(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class AuditEntry(models.Model):
+    """What someone did with identities; see `audit`. Entries are never changed, and deleted after AUDIT_DAYS."""
+
+    at = models.DateTimeField(db_index=True)
+    event = models.CharField(max_length=32)
+    user_id = models.CharField(max_length=64, db_index=True, help_text="Whom it concerns.")
+    username = models.CharField(max_length=150)
+    by = models.CharField(max_length=150, help_text="Who did it, where that is another.")
+    client_address = models.CharField(max_length=45)
+    session = models.CharField(max_length=32)
+    request_id = models.CharField(max_length=64)
+    detail = models.CharField(max_length=200)
+
+    class Meta:
+        ordering = ("-pk",)
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.event} {self.username}"

@@ -25,7 +25,8 @@ from django.utils import timezone
 
 from gateway.policy.rejections import RequestRejected
 
-from . import sessions
+from . import audit, sessions
+from .audit import Event
 from .credentials import CursorRejected, LoginClient
 from .models import Follower, Session
 
@@ -60,7 +61,12 @@ def follow_from(login: LoginClient, cursor: str) -> None:
         if found.all_ended:
             end_all(cursor, found.cursor)
         for end in found.ends:
-            sessions.sessions_end(user_id=end.user_id, session_epoch=end.session_epoch, kept_session=end.kept_session)
+            ended = sessions.sessions_end(
+                user_id=end.user_id, session_epoch=end.session_epoch, kept_session=end.kept_session
+            )
+            if ended:
+                detail = f"{ended} sessions"
+                audit.record(Event.SESSIONS_ENDED, user_id=end.user_id, by="the login service", detail=detail)
         if found.cursor == cursor:
             return
         Follower.objects.update_or_create(pk=1, defaults={"cursor": found.cursor})
@@ -73,6 +79,7 @@ def end_all(cursor: str, reached: str) -> None:
     if Follower.objects.filter(pk=1, cursor=cursor).update(cursor=reached):
         ended = sessions.all_sessions_end()
         log.warning("The login service has an older copy of its users, or edited ones: %d sessions end", ended)
+        audit.record(Event.SESSIONS_ENDED, by="the login service", detail=f"all sessions: {ended}")
 
 
 class PolledList:

@@ -35,6 +35,8 @@ from rest_framework_simplejwt.exceptions import TokenError
 from gateway.policy.access import Identity
 from gateway.policy.rejections import InvalidToken, RequestRejected
 
+from . import audit
+from .audit import Event
 from .credentials import Account, LoginClient
 from .models import Session
 from .purges import Purge
@@ -106,6 +108,13 @@ def session_reused(*, session: Session, client: Client) -> NoReturn:
             "last_client_address": session.client_address,
         },
     )
+    audit.record(
+        Event.REFRESH_TOKEN_REUSED,
+        user_id=session.user_id,
+        address=client.address,
+        session=session.id,
+        detail=f"last used from {session.client_address}",
+    )
     raise InvalidToken(REFUSED)
 
 
@@ -129,6 +138,12 @@ def has_just_followed(current: str, jti: str, grace: int) -> bool:
 
 class Rotated(Exception):  # noqa: N818  # an outcome, not an error
     """Another request has used the token."""
+
+
+def sign_out(*, session_id: str, user_id: str, username: str, address: str) -> None:
+    """End a session, as its user asks."""
+    session_end(session_id=session_id)
+    audit.record(Event.SIGNED_OUT, user_id=user_id, username=username, address=address, session=session_id)
 
 
 def session_end(*, session_id: str) -> None:
@@ -162,8 +177,8 @@ def sessions_end(*, user_id: str, session_epoch: int | None, kept_session: str) 
     return sessions.update(ended_at=timezone.now())
 
 
-def log_ends(ended: int, *, user_id: str, by: Identity) -> None:
-    """Log that sessions of a user were ended, and by whom: the user, or an admin."""
+def log_ends(ended: int, *, user_id: str, by: Identity, address: str) -> None:
+    """Log and record that sessions of a user were ended, and by whom: the user, or an admin."""
     log.info(
         "%d sessions of user %s were ended by %s",
         ended,
@@ -171,6 +186,7 @@ def log_ends(ended: int, *, user_id: str, by: Identity) -> None:
         by.username,
         extra={"event": "sessions_ended", "user_id": user_id, "by": by.user_id},
     )
+    audit.record(Event.SESSIONS_ENDED, user_id=user_id, by=by.username, address=address, detail=f"sessions: {ended}")
 
 
 def sessions_purge() -> int:
@@ -208,6 +224,14 @@ class Sessions:
         if epoch != account.session_epoch:
             session_end(session_id=session.id)
             raise InvalidToken("The user's sessions ended during the login. Sign in again.")
+        audit.record(
+            Event.SIGNED_IN,
+            user_id=account.user_id,
+            username=account.username,
+            address=client.address,
+            session=session.id,
+            detail=session.user_agent,
+        )
         return self.token_pair(account, session)
 
     def refresh(self, *, refresh_token: str, grace: int, client: Client) -> TokenPair:

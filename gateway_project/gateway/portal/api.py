@@ -193,7 +193,10 @@ class LogoutView(OwnView):
 
         This ends the session of the access token. All its tokens are refused within two seconds.
         """
-        sessions.session_end(session_id=cast("Caller", request.user).identity.session)
+        identity, address = cast("Caller", request.user).identity, request.gateway.headers.address
+        sessions.sign_out(
+            session_id=identity.session, user_id=identity.user_id, username=identity.username, address=address
+        )
         return Response(status=204)
 
 
@@ -257,6 +260,7 @@ class SessionView(OwnView):
         if not sessions.open_sessions(identity.user_id).filter(id=session_id).exists():
             raise NotFound("You have no open session with this id.")
         sessions.session_end(session_id=session_id)
+        sessions.log_ends(1, user_id=identity.user_id, by=identity, address=request.gateway.headers.address)
         return Response(status=204)
 
 
@@ -281,7 +285,7 @@ class UserSessionsView(OwnView):
                 request.gateway.runtime.login.account_by_id(user_id)
             except InvalidToken as exc:
                 raise NotFound("No active user, and no open session, has this id.") from exc
-        sessions.log_ends(ended, user_id=user_id, by=identity)
+        sessions.log_ends(ended, user_id=user_id, by=identity, address=request.gateway.headers.address)
         return Response(status=204)
 
 

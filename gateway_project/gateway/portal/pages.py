@@ -31,12 +31,14 @@ def sign_in_for(request: WebRequest) -> str:
 
 
 def own_pages(config: Config, identity: Identity | None) -> list[tuple[str, str]]:
-    """Return name and path of the services' own pages that the viewer may open, such as Django's admin."""
+    """Return name and path of more pages that the viewer may open: the services' own, such as Django's admin."""
     found: dict[str, str] = {}
     for route in config.routes:
         start = route.path.partition("{")[0]
         if route.browser == "passthrough" and "GET" in route.methods and may(route.allow, identity):
             found.setdefault(start.strip("/").split("/")[0].replace("-", " ").capitalize() or "Pages", start)
+    if may(("admin",), identity):
+        found["Audit"] = "/gateway/audit/"
     return list(found.items())
 
 

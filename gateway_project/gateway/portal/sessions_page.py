@@ -39,7 +39,7 @@ class SessionsPage(Page):
         user_id = _user_of(identity, sent.get("user", ""))
         session_id = sent.get("end", "")
         ended = _end(user_id, session_id, kept_session=identity.session)
-        sessions.log_ends(ended, user_id=user_id, by=identity)
+        sessions.log_ends(ended, user_id=user_id, by=identity, address=request.gateway.headers.address)
         if session_id == identity.session:
             response = Redirect("/login/?signed-out")
             browsers.cookies_drop(response, request.gateway.origin()[0])

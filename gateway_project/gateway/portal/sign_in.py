@@ -140,7 +140,10 @@ def end_session(request: WebRequest) -> None:
     """End the browser's session, if one of its two tokens is valid."""
     scheme, _ = request.gateway.origin()
     if identity := request.gateway.signed_in():
-        sessions.session_end(session_id=identity.session)
+        address = request.gateway.headers.address
+        sessions.sign_out(
+            session_id=identity.session, user_id=identity.user_id, username=identity.username, address=address
+        )
     if token := cookies.read(request.gateway.headers.pairs, cookies.REFRESH, scheme):
         with suppress(InvalidToken):
             session, _ = request.gateway.runtime.sessions.find(token)

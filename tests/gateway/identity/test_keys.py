@@ -255,6 +255,7 @@ def access_token() -> str:
     return f"Bearer {token}"
 
 
+@pytest.mark.django_db
 def test_the_command_prints_when_each_key_takes_effect(settings: Any, capsys: Any) -> None:
     old = runtime().keys.current().signing
     call_command("rotate_keys")

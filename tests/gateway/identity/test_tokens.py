@@ -148,7 +148,7 @@ def test_a_token_names_its_key_and_carries_the_contract_s_claims() -> None:
 
 def test_a_token_of_an_older_key_is_still_accepted() -> None:
     old = signed()
-    new = keys.key_create(runtime().keys.directory, signs_from=time.time())
+    new = keys.key_create(runtime().keys.storage, signs_from=time.time())
     runtime().keys.look()
     assert signing().kid == new.kid
     assert read(old)[0].user_id == "2"

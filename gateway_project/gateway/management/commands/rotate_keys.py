@@ -6,7 +6,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from gateway.identity import key_storage, keys, passports, sessions
+from gateway.identity import audit, key_storage, keys, passports, sessions
+from gateway.identity.audit import Event
 
 
 class Command(BaseCommand):
@@ -26,6 +27,8 @@ class Command(BaseCommand):
         if stolen:
             key = keys.replace_stolen(storage)
             ended = sessions.all_sessions_end()
+            detail = f"{key.kid}; sessions ended: {ended}"
+            audit.record(Event.KEYS_REPLACED, by="rotate_keys --stolen", detail=detail)
             self.stdout.write(f"{key.kid} signs now and all other keys are gone; sessions ended: {ended}.")
             return
         longest = max(
@@ -36,6 +39,8 @@ class Command(BaseCommand):
             key, made = keys.rotate(storage, lead=settings.KEY_LEAD_TIME, longest=longest)
         except ValueError as exc:
             raise CommandError(str(exc)) from exc
+        if made:
+            audit.record(Event.KEY_ADDED, by="rotate_keys", detail=key.kid)
         state = "is published and" if made else "is waiting already, no other key is made: it"
         signs_from, until = keys.format_time(key.signs_from), keys.format_time(key.earlier_until)
         self.stdout.write(f"{key.kid} {state} signs from {signs_from}. The keys before it verify until {until}.")
