@@ -2,13 +2,14 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
 from django.conf import settings
 from django.http import HttpResponse
 from django.test import Client
@@ -99,6 +100,20 @@ def trust(url: str) -> None:
     settings.GATEHOUSE["JWKS_URL"] = url
     options.cache_clear()
     backend.cache_clear()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def issuer() -> Iterator[Issuer]:
+    """A conftest.py imports this fixture, and `user`, for the service of its settings."""
+    with Issuer() as running:
+        trust(running.url)
+        yield running
+
+
+@pytest.fixture
+def user(issuer: Issuer) -> Callable[..., Api]:
+    """Return the client of a user: `user(1)`, `user(2, role="admin")`."""
+    return lambda user_id=1, role="default": Api(issuer, settings.GATEHOUSE["SERVICE"], user_id, role)
 
 
 def handler(issuer: Issuer) -> type[BaseHTTPRequestHandler]:

@@ -35,18 +35,18 @@ def test_the_four_lines_have_no_faults():
         ({"SERVICE": "shop", "gateway": "x"}, 2, "Write GATEWAY."),
         ({"SERVICE": "shop", "COLOUR": "x"}, 2, "The options are SERVICE, GATEWAY"),
         ({"SERVICE": "shop", 5: "x"}, 2, "Remove it."),
-        ({"SERVICE": 5}, 4, "Set it to a string."),
-        ({"SERVICE": "shop", "LEEWAY": "2"}, 4, "Set it to a whole number."),
-        ({"SERVICE": "shop", "LEEWAY": True}, 4, "Set it to a whole number."),
-        ({"SERVICE": "shop", "POLLED_PATHS": "/x"}, 4, "Set it to a list of paths."),
-        ({"SERVICE": "The shop"}, 5, "the service's name in gateway.yaml"),
-        ({"SERVICE": "shop", "GATEWAY": "localhost:8001"}, 6, "Use an http:// or https:// URL"),
-        ({"SERVICE": "shop", "GATEWAY": "http://[::1"}, 6, "Use an http:// or https:// URL"),
-        ({"SERVICE": "shop", "JWKS_URL": "file:///keys"}, 6, "Use an http:// or https:// URL"),
-        ({"SERVICE": "shop", "HEALTH_PATH": "healthz"}, 7, "Begin it with /"),
-        ({"SERVICE": "shop", "MAX_BODY": -1}, 8, "not negative"),
-        ({"SERVICE": "shop", "PASSPORT_HEADER": "X-Passport"}, 10, "Use Authorization or X-Gatehouse-Passport"),
-        ({"SERVICE": "shop", "LOG_LEVEL": "LOUD"}, 9, "Use one of DEBUG, INFO"),
+        ({"SERVICE": 5}, 4, "the service's name in gateway.yaml"),
+        ({"SERVICE": "shop", "LEEWAY": "2"}, 4, "whole number"),
+        ({"SERVICE": "shop", "LEEWAY": True}, 4, "whole number"),
+        ({"SERVICE": "shop", "POLLED_PATHS": "/x"}, 4, "list of paths"),
+        ({"SERVICE": "The shop"}, 4, "the service's name in gateway.yaml"),
+        ({"SERVICE": "shop", "GATEWAY": "localhost:8001"}, 4, "Use an http:// or https:// URL"),
+        ({"SERVICE": "shop", "GATEWAY": "http://[::1"}, 4, "Use an http:// or https:// URL"),
+        ({"SERVICE": "shop", "JWKS_URL": "file:///keys"}, 4, "Use an http:// or https:// URL"),
+        ({"SERVICE": "shop", "HEALTH_PATH": "healthz"}, 4, "Begin it with /"),
+        ({"SERVICE": "shop", "MAX_BODY": -1}, 4, "not negative"),
+        ({"SERVICE": "shop", "PASSPORT_HEADER": "X-Passport"}, 4, "Use Authorization or X-Gatehouse-Passport"),
+        ({"SERVICE": "shop", "LOG_LEVEL": "LOUD"}, 4, "Use one of DEBUG, INFO"),
     ],
 )
 def test_a_bad_option_is_named_with_what_to_do(settings, value, number, hint):
@@ -60,7 +60,8 @@ def test_a_bad_option_is_named_with_what_to_do(settings, value, number, hint):
 
 def test_every_bad_option_is_named_at_once(settings):
     settings.GATEHOUSE = {"SERVICE": "The shop", "LEEWAY": -1, "COLOUR": "red"}
-    assert set(found()) == {"chassis.E002", "chassis.E005", "chassis.E008"}
+    with pytest.raises(ImproperlyConfigured, match=r"COLOUR.*SERVICE.*LEEWAY"):
+        conf.options()
 
 
 def test_what_the_settings_lack_is_named(settings):

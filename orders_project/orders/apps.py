@@ -1,9 +1,7 @@
-"""The Django application."""
+"""The Django app."""
 
 from django.apps import AppConfig
 
 
 class OrdersConfig(AppConfig):
-    """Orders."""
-
     name = "orders"

@@ -1,4 +1,4 @@
-"""What is stored. Orders are read and changed through `Order.objects.of(owner)`; there is no other way."""
+"""What is stored. `Order.objects.of(owner)` is the only way to orders."""
 
 from typing import Never
 
@@ -6,25 +6,18 @@ from django.db import models
 
 
 class OwnedOrders(models.Manager["Order"]):
-    """Gives one owner's orders, and refuses to give orders whoever they belong to."""
+    """Rejects a query without an owner: it would show a user the orders of others."""
 
     def of(self, owner: int) -> "models.QuerySet[Order]":
-        """Return the orders of the user of that id."""
         return super().get_queryset().filter(created_by=owner)
 
     def get_queryset(self) -> Never:
-        """Refuse: a query without its owner would show one user what another one ordered."""
-        raise TypeError("expected an owner: Order.objects.of(owner)")
+        raise TypeError("An order's query needs an owner. Write Order.objects.of(owner).")
 
 
 class Order(models.Model):
-    """What someone ordered. `created_by` is the id of the user whose order it is."""
-
     class Status(models.TextChoices):
-        """Where an order stands: from `placed` it goes to one of the other two, and stays there.
-
-        Nothing in this API ships: whoever packs the parcels does.
-        """
+        """A placed order is cancelled by its owner or shipped by the warehouse; either is final."""
 
         PLACED = "placed"
         CANCELLED = "cancelled"
@@ -35,15 +28,14 @@ class Order(models.Model):
     quantity = models.PositiveIntegerField(default=1)
     address = models.CharField(max_length=500)
     status = models.CharField(max_length=16, choices=Status, default=Status.PLACED)
-    created_by = models.PositiveBigIntegerField()
+    created_by = models.PositiveBigIntegerField()  # the user's id, from the passport
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
     objects = OwnedOrders()
 
     class Meta:
-        ordering = ("-created_at", "-id")
-        # A page, whatever it is filtered by, is one walk along one of these, however many orders there are.
+        # A page is read along one of these, however many orders there are.
         indexes = (
             models.Index(fields=["created_by", "-created_at", "-id"], name="orders_of_user"),
             models.Index(fields=["created_by", "status", "-created_at", "-id"], name="orders_of_user_by_status"),
@@ -53,8 +45,8 @@ class Order(models.Model):
         return f"order {self.pk}: {self.quantity} × {self.item}"
 
 
-class KeptAnswer(models.Model):
-    """What a request with that `Idempotency-Key` was answered with; kept for the same request to come again."""
+class StoredResponse(models.Model):
+    """The response to a request with an `Idempotency-Key`, for the same request to be sent again."""
 
     id = models.BigAutoField(primary_key=True)
     owner = models.PositiveBigIntegerField()
@@ -66,7 +58,7 @@ class KeptAnswer(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints = (models.UniqueConstraint(fields=["owner", "key"], name="one_answer_for_a_key"),)
+        constraints = (models.UniqueConstraint(fields=["owner", "key"], name="one_response_for_a_key"),)
 
     def __str__(self) -> str:
         return f"{self.status} for {self.key} of user {self.owner}"

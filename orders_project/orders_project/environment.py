@@ -1,4 +1,4 @@
-"""Every setting of the orders project: an environment variable, read and checked here and nowhere else."""
+"""The orders project's environment variables: the names of these fields in capitals."""
 
 from pathlib import Path
 
@@ -13,13 +13,8 @@ from chassis.environment import (
     read_environment,
 )
 
-# Of each worker. Python runs one of them at a time; the others wait for the database or the disk.
-THREADS = 4
-
 
 class Environment(ServiceEnvironment):
-    """The variables are the fields' names in capitals. A bad value raises `ImproperlyConfigured` in `read`."""
-
     gatehouse_var: AbsolutePath = Field(
         Path(__file__).resolve().parents[2] / "var", description="Directory of all state: databases, keys, logs."
     )
@@ -36,5 +31,4 @@ class Environment(ServiceEnvironment):
 
 
 def read() -> Environment:
-    """Return the checked environment; raise `ImproperlyConfigured` that names every variable with a bad value."""
     return read_environment(Environment)

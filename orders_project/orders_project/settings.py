@@ -1,4 +1,4 @@
-"""Django's settings of the orders project. What an operator may change comes from `environment`."""
+"""Django's settings. What an operator may change comes from `environment`."""
 
 import chassis
 from chassis import databases, logs
@@ -8,14 +8,9 @@ from orders_project import environment
 ENV = environment.read()
 GATEHOUSE = {"SERVICE": "orders", "JWKS_URL": ENV.jwks_url, "ISSUER": ENV.token_issuer}
 
-STATE = state_directory(ENV.gatehouse_var, "orders")
-
 DEBUG = False
 SECRET_KEY = ENV.orders_secret_key
-# The gateway has checked the client's Host and says it in X-Forwarded-Host; only the links of a list use it.
-ALLOWED_HOSTS = ["*"]
-USE_X_FORWARDED_HOST = True
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+ALLOWED_HOSTS = ["*"]  # the gateway has checked the client's Host
 
 INSTALLED_APPS = [
     "chassis.apps.AuthModels",
@@ -23,22 +18,19 @@ INSTALLED_APPS = [
     "chassis",
     "rest_framework",
     "drf_spectacular",
-    "orders.apps.OrdersConfig",
+    "orders",
 ]
 MIGRATION_MODULES = {"auth": None, "contenttypes": None}
-MIDDLEWARE = chassis.MIDDLEWARE
+MIDDLEWARE = [*chassis.MIDDLEWARE, "django.middleware.http.ConditionalGetMiddleware"]
 ROOT_URLCONF = "orders_project.urls"
 WSGI_APPLICATION = "orders_project.wsgi.application"
 APPEND_SLASH = False
 
-# Seconds that a write waits for others; then it is 503.
-BUSY_TIMEOUT = 5
-# How many of a worker's threads may wait so long: the others are for reading.
-PATIENT_WRITERS = environment.THREADS // 2
+STATE = state_directory(ENV.gatehouse_var, "orders")
 DATABASE_URL = ENV.orders_database_url or ENV.database_url
-SQLITE = databases.sqlite(STATE / "orders.sqlite3", busy_timeout=BUSY_TIMEOUT)
-DATABASES = {"default": databases.postgresql(DATABASE_URL) if DATABASE_URL else SQLITE}
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DATABASES = {
+    "default": databases.postgresql(DATABASE_URL) if DATABASE_URL else databases.sqlite(STATE / "orders.sqlite3")
+}
 USE_TZ = True
 TIME_ZONE = "UTC"
 

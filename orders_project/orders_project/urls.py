@@ -1,19 +1,14 @@
-"""What the orders service answers. No trailing slashes."""
+"""The public paths, without trailing slashes."""
 
 from django.urls import path, register_converter
 
-from chassis import problems
 from chassis.converters import Id
-from orders import api
+from orders.api import OrderViewSet
 
 register_converter(Id, "id")
 
 urlpatterns = [
-    path("api/orders", api.OrdersView.as_view()),
-    path("api/orders/<id:order_id>", api.OrderView.as_view()),
-    path("api/orders/<id:order_id>/cancel", api.OrderCancelView.as_view()),
+    path("api/orders", OrderViewSet.as_view({"get": "list", "post": "create"})),
+    path("api/orders/<id:order_id>", OrderViewSet.as_view({"get": "retrieve"})),
+    path("api/orders/<id:order_id>/cancel", OrderViewSet.as_view({"post": "cancel"})),
 ]
-handler400 = problems.bad_request
-handler403 = problems.forbidden
-handler404 = problems.not_found
-handler500 = problems.server_error

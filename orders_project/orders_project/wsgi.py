@@ -1,4 +1,4 @@
-"""What gunicorn serves."""
+"""The application that gunicorn serves."""
 
 import os
 
@@ -7,9 +7,8 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orders_project.settings")
 django.setup(set_prefix=False)
 
-# Only now are the models loaded.
+from chassis.databases import check_migrations  # noqa: E402  # needs Django set up
 from chassis.wsgi import UTF8Handler  # noqa: E402
-from orders import tables  # noqa: E402
 
 application = UTF8Handler()
-tables.check_tables()
+check_migrations()

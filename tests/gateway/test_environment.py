@@ -93,12 +93,15 @@ def test_a_postgresql_url_is_accepted(monkeypatch: pytest.MonkeyPatch, url: str)
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("GATEWAY_WORKERS", "many", "GATEWAY_WORKERS: expected a whole number from 1 to 256, got 'many'"),
-        ("GATEWAY_PORT", "70000", "GATEWAY_PORT: expected a whole number from 1 to 65535, got '70000'"),
-        ("GATEWAY_PORT", "9" * 5000, "GATEWAY_PORT: expected a whole number from 1 to 65535, got '{value}'"),
-        ("LOG_LEVEL", "info", "LOG_LEVEL: expected DEBUG, INFO, WARNING or ERROR, got 'info'"),
-        ("GATEHOUSE_ENV", "prod", "GATEHOUSE_ENV: expected development or production, got 'prod'"),
-        ("GATEWAY_SECRET_KEY", "hunter2", "GATEWAY_SECRET_KEY: expected at least 32 characters"),
+        (
+            "GATEWAY_WORKERS",
+            "many",
+            "GATEWAY_WORKERS: input should be a valid integer, unable to parse string as an integer, got 'many'",
+        ),
+        ("GATEWAY_PORT", "70000", "GATEWAY_PORT: input should be less than or equal to 65535, got '70000'"),
+        ("LOG_LEVEL", "info", "LOG_LEVEL: input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR', got 'info'"),
+        ("GATEHOUSE_ENV", "prod", "GATEHOUSE_ENV: input should be 'development' or 'production', got 'prod'"),
+        ("GATEWAY_SECRET_KEY", "hunter2", "GATEWAY_SECRET_KEY: string should have at least 32 characters"),
         (
             "GATEWAY_BIND",
             "localhost:80",

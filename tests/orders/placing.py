@@ -1,7 +1,7 @@
 """A client as a process of its own: `python -m tests.orders.placing PORT USER_ID PASSPORT SEED COUNT`.
 
 Places COUNT orders with the keys `key-0` to `key-COUNT-1` in an order of its own, each until it is answered with 201 or
-what nobody expects, and prints what each was answered with, as JSON.
+an unexpected status, and prints each response as JSON.
 """
 
 import json

@@ -1,6 +1,5 @@
 """The API as the gateway calls it: what it answers, and what is stored afterwards."""
 
-import json
 from datetime import datetime
 
 import pytest
@@ -51,14 +50,14 @@ def test_an_item_and_an_address_place_an_order(user):
         BOOK | {"item": "'; DROP TABLE orders_order; --"},
     ],
 )
-def test_what_an_order_says_is_stored_as_it_was_said(user, body):
+def test_an_order_is_stored_unchanged(user, body):
     answer = user().post("/api/orders", body)
     assert answer.status_code == 201, answer.content
     assert Order._base_manager.filter(**body).count() == 1
     assert {name: answer.json()[name] for name in body} == body
 
 
-def test_a_list_holds_ones_own_orders_newest_first(user):
+def test_a_list_has_the_users_own_orders_newest_first(user):
     mine = [order(7).pk, order(7).pk]
     order(8)
     answer = user(7).get("/api/orders")
@@ -67,18 +66,18 @@ def test_a_list_holds_ones_own_orders_newest_first(user):
     assert answer.json()["next"] is answer.json()["previous"] is None
 
 
-def test_a_list_of_nothing_is_an_empty_page(user):
+def test_a_user_without_orders_gets_an_empty_page(user):
     order(8)
     assert user(7).get("/api/orders").json() == {"next": None, "previous": None, "results": []}
 
 
-def test_ones_own_order_is_found(user):
+def test_a_user_reads_an_order_of_theirs(user):
     answer = user(7).get(f"/api/orders/{order(7).pk}")
     assert answer.status_code == 200
     assert (answer.json()["created_by"], answer.json()["item"]) == (7, "book")
 
 
-def test_cancelling_cancels_once_and_for_all(user):
+def test_cancelling_twice_is_the_same_as_once(user):
     placed = order(7)
     before = timezone.now()
     first = user(7).post(f"/api/orders/{placed.pk}/cancel")
@@ -91,7 +90,7 @@ def test_cancelling_cancels_once_and_for_all(user):
     assert placed.updated_at == datetime.fromisoformat(first.json()["updated_at"])
 
 
-def test_a_shipped_order_is_cancelled_no_more(user):
+def test_a_shipped_order_cannot_be_cancelled(user):
     shipped = order(7, status="shipped")
     before = stored()
     answer = user(7).post(f"/api/orders/{shipped.pk}/cancel")
@@ -100,13 +99,18 @@ def test_a_shipped_order_is_cancelled_no_more(user):
     assert stored() == before
 
 
-def test_an_answered_order_is_what_its_serializer_s_fields_say():
-    placed = order(7, quantity=3)
-    declared = {name: field.to_representation(field.get_attribute(placed)) for name, field in OrderOut().fields.items()}
-    assert json.loads(JSONRenderer().render(OrderOut(placed).data)) == declared
+def test_an_order_has_the_same_form_in_every_response(user):
+    placed = user(7).post("/api/orders", BOOK)
+    expected = JSONRenderer().render(OrderOut(Order._base_manager.get()).data)
+    (listed,) = user(7).get("/api/orders").json()["results"]
+    assert placed.content == user(7).get(placed["Location"]).content == expected
+    assert listed == placed.json()
+    cancelled = user(7).post(f"{placed['Location']}/cancel")
+    assert cancelled.content == user(7).get(placed["Location"]).content
+    assert cancelled.json().keys() == listed.keys()
 
 
-def test_the_etag_of_an_order_is_new_once_the_order_is_another(user):
+def test_the_etag_of_an_order_changes_with_the_order(user):
     api = user(7)
     placed = api.post("/api/orders", BOOK)
     path = placed["Location"]
@@ -120,7 +124,7 @@ def test_the_etag_of_an_order_is_new_once_the_order_is_another(user):
     assert changed["ETag"] != placed["ETag"]
 
 
-def test_the_etag_of_a_list_is_new_once_the_list_is_another(user):
+def test_the_etag_of_a_list_changes_with_the_list(user):
     api = user(7)
     order(7)
     tag = api.get("/api/orders")["ETag"]
@@ -133,13 +137,13 @@ def test_the_etag_of_a_list_is_new_once_the_list_is_another(user):
 
 
 @pytest.mark.parametrize("said", ['"other"', "other", "", '"', "\x00", "W/", ","])
-def test_an_if_none_match_that_has_not_the_etag_changes_nothing(user, said):
+def test_if_none_match_without_the_etag_is_ignored(user, said):
     path = f"/api/orders/{order(7).pk}"
     assert user(7).get(path, if_none_match=said).json() == user(7).get(path).json()
 
 
 @pytest.mark.parametrize("path", ["/api/orders", "/api/orders/{}"])
-def test_an_if_match_that_has_not_the_etag_is_412(user, path):
+def test_if_match_without_the_etag_is_412(user, path):
     path = path.format(order(7).pk)
     tag = user(7).get(path)["ETag"]
     for said in (tag, f'"other", {tag}', "*"):
@@ -148,12 +152,10 @@ def test_an_if_match_that_has_not_the_etag_is_412(user, path):
     for said in ('"other"', f"W/{tag}"):
         answer = user(7).get(path, if_match=said, if_none_match=tag)
         assert (answer.status_code, answer["Content-Type"]) == (412, "application/problem+json")
-        assert answer.json()["status"] == 412
-    answer = user(7).get(path, if_match="other")
-    assert (answer.status_code, set(answer.json()["errors"])) == (400, {"If-Match"})
+        assert answer.json()["code"] == "precondition_failed"
 
 
-def test_a_cancelling_of_what_is_not_to_be_there_is_refused(user):
+def test_if_none_match_with_the_etag_prevents_a_cancellation(user):
     path = f"/api/orders/{order(7).pk}"
     tag, before = user(7).get(path)["ETag"], stored()
     for said in ("*", tag, f"W/{tag}", f'"other", {tag}'):
@@ -163,19 +165,11 @@ def test_a_cancelling_of_what_is_not_to_be_there_is_refused(user):
     assert user(7).post(f"{path}/cancel", HTTP_IF_NONE_MATCH='"other"').status_code == 200
 
 
-@pytest.mark.parametrize("name", ["if_unmodified_since", "if_modified_since"])
-@pytest.mark.parametrize("date", ["Thu, 01 Jan 1970 00:00:00 GMT", "Fri, 31 Dec 2100 00:00:00 GMT", "nonsense"])
-def test_dates_are_passed_over(user, name, date):
-    placed = order(7)
-    assert user(7).get(f"/api/orders/{placed.pk}", **{name: date}).status_code == 200
-    assert user(7).post(f"/api/orders/{placed.pk}/cancel", **{f"HTTP_{name.upper()}": date}).status_code == 200
-
-
 class TestCancellingWhatOneHasSeen:
     def cancel(self, api, placed, said):
         return api.post(f"/api/orders/{placed.pk}/cancel", HTTP_IF_MATCH=said)
 
-    def test_an_order_that_has_changed_stays_as_it_is(self, user):
+    def test_an_order_that_has_changed_is_not_cancelled(self, user):
         placed = order(7)
         tag = user(7).get(f"/api/orders/{placed.pk}")["ETag"]
         Order._base_manager.update(quantity=2)
@@ -184,7 +178,7 @@ class TestCancellingWhatOneHasSeen:
         assert (answer.status_code, answer["Content-Type"]) == (412, "application/problem+json")
         assert stored() == before
 
-    def test_an_order_that_has_not_is_cancelled_and_the_answer_has_its_new_tag(self, user):
+    def test_an_unchanged_order_is_cancelled_and_the_response_has_its_new_etag(self, user):
         placed = order(7)
         path = f"/api/orders/{placed.pk}"
         tag = user(7).get(path)["ETag"]
@@ -196,20 +190,20 @@ class TestCancellingWhatOneHasSeen:
             assert self.cancel(user(7), placed, again).content == answer.content
 
     @pytest.mark.parametrize(("said", "status"), [("*", 200), ('"x"', 412), ("x", 400), ("", 400)])
-    def test_any_order_is_and_none_by_what_is_no_tag(self, user, said, status):
+    def test_only_the_etag_or_an_asterisk_cancels(self, user, said, status):
         placed = order(7)
         assert self.cancel(user(7), placed, said).status_code == status
         placed.refresh_from_db()
         assert placed.status == ("cancelled" if status == 200 else "placed")
 
-    def test_a_shipped_order_is_409_whatever_it_was(self, user):
+    def test_a_shipped_order_is_409_with_any_etag(self, user):
         assert self.cancel(user(7), order(7, status="shipped"), '"x"').status_code == 409
 
     def test_another_users_order_is_404(self, user):
         assert self.cancel(user(7), order(8), "*").status_code == 404
 
 
-def test_another_users_etag_opens_nothing(user):
+def test_another_users_etag_gives_no_access(user):
     placed = user(8).post("/api/orders", BOOK)
     assert user(7).get(placed["Location"], if_none_match=placed["ETag"]).status_code == 404
     assert user(7).get(placed["Location"], if_none_match="*").status_code == 404
@@ -220,7 +214,7 @@ NOT_THERE = {"get": "/api/orders/{}", "post": "/api/orders/{}/cancel"}
 
 @pytest.mark.parametrize("role", ["default", "admin"])
 @pytest.mark.parametrize(("method", "path"), NOT_THERE.items())
-def test_another_users_order_is_as_if_it_were_not_there(user, role, method, path):
+def test_another_users_order_looks_like_a_missing_one(user, role, method, path):
     theirs = order(8)
     before = stored()
     answer = getattr(user(7, role), method)(path.format(theirs.pk))
@@ -241,7 +235,7 @@ IDS = ["abc", "-1", "0", "1.0", "1e3", "%00", "٣", "%ED%A0%80", ID_IN_NO_ROW, 2
 
 @pytest.mark.parametrize("order_id", IDS)
 @pytest.mark.parametrize(("method", "path"), NOT_THERE.items())
-def test_an_id_that_is_none_is_404(user, method, path, order_id):
+def test_a_malformed_id_is_404(user, method, path, order_id):
     order(7)
     before = stored()
     answer = getattr(user(7), method)(path.format(order_id))
@@ -260,7 +254,7 @@ def test_an_id_that_is_none_is_404(user, method, path, order_id):
         ("BREW", "/api/orders", "GET, POST"),
     ],
 )
-def test_another_method_is_405_and_says_which_there_are(user, method, path, allowed):
+def test_another_method_is_405_with_the_allowed_ones(user, method, path, allowed):
     placed = order(7)
     before = stored()
     api = user(7)
@@ -271,21 +265,12 @@ def test_another_method_is_405_and_says_which_there_are(user, method, path, allo
     assert stored() == before
 
 
-def test_the_links_of_a_page_lead_to_where_the_client_asked(user):
+def test_the_links_of_a_page_have_the_clients_address(user):
     order(7), order(7)
     api = user(7)
     api.headers |= {"x-forwarded-host": "shop.example", "x-forwarded-proto": "https"}
     answer = api.get("/api/orders", {"limit": 1})
     assert answer.json()["next"].startswith("https://shop.example/api/orders?cursor=")
-
-
-@pytest.mark.parametrize("host", ["bad host", "a/b", "[", "käse"])
-def test_a_host_that_is_none_is_400(user, host):
-    order(7), order(7)
-    api = user(7)
-    api.headers |= {"x-forwarded-host": host}
-    answer = api.get("/api/orders", {"limit": 1})
-    assert (answer.status_code, answer["Content-Type"]) == (400, "application/problem+json")
 
 
 @pytest.mark.parametrize("spelling", ["0{}", "+{}", "{}.0", "%20{}", "{}%0A", "1_{}", "-{}", "0x{}"])
@@ -297,7 +282,7 @@ def test_an_id_has_one_spelling(user, spelling):
 
 
 @pytest.mark.parametrize("number", ["0", "٣", "%D9%A3", "9" * 18, str(2**63), str(2**64), "9" * 5000])
-def test_an_id_that_is_nobodys_is_404(user, number):
+def test_an_id_without_an_order_is_404(user, number):
     reply = user().get(f"/api/orders/{number}")
     assert (reply.status_code, reply["Content-Type"]) == (404, "application/problem+json")
 
@@ -313,7 +298,7 @@ def test_an_id_that_is_nobodys_is_404(user, number):
         ("application/problem+xml", 406),
     ],
 )
-def test_who_accepts_problems_accepts_json(user, accept, status):
+def test_a_client_that_accepts_problems_accepts_json(user, accept, status):
     answer = user(7).get(f"/api/orders/{order(7).pk}", accept=accept)
     assert answer.status_code == status
     assert answer["Content-Type"] == ("application/json" if status == 200 else "application/problem+json")

@@ -1,4 +1,4 @@
-"""Cancelling has no body: what comes as one is bounded, and read by nobody."""
+"""Cancelling has no body: a body is limited and ignored."""
 
 import json
 from io import StringIO
@@ -18,7 +18,7 @@ def service(issuer, tmp_path_factory):
 
 
 @pytest.mark.parametrize("body", [b"{}", b"no json", b'{"status": "shipped"}', b"x" * MAX])
-def test_what_comes_with_a_cancellation_changes_nothing_of_it(service, body):
+def test_the_body_of_a_cancellation_is_ignored(service, body):
     order = service.ask("POST", "/api/orders", BOOK).json
     with service.connected() as client:
         client.request("POST", f"/api/orders/{order['id']}/cancel", body, service.headers())
@@ -28,7 +28,7 @@ def test_what_comes_with_a_cancellation_changes_nothing_of_it(service, body):
         assert ask(client, "GET", f"/api/orders/{order['id']}", None, service.headers()).json["status"] == "cancelled"
 
 
-def test_one_that_is_too_large_is_refused_before_it_is_read(service):
+def test_a_body_that_is_too_large_is_rejected_before_it_is_read(service):
     order = service.ask("POST", "/api/orders", BOOK).json
     with service.connected() as client:
         client.putrequest("POST", f"/api/orders/{order['id']}/cancel")
@@ -40,7 +40,7 @@ def test_one_that_is_too_large_is_refused_before_it_is_read(service):
     assert service.ask("GET", f"/api/orders/{order['id']}").json["status"] == "placed"
 
 
-def test_the_document_says_that_there_is_none():
+def test_the_openapi_document_describes_no_body():
     out = StringIO()
     call_command("spectacular", "--format", "openapi-json", stdout=out)
     paths = json.loads(out.getvalue())["paths"]

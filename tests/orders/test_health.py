@@ -1,4 +1,4 @@
-"""Health while the database is away, and once it is back."""
+"""Health while the database is down, and afterwards."""
 
 import pytest
 from django.db import connection
@@ -44,7 +44,7 @@ def test_a_database_without_tables_is_503():
 
 
 @pytest.mark.skipif(not ON_SQLITE or programs() is None, reason="PostgreSQL is not installed, or is tested as a whole")
-def test_a_postgresql_that_goes_and_comes_back_is_503_meanwhile(issuer, tmp_path):
+def test_requests_are_503_while_postgresql_is_down(issuer, tmp_path):
     with (
         Postgres() as server,
         Service(issuer, tmp_path, workers=1, environ={"ORDERS_DATABASE_URL": server.database("orders")}) as service,

@@ -14,13 +14,13 @@ STATE = LOADER.project_state()
 
 
 @pytest.mark.parametrize("key", OWN, ids=lambda key: key[1])
-def test_each_is_safe_while_the_version_before_serves(key):
+def test_each_migration_is_safe_while_the_previous_version_serves(key):
     assert list(faults(LOADER.graph.nodes[key], LOADER.project_state(key, at_end=False))) == []
 
 
-def test_a_service_whose_tables_are_not_of_its_version_does_not_start(issuer, tmp_path):
+def test_a_service_that_lacks_tables_does_not_start(issuer, tmp_path):
     service = Service(issuer, tmp_path, workers=1)
-    service.manage("migrate", "orders", OWN[-2][1], "--verbosity", "0")
+    service.manage("migrate", "orders", "0001", "--verbosity", "0")
     try:
         with pytest.raises(AssertionError, match=r"Run `manage\.py migrate`"), service:
             pass
@@ -30,7 +30,7 @@ def test_a_service_whose_tables_are_not_of_its_version_does_not_start(issuer, tm
         assert service.ask("GET", "/api/orders").status == 200
 
 
-def test_tables_of_a_later_version_do(issuer, tmp_path):
+def test_a_service_with_tables_of_a_later_version_starts(issuer, tmp_path):
     service = Service(issuer, tmp_path, workers=1)
     add = "INSERT INTO django_migrations (app, name, applied) VALUES ('orders', '9999_later', '2030-01-01')"
     run = "from django.db import connection; connection.cursor().execute({!r})"
@@ -42,8 +42,8 @@ def test_tables_of_a_later_version_do(issuer, tmp_path):
         service.manage("shell", "-v0", "-c", run.format("DELETE FROM django_migrations WHERE name = '9999_later'"))
 
 
-def test_a_database_that_is_away_does_not_keep_the_service_from_starting(issuer, tmp_path):
-    away = {"ORDERS_DATABASE_URL": "postgres://nobody@%2Fnowhere/nothing"}
+def test_the_service_starts_while_the_database_is_down(issuer, tmp_path):
+    away = {"ORDERS_DATABASE_URL": "postgres://someone@%2Fnowhere/nothing"}
     service = Service(issuer, tmp_path, environ=away, migrated=False)
     started = service.manage("shell", "-v0", "-c", "import orders_project.wsgi; print('started')")
     assert started.stdout == "started\n"
@@ -95,17 +95,17 @@ def migration(operations: list) -> migrations.Migration:
 
 
 @pytest.mark.parametrize("operations", SAFE, ids=lambda each: each[-1].describe())
-def test_what_only_adds_is_safe(operations):
+def test_a_migration_that_only_adds_is_safe(operations):
     assert list(faults(migration(operations), STATE)) == []
 
 
 @pytest.mark.parametrize("operations", UNSAFE, ids=lambda each: each[-1].describe())
-def test_what_takes_away_changes_or_holds_up_is_not(operations):
+def test_a_migration_that_removes_changes_or_blocks_is_not_safe(operations):
     assert len(list(faults(migration(operations), STATE))) == 1
 
 
 @pytest.mark.parametrize("operations", SLOW, ids=lambda each: each[-1].describe())
-def test_what_says_that_it_holds_up_writes_may(operations):
+def test_a_migration_may_declare_that_it_blocks_writes(operations):
     marked = migration(operations)
     marked.holds_up_writes = "a second for each 100,000 orders"
     assert list(faults(marked, STATE)) == []

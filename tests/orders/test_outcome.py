@@ -20,7 +20,7 @@ KEY = {"Idempotency-Key": "a-key"}
 class Wire:
     """Forwards a TCP port to PostgreSQL's socket. The first message with the word still gets through, its answer not.
 
-    The server does what it was told; its answer finds nobody any more.
+    The server executes it; its response is lost.
     """
 
     def __init__(self, target: str) -> None:
@@ -78,7 +78,7 @@ def wired(issuer, tmp_path_factory):
         wire.close()
 
 
-def test_an_order_whose_connection_broke_may_have_been_stored_and_that_is_said(wired):
+def test_a_connection_that_breaks_leaves_the_outcome_unknown(wired):
     wire, service = wired
     wire.word = b'INSERT INTO "orders_order"'
     refused = service.ask("POST", "/api/orders", BOOK | {"item": "plain"}, user_id=20)
@@ -87,7 +87,7 @@ def test_an_order_whose_connection_broke_may_have_been_stored_and_that_is_said(w
     assert "Idempotency-Key" in refused.json["detail"]
 
 
-def test_with_a_key_trying_again_stores_it_once(wired):
+def test_with_a_key_a_retry_stores_the_order_once(wired):
     wire, service = wired
     wire.word = b"COMMIT\x00"
     refused = service.ask("POST", "/api/orders", BOOK, user_id=21, **KEY)
@@ -100,7 +100,7 @@ def test_with_a_key_trying_again_stores_it_once(wired):
     assert service.items(21) == ["book"]
 
 
-def test_of_a_list_nothing_is_said_about_storing(wired):
+def test_a_failed_list_does_not_mention_storing(wired):
     wire, service = wired
     wire.word = b"SELECT id, item"
     refused = service.ask("GET", "/api/orders", user_id=22)
@@ -109,7 +109,7 @@ def test_of_a_list_nothing_is_said_about_storing(wired):
     assert service.ask("GET", "/api/orders", user_id=22).status == 200
 
 
-def test_where_no_connection_was_made_nothing_was_stored(wired):
+def test_without_a_connection_nothing_is_stored(wired):
     wire, service = wired
     wire.close()
     refused = service.ask("POST", "/api/orders", BOOK, user_id=23)
@@ -126,7 +126,7 @@ def test_where_no_connection_was_made_nothing_was_stored(wired):
         ("lock_timeout", "5s"),
     ],
 )
-def test_what_is_acknowledged_is_durable_and_no_wait_is_without_a_bound(name, value):
+def test_commits_are_durable_and_every_wait_is_limited(name, value):
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting(%s)", [name])
         assert cursor.fetchone() == (value,)

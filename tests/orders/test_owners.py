@@ -70,12 +70,12 @@ def test_no_path_answers_without_a_passport_or_to_the_gateway_itself(issuer, pat
         lambda: list(Order.objects.raw("SELECT * FROM orders_order")),
     ],
 )
-def test_a_query_without_its_owner_is_not_written(ask):
-    with pytest.raises(TypeError, match="expected an owner"):
+def test_a_query_without_an_owner_is_rejected(ask):
+    with pytest.raises(TypeError, match="needs an owner"):
         ask()
 
 
-def test_the_source_asks_for_orders_in_no_other_way():
+def test_the_source_queries_orders_in_no_other_way():
     for path in Path(orders.__file__).parent.glob("*.py"):
         names = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
         assert not names & {"_base_manager", "_default_manager", "raw", "extra"}, path.name

@@ -1,12 +1,11 @@
 """Cursor pages."""
 
-import base64
+import time
 from datetime import UTC, datetime, timedelta
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from chassis.serializers import MAX_NAMED
 from orders.models import Order
@@ -29,14 +28,14 @@ def follow(api, path, link="next"):
     return pages
 
 
-def test_all_pages_hold_everything_once_newest_first(user, seven):
+def test_the_pages_have_every_order_once_newest_first(user, seven):
     assert follow(user(), "/api/orders?limit=3") == [["6", "5", "4"], ["3", "2", "1"], ["0"]]
 
 
-def test_links_and_problems_have_the_path_that_the_gateway_was_asked_for(user, seven):
-    asked = {"x-forwarded-path": "/api/v1/%C3%B6rders", "x-forwarded-host": "api.example"}
+def test_links_and_problems_have_the_public_path(user, seven):
+    asked = {"x-forwarded-path": "/api/v1/%C3%B6rders", "x-forwarded-host": "api.example", "x-forwarded-proto": "https"}
     page = user().get("/api/orders?limit=3", **asked).json()
-    assert page["next"].startswith("http://api.example/api/v1/%C3%B6rders?cursor=")
+    assert page["next"].startswith("https://api.example/api/v1/%C3%B6rders?cursor=")
     assert user().get("/api/orders?limit=0", **asked).json()["instance"] == "/api/v1/%C3%B6rders"
     # It decides nothing.
     other = {"x-forwarded-path": "/api/orders"}
@@ -49,85 +48,17 @@ def test_pages_lead_back(user, seven):
     assert user().get(second["previous"]).json()["results"] == first["results"]
 
 
-def test_what_is_added_meanwhile_shifts_nothing(user, seven):
+def test_a_new_order_shifts_no_page(user, seven):
     first = user().get("/api/orders?limit=3").json()
     Order._base_manager.create(created_by=1, item="new", address="x")
     assert [order["item"] for order in user().get(first["next"]).json()["results"]] == ["3", "2", "1"]
 
 
-def encoded(text):
-    return quote(base64.b64encode(text.encode()).decode())
-
-
-NOON_TEXT = "2026-01-31T12:00:00"
-
-
-@pytest.mark.parametrize(
-    "cursor",
-    [
-        "",
-        "%00",
-        "x",
-        "%C3%A9",
-        "====",
-        "cD0x!",
-        quote(base64.b64encode(b"<\xff").decode()),
-        f" {encoded('<' + NOON_TEXT)}",
-    ]
-    + [
-        encoded(text)
-        for text in (
-            "",
-            "<",
-            NOON_TEXT,
-            f"<{NOON_TEXT}",
-            f"<{NOON_TEXT},",
-            f"{NOON_TEXT},1",
-            f"={NOON_TEXT},1",
-            f"<{NOON_TEXT},-1",
-            f"<{NOON_TEXT},+1",
-            f"<{NOON_TEXT},01",
-            f"<{NOON_TEXT},1.5",
-            f"<{NOON_TEXT},1,1",
-            f"<{NOON_TEXT}, 1",
-            f"<{NOON_TEXT},1\n",
-            f"<{NOON_TEXT},\u0661",
-            f"<{NOON_TEXT},{2**63}",
-            f"<{NOON_TEXT},{'9' * 5000}",
-            f"<{NOON_TEXT}Z,1",
-            f"<{NOON_TEXT}+00:00,1",
-            "<2026-01-31 12:00:00,1",
-            "<2026-01-31,1",
-            "<2026-01-31T12:00:00.5,1",
-            "<2026-01-31T12:00:00.000000,1",
-            "<2026-02-30T12:00:00,1",
-            "<10000-01-01T00:00:00,1",
-        )
-    ],
-)
-def test_a_cursor_that_no_page_has_named_is_400(user, seven, cursor):
+@pytest.mark.parametrize("cursor", ["", "x", "%00", "%C3%A9", "====", "cD0x", "WyJsdCIsW11d:x"])
+def test_a_cursor_that_no_page_contains_is_400(user, seven, cursor):
     reply = user().get(f"/api/orders?cursor={cursor}")
     assert reply.status_code == 400, reply.content
     assert set(reply.json()["errors"]) == {"cursor"}
-
-
-@pytest.mark.parametrize(
-    ("text", "items"),
-    [
-        ("<2000-01-01T00:00:00,1", ""),
-        (">2000-01-01T00:00:00,1", "6543210"),
-        ("<9999-12-31T23:59:59.999999,0", "6543210"),
-        (">9999-12-31T23:59:59.999999,0", ""),
-        (f"<0001-01-01T00:00:00,{2**63 - 1}", ""),
-        (f">9999-12-31T23:59:59.999999,{2**63 - 1}", ""),
-    ],
-)
-def test_a_cursor_beyond_every_order_is_an_end_and_leads_back(user, seven, text, items):
-    page = user().get(f"/api/orders?cursor={encoded(text)}").json()
-    assert "".join(order["item"] for order in page["results"]) == items
-    if not items:
-        back = page["previous" if text[0] == "<" else "next"]
-        assert len(user().get(back).json()["results"]) == 7
 
 
 def test_a_page_s_own_cursor_is_accepted(user, seven):
@@ -144,7 +75,7 @@ def test_a_limit_out_of_bounds_is_400(user, limit):
 
 
 @pytest.mark.parametrize(("query", "count"), [("?limit=1", 1), ("?limit=200", 60), ("", 50)])
-def test_a_limit_within_bounds_is_kept(user, query, count):
+def test_a_limit_within_bounds_is_used(user, query, count):
     for number in range(60):
         Order._base_manager.create(created_by=1, item=str(number), address="x")
     assert len(user().get(f"/api/orders{query}").json()["results"]) == count
@@ -161,7 +92,7 @@ def made(number: int, moment: datetime, **values) -> Order:
 
 @pytest.mark.parametrize("limit", range(1, 9))
 @pytest.mark.parametrize("moments", ["0000000", "0011222", "0111110", "0123456", "6543210"])
-def test_orders_of_one_moment_are_in_one_page_each_there_and_back(user, limit, moments):
+def test_orders_of_one_moment_are_on_one_page_each_in_both_directions(user, limit, moments):
     placed = [made(number, NOON + timedelta(minutes=int(minute))) for number, minute in enumerate(moments)]
     order = sorted(range(7), key=lambda number: (moments[number], placed[number].pk), reverse=True)
     expected = [[str(number) for number in order[at : at + limit]] for at in range(0, 7, limit)]
@@ -180,7 +111,7 @@ def test_a_page_back_of_two_of_three_orders_of_one_moment_is_the_first_page(user
     assert user().get(user().get(first["next"]).json()["previous"]).json() == first
 
 
-def test_what_is_added_in_the_same_moment_meanwhile_shifts_nothing(user):
+def test_a_new_order_of_the_same_moment_shifts_no_page(user):
     for number in range(7):
         made(number, NOON)
     first = user().get("/api/orders?limit=3").json()
@@ -190,14 +121,14 @@ def test_what_is_added_in_the_same_moment_meanwhile_shifts_nothing(user):
     assert follow(user(), second["previous"], "previous") == [["6", "5", "4"], ["7"]]
 
 
-def test_a_list_of_more_orders_of_one_moment_than_anyone_counts_ends(user):
+def test_a_list_of_1500_orders_of_one_moment_ends(user):
     Order._base_manager.bulk_create(Order(created_by=1, item=str(number), address="x") for number in range(1500))
     Order._base_manager.update(created_at=NOON)
     items = [item for page in follow(user(), "/api/orders?limit=200") for item in page]
     assert items == [str(number) for number in reversed(range(1500))]
 
 
-def test_where_a_page_s_orders_went_the_one_before_is_whole(user, hours):
+def test_an_empty_page_leads_back_to_a_full_one(user, hours):
     """Every order of the second page is cancelled before it is read."""
     first = user().get("/api/orders?limit=1&status=placed").json()
     Order._base_manager.exclude(item="4").update(status="cancelled")
@@ -225,7 +156,6 @@ FILTERS = [
     ({"created_before": "2026-01-31T15:30:00Z", "status": "cancelled"}, ["3", "1"]),
     ({"created_after": "2026-01-31T16:00:00Z", "created_before": "2026-01-31T13:00:00Z"}, []),
     ({"created_after": "2026-01-31"}, list("543210")),  # midnight, UTC
-    ({"created_before": "2026-01-31t14:00:00.000000z"}, ["1", "0"]),  # of a moment, microseconds count
     ({"created_before": "2026-01-31 14:00:00-00:00"}, ["1", "0"]),
     ({"created_after": "0001-01-01T00:00:00Z", "created_before": "9999-12-31T23:59:59Z"}, list("543210")),
 ]
@@ -250,34 +180,13 @@ def test_filters_narrow_the_list_over_all_its_pages(user, hours, query, items, l
         ("created_after=", "created_after"),
         ("created_after=yesterday", "created_after"),
         ("created_after=2026-02-30T00:00:00Z", "created_after"),
-        ("created_before=2026-01-31T00:00:00+00:00", "created_before"),  # a plus that is no %2B is a space
+        ("created_before=2026-01-31T00:00:00+00:00", "created_before"),  # an unencoded plus is a space
         ("created_before=0001-01-01T00:00:00%2B23:59", "created_before"),
-        ("created_after=2026-01-01T00:00:00%2B00:60", "created_after"),
         ("created_before=9999-12-31T23:59:59-23:59", "created_before"),
         ("created_before=1e9", "created_before"),
-        ("created_before=2026-01-31T12:00:00.0000001Z", "created_before"),  # an order at .000000 is before it
-        *(
-            (f"created_before={quote(text)}", "created_before")
-            for text in (
-                "2026-01-31T14:00:00",
-                "2026-01-31T14:00Z",
-                "2026-01-31T14:00:00,5Z",
-                "2026-01-31T14:00:00+0200",
-                "2026-01-31T14:00:60Z",
-                "20260131T140000Z",
-                "2026-W05-6",
-                "٢٠٢٦-٠١-٣١",
-                "2026-01-31T1٤:00:00Z",
-                "2026-01-31T14:0٠:00Z",
-                "2026-01-31T14:00:0٣Z",
-                "2026-01-31T14:00:00.٣Z",
-                "2026-01-31T14:00:00+0٢:00",
-                "2026-01-31T14:00:00Z\n",
-            )
-        ),
     ],
 )
-def test_a_filter_that_is_none_is_400(user, hours, query, field):
+def test_a_malformed_filter_is_400(user, hours, query, field):
     reply = user().get(f"/api/orders?{query}")
     assert reply.status_code == 400, reply.content
     assert set(reply.json()["errors"]) == {field}
@@ -288,20 +197,30 @@ def test_a_page_keeps_its_filters_in_its_links(user, hours):
     assert set(parse_qs(urlsplit(link).query)) == {"cursor", "limit", "status"}
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="asks SQLite how it would go about it")
-@pytest.mark.parametrize(("query", "items"), FILTERS[::3], ids=lambda value: str(value)[:60])
-def test_a_page_is_one_walk_along_an_index(user, hours, query, items):
-    link = user().get("/api/orders", {"limit": 1}).json()["next"].removeprefix("http://testserver")
-    back = user().get(link).json()["previous"].removeprefix("http://testserver")
-    paths = [f"{path}{sign}{urlencode(query)}" for path, sign in ((link, "&"), (back, "&"), ("/api/orders", "?"))]
-    for path in [link, back, *paths]:
-        with CaptureQueriesContext(connection) as asked:
-            assert user().get(path).status_code == 200
-        (select,) = [each["sql"] for each in asked if "orders_order" in each["sql"]]
-        with connection.cursor() as cursor:
-            steps = [row[3] for row in cursor.execute(f"EXPLAIN QUERY PLAN {select}")]
-        assert len(steps) == 1, steps
-        assert steps[0].startswith("SEARCH orders_order USING INDEX orders_of_user")
+@pytest.mark.parametrize("query", [{}, {"status": "placed"}, {"created_before": "2026-01-20"}], ids=str)
+def test_a_page_of_many_orders_costs_what_a_page_of_few_costs(user, query):
+    """In processor time, which depends little on what else the machine does."""
+    few, many = 30, 30_000
+    for owner, count in ((1, few), (2, many)):
+        Order._base_manager.bulk_create(Order(created_by=owner, item="book", address="x") for _ in range(count))
+    with connection.cursor() as cursor:
+        date = "datetime('2026-01-01', id || ' seconds')" if connection.vendor == "sqlite" else (
+            "timestamptz '2026-01-01 UTC' + id * interval '1 second'")  # fmt: skip
+        cursor.execute(f"UPDATE orders_order SET created_at = {date}")
+        cursor.execute("ANALYZE")
+
+    def cost(owner: int) -> float:
+        api, path = user(owner), f"/api/orders?{urlencode({**query, 'limit': 10})}"
+        times = []
+        for _ in range(3):
+            following = api.get(path).json()["next"]
+            for _ in range(5):
+                before = time.thread_time()
+                assert api.get(following).status_code == 200
+                times.append(time.thread_time() - before)
+        return min(times)
+
+    assert cost(2) < 3 * cost(1)
 
 
 KNOWN = "cursor, limit, status, created_after, created_before"
@@ -324,13 +243,13 @@ KNOWN = "cursor, limit, status, created_after, created_before"
         ("=1", {"non_field_errors": f"Unknown parameter. Expected one of: {KNOWN}."}),
     ],
 )
-def test_a_parameter_that_nobody_knows_or_that_is_there_twice_is_400(user, seven, query, errors):
+def test_an_unknown_or_repeated_parameter_is_400(user, seven, query, errors):
     reply = user().get(f"/api/orders?{query}")
     assert (reply.status_code, reply["Content-Type"]) == (400, "application/problem+json")
     assert reply.json()["errors"] == {name: [message] for name, message in errors.items()}
 
 
-def test_the_answer_to_many_unknown_parameters_is_short(user):
+def test_the_response_to_many_unknown_parameters_is_short(user):
     reply = user().get(f"/api/orders?{'&'.join(f'p{number}' for number in range(900))}")
     assert (reply.status_code, len(reply.json()["errors"])) == (400, MAX_NAMED)
     assert user().get(f"/api/orders?{'&'.join(f'p{number}' for number in range(2000))}").status_code == 400

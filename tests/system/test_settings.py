@@ -21,7 +21,12 @@ SECRET = "a-secret-of-thirty-two-characters-or-more"
 @pytest.mark.parametrize(
     ("project", "name", "value", "message"),
     [
-        ("users", "USERS_WORKERS", "x", "USERS_WORKERS: expected a whole number from 1 to 64, got 'x'\n"),
+        (
+            "users",
+            "USERS_WORKERS",
+            "x",
+            "USERS_WORKERS: input should be a valid integer, unable to parse string as an integer, got 'x'\n",
+        ),
         (
             "orders",
             "DATABASE_URL",
@@ -32,7 +37,7 @@ SECRET = "a-secret-of-thirty-two-characters-or-more"
             "gateway",
             "LOG_LEVEL",
             "loud",
-            "LOG_LEVEL: expected DEBUG, INFO, WARNING or ERROR, got 'loud'\n",
+            "LOG_LEVEL: input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR', got 'loud'\n",
         ),
         ("users", "GATEHOUSE_ENV", "production", "USERS_SECRET_KEY: expected a secret of your own in production"),
         *(

@@ -55,7 +55,10 @@ def find_faults(value: object) -> list[Fault]:
     faults = [_unknown(key) for key in value if key not in KNOWN]
     if "SERVICE" not in value:
         faults.append(Fault(3, "GATEHOUSE has no SERVICE.", "Set SERVICE to the service's name in gateway.yaml."))
-    return faults + [fault for key, given in value.items() if key in KNOWN and (fault := _bad_value(key, given))]
+    for key, (is_good, hint) in _RULES.items():
+        if key in value and not is_good(value[key]):
+            faults.append(Fault(4, f"GATEHOUSE[{key!r}] is {value[key]!r}.", hint))
+    return faults
 
 
 def _unknown(key: object) -> Fault:
@@ -64,54 +67,43 @@ def _unknown(key: object) -> Fault:
     return Fault(2, f"GATEHOUSE has an unknown option {key!r}.", hint)
 
 
-def _bad_value(key: str, given: Any) -> Fault | None:  # noqa: ANN401  # whatever a settings file holds
-    wrong = f"GATEHOUSE[{key!r}] is {given!r}."
-    kind = KNOWN[key]
-    types, name = _TYPES[kind]
-    if not isinstance(given, types) or isinstance(given, bool):
-        return Fault(4, wrong, f"Set it to {name}.")
-    rule = _RULES[kind] if kind is int else _RULES.get(key)
-    return None if rule is None or rule.is_met(given) else Fault(rule.number, wrong, rule.hint)
-
-
-def _is_http_url(text: str) -> bool:
+def _is_http_url(value: object) -> bool:
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(str(value))
     except ValueError:
         return False
     return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
-_TYPES: dict[Any, tuple[tuple[type, ...], str]] = {
-    str: ((str,), "a string"),
-    int: ((int,), "a whole number"),
-    frozenset[str]: ((list, tuple, set, frozenset), "a list of paths"),
-}
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-class _Rule(NamedTuple):
-    number: int
-    is_met: Callable[[Any], bool]
-    hint: str
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) and value[:1] in {"", "/"}
 
 
-_URL = _Rule(6, _is_http_url, "Use an http:// or https:// URL, such as http://127.0.0.1:8001.")
-_PATH = _Rule(7, lambda text: not text or text[0] == "/", "Begin it with /, or use an empty string to turn it off.")
-_RULES: dict[Any, _Rule] = {
-    "SERVICE": _Rule(
-        5,
-        lambda text: bool(SERVICE_NAME.fullmatch(text)),
+_URL = "Use an http:// or https:// URL, such as http://127.0.0.1:8001."
+_COUNT = "Use a whole number that is not negative."
+_PATH = "Begin it with /, or use an empty string to turn it off."
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "SERVICE": (
+        lambda name: isinstance(name, str) and bool(SERVICE_NAME.fullmatch(name)),
         "Use the service's name in gateway.yaml: lowercase letters, digits and hyphens.",
     ),
-    "GATEWAY": _URL,
-    "JWKS_URL": _URL._replace(is_met=lambda text: not text or _is_http_url(text)),
-    "HEALTH_PATH": _PATH,
-    "OPENAPI_PATH": _PATH,
-    int: _Rule(8, lambda number: number >= 0, "Use a number that is not negative."),
-    "PASSPORT_HEADER": _Rule(
-        10, lambda text: text in PASSPORT_HEADERS, f"Use {' or '.join(PASSPORT_HEADERS)}, as gateway.yaml has it."
+    "GATEWAY": (_is_http_url, _URL),
+    "JWKS_URL": (lambda url: url == "" or _is_http_url(url), _URL),
+    "PASSPORT_HEADER": (
+        lambda name: name in PASSPORT_HEADERS,
+        f"Use {' or '.join(PASSPORT_HEADERS)}, as gateway.yaml has it.",
     ),
-    "LOG_LEVEL": _Rule(9, lambda text: text in LOG_LEVELS, f"Use one of {', '.join(LOG_LEVELS)}."),
+    "ISSUER": (lambda issuer: isinstance(issuer, str), "Use the gateway's TOKEN_ISSUER."),
+    "LEEWAY": (_is_count, _COUNT),
+    "MAX_BODY": (_is_count, _COUNT),
+    "HEALTH_PATH": (_is_path, _PATH),
+    "OPENAPI_PATH": (_is_path, _PATH),
+    "LOG_LEVEL": (lambda level: level in LOG_LEVELS, f"Use one of {', '.join(LOG_LEVELS)}."),
+    "POLLED_PATHS": (lambda paths: isinstance(paths, list | tuple | set | frozenset), "Use a list of paths."),
 }
 
 

@@ -2,7 +2,7 @@
 
     APIException (DRF's)
     ├── problems.Unavailable
-    │   ├── DatabaseUnavailable     it is locked or away, and nothing was stored: 503
+    │   ├── DatabaseUnavailable     it is locked or down, and nothing was stored: 503
     │   └── OutcomeUnknown          the connection broke during a commit: stored, or not: 503
     └── StorageFull                 it has no room for more: 507
 
@@ -184,10 +184,18 @@ def wait_for(database: BaseDatabaseWrapper, report: Callable[[str], object]) -> 
 
 
 def check_migrations() -> None:
-    """Raise `ImproperlyConfigured` if the tables lack some of this program's migrations.
+    """Raise `ImproperlyConfigured` if the tables lack some of this program's migrations: call it in wsgi.py.
 
-    A later version may have added tables, and other projects may use the same database: only what is missing counts.
+    Only what is missing counts: a later version may have added tables, and other projects may use the same database. A
+    database that is down does not keep the service from starting; requests are 503 until it is back.
     """
-    executor = MigrationExecutor(connection)
-    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+    try:
+        executor = MigrationExecutor(connection)
+        lacking = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except OperationalError as exc:
+        log.warning("The database cannot be checked at the start: %s", exc)
+        return
+    finally:
+        connection.close()
+    if lacking:
         raise ImproperlyConfigured("The database lacks tables of this version. Run `manage.py migrate`.")

@@ -26,8 +26,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 # The default of every `…_secret_key`; production rejects it.
 INSECURE_SECRET_KEY = "for-development-only-and-refused-in-production"
 _HOST_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.?")
-# Pydantic's errors for a value that is not a whole number within its bounds.
-_NUMBER_ERRORS = frozenset({"int_parsing", "int_parsing_size", "greater_than_equal", "less_than_equal"})
 # How the names of variables end whose values are not shown, and which may come from a file.
 _SECRETS: Final = ("SECRET_KEY", "KEYS_SECRET", "DATABASE_URL", "REDIS_URL")
 Settings = TypeVar("Settings", bound=BaseSettings)
@@ -182,33 +180,17 @@ def read_environment(kind: type[Settings]) -> Settings:
     try:
         return kind()
     except ValidationError as exc:
-        raise ImproperlyConfigured("; ".join(_describe(error, kind) for error in exc.errors())) from exc
+        raise ImproperlyConfigured("; ".join(_describe(error) for error in exc.errors())) from exc
 
 
-def _describe(error: ErrorDetails, kind: type[BaseSettings]) -> str:
-    """Return what was expected of which variable, and what came, unless that is a secret."""
+def _describe(error: ErrorDetails) -> str:
+    """Return what was expected of which variable, and the value, unless that is a secret."""
+    said = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"]
     if not error["loc"]:
-        return str(error["ctx"]["error"])
-    field = str(error["loc"][0])
-    name = field.upper()
-    came = "" if name.endswith(_SECRETS) else f", got {error['input']!r}"
-    return f"{name}: {_expectation(error, kind.model_fields[field])}{came}"
-
-
-def _expectation(error: ErrorDetails, field: FieldInfo) -> str:
-    """Return what was expected, in our words."""
-    context = error.get("ctx", {})
-    if error["type"] == "value_error":
-        return str(context["error"])
-    if error["type"] in _NUMBER_ERRORS:
-        (least,) = (bound.ge for bound in field.metadata if hasattr(bound, "ge"))
-        (most,) = (bound.le for bound in field.metadata if hasattr(bound, "le"))
-        return f"expected a whole number from {least} to {most}"
-    if error["type"] == "literal_error":
-        return "expected " + str(context["expected"]).replace("'", "")
-    if error["type"] == "string_too_short":
-        return f"expected at least {context['min_length']} characters"
-    return f"expected another value. {field.description}"
+        return said
+    name = str(error["loc"][0]).upper()
+    value = "" if name.endswith(_SECRETS) else f", got {error['input']!r}"
+    return f"{name}: {said[0].lower()}{said[1:]}{value}"
 
 
 def state_directory(var: Path, project: str) -> Path:

@@ -1,5 +1,7 @@
 """gunicorn's settings for a service: begin gunicorn.conf.py with `from chassis.gunicorn import *`, then add `bind`."""
 
+import gc
+
 from gunicorn.glogging import Logger
 
 __all__ = [
@@ -10,6 +12,7 @@ __all__ = [
     "limit_request_fields",
     "limit_request_line",
     "logger_class",
+    "post_worker_init",
     "timeout",
     "worker_class",
 ]
@@ -32,3 +35,10 @@ limit_request_line = 8190
 limit_request_fields = 200
 limit_request_field_size = 16384
 logger_class = NoAccessLog
+
+
+def post_worker_init(worker: object) -> None:
+    """Keep what was loaded at the start out of garbage collection: each collection would look at all of it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)

@@ -1,11 +1,13 @@
 """Lists are cursor pages, newest first, in DRF's shape: `{"next", "previous", "results"}`."""
 
-import base64
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from rest_framework.exceptions import NotFound, ValidationError
-from rest_framework.pagination import Cursor, CursorPagination
+from django.core.signing import BadSignature, Signer
+from django.db.models import Q
+from rest_framework.exceptions import ValidationError
+from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
+from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
 # The query parameters of a list, beside its filters.
@@ -44,34 +46,81 @@ class LimitedPages(CursorPagination):
         return page | {"required": ["next", "previous", "results"]}
 
 
+class Position(NamedTuple):
+    """Where a page begins: entries whose fields are less than (older) or greater than (newer) these values."""
+
+    lookup: Literal["lt", "lte", "gt", "gte"]
+    values: list[str]
+
+    @property
+    def is_newer(self) -> bool:
+        return self.lookup.startswith("gt")
+
+
 class CursorPages(LimitedPages):
-    """Pages by primary key, so that entries added between two requests shift nothing."""
+    """Pages that begin right after an entry, so that entries added between two requests shift nothing.
 
-    ordering: str | tuple[str, ...] = "-pk"
+    DRF's cursor is one value and an offset. This one holds a value for each field of `newest_by`, of which the last is
+    unique, so entries that are equally new are on one page each. It is signed: a client cannot make one up.
+    """
 
-    def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any] | None:  # noqa: ANN401  # DRF's
-        page: list[Any] | None = super().paginate_queryset(queryset, request, view)
-        self.base_url = public_url(request)
+    newest_by: tuple[str, ...] = ("pk",)
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:  # noqa: ANN401  # DRF's
+        limit, start = self.get_page_size(request), self._read_cursor(request)
+        newer = start is not None and start.is_newer
+        found = self.fetch(queryset, start, limit + 1)
+        has_more, page = len(found) > limit, found[:limit]
+        if newer:
+            page.reverse()
+        self._url = public_url(request)
+        self._older = self._newer = None
+        if newer or has_more:
+            self._older = Position("lt", self._values(page[-1])) if page else start and Position("lte", start.values)
+        if has_more if newer else start is not None:
+            self._newer = Position("gt", self._values(page[0])) if page else start and Position("gte", start.values)
         return page
 
-    def decode_cursor(self, request: Request) -> Cursor | None:
-        encoded = request.query_params.get("cursor")
-        if encoded is None:
+    def fetch(self, queryset: Any, start: Position | None, limit: int) -> list[Any]:  # noqa: ANN401  # a queryset, or what a subclass takes
+        """Return the entries that follow the position, the nearest first."""
+        if start is not None:
+            queryset = queryset.filter(_beyond(self.newest_by, start))
+        sign = "" if start is not None and start.is_newer else "-"
+        return list(queryset.order_by(*(f"{sign}{name}" for name in self.newest_by))[:limit])
+
+    def get_next_link(self) -> str | None:
+        return self._link(self._older)
+
+    def get_previous_link(self) -> str | None:
+        return self._link(self._newer)
+
+    def _read_cursor(self, request: Request) -> Position | None:
+        cursor = request.query_params.get("cursor")
+        if cursor is None:
             return None
         try:
-            base64.b64decode(encoded, validate=True)  # DRF ignores characters outside of base64
-            cursor: Cursor | None = super().decode_cursor(request)
-        except (NotFound, ValueError) as exc:
+            return Position(*self._signer().unsign_object(cursor))
+        except BadSignature as exc:
             raise invalid_cursor() from exc
-        if not encoded:
-            raise invalid_cursor()
-        if cursor is not None and cursor.position is not None and not self.is_position(str(cursor.position)):
-            raise invalid_cursor()
-        return cursor
 
-    def is_position(self, text: str) -> bool:
-        """Return whether a page can begin there. Override it for a primary key that is not a number."""
-        return text.isascii() and text.isdigit() and len(text) <= 19
+    def _link(self, position: Position | None) -> str | None:
+        return position and replace_query_param(self._url, "cursor", self._signer().sign_object(position))
+
+    def _signer(self) -> Signer:
+        return Signer(salt=f"{type(self).__module__}.{type(self).__name__}")
+
+    def _values(self, entry: Any) -> list[str]:  # noqa: ANN401  # a model's instance, or a dict of `.values()`
+        return [str(entry[name] if isinstance(entry, dict) else getattr(entry, name)) for name in self.newest_by]
+
+
+def _beyond(names: tuple[str, ...], start: Position) -> Q:
+    """Return `(a, b) < (x, y)` as `a <= x and (a < x or b < y)`, which a database finds along an index."""
+    *leading, last = zip(names, start.values, strict=True)
+    condition = Q((f"{last[0]}__{start.lookup}", last[1]))
+    strictly = start.lookup[:2]
+    for name, value in reversed(leading):
+        condition = Q((f"{name}__{strictly}e", value)) & (Q((f"{name}__{strictly}", value)) | condition)
+    return condition
 
 
 def public_url(request: Request) -> str:

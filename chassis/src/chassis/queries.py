@@ -1,11 +1,14 @@
 """Query parameters: an unknown or repeated one is an error, because an ignored filter looks like an applied one."""
 
 from collections.abc import Collection
+from typing import Any
 
 from django.http import QueryDict
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
+from rest_framework.serializers import Serializer
 
+from .pagination import PARAMETERS
 from .serializers import MAX_NAMED, printable_name
 
 
@@ -15,6 +18,17 @@ def query_parameters(request: Request, known: Collection[str]) -> QueryDict:
     if query:
         check_query(query, known)
     return query
+
+
+def filters_from(request: Request, serializer: type[Serializer[Any]]) -> dict[str, Any]:
+    """Return the query's values for a list, validated by a serializer that has a field for each filter."""
+    known = (*PARAMETERS, *serializer._declared_fields)  # noqa: SLF001  # without making a serializer
+    query = query_parameters(request, known)
+    if not any(name in query for name in serializer._declared_fields):  # noqa: SLF001
+        return {}
+    filters = serializer(data=query.dict())
+    filters.is_valid(raise_exception=True)
+    return dict(filters.validated_data)
 
 
 def check_query(query: QueryDict, known: Collection[str]) -> None:

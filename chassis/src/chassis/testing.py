@@ -15,7 +15,6 @@ from uuid import uuid4
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
-from jwt.api_jwk import PyJWK
 from rest_framework.test import APIClient
 
 from . import conf, passports
@@ -46,11 +45,11 @@ class LocalKeys(passports.GatewayKeys):
     """Keys that are here already; none is ever fetched."""
 
     def __init__(self, *keys: SigningKey) -> None:
-        super().__init__("")
-        self.known = {key.kid: PyJWK(key.jwk) for key in keys}
+        super().__init__("http://localhost")
+        self._keys = [key.jwk for key in keys]
 
-    def get(self, kid: str) -> PyJWK:
-        return self.known[kid]
+    def fetch_data(self) -> dict[str, Any]:
+        return {"keys": self._keys}
 
 
 def passport_claims(user_id: int | str, role: str = "default", **claims: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON
@@ -74,8 +73,8 @@ def passport_claims(user_id: int | str, role: str = "default", **claims: Any) ->
 def client_as(user_id: int | str, role: str = "default", **claims: Any) -> APIClient:  # noqa: ANN401  # JSON
     """Return DRF's test client, which sends what the gateway sends for that user: `client_as(1, "admin")`."""
     backend = passports.backend()
-    if not isinstance(backend.keys, LocalKeys):
-        backend.keys = LocalKeys(_KEY)
+    if not isinstance(backend.jwks_client, LocalKeys):
+        backend.jwks_client = LocalKeys(_KEY)
     client = APIClient()
     client.default_format = "json"
     passport = _KEY.sign(passport_claims(user_id, role, **claims))

@@ -11,8 +11,6 @@ from typing import Final
 from . import cookies
 from .rejections import BadRequest, InvalidUpstreamResponse
 
-# `Strict-Transport-Security` for a year, in seconds.
-HSTS: Final = "max-age=31536000"
 Headers = list[tuple[str, str]]
 
 # RFC 9110, sections 5.6.2 and 5.5: a tab is the only control character that a value may hold.

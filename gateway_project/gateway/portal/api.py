@@ -5,7 +5,6 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.http import HttpRequest
-from django.utils.dateparse import parse_datetime
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
@@ -218,15 +217,7 @@ class SessionSerializer(serializers.Serializer[Session]):
 class SessionPages(CursorPages):
     """CursorPages of sessions, the one that began last first."""
 
-    ordering = "-created_at"
-
-    def is_position(self, text: str) -> bool:
-        """Return whether it is a moment."""
-        try:
-            moment = parse_datetime(text)
-        except ValueError:
-            return False
-        return moment is not None and moment.tzinfo is not None
+    newest_by = ("created_at", "id")
 
 
 @extend_schema(tags=["session"])

@@ -8,9 +8,10 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
 
+from chassis import security
 from chassis.middleware import GetResponse, Middleware
 from gateway.apps import GatewayConfig
-from gateway.policy import clients, cors, headers
+from gateway.policy import clients, cors
 from gateway.policy.rejections import BadRequest, RequestRejected
 
 from . import endpoints, prometheus
@@ -18,30 +19,16 @@ from .answers import StreamingUpstreamResponse, UpstreamResponse
 from .context import WebRequest, parse_request
 from .drf import rejection
 
-# For pages: everything from here, no script in the page itself. Styles may stand in it, as DRF's pages and ReDoc
-# need; ReDoc searches in a worker that it makes itself.
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "font-src 'self' data:; connect-src 'self'; worker-src blob:; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'"
-)
+# ReDoc searches in a worker that it makes itself.
+PAGE_POLICY = f"{security.PAGE_POLICY}; worker-src blob:"
 DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
-# The usual ones (OWASP's HTTP headers). With `no-referrer` browsers would send forms with `Origin: null`.
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
-DATA_HEADERS = {"Content-Security-Policy": DATA_POLICY, **HEADERS}
+DATA_HEADERS = {"Content-Security-Policy": DATA_POLICY, **security.HEADERS}
 # All that pages say of themselves: none of it is a service's to say of one.
 OF_PAGES = {
     "content-security-policy",
     "content-security-policy-report-only",
     "strict-transport-security",
-    *map(str.lower, HEADERS),
+    *map(str.lower, security.HEADERS),
 }
 
 
@@ -146,12 +133,12 @@ class SecurityHeaders(Middleware):
         if is_page:
             # Its header shows who is signed in.
             response.headers.setdefault("Cache-Control", "no-store")
-        for name, value in HEADERS.items():
+        for name, value in security.HEADERS.items():
             response.headers.setdefault(name, value)
         try:
             scheme, _ = request.gateway.origin()
         except RequestRejected:
             return response
         if scheme == "https":
-            response.headers["Strict-Transport-Security"] = headers.HSTS
+            response.headers["Strict-Transport-Security"] = security.HSTS
         return response

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from django.conf import settings
 
-from gateway.policy.headers import HSTS
+from chassis.security import HSTS
 from gateway.policy.rejections import ContentTooLarge
 from gateway.upstreams import Body, encode_headers
 

@@ -29,7 +29,6 @@ class Migration(migrations.Migration):
                 ("updated_at", models.DateTimeField(auto_now=True)),
             ],
             options={
-                "ordering": ("-created_at", "-id"),
                 "indexes": [
                     models.Index(fields=["created_by", "-created_at", "-id"], name="orders_of_user"),
                     models.Index(

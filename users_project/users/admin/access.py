@@ -7,21 +7,15 @@ from django.template.loader import render_to_string
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
-from chassis import problems
+from chassis import problems, security
 from chassis.middleware import Middleware
 from chassis.passports import PassportAuthentication
 from users.models import User
 
 PREFIX = "/admin/"
-# Everything from here; no script in the page itself. The admin's own widgets style what they make.
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-_HEADERS = {  # Django's SecurityMiddleware adds the others
-    "Content-Security-Policy": _POLICY,
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    "Cross-Origin-Resource-Policy": "same-origin",
+# Django's SecurityMiddleware adds the others.
+_HEADERS = {"Content-Security-Policy": security.PAGE_POLICY} | {
+    name: security.HEADERS[name] for name in ("Permissions-Policy", "Cross-Origin-Resource-Policy")
 }
 _KEPT_HEADERS = ("Retry-After", "WWW-Authenticate", "X-Request-ID")
 
