@@ -32,6 +32,10 @@ class OrderIn(StrictSerializer):
     address = serializers.CharField(max_length=500, validators=[printable_lines])
 
 
+# One for all requests: a new serializer copies its fields, which is a tenth of what placing an order costs.
+ORDER_IN = OrderIn()
+
+
 class OrderOut(serializers.ModelSerializer[Order]):
     """An order in the OpenAPI document. The views render dicts of the same fields, at a fraction of the cost."""
 
@@ -86,16 +90,14 @@ class OrderViewSet(GenericViewSet[Order]):
 
         With the `Idempotency-Key` of an earlier request, the response is that request's.
         """
-        data = OrderIn(data=request.data)
-        data.is_valid(raise_exception=True)
-        owner = self.owner
+        values, owner = ORDER_IN.run_validation(request.data), self.owner
 
         def place() -> HttpResponse:
-            order = services.order_create(owner=owner, **data.validated_data)
+            order = services.order_create(owner=owner, **values)
             return order_response(order, status=201, location=f"/api/orders/{order.pk}")
 
         key = request.headers.get("Idempotency-Key")
-        return respond_once(owner=owner, header=key, values=data.validated_data, work=place)
+        return respond_once(owner=owner, header=key, values=values, work=place)
 
     @extend_schema(operation_id="orders_get", parameters=schema.CONDITIONAL, responses={200: OrderOut} | schema.READ)
     def retrieve(self, request: Request, order_id: int) -> HttpResponseBase:

@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from hashlib import blake2b
 
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from django.http import HttpResponse
 from django.utils import timezone
 from django.utils.cache import set_response_etag
 from rest_framework.exceptions import APIException, ValidationError
 
 from .models import StoredResponse
-from .turns import write_transaction
+from .turns import write_turn
 
 KEEP_FOR = timedelta(hours=24)
 # How many expired responses each new one replaces at most.
@@ -48,7 +48,7 @@ def respond_once(
     if response := _stored(owner, key, fingerprint):
         return response
     try:
-        with write_transaction():
+        with write_turn(), transaction.atomic():
             _purge()
             StoredResponse.objects.filter(owner=owner, key=key, created_at__lte=timezone.now() - KEEP_FOR).delete()
             response = work()

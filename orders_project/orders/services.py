@@ -2,22 +2,24 @@
 
 from collections.abc import Callable
 
+from django.db import transaction
 from django.shortcuts import get_object_or_404
 
 from chassis.problems import Conflict
 
 from .models import Order
-from .turns import write_transaction
+from .turns import write_turn
 
 
-@write_transaction()
 def order_create(*, owner: int, item: str, address: str, quantity: int = 1) -> Order:
     order = Order(created_by=owner, item=item, address=address, quantity=quantity)
-    order.save()
+    with write_turn():
+        order.save()
     return order
 
 
-@write_transaction()
+@write_turn()
+@transaction.atomic()
 def order_cancel(*, owner: int, order_id: int, check: Callable[[Order], None]) -> Order:
     """Cancel the owner's order and return it; cancelling it again changes nothing.
 

@@ -25,7 +25,7 @@ FIELDS = [
     (BOOK | {"quantity": 1_000_001}, {"quantity"}, "less than or equal to 1000000"),
     (BOOK | {"status": "cancelled"}, {"status"}, "Unknown field. Expected one of: item, quantity, address."),
     (BOOK | {"created_by": 8}, {"created_by"}, "Unknown field"),
-    (None, {"non_field_errors"}, "No data provided"),
+    (None, {"non_field_errors"}, "Expected an object"),
 ]
 
 

@@ -1,13 +1,12 @@
 """A database that is locked, full or away; and copies of it while it is written to."""
 
 import fcntl
-import os
 import sqlite3
 import stat
-import struct
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -27,10 +26,19 @@ def service(issuer, tmp_path_factory):
         yield running
 
 
-@pytest.mark.skipif(not ON_SQLITE, reason="PostgreSQL's writers do not take turns")
-def test_an_order_gets_its_time_when_the_database_is_free(service):
+@contextmanager
+def turn_taken(service: Service) -> Iterator[None]:
+    """Hold the lock that the service's writers queue for."""
+    with (service.state / "orders" / "orders.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@sqlite_only
+def test_an_order_gets_its_time_when_its_turn_comes(service):
+    """A user who lists orders never sees a new one appear behind an older one."""
     with ThreadPoolExecutor(1) as threads:
-        with write_lock(service):
+        with turn_taken(service):
             waiting = threads.submit(service.ask, "POST", "/api/orders", BOOK)
             # By then it waits: its worker has read so much after it.
             assert {service.ask("GET", "/api/orders").status for _ in range(100)} == {200}
@@ -200,9 +208,7 @@ def test_a_backup_of_postgresql_is_left_to_pg_dump(tmp_path):
 
 @sqlite_only
 def test_a_write_whose_turn_does_not_come_is_503(service):
-    lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
-    with (service.state / "orders" / "orders.lock").open("ab") as file, ThreadPoolExecutor(2) as threads:
-        fcntl.fcntl(file, fcntl.F_OFD_SETLKW, lock)
+    with turn_taken(service), ThreadPoolExecutor(2) as threads:
         answers = list(threads.map(lambda _: service.ask("POST", "/api/orders", BOOK), range(2)))
     assert [(answer.status, answer.headers["Retry-After"]) for answer in answers] == [(503, "1")] * 2
     assert answers[0].json["code"] == "database_unavailable"

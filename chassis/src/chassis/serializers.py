@@ -27,6 +27,8 @@ _TYPE_NAMES = {
 
 
 class StrictSerializer(serializers.Serializer[Any]):
+    default_error_messages = {"null": "Expected an object."}
+
     def to_internal_value(self, data: Any) -> Any:  # noqa: ANN401  # any JSON value
         if not isinstance(data, dict):
             return super().to_internal_value(data)

@@ -34,8 +34,6 @@ class BookViewSet(viewsets.ModelViewSet[Book]):
 
 
 class SaleIn(StrictSerializer):
-    default_error_messages = {"null": "Expected an object."}
-
     item = serializers.CharField(max_length=200, validators=[printable])
     quantity = serializers.IntegerField(min_value=1, max_value=1_000_000, default=1)
     address = serializers.CharField(max_length=500, validators=[printable_lines])
