@@ -79,7 +79,7 @@ REFUSED = {
     "another issuer": lambda issuer: issuer.passport(7, audience="shop", iss="someone"),
     "no issuer": lambda issuer: issuer.passport(7, audience="shop", iss=None),
     "no sub": lambda issuer: issuer.passport(7, audience="shop", sub=None),
-    "a sub that is no user's": lambda issuer: issuer.passport(7, audience="shop", sub="seven"),
+    "a sub that is not a user's id": lambda issuer: issuer.passport(7, audience="shop", sub="seven"),
     "no jti": lambda issuer: issuer.passport(7, audience="shop", jti=None),
     "another's key under a known kid": lambda issuer: issuer.passport(
         7, audience="shop", key=SigningKey(issuer.keys[0].kid)

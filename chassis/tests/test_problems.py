@@ -35,7 +35,7 @@ def test_nested_errors_become_one_list_a_field(detail, errors):
 
 
 class Failing(APIView):
-    """A view that raises what it is told to."""
+    """A view that raises its `error`."""
 
     authentication_classes = ()
     permission_classes = ()

@@ -1,4 +1,4 @@
-"""The fast door, asked over real connections, in front of services that say exactly what they are told to."""
+"""The fast door, asked over real connections, in front of services that send exactly the bytes of a test."""
 
 import asyncio
 import json

@@ -267,7 +267,7 @@ def test_a_tunnel_ends_with_its_session_and_no_other_does(monkeypatch: pytest.Mo
             await keeping[1]
             public.tunnel.end()
             await keeping[2]
-            # Nobody looks where nothing is open; the next one is looked after again.
+            # The checks stop while no tunnel is open, and start again with the next one.
             await until(lambda: open_.looking is None)
         async with joined(USER) as again:
             runtime().revocations.ended = frozenset()

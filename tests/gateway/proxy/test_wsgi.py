@@ -261,7 +261,7 @@ async def test_a_client_that_leaves_ends_the_answer_which_is_closed() -> None:
 
 
 class Untaken(Server):
-    """A client that takes nothing of its answer until it is told to."""
+    """A client that reads none of its response until `takes` is set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -351,7 +351,7 @@ async def test_a_file_and_a_stream_are_closed_whether_or_not_the_client_takes_th
 async def test_a_view_learns_that_its_client_has_left() -> None:
     learned, late = threading.Event(), threading.Event()
     asked = threading.Event()
-    file = io.BytesIO(b"nobody's")
+    file = io.BytesIO(b"unread")
 
     def application(environ: Environ, start_response: StartResponse) -> Any:
         client = environ["gatehouse.client"]

@@ -1,4 +1,4 @@
-"""A service on the test's own event loop: it reads requests strictly, and says exactly the bytes that it is told."""
+"""A service on the test's own event loop: it reads requests strictly and sends exactly the bytes of a test."""
 
 import asyncio
 import functools

@@ -107,13 +107,13 @@ MALFORMED = {
     "a newer version": b"HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
     "a status below 100": b"HTTP/1.1 099 What\r\nContent-Length: 2\r\n\r\nok",
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
-    "a length that is none": b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
+    "a length that is not a number": b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
     "a length and chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "another coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     "chunked twice": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "a chunk's size that is none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    "a switch that nobody asked for": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
-    "a WebSocket that nobody asked for": (
+    "a chunk size that is not a number": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "a switch without a request for it": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
+    "a WebSocket without a request for it": (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
     ),
     "a name with a space": b"HTTP/1.1 200 OK\r\nA b: 1\r\nContent-Length: 2\r\n\r\nok",
@@ -343,7 +343,7 @@ async def test_an_idle_connection_closes_when_it_has_been_idle_for_long_enough(m
         connection = await only(pools).connect(1)
         loop = asyncio.get_running_loop()
         for _ in range(3):
-            # Used before its time, which then begins anew.
+            # Each use before the timeout restarts the timeout.
             response = begin(connection)
             await ready(response)
             assert await response.piece() == b"ok"
@@ -468,7 +468,7 @@ async def test_the_service_is_read_from_no_faster_than_the_client_takes_it(chunk
             if size - got > 4 * HIGH_WATER:
                 await until(lambda: not connection.transport.is_reading())
             piece = await response.piece()
-            # One more read of the loop's may be under way when it is told to pause.
+            # One more read of the loop may be under way when reading is paused.
             assert len(piece) <= 2 * HIGH_WATER
             assert connection.transport.is_reading()
             got += len(piece)

@@ -194,7 +194,7 @@ async def test_a_body_that_stops_coming_is_late() -> None:
     with pytest.raises(RequestTimeout):
         await Body(coming(b"a", then=LEFT), 2, 10).begin()
     with pytest.raises(RequestTimeout):
-        # Nobody asks for more of a body that is whole.
+        # After the end of a body, the next piece never comes.
         await Body.of(b"a").piece()
 
 

@@ -228,7 +228,7 @@ def test_an_https_service_has_to_prove_who_it_is(
                 response = await used(pool)
                 connection = connection_of(response)
                 response.release()
-                # Nothing but an answer is there to be read, of TLS's own neither.
+                # The response is all there is to read: no TLS record is left over.
                 assert pool.acquire_idle(repeatable=False) is connection
             else:
                 with pytest.raises(ConnectFailed) as failed:

@@ -148,7 +148,7 @@ def test_an_answer_that_is_closed_early_takes_its_connection_with_it(configure: 
         body = answer.body()
         for _ in range(reads):
             assert next(body) == b"ab"
-            # Whoever stops to iterate closes it.
+            # A WSGI server that stops iterating closes the body.
             body.close()  # type: ignore[attr-defined]
         answer.close()
         answer.close()
@@ -383,7 +383,7 @@ async def slow_reader(configure: Configure) -> None:
             assert response is not None
             connection = response.connection
             assert connection is not None
-            # Nobody takes it, and so it does not come.
+            # The body is not read, so reading from the service pauses.
             await until(lambda: not connection.transport.is_reading())
             assert len(await asyncio.to_thread(answer.read)) == size
             assert answer.response is None
