@@ -156,7 +156,7 @@ class PassportAuthentication(JWTStatelessUserAuthentication):
             )
         return accepted
 
-    def get_header(self, request: Request) -> bytes | None:
+    def get_header(self, request: Request) -> bytes | None:  # type: ignore[override]  # Simple JWT returns None too
         """Return `Bearer` and the passport, from the one header in which the gateway sends it to this service."""
         name = conf.options().passport_header
         if name == "Authorization":
