@@ -10,8 +10,10 @@ usage() {
   cat <<'EOF'
 usage: ./manage_all.sh COMMAND
 
-  up [-d] [NAME...]     install, migrate and start users, orders and gateway, or only the projects named; wait until they
-                        are ready. Stay in the foreground until Ctrl-C; with -d (--detach) return once they are ready
+  up [-d] [--watch] [NAME...]
+                        install, migrate and start users, orders and gateway, or only the projects named; wait until they
+                        are ready. Stay in the foreground until Ctrl-C; with -d (--detach) return once they are ready.
+                        With --watch the gateway takes up each change of gateway.yaml
   down [NAME...]        stop them, after their requests have finished
   reload [NAME...]      install, migrate, and start new workers with the current code and gateway.yaml, without losing a
                         request
@@ -413,7 +415,8 @@ up() {
   while [[ ${1:-} == -* ]]; do
     case $1 in
       -d | --detach) detached=1 ;;
-      *) fail "unknown option '$1' of up; use -d (--detach) and names" ;;
+      --watch) export GATEWAY_WATCH=1 ;;
+      *) fail "unknown option '$1' of up; use -d (--detach), --watch and names" ;;
     esac
     shift
   done

@@ -1,7 +1,6 @@
 """gunicorn's settings for the gateway: `gunicorn -c gunicorn.conf.py gateway_project.asgi`."""
 
 import logging
-import math
 import resource
 import sys
 
@@ -11,10 +10,11 @@ from chassis import logs
 from chassis.environment import listening, or_exit, state_directory
 from chassis.gunicorn import NoAccessLog
 
-# The workers inherit the memory of `metrics` if the master imports it.
-from gateway import configuration, metrics  # noqa: F401
+# The workers inherit the memory of these if the master imports them.
+from gateway import configuration, in_force, metrics  # noqa: F401
 from gateway.config import ConfigError
 from gateway.proxy.master import Master
+from gateway.proxy.watching import WatchedFile
 from gateway.proxy.worker import Worker
 from gateway_project import environment
 
@@ -22,9 +22,11 @@ from gateway_project import environment
 DESCRIPTORS = 65_536
 
 env = or_exit(environment.read)
-or_exit(lambda: state_directory(env.gatehouse_var, "gateway"))
+state = or_exit(lambda: state_directory(env.gatehouse_var, "gateway"))
+# What is in force, for workers that take up changes.
+copy = state / "gateway.yaml" if env.gateway_watch else None
 try:
-    loaded = configuration.load_in_master(env.gateway_config)
+    loaded = configuration.load_in_master(env.gateway_config, copy)
 except ConfigError as exc:
     if configuration.loaded is None:
         sys.exit(str(exc))
@@ -48,10 +50,7 @@ keepalive = 75
 # Seconds for a worker to show that it lives.
 timeout = 60
 # Seconds for which a worker that is replaced or stopped may go on, before it is killed.
-longest_total = max(
-    (each.timeouts.total for each in (*loaded.config.services.values(), *loaded.config.routes)), default=0.0
-)
-graceful_timeout = math.ceil(longest_total) + Worker.ENDS_WITHIN
+graceful_timeout = Worker.graceful_seconds(loaded.config)
 control_socket_disable = True
 # Whom to believe is policy's decision, made with TRUSTED_PROXIES; gunicorn leaves the peer's headers alone.
 forwarded_allow_ips = ""
@@ -61,4 +60,5 @@ logconfig_dict = logs.configuration(env.log_level)
 
 def on_starting(server: Arbiter) -> None:
     """Take over from gunicorn's master."""
-    Master.take_over(server, env.drain_seconds)
+    watched = WatchedFile(env.gateway_config) if env.gateway_watch else None
+    Master.take_over(server, env.drain_seconds, watched, copy)

@@ -1,16 +1,23 @@
 """gateway.yaml, as the environment names it.
 
-Under gunicorn its master loads the file, at the start and at each reload, and the workers that it forks use that.
+Under gunicorn its master loads the file, at the start and at each reload, and the workers that it forks use that. With
+`GATEWAY_WATCH` the master takes up changes too: it checks the file and shares what is in force with the workers that
+run, as a copy in the state directory and a digest in memory.
 """
 
 import hashlib
+import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from django.conf import settings
 
 from .config import Config, load
+
+# The digest of what is in force, from the master to the workers that it forks; zeros where nothing is shared.
+_SHARED: Final = mmap.mmap(-1, hashlib.sha256().digest_size)
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,7 @@ class Loaded:
     config: Config
     path: Path
     digest: str
+    content: bytes
 
     def __str__(self) -> str:
         count = len(self.config.routes)
@@ -29,12 +37,43 @@ class Loaded:
 loaded: Loaded | None = None
 
 
-def load_in_master(path: Path) -> Loaded:
-    """Load the file for the workers that are forked next; raise `ConfigError` and keep the last one."""
+def load_in_master(path: Path, copy: Path | None = None) -> Loaded:
+    """Load the file for the workers that are forked next, with `copy` also for those that run.
+
+    Raises `ConfigError` and keeps the last one.
+    """
     global loaded  # noqa: PLW0603  # gunicorn reads its settings again at each reload, and keeps nothing of the last ones
     config = load(path, os.environ)
-    loaded = Loaded(config, path, hashlib.sha256(path.read_bytes()).hexdigest())
+    content = path.read_bytes()
+    loaded = Loaded(config, path, hashlib.sha256(content).hexdigest(), content)
+    if copy is not None:
+        share(loaded, copy)
     return loaded
+
+
+def share(one: Loaded, copy: Path) -> None:
+    """Let the workers that run take it up."""
+    written = copy.with_suffix(".new")
+    written.write_bytes(one.content)
+    written.replace(copy)
+    _SHARED[:] = bytes.fromhex(one.digest)
+
+
+def is_current() -> bool:
+    """Return whether this worker has what the master shares."""
+    return loaded is None or _SHARED[:] in {bytes.fromhex(loaded.digest), bytes(len(_SHARED))}
+
+
+def load_shared(copy: Path, path: Path) -> Loaded:
+    """Return what the master shares, for this worker."""
+    content = copy.read_bytes()
+    return Loaded(load(copy, os.environ), path, hashlib.sha256(content).hexdigest(), content)
+
+
+def take_up(one: Loaded) -> None:
+    """Note what this worker serves now."""
+    global loaded  # noqa: PLW0603
+    loaded = one
 
 
 def load_config() -> Config:

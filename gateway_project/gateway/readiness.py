@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from . import draining
+from . import draining, in_force
 from .config import Config, Service, Timeouts
 from .identity.keys import Keys
 from .identity.revocations import Revocations
@@ -62,6 +62,8 @@ class Readiness:
         if self.shared is not None:
             # No reason for 503 either: while the server cannot be reached, each machine counts alone.
             report["limits"] = await self.shared.state()
+        if workers := in_force.read():
+            report["config"] = workers
         return 200 if is_ready else 503, report
 
     async def service_states(self) -> dict[str, str]:

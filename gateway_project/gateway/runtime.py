@@ -4,7 +4,7 @@
 (`apps.GatewayConfig.runtime`), and each request at `request.gateway`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -45,6 +45,43 @@ class Runtime:
     documents: Documents
     validation: Validation
     readiness: Readiness
+
+    def successor(self, config: Config) -> "Runtime":
+        """Return the parts by another configuration. What does not depend on it is the same in both.
+
+        Connections, counts of limits, verified tokens and the knowledge of ended sessions stay. `retire` ends the rest.
+        """
+        upstreams = Upstreams(config.services, settings.STATE)
+        upstreams.succeed(self.upstreams)
+        login = LoginClient(config, upstreams, self.login.passports)
+        documents = Documents(config, upstreams)
+        documents.succeed(self.documents)
+        shared = self.gate.shared or shared_counters(config, self.gate.counters)
+        gate = Gate(
+            RouteTable(config),
+            self.gate.authentication,
+            self.gate.passports,
+            self.gate.counters,
+            shared=shared,
+            trusted_proxies=settings.TRUSTED_PROXIES,
+            allowed_hosts=tuple(settings.ALLOWED_HOSTS),
+        )
+        return replace(
+            self,
+            config=config,
+            upstreams=upstreams,
+            login=login,
+            sessions=Sessions(login, self.token_backend),
+            gate=gate,
+            documents=documents,
+            validation=Validation(documents),
+            readiness=Readiness(config, upstreams, self.keys, self.revocations, shared),
+        )
+
+    def retire(self, following: "Runtime") -> None:
+        """Give way to a successor, on the event loop: requests under way continue with these parts."""
+        self.revocations.login = following.login
+        following.upstreams.pools.retire(self.upstreams.pools)
 
     @classmethod
     def build(cls, config: Config) -> "Runtime":

@@ -1,7 +1,10 @@
 """What gunicorn serves: the fast door, and Django behind it."""
 
 from gateway_project.wsgi import application as django, runtime  # isort: skip  # sets Django up, builds the runtime
-from gateway.portal.probes import on_loop
-from gateway.proxy.application import Gateway
+from django.conf import settings
 
-application = Gateway(runtime, django, on_loop(runtime))
+from gateway.portal.probes import on_loop
+from gateway.proxy.application import Gateway, Watch
+
+watch = Watch(settings.STATE / "gateway.yaml", settings.GATEWAY_CONFIG) if settings.GATEWAY_WATCH else None
+application = Gateway(runtime, django, on_loop, watch)

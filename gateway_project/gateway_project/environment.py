@@ -81,6 +81,9 @@ class Environment(environment.Environment):
     gateway_config: AbsolutePath = Field(
         Path(__file__).resolve().parents[1] / "gateway.yaml", description="Path of gateway.yaml."
     )
+    gateway_watch: bool = Field(
+        False, description="Whether a changed gateway.yaml is taken up without a reload, if it has no fault."
+    )
     gateway_allowed_hosts: Hosts = Field(
         ("localhost", "127.0.0.1", "[::1]"),
         description="Host names the gateway answers to, separated by commas; `.example.org` takes in subdomains. "

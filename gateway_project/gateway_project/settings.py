@@ -20,6 +20,7 @@ KEY_LEAD_TIME = ENV.key_lead_time
 AUDIT_DAYS = ENV.audit_days
 REFRESH_GRACE = ENV.refresh_grace
 GATEWAY_CONFIG = ENV.gateway_config
+GATEWAY_WATCH = ENV.gateway_watch
 TRUSTED_PROXIES = ENV.trusted_proxies
 METRICS_NETWORKS = ENV.metrics_networks
 # On the home page: they sign in as a demo user, which production has none of.

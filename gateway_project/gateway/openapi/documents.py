@@ -62,6 +62,13 @@ class Documents:
         self.is_current = False
         self.shared = SingleFlight(self.look, fresh=shared)
 
+    def succeed(self, before: "Documents") -> None:
+        """Keep the documents of services that have not changed."""
+        services, known = self.config.services, before.config.services
+        self.known = {
+            name: document for name, document in before.known.items() if services.get(name) == known.get(name)
+        }
+
     @cached_property
     def own(self) -> Document:
         """The document of the gateway's own endpoints, made at first use: then the URLs are there."""

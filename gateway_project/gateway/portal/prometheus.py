@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from chassis import problems
+from gateway import in_force
 from gateway.metrics import BUCKETS, INVALID, MEMORY, UPSTREAMS
 from gateway.metrics import observe as count
 from gateway.policy.clients import parse, within
@@ -50,6 +51,12 @@ class Requests(Collector):
         yield requests
         yield seconds
         yield invalid
+        workers = GaugeMetricFamily(
+            "gateway_config_workers", "Workers by the gateway.yaml in force there.", labels=("sha256",)
+        )
+        for digest, workers_of in in_force.read().items():
+            workers.add_metric((digest,), workers_of)
+        yield workers
 
 
 class Services:

@@ -1,15 +1,21 @@
 """The ASGI application: the fast door in front, Django behind it."""
 
+import asyncio
 import gc
+import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from copy import copy
 from functools import cached_property
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from asgiref.sync import sync_to_async
+from django.apps import apps
 from django.conf import settings
 
 from chassis import logs
-from gateway import metrics
+from gateway import configuration, in_force, metrics
 from gateway.gate import Gate
 from gateway.memory import Memory
 from gateway.openapi.validation import Validation
@@ -29,8 +35,18 @@ from .parsing import InvalidRequest
 from .tunnels import Tunnels
 from .wsgi import PAGE_THREADS, THREADS, Send, ThreadedWSGI, WSGIApplication
 
+if TYPE_CHECKING:
+    from gateway.apps import GatewayConfig
+
+log = logging.getLogger(__name__)
+
 # Requests leave little garbage that only the collector finds; looking for it less often costs some memory.
 THRESHOLDS: Final = (20_000, 20, 50)
+# Seconds between two looks at whether the master has taken up another gateway.yaml, and after one that failed.
+FOLLOW_INTERVAL: Final = 0.1
+FAILED_INTERVAL: Final = 5.0
+# Seconds for which a change waits for the documents that requests are validated by.
+VALIDATION_TIMEOUT: Final = 3.0
 
 
 # Answers a GET of one of the gateway's own paths: status, headers, content; `None` if Django can without waiting.
@@ -65,6 +81,17 @@ class FastProxy:
         self.access_log = AccessLog(pools.loop)
         self.tally = metrics.Tally(pools.loop)
 
+    def successor(self, runtime: Runtime, own: Mapping[str, Endpoint]) -> "FastProxy":
+        """Return the same by another configuration, with the same log, counts and tunnels.
+
+        What headers are allowed is known no more: it depends on the configuration.
+        """
+        following = copy(self)
+        following.gate, following.pools, following.own = runtime.gate, runtime.upstreams.pools, own
+        following.validation = runtime.validation
+        self.memo.forget()
+        return following
+
     def exchange(self, connection: ClientConnection, message: RequestMessage) -> Exchange:
         """Return the exchange of a client's request."""
         return Exchange(self, connection, message)
@@ -83,12 +110,35 @@ class FastProxy:
         self.tally.hand_on()
 
 
+def no_endpoints(runtime: Runtime) -> Mapping[str, Endpoint]:
+    """Return no own paths: Django responds to all of them."""
+    return {}
+
+
+class Watch(NamedTuple):
+    """Where a worker finds a gateway.yaml that the master has taken up: its copy, and the path that it is from."""
+
+    copy: Path
+    path: Path
+
+
 class Gateway:
     """The application that the worker runs: `proxy` serves clients, a call (ASGI) its start and stop."""
 
-    def __init__(self, runtime: Runtime, django: WSGIApplication, own: Mapping[str, Endpoint] | None = None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        django: WSGIApplication,
+        endpoints: Callable[[Runtime], Mapping[str, Endpoint]] = no_endpoints,
+        watch: Watch | None = None,
+    ) -> None:
         self.runtime = runtime
-        self.own = own or {}
+        # The gateway's own paths that are answered on the event loop.
+        self.endpoints = endpoints
+        # Where changes of gateway.yaml come from, if they are taken up.
+        self.watch = watch
+        self.following: asyncio.Task[None] | None = None
+        self.status: StatusSocket | None = None
         self.memory = Memory()
         self.django = ThreadedWSGI(django, THREADS, self.memory)
         # Their own threads: pages of a slow service must not delay a sign-in or /readyz.
@@ -103,10 +153,40 @@ class Gateway:
             runtime.upstreams.pools,
             self.django,
             self.pages,
-            self.own,
+            self.endpoints(runtime),
             validation=runtime.validation,
             memory=self.memory,
         )
+
+    async def follow(self, watch: Watch) -> None:
+        """Take up each gateway.yaml that the master shares."""
+        while True:
+            await asyncio.sleep(FOLLOW_INTERVAL)
+            try:
+                if not configuration.is_current():
+                    await self.take_up(await asyncio.to_thread(configuration.load_shared, watch.copy, watch.path))
+            except Exception:
+                log.exception("A gateway.yaml that the master shares was not taken up")
+                await asyncio.sleep(FAILED_INTERVAL)
+
+    async def take_up(self, loaded: configuration.Loaded) -> None:
+        """Serve by another gateway.yaml from the next request on. Those under way keep the one they began with."""
+        before = self.runtime
+        # In a thread: a large file takes longer than other requests should wait.
+        runtime = await asyncio.to_thread(before.successor, loaded.config)
+        if runtime.validation.routes:
+            # So that no request goes unchecked, if the services respond.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(runtime.validation.look(), VALIDATION_TIMEOUT)
+        before.retire(runtime)
+        self.runtime = runtime
+        self.proxy = self.proxy.successor(runtime, self.endpoints(runtime))
+        if self.status is not None:
+            self.status.pools = runtime.upstreams.pools
+        cast("GatewayConfig", apps.get_app_config("gateway")).runtime = runtime
+        configuration.take_up(loaded)
+        in_force.note(loaded.digest)
+        log.info("Now serving %s", loaded)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve the process's start and stop (ASGI's lifespan)."""
@@ -117,9 +197,8 @@ class Gateway:
         """Start and stop with the server."""
         await receive()
         # Before any thread asks: they are this loop's.
-        pools = self.runtime.upstreams.pools
-        status = StatusSocket(settings.STATE, pools)
-        await status.start()
+        self.status = StatusSocket(settings.STATE, self.runtime.upstreams.pools)
+        await self.status.start()
         # Reads the database, which must not be done on a request's way here.
         await sync_to_async(self.runtime.revocations.start)()
         # What has been loaded stays: garbage collection must not scan it again and again, for tens of milliseconds in
@@ -127,10 +206,16 @@ class Gateway:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*THRESHOLDS)
+        if configuration.loaded is not None:
+            in_force.note(configuration.loaded.digest)
+        if self.watch is not None:
+            self.following = asyncio.create_task(self.follow(self.watch))
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        status.close()
-        pools.close()
+        if self.following is not None:
+            self.following.cancel()
+        self.status.close()
+        self.runtime.upstreams.pools.close()
         if (shared := self.runtime.gate.shared) is not None:
             await shared.close()
         self.proxy.close()

@@ -39,6 +39,10 @@ class RequestMemo:
     def __init__(self) -> None:
         self.known: dict[tuple[str, bytes], KnownBlock] = {}
 
+    def forget(self) -> None:
+        """Forget all of them."""
+        self.known.clear()
+
     def recall(self, address: str, data: bytes) -> RequestMessage | None:
         """Return the request that the data is all of, if it needs no parser."""
         if not data.endswith(b"\r\n\r\n"):

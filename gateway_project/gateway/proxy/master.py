@@ -10,13 +10,19 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from gunicorn.workers.base import Worker
 
 from gateway import configuration, draining
+from gateway.config import ConfigError
+
+from . import watching
+from .watching import WatchedFile
+from .worker import Worker as WorkerClass
 
 Workers = dict[int, Worker]
 
@@ -39,15 +45,19 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
     before: configuration.Loaded | None
     announced: bool
     drain_seconds: int
+    # gateway.yaml, if its changes are taken up, and where the workers find what is in force.
+    watched: WatchedFile | None
+    copy: Path | None
 
     @classmethod
-    def take_over(cls, arbiter: Any, drain_seconds: int) -> None:  # noqa: ANN401  # gunicorn's
+    def take_over(cls, arbiter: Any, drain_seconds: int, watched: WatchedFile | None, copy: Path | None) -> None:  # noqa: ANN401  # gunicorn's
         """Make gunicorn's arbiter one of these: gunicorn offers no setting for it."""
         arbiter.__class__ = cls
         arbiter.replaced, arbiter.leaving = {}, {}
         arbiter.before = None
         arbiter.announced = False
         arbiter.drain_seconds = drain_seconds
+        arbiter.watched, arbiter.copy = watched, copy
 
     def spawn_worker(self) -> int:
         """Start a worker."""
@@ -72,6 +82,8 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
 
     def manage_workers(self) -> None:
         """Replace workers that have ended, and let old ones go once new ones serve."""
+        if self.watched and self.watched.has_changed():
+            self.take_up_change()
         super().manage_workers()
         self.finish(self.leaving)
         if self.announced or not all(map(serves, self.WORKERS.values())):
@@ -80,6 +92,26 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
         replaced, self.replaced = self.replaced, {}
         self.finish(replaced)
         self.log.info("%s serve %s", "New workers" if replaced else "Workers", configuration.loaded)
+
+    # A change of gateway.yaml.
+
+    def wait_for_signals(self, timeout: float = 1.0) -> list[int]:
+        """Wait for signals; shorter while a file is watched."""
+        return list(super().wait_for_signals(min(timeout, watching.INTERVAL) if self.watched else timeout))
+
+    def take_up_change(self) -> None:
+        """Check the file, and let the workers take it up in their processes; a faulty one changes nothing."""
+        before = configuration.loaded
+        try:
+            taken = configuration.load_in_master(cast("WatchedFile", self.watched).path, self.copy)
+        except (ConfigError, OSError) as exc:
+            for fault in exc.faults if isinstance(exc, ConfigError) else (exc,):
+                self.log.error("gateway.yaml is not taken up: %s", fault)  # noqa: TRY400  # the faults say it all
+            self.log.error("Still in force: %s", before)  # noqa: TRY400
+            return
+        self.cfg.set("graceful_timeout", WorkerClass.graceful_seconds(taken.config))
+        if before is None or taken.digest != before.digest:
+            self.log.info("Workers take up %s", taken)
 
     def finish(self, workers: Workers) -> None:
         """Let workers finish what they have. One that does not serve yet would lose the signal, and gets it later."""
@@ -94,6 +126,8 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
         new, self.WORKERS, self.replaced = self.WORKERS, self.replaced, {}
         self.finish(new)
         configuration.loaded = self.before
+        if self.before and self.copy:
+            configuration.share(self.before, self.copy)
         self.announced = True
         self.log.error("Not reloaded: a new worker could not start; the old ones go on with %s", configuration.loaded)
 

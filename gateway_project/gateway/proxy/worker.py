@@ -5,12 +5,15 @@ seam is `_shutdown`: gunicorn's would wait for idle connections, and cut request
 """
 
 import asyncio
+import math
 import socket
 from collections.abc import Callable
 from typing import Any, Final, cast
 
 import uvloop
 from gunicorn.workers import base, gasgi
+
+from gateway.config import Config
 
 from .client import ClientConnection
 
@@ -42,6 +45,12 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn is not typed
     ENDS_WITHIN: Final = 8
     BREAKS_OFF_WITHIN: Final = 4
 
+    @classmethod
+    def graceful_seconds(cls, config: Config) -> int:
+        """Return the seconds for which a worker that is replaced or stopped may go on, before it is killed."""
+        longest = max((each.timeouts.total for each in (*config.services.values(), *config.routes)), default=0.0)
+        return math.ceil(longest) + cls.ENDS_WITHIN
+
     def init_process(self) -> None:
         """Prepare the process, and serve until it stops."""
         self.connections: set[ClientConnection] = set()
@@ -70,7 +79,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn is not typed
         self.log.info("Worker shutting down: %d connections", self.nr_conns)
         # Once more: where the master is gone there was no signal.
         self.handle_exit_signal()
-        await self.finish(self.cfg.graceful_timeout - self.BREAKS_OFF_WITHIN)
+        await self.finish(self.graceful_seconds(self.asgi.runtime.config) - self.BREAKS_OFF_WITHIN)
         if self._quick_shutdown:
             return
         if self.nr_conns:

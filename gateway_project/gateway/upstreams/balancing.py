@@ -47,6 +47,7 @@ class Balancer:
     def __init__(self, name: str, service: Service, loop: asyncio.AbstractEventLoop, look_up: LookUp) -> None:
         self.name = name
         self.loop = loop
+        self.service = service
         self.policy = service.eject
         self.connect_timeout = service.timeouts.connect
         self.health = service.health
@@ -173,6 +174,18 @@ class Balancer:
             connection.become_idle()
             pool.ejection.on_connect(succeeded=True)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a connection is open."""
+        return any(pool.live for pool in (*self.pools, *self.retired))
+
+    def retire(self) -> None:
+        """Take no new requests: another gateway.yaml is in force. Requests under way continue."""
+        for probe in self.probes:
+            probe.cancel()
+        for pool in self.pools:
+            pool.retire()
+
     def close(self) -> None:
         """Close every connection."""
         for probe in self.probes:
@@ -230,7 +243,7 @@ def less_busy(pools: Sequence[Pool]) -> Pool:
 
 
 class Pools:
-    """The connections to all services."""
+    """The connections to all services. A service that has not changed since `before` keeps its connections."""
 
     def __init__(
         self,
@@ -238,13 +251,28 @@ class Pools:
         loop: asyncio.AbstractEventLoop,
         look_up: LookUp | None = None,
         state: Path | None = None,
+        before: "Pools | None" = None,
     ) -> None:
         self.loop = loop
         resolver = look_up or loop.getaddrinfo
-        self.services = {name: Balancer(name, service, loop, resolver) for name, service in services.items()}
+        known: dict[str, Balancer] = before.services if before else {}
+        self.services: dict[str, Balancer] = {
+            name: known[name]
+            if name in known and known[name].service == service
+            else Balancer(name, service, loop, resolver)
+            for name, service in services.items()
+        }
+        # Those of `before` that are not used any more, but may have requests under way.
+        self.retired: list[Balancer] = []
         self.plans = Plans(services)
-        self.failures = FailureLog()
-        UPSTREAMS.clear(lambda series: series.what in GAUGES)
+        if before:
+            # What is counted of requests in flight stays counted.
+            for name in [name for name, balancer in self.services.items() if balancer is known.get(name)]:
+                self.plans.budgets[name] = before.plans.budgets[name]
+                self.plans.bulkheads[name] = before.plans.bulkheads[name]
+        self.failures: FailureLog = before.failures if before else FailureLog()
+        if before is None:
+            UPSTREAMS.clear(lambda series: series.what in GAUGES)
         names = [name for balancer in self.services.values() for name in balancer.names.values()]
         self.resolution = Resolution(names, loop)
         if names:
@@ -256,6 +284,21 @@ class Pools:
         if state and any(each.health and (each.names or not each.is_alone) for each in self.services.values()):
             self.checks = HealthChecks(state / "health", self.to_check)
             loop.call_soon_threadsafe(self.checks.start, loop)
+
+    def retire(self, before: "Pools") -> None:
+        """Let what `before` has under way end, if it is not kept."""
+        before.stop_looking()
+        kept = set(self.services.values())
+        gone = [balancer for balancer in before.services.values() if balancer not in kept]
+        for balancer in gone:
+            balancer.retire()
+        self.retired = [balancer for balancer in (*before.retired, *gone) if balancer.is_busy]
+
+    def stop_looking(self) -> None:
+        """End what looks after the addresses in the background."""
+        self.resolution.close()
+        if self.checks:
+            self.checks.close()
 
     def of(self, service: str) -> Balancer:
         """Return the addresses of the service."""
@@ -270,14 +313,12 @@ class Pools:
 
     def break_off(self) -> None:
         """End every exchange: the gateway stops, and a request's longest time is over."""
-        for balancer in self.services.values():
+        for balancer in (*self.services.values(), *self.retired):
             for pool in (*balancer.pools, *balancer.retired):
                 pool.break_off()
 
     def close(self) -> None:
         """Close every connection."""
-        self.resolution.close()
-        if self.checks:
-            self.checks.close()
-        for balancer in self.services.values():
+        self.stop_looking()
+        for balancer in (*self.services.values(), *self.retired):
             balancer.close()

@@ -113,6 +113,11 @@ class Upstreams:
                 self.made = self.made or self.make()
         return self.made
 
+    def succeed(self, before: "Upstreams") -> None:
+        """Use the event loop of `before`, and its connections to services that have not changed."""
+        self.thread = before.thread
+        self.made = Pools(self.services, before.loop, state=self.state, before=before.pools)
+
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The connections' event loop."""

@@ -1,0 +1,50 @@
+"""Which gateway.yaml is in force in each worker, in memory that the workers share.
+
+The master creates the memory and its workers inherit it. A worker has one record, with its process id; the record of a
+process that has ended is the next one's.
+"""
+
+import fcntl
+import mmap
+import os
+from collections import Counter
+from contextlib import suppress
+from struct import Struct
+from typing import Final
+
+# A process id, and the first digits of a file's SHA-256.
+RECORD: Final = Struct("=q8s")
+RECORDS: Final = 1024
+_DESCRIPTOR: Final = os.memfd_create("gateway-in-force")
+os.ftruncate(_DESCRIPTOR, RECORD.size * RECORDS)
+_MEMORY: Final = mmap.mmap(_DESCRIPTOR, RECORD.size * RECORDS)
+
+
+def is_alive(pid: int) -> bool:
+    if pid == 0:
+        return False
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+def note(digest: str) -> None:
+    """Note that this process serves the gateway.yaml with this digest."""
+    fcntl.lockf(_DESCRIPTOR, fcntl.LOCK_EX)
+    try:
+        pids = [pid for pid, _ in RECORD.iter_unpack(_MEMORY[:])]
+        place = pids.index(os.getpid()) if os.getpid() in pids else free(pids)
+        if place is not None:
+            RECORD.pack_into(_MEMORY, place * RECORD.size, os.getpid(), digest[:8].encode())
+    finally:
+        fcntl.lockf(_DESCRIPTOR, fcntl.LOCK_UN)
+
+
+def free(pids: list[int]) -> int | None:
+    return next((place for place, pid in enumerate(pids) if not is_alive(pid)), None)
+
+
+def read() -> dict[str, int]:
+    """Return the number of workers by the first digits of the digest."""
+    return dict(Counter(digest.decode() for pid, digest in RECORD.iter_unpack(_MEMORY[:]) if is_alive(pid)))
