@@ -203,10 +203,13 @@ def pools_at(
     health: HealthCheck | None = None,
     state: Path | None = None,
     tls: TLS | None = None,
+    timeouts: Timeouts | None = None,
 ) -> Pools:
     """Return pools of one service, on the running loop."""
     entries = tuple(url if isinstance(url, WeightedURL) else WeightedURL.of(url) for url in urls)
-    service = Service.model_construct(url=entries, timeouts=Timeouts(), eject=eject, health=health, tls=tls or TLS())
+    service = Service.model_construct(
+        url=entries, timeouts=timeouts or Timeouts(), eject=eject, health=health, tls=tls or TLS()
+    )
     return Pools({"things": service}, asyncio.get_running_loop(), look_up, state)
 
 
@@ -220,9 +223,10 @@ class Ours:
     health: HealthCheck | None = None
     state: Path | None = None
     tls: TLS | None = None
+    timeouts: Timeouts | None = None
 
     async def __aenter__(self) -> Pools:
-        self.pools = pools_at(self.urls, self.eject, self.look_up, self.health, self.state, self.tls)
+        self.pools = pools_at(self.urls, self.eject, self.look_up, self.health, self.state, self.tls, self.timeouts)
         return self.pools
 
     async def __aexit__(self, *exc: object) -> None:

@@ -10,6 +10,7 @@ from tests.gateway.upstreams.origin import Origin, Ours, answering, on_a_loop, s
 from tests.gateway.upstreams.test_forwarding import OK, answered, outgoing
 from tests.ports import free_port
 
+from gateway.config import Timeouts
 from gateway.policy.rejections import RequestRejected
 from gateway.upstreams import Pools, resolution, service
 
@@ -136,6 +137,27 @@ async def test_the_family_that_connects_first_is_used(listens: str, used: list[s
             await until(lambda: ips(pools) != [None])
             assert ips(pools) == used
             assert pools.of("things").pools[0].label == (f"[::1]:{port}" if listens == "::1" else f"127.0.0.1:{port}")
+
+
+@on_a_loop
+async def test_a_family_that_drops_syns_loses_its_head_start() -> None:
+    server, loop = NameServer("::1", "127.0.0.1"), asyncio.get_running_loop()
+    async with AsyncExitStack() as running:
+        # Its queue of connections is full.
+        listener = running.enter_context(socket.socket(socket.AF_INET6))
+        listener.bind(("::1", 0))
+        listener.listen(0)
+        for _ in range(2):
+            client = running.enter_context(socket.socket(socket.AF_INET6))
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        port = listener.getsockname()[1]
+        await listening(running, "127.0.0.1", port)
+        began = loop.time()
+        timeouts = Timeouts().model_copy(update={"connect": 60.0})
+        async with Ours((f"http://things.test:{port}",), look_up=server.look_up, timeouts=timeouts) as pools:
+            await until(lambda: ips(pools) == ["127.0.0.1"])
+            assert resolution.HEAD_START <= loop.time() - began < 30
 
 
 @on_a_loop
