@@ -127,7 +127,8 @@ def faulty(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             services[f"only-{slug(fault)}"] = {"url": running.enter_context(start())}
             services[f"pair-{slug(fault)}"] = {"url": [running.enter_context(start()), good]}
         eject = {"failures": 3, "rest": "5m", "on": ["connect", "reset", "timeout", "5xx"]}
-        defaults = config(services, eject=eject, timeouts={"connect": "300ms", "total": "600ms"})
+        timeouts = {"connect": "300ms", "total": "600ms"}
+        defaults = config(services, eject=eject, timeouts=timeouts, retry={"attempts": 1})
         yield running.enter_context(Gateway(door, tmp_path_factory.mktemp(door) / "var", defaults, measured=False))
 
 
