@@ -319,6 +319,8 @@ class Gate:
         forwardable = headers.forwardable
         scheme, host = self.origin(request.scheme, request.host, headers)
         keys = self.keys.current()
+        if match.policies is not None:
+            match.policies.check_address(headers.address)
         identity = self.identify(request.method, headers, scheme, host)
         access.check(match.route.allow, identity)
         service = self.table.services[match.route.service]

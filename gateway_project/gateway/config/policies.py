@@ -8,6 +8,7 @@ from pydantic import Field
 from .addresses import Eject
 from .cors import Cors
 from .header_rules import HeaderPolicy
+from .networks import Networks
 from .resilience import Positive, Queue, Retry
 from .section import Section
 from .tls import TLS
@@ -49,6 +50,7 @@ class Policies(Section):
     headers: HeaderPolicy = Field(
         HeaderPolicy(), description="What the gateway changes of the service's requests and responses."
     )
+    allow_from: Networks = Field((), description="The networks that clients may be in; without any, all are allowed.")
     validate: Literal["skip", "report", "enforce"] = Field(  # type: ignore[assignment]
         "skip",
         description="Whether requests that the service's OpenAPI document does not allow are counted or rejected.",

@@ -9,6 +9,7 @@ Exception
     ├── InvalidToken                401  the token is not valid
     │   └── TokenExpired            401  the token has expired
     ├── Forbidden                   403  the user has none of the route's roles
+    ├── AddressForbidden            403  the client's address is in none of the route's networks
     ├── CrossOrigin                 403  the request carries a cookie but comes from another site
     ├── RouteNotFound               404  no route matches the path
     ├── MethodNotAllowed            405  the route does not accept the method
@@ -128,6 +129,16 @@ class Forbidden(RequestRejected):
 
     status = 403
     code = "permission_denied"
+
+
+class AddressForbidden(RequestRejected):
+    """The client's address is in none of the networks of the route's `allow_from`."""
+
+    status = 403
+    code = "address_not_allowed"
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"Requests from {address} are not allowed here. Send them from a network that is.")
 
 
 class CrossOrigin(RequestRejected):

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from gateway.config import Route
 
+from . import clients
 from .cors import Cors
 from .header_rules import HeaderRules
 from .headers import Headers
+from .rejections import AddressForbidden
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -17,6 +19,7 @@ class RoutePolicies:
     request_rules: HeaderRules | None
     response_rules: HeaderRules | None
     is_validated: bool
+    allow_from: clients.Networks
 
     @classmethod
     def of(cls, route: Route) -> "RoutePolicies | None":
@@ -26,8 +29,15 @@ class RoutePolicies:
             request_rules=HeaderRules.of(route.headers.request),
             response_rules=HeaderRules.of(route.headers.response),
             is_validated=route.validate != "skip",
+            allow_from=route.allow_from,
         )
-        return made if made.cors or made.request_rules or made.response_rules or made.is_validated else None
+        parts = (made.cors, made.request_rules, made.response_rules, made.is_validated, made.allow_from)
+        return made if any(parts) else None
+
+    def check_address(self, address: str) -> None:
+        """Raise `AddressForbidden` unless the client's address is in one of the route's networks."""
+        if self.allow_from and not clients.within(clients.parse(address), self.allow_from):
+            raise AddressForbidden(address)
 
     def request(self, headers: Headers) -> Headers:
         """Return the client's headers as the service is sent them."""

@@ -119,6 +119,8 @@ class ProxyView(APIView):
         self.match = match
         http = cast("Any", self.request._request)  # noqa: SLF001  # DRF's own name for what it wraps
         http.route_label = match.route.path
+        if match.policies is not None:
+            match.policies.check_address(context.headers.address)
         access.check(match.route.allow, context.identify())
         self.headers = {}
         page = Shown("", 200, [("Vary", "Accept")], [])

@@ -9,11 +9,12 @@ from tests.conformance.cases.connections import CONNECTIONS, MALFORMED
 from tests.conformance.cases.cross_origin import CROSS_ORIGIN
 from tests.conformance.cases.header_rules import HEADER_RULES
 from tests.conformance.cases.headers import HEADERS_IN, HOSTS, SPOOFING, TRUSTED
+from tests.conformance.cases.networks import NETWORKS
 from tests.conformance.cases.responses import RESPONSES
 from tests.conformance.cases.targets import METHODS, PATHS, QUERIES
 
 CASES = [
     *PATHS, *QUERIES, *METHODS, *HEADERS_IN, *SPOOFING, *TRUSTED, *TOKENS, *ACCESS, *RATE_LIMITS, *BODY_LIMITS,
     *BODIES, *RESPONSES, *MALFORMED, *HOSTS, *CONNECTIONS,
-    *CROSS_ORIGIN, *HEADER_RULES,
+    *CROSS_ORIGIN, *HEADER_RULES, *NETWORKS,
 ]  # fmt: skip

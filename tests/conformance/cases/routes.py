@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.conformance.cases import cross_origin, header_rules
+from tests.conformance.cases import cross_origin, header_rules, networks
 
 EVERY = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 ROUTES: list[dict[str, Any]] = [
@@ -55,6 +55,7 @@ ROUTES: list[dict[str, Any]] = [
     {"path": "/api/unlimited", "methods": ["GET"], "allow": "public", "rate_limit": []},
     *cross_origin.ROUTES,
     *header_rules.ROUTES,
+    *networks.ROUTES,
 ]
 LIMITS: dict[str, Any] = {
     "per_key": {"rate": "3/hour", "by": "header:X-Key"},
