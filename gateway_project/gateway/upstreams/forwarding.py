@@ -59,26 +59,23 @@ class Forwarding:
         self.delay = 0.0
         # Whether a part of its time has passed before it is sent.
         self.waited = False
-        # Whether it has a place in the bulkhead.
-        self.has_place = False
         self.response: ServiceResponse | None = None
         # The one that responded or failed, for the log.
         self.address: str | None = None
+        # What holds for its route, and whether it has a place in the bulkhead.
         self.plan: Plan | None = None
+        self.has_place = False
         if request.policies is not None:
             self.plan = plan = pools.plans.of(request.service, request.policies)
-            plan.retry.budget.count(now)
+            self.has_place = plan.begin(now)
 
     def send_on_idle(self, notify: Callable[[], None]) -> ServiceResponse | None:
         """Send the request at once if there is a place and an idle connection; `notify` as `ServiceResponse`.
 
         Then `must_resend` judges the response.
         """
-        plan = self.plan
-        if plan is not None:
-            self.has_place = plan.bulkhead.enter_at_once()
-            if not self.has_place:
-                return None
+        if self.plan is not None and not self.has_place:
+            return None
         connection = self.pool.acquire_idle(repeatable=self.repeatable)
         if connection is None:
             return None
@@ -92,7 +89,7 @@ class Forwarding:
         With `resend`, the response of `send_on_idle` has to be replaced.
         """
         if self.plan is not None and not self.has_place:
-            await self.enter(self.plan)
+            await self.wait_for_place(self.plan)
         while True:
             if resend:
                 await self.prepare_resend()
@@ -108,11 +105,8 @@ class Forwarding:
             if not resend:
                 return response
 
-    async def enter(self, plan: Plan) -> None:
-        """Take a place in the bulkhead, or wait for one."""
-        self.has_place = plan.bulkhead.enter_at_once()
-        if self.has_place:
-            return
+    async def wait_for_place(self, plan: Plan) -> None:
+        """Take a place in the bulkhead once one is free."""
         try:
             await plan.bulkhead.enter(self.deadline - self.pools.loop.time())
         except UpstreamError as failure:
@@ -234,8 +228,9 @@ class Forwarding:
         """Give back the connection and the place in the bulkhead."""
         if self.response is not None:
             self.response.release()
-        if self.has_place:
-            self.leave()
+        if self.has_place and self.plan is not None:
+            self.has_place = False
+            self.plan.bulkhead.leave()
 
     def leave(self) -> None:
         """Give back the place in the bulkhead."""

@@ -1,7 +1,6 @@
 """What holds for the requests of a route in this worker: its retries and bulkhead, prepared at its first request."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from gateway.config import Policies, Service
 
@@ -9,12 +8,27 @@ from .bulkhead import Bulkhead
 from .retries import RetryBudget, RetryPolicy
 
 
-class Plan(NamedTuple):
+class Plan:
     """The plan of one route. The routes of a service share its budget and its bulkhead."""
 
-    policies: Policies
-    retry: RetryPolicy
-    bulkhead: Bulkhead
+    __slots__ = ("budget", "bulkhead", "policies", "retry")
+
+    def __init__(self, policies: Policies, retry: RetryPolicy, bulkhead: Bulkhead) -> None:
+        self.policies = policies
+        self.retry = retry
+        self.budget = retry.budget
+        self.bulkhead = bulkhead
+
+    def begin(self, now: float) -> bool:
+        """Count a request; return whether it has a place at once. Every request comes here, so it makes no calls."""
+        budget, bulkhead = self.budget, self.bulkhead
+        if now >= budget.next_step:
+            budget.step(now)
+        budget.requests += 1
+        if bulkhead.in_flight >= bulkhead.limit:
+            return False
+        bulkhead.in_flight += 1
+        return True
 
 
 class Plans:
