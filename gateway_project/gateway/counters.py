@@ -59,7 +59,7 @@ class Counters:
             if ahead is not None and ahead[0] > 0 and now < ahead[1]:
                 left, until, verdict = ahead[0] - 1, ahead[1], ahead[2]
                 self.ahead[key] = (left, until, verdict)
-                return Verdict(True, 0.0, verdict.wait, verdict.remaining + left)
+                return Verdict(True, 0.0, verdict[2], verdict[3] + left)
             verdict = self.count(key, limit, now, share)
             if not verdict.admitted:
                 return self.count(key, limit, now, 1)

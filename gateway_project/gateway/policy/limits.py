@@ -99,6 +99,9 @@ class RouteLimits:
 
     def __init__(self, limits: Sequence[RouteLimit]) -> None:
         self.limits = tuple(limits)
+        # Most routes have one limit by user.
+        only = limits[0] if len(limits) == 1 else None
+        self.user_prefix = f"{only.prefix} user " if only and only.by == "user" else None
         self.rates = tuple(limit.rate for limit in limits)
         self.announced = tuple(index for index, limit in enumerate(limits) if limit.announce)
         shown = [self.limits[index] for index in self.announced]
@@ -109,6 +112,8 @@ class RouteLimits:
 
     def keys(self, identity: Identity | None, client: Client, params: Mapping[str, str]) -> list[str]:
         """Return what a request is counted under, by limit."""
+        if self.user_prefix is not None and identity is not None:
+            return [self.user_prefix + identity.user_id]
         return [f"{limit.prefix} {counted_as(limit, identity, client, params)}" for limit in self.limits]
 
 
@@ -121,9 +126,6 @@ class Standing(NamedTuple):
     @property
     def numbers(self) -> tuple[int, ...]:
         """What is left of each announced limit, and for how many seconds."""
-        if len(self.limits.announced) == 1:
-            verdict = self.verdicts[self.limits.announced[0]]
-            return verdict.remaining, math.ceil(verdict.wait) or 1
         found: list[int] = []
         for index in self.limits.announced:
             found += (self.verdicts[index].remaining, math.ceil(self.verdicts[index].wait) or 1)
@@ -131,6 +133,9 @@ class Standing(NamedTuple):
 
     def lines(self) -> bytes:
         """Return the header lines, each after a line break, of at least one announced limit."""
+        if len(self.verdicts) == 1:
+            verdict = self.verdicts[0]
+            return self.limits.lines % (verdict.remaining, math.ceil(verdict.wait) or 1)
         return self.limits.lines % self.numbers
 
     def headers(self) -> Headers:
@@ -141,11 +146,16 @@ class Standing(NamedTuple):
 
     def enforce(self) -> None:
         """Raise `RateLimited` if a limit has rejected the request."""
+        for verdict in self.verdicts:
+            if not verdict.admitted:
+                raise self.rejection()
+
+    def rejection(self) -> RateLimited:
+        """Return the rejection by those limits that are used up."""
         rejected = [index for index, verdict in enumerate(self.verdicts) if not verdict.admitted]
-        if rejected:
-            wait = max(self.verdicts[index].wait for index in rejected)
-            names = [self.limits.limits[index].name for index in rejected if index in self.limits.announced]
-            raise RateLimited(wait, names, dict(self.headers()))
+        wait = max(self.verdicts[index].wait for index in rejected)
+        names = [self.limits.limits[index].name for index in rejected if index in self.limits.announced]
+        return RateLimited(wait, names, dict(self.headers()))
 
 
 def counted_as(limit: RouteLimit, identity: Identity | None, client: Client, params: Mapping[str, str]) -> str:
