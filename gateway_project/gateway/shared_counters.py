@@ -23,6 +23,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+import redis
+from redis import retry as retrying
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -56,6 +58,9 @@ end
 return found
 """
 SCRIPT_SHA: Final = hashlib.sha1(SCRIPT.encode()).hexdigest()  # noqa: S324  # the server's name of a script
+# What it raises while the server cannot be reached.
+FAILURES: Final = (RedisError, OSError)
+PREFIX: Final = "gatehouse:"
 # Seconds between attempts to reach the server: the first pause, and the longest.
 PAUSE: Final = 0.1
 MAX_PAUSE: Final = 5.0
@@ -143,7 +148,7 @@ class SharedCounters:
         """Return the answers of the server. The first command brings the script, and the others name it."""
         pipeline = self.client.pipeline(transaction=False)
         for asked in batch:
-            names = [f"gatehouse:{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}" for key in asked.keys]
+            names = [name_of(key) for key in asked.keys]
             numbers = [number for limit in asked.limits for number in (limit.interval, limit.window)]
             if asked is batch[0]:
                 pipeline.eval(SCRIPT, len(names), *names, *numbers)
@@ -164,7 +169,7 @@ class SharedCounters:
         slow = f"no response within {self.timeout * 1000:.0f} ms"
         self.fault = slow if isinstance(exc, TimeoutError) else str(exc) or type(exc).__name__
         self.since = datetime.now(UTC).isoformat(timespec="seconds")
-        known = isinstance(exc, RedisError | OSError)
+        known = isinstance(exc, FAILURES)
         log.warning("Rate limits count on this machine alone, REDIS_URL: %s", self.fault, exc_info=not known)
         waiting, self.waiting = self.waiting, []
         self.resolve(waiting)
@@ -173,13 +178,30 @@ class SharedCounters:
         """Return once the server responds again."""
         pause = PAUSE
         while True:
-            with suppress(RedisError, OSError):
+            with suppress(*FAILURES):
                 await self.client.connection_pool.disconnect(inuse_connections=True)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # so that workers do not come at once
             pause = min(pause * 2, MAX_PAUSE)
-            with suppress(RedisError, OSError):
+            with suppress(*FAILURES):
                 async with asyncio.timeout(self.timeout):
                     await self.round_trip([Asked([], [], asyncio.get_running_loop().create_future())])
                 break
         self.fault = None
         log.warning("Rate limits are shared again, REDIS_URL")
+
+
+def name_of(key: str) -> str:
+    """Return the server's name of a count. It tells nothing about the client."""
+    return PREFIX + hashlib.blake2b(key.encode(errors="replace"), digest_size=16).hexdigest()
+
+
+def peek(url: str, timeout: float, keys: Sequence[str], limits: Sequence[RateLimit]) -> list[Verdict]:
+    """Return the verdicts on one request of the keys, and count nothing; raise `RedisError`."""
+    retry = retrying.Retry(NoBackoff(), 0)
+    client = redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=retry, protocol=2)
+    with client, client.pipeline(transaction=False) as pipeline:
+        pipeline.time()
+        for key in keys:
+            pipeline.get(name_of(key))
+        (seconds, microseconds), *moments = pipeline.execute()
+    return decide([float(moment or 0) for moment in moments], seconds + microseconds / 1_000_000, limits)

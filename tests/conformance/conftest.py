@@ -1,8 +1,8 @@
 """Both doors, each with and without a trusted proxy, started once; one service behind all of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -40,6 +40,16 @@ def fleet(
     request: pytest.FixtureRequest,
 ) -> Iterator[Fleet]:
     """The gateways of the doors that the chosen tests use."""
+    chosen = {item.callspec.params.get("door") for item in request.session.items if hasattr(item, "callspec")}
+    with started(upstream, faulty, tmp_path_factory, [door for door in DOORS if door in chosen]) as gateways:
+        yield gateways
+
+
+@contextmanager
+def started(
+    upstream: Upstream, faulty: faults.FaultyService, places: pytest.TempPathFactory, doors: Sequence[Door]
+) -> Iterator[Fleet]:
+    """Start the gateways of these doors."""
     services: dict[str, Any] = {
         "echo": {"url": upstream.url, "retry": {"attempts": 1}},
         "based": {"url": f"{upstream.url}/base"},
@@ -54,19 +64,16 @@ def fleet(
         "routes": [{"service": "echo"} | route for route in ROUTES] + faults.ROUTES,
     }
     gateways = {
-        (door, trusted): Gateway(
-            door, tmp_path_factory.mktemp(door) / "var", config, environ=TRUSTING if trusted else {}
-        )
-        for door in DOORS
-        if any(item.callspec.params.get("door") == door for item in request.session.items if hasattr(item, "callspec"))
+        (door, trusted): Gateway(door, places.mktemp(door) / "var", config, environ=TRUSTING if trusted else {})
+        for door in doors
         for trusted in (False, True)
     }
     migrated_state()
     with ExitStack() as running, ThreadPoolExecutor() as starting:
-        started = [starting.submit(gateway.__enter__) for gateway in gateways.values()]
-        for future in started:
+        futures = [starting.submit(gateway.__enter__) for gateway in gateways.values()]
+        for future in futures:
             if future.exception() is None:
                 running.push(future.result())
-        for future in started:
+        for future in futures:
             future.result()
         yield gateways

@@ -6,6 +6,7 @@ from .cors import Cors
 from .errors import ConfigError, Fault
 from .header_rules import HeaderRules
 from .limits import Limit
+from .lines import Lines, load_with_lines
 from .loading import load, warnings
 from .models import Config, Login, Route, Service, Versions
 from .policies import Policies, ServicePolicies, Timeouts
@@ -26,6 +27,7 @@ __all__ = [
     "HeaderRules",
     "HealthCheck",
     "Limit",
+    "Lines",
     "Login",
     "Policies",
     "Queue",
@@ -39,5 +41,6 @@ __all__ = [
     "WeightedURL",
     "json_schema",
     "load",
+    "load_with_lines",
     "warnings",
 ]

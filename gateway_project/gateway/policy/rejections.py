@@ -51,6 +51,8 @@ class RequestRejected(Exception):
 
     status: ClassVar[int]
     code: ClassVar[str] = ""  # the status's own name
+    # The key of the route in gateway.yaml that rejects, if one does.
+    policy: ClassVar[str] = ""
     # Of the path, where no route is found.
     cors: "Cors | None" = None
 
@@ -98,6 +100,7 @@ class Unauthenticated(RequestRejected):
 
     status = 401
     code = "not_authenticated"
+    policy = "allow"
 
     def __init__(
         self, detail: str = "Authentication required. Send an access token: `Authorization: Bearer <token>`."
@@ -129,6 +132,7 @@ class Forbidden(RequestRejected):
 
     status = 403
     code = "permission_denied"
+    policy = "allow"
 
 
 class AddressForbidden(RequestRejected):
@@ -197,6 +201,7 @@ class ContentTooLarge(RequestRejected):
 
     status = 413
     code = "content_too_large"
+    policy = "max_body"
 
     def __init__(self, max_body: int) -> None:
         super().__init__(f"The body is too large. Send at most {max_body} bytes.")
@@ -230,6 +235,7 @@ class RateLimited(RequestRejected):
 
     status = 429
     code = "rate_limited"
+    policy = "rate_limit"
 
     def __init__(
         self, retry_after: float, limits: Sequence[str] | None = None, headers: dict[str, str] | None = None

@@ -182,6 +182,10 @@ class RouteTable:
         if not self.own.find(asked) and ((routed := self.root.find(beside)) or self.own.find(beside)):
             raise with_cors(SlashRedirect(other), routed.cors if routed else self.cors)
 
+    def is_own(self, path: str) -> bool:
+        """Return whether the gateway itself responds to a canonical path."""
+        return self.own.find(self.segments(path)) is not None
+
     def public_path(self, path: str, asked: str) -> str:
         """Return a service's path as clients are to ask for it.
 

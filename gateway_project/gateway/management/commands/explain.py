@@ -1,0 +1,137 @@
+"""`manage.py explain GET /api/orders/7 --as 7`: what the gateway would decide on a request, and why."""
+
+import os
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+
+from gateway.config import ConfigError, RateLimit, load_with_lines
+from gateway.counters import Counters
+from gateway.explaining import Explainer, Explanation, unused, user_of, with_host
+from gateway.identity import key_storage
+from gateway.identity.keys import Keys
+from gateway.identity.revocations import Revocations
+from gateway.identity.tokens import GatewayBackend
+from gateway.policy.limits import Verdict
+from gateway.status import statuses
+
+
+class Command(BaseCommand):
+    help = "Explain what the gateway would decide on a request. Nothing is sent and nothing is counted."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("method", help="such as GET")
+        parser.add_argument("target", help="path and query, such as /api/orders/7?page=2")
+        parser.add_argument("--as", dest="user", metavar="ID", help="a signed-in user with this id")
+        parser.add_argument("--role", help="the role of the user; by default the last one of `roles`")
+        parser.add_argument("--token", help="an access token, which is verified")
+        parser.add_argument("--from", dest="address", default="127.0.0.1", help="the address of the client")
+        parser.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'", help="may be repeated")
+        parser.add_argument("--json", action="store_true", help="print JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
+        headers = [header_of(text) for text in options["header"]]
+        token, has_user = options["token"], options["user"] is not None or options["role"] is not None
+        if token and has_user:
+            raise CommandError("--token names the user already. Leave out --as and --role.")
+        has_credentials = any(name.lower() in {"authorization", "cookie"} for name, _ in headers)
+        if has_credentials and (token or has_user):
+            raise CommandError("Send a user or a header with credentials, not both.")
+        if token:
+            headers.append(("Authorization", f"Bearer {token}"))
+        headers = with_host(headers, settings.ALLOWED_HOSTS)
+        try:
+            config, lines = load_with_lines(settings.GATEWAY_CONFIG, os.environ)
+        except ConfigError as exc:
+            raise CommandError(str(exc)) from exc
+        with_tokens = bool(token) or has_credentials
+        explainer = Explainer(
+            config,
+            lines,
+            allowed_hosts=tuple(settings.ALLOWED_HOSTS),
+            trusted_proxies=settings.TRUSTED_PROXIES,
+            peek=self.peek,
+            backend=GatewayBackend(Keys(key_storage.configured())) if with_tokens else None,
+            ended=self.ended() if with_tokens else (),
+        )
+        user = user_of(config, options["user"], options["role"])
+        method, target = options["method"].upper(), options["target"]
+        found = explainer.explain(method, target, user=user, address=options["address"], headers=headers)
+        found = replace(found, addresses=tuple(self.states(found)))
+        name = settings.GATEWAY_CONFIG.name
+        self.stdout.write(found.as_json() if options["json"] else "\n".join(text_of(found, name)))
+
+    def states(self, found: Explanation) -> Iterator[str]:
+        """Yield the service's addresses, with their states in the workers of a running gateway."""
+        states: dict[str, set[str]] = {}
+        for status in statuses(settings.STATE):
+            for address in status["services"].get(found.service, ()):
+                states.setdefault(address["address"], set()).add(address["state"])
+        if not states:
+            yield from found.addresses
+        for name, its in states.items():
+            yield f"{name} ({', '.join(sorted(its))})"
+
+    def peek(self, keys: Sequence[str], limits: Sequence[RateLimit]) -> list[Verdict]:
+        """Return the verdicts by the counts in force: those of REDIS_URL, else of this machine."""
+        if settings.REDIS_URL is not None:
+            from gateway import shared_counters  # its client is imported only where it is used
+
+            try:
+                return shared_counters.peek(settings.REDIS_URL, settings.REDIS_TIMEOUT, keys, limits)
+            except shared_counters.FAILURES as exc:
+                self.stderr.write(f"REDIS_URL: {exc}. The counts are this machine's.")
+        path = settings.STATE / "counters"
+        return Counters(path).peek(keys, limits) if path.exists() else unused(keys, limits)
+
+    def ended(self) -> frozenset[str]:
+        """Return the sessions that have ended, as far as this gateway's database has them."""
+        revocations = Revocations(cast("Any", None))
+        try:
+            revocations.read_sessions()
+        except DatabaseError as exc:
+            self.stderr.write(f"Ended sessions cannot be read: {exc}")
+        return revocations.ended
+
+
+def header_of(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise CommandError(f"Expected --header 'Name: value', got {text!r}.")
+    return name, value.strip()
+
+
+def text_of(found: Explanation, file: str) -> Iterator[str]:
+    """Yield the lines for a terminal."""
+
+    def place(line: int | None) -> str:
+        return f"{file}:{line}" if line else "default"
+
+    user = f" as user {found.user}" if found.user else ""
+    yield f"{found.method} {found.target}{user}"
+    yield ""
+    if found.route:
+        rows = [("route", found.route, "", place(found.line))]
+        rows += [(step.policy, step.verdict, step.value, place(step.line)) for step in found.steps]
+        for limit in found.limits:
+            left = f"{limit.left} left of {limit.rate}, one more in {limit.wait:g} s, counted as {limit.key!r}"
+            rows.append((f"limit {limit.name}", left, "", place(limit.line) if limit.line else ""))
+        rows.append(("service", str(found.service), ", ".join(found.addresses), place(found.service_line)))
+        width = max(len(row[0]) for row in rows)
+        for name, verdict, value, where in rows:
+            yield "  ".join(part for part in (name.ljust(width), verdict, value, f"({where})" if where else "") if part)
+        yield ""
+    if found.sent:
+        yield "The service would get:"
+        yield f"  {found.sent.line}"
+        yield from (f"  {name}: {value}" for name, value in found.sent.headers)
+        return
+    yield f"The gateway would respond: {found.status} {found.code}".rstrip()
+    if found.detail:
+        yield f"  {found.detail}"
+    yield from (f"  {name}: {value}" for name, value in found.response_headers)
