@@ -23,6 +23,7 @@ usage: ./manage_all.sh COMMAND
   check                 lint, types, import rules, wording, Django's checks, migrations, documentation, known
                         vulnerabilities
   bench [OPTION...]     measure the gateway beside Envoy, nginx, Fastify and FastAPI; bench --help lists the options
+  screenshots           make the pictures of README.md and docs/ again; Chromium is needed
   lock                  pin requirements/*.txt again from requirements/*.in
   help                  show this
   NAME ARG...           run manage.py of a project: ./manage_all.sh gateway routes
@@ -653,6 +654,7 @@ case $command in
   check) check ;;
   bench) bench "$@" ;;
   lock) lock ;;
+  screenshots) install_tools; exec "$venv/bin/python" -m tests.browser.screenshots ;;
   gateway) install_projects; django gateway "$@" ;;
   users | orders)
     install_projects

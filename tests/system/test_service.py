@@ -154,6 +154,20 @@ def test_the_service_behind_the_gateway_responds_as_the_chapter_shows(
     assert (made.status, listed.json["results"]) == (201, [made.json])
 
 
+def test_the_service_has_pages_and_forms_without_a_line_of_its_own(reader: Reader) -> None:
+    token = reader.stack.login("user", "u")
+    page = reader.stack.ask("GET", "/books", token=token, Accept="text/html").text
+    for part in ("chassis/look.css", 'class="gh-header"', 'name="/title"', "Solaris", "As HTTPie"):
+        assert part in page, part
+    form = {"Accept": "text/html", "Content_Type": "application/x-www-form-urlencoded"}
+    form["Origin"] = f"http://127.0.0.1:{reader.stack.ports['gateway']}"
+    empty = reader.stack.ask("POST", "/gateway/send/books", b"method=POST&%2Ftitle=", token=token, **form)
+    assert (empty.status, "may not be blank" in empty.text) == (400, True)
+    sent = reader.stack.ask("POST", "/gateway/send/books", b"method=POST&%2Ftitle=Kindred", token=token, **form)
+    assert sent.status == 201
+    assert reader.stack.ask("GET", "/books?limit=1", token=token).json["results"][0]["title"] == "Kindred"
+
+
 def test_a_request_has_one_id_in_the_logs_of_gateway_and_service(reader: Reader) -> None:
     token = reader.stack.login("user", "u")
     reply = reader.stack.ask("GET", "/books/999", token=token)
