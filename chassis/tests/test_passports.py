@@ -273,3 +273,19 @@ def test_a_new_key_is_found_and_unknown_ones_make_no_flood_of_fetches(gateway):
     while status(new) != 200:
         assert time.monotonic() < deadline
         threading.Event().wait(0.05)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("body", "code"), BAD_DOCUMENTS)
+def test_known_keys_stay_in_use_while_they_cannot_be_fetched(gateway, monkeypatch, body, code):
+    good = gateway.passport(7, audience="shop")
+    assert status(good) == 200
+    new = gateway.passport(7, audience="shop", key=SigningKey("new"))
+    monkeypatch.setattr(backend().keys, "cooldown_duration", 0)
+    with gateway.answering(body, code):
+        # Its key may be one that was added meanwhile.
+        assert status(new) == 503
+        assert status(gateway.passport(7, audience="shop", jti="another")) == 200
+        monkeypatch.setattr(passports, "KEYS_KEPT", 0)
+        assert status(new) == 503
+    assert status(new) == 401

@@ -13,6 +13,7 @@ reads that header alone: with two places, a client could choose.
 
 import json
 import logging
+import math
 import re
 import time
 from datetime import timedelta
@@ -21,7 +22,7 @@ from http.client import HTTPException
 from typing import Any, cast
 from urllib.request import ProxyHandler, build_opener
 
-from jwt import PyJWKClient
+from jwt import PyJWKClient, PyJWKSet
 from jwt.exceptions import PyJWKClientConnectionError, PyJWKClientError, PyJWKSetError
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
@@ -38,6 +39,8 @@ ALGORITHM = "ES256"
 # Seconds: the least pause between two fetches for an unknown `kid`, and the wait for a response.
 KEYS_COOLDOWN = 2
 KEYS_TIMEOUT = 3
+# Seconds for which keys are used that cannot be fetched again.
+KEYS_KEPT = 3600
 
 # Accepted passports are remembered for a minute at most, so a withdrawn key is soon worth nothing.
 MAX_REMEMBERED = 4096
@@ -57,23 +60,35 @@ class KeysUnavailable(Unavailable):
 
 
 class GatewayKeys(PyJWKClient):
-    """The gateway's public keys, fetched when the first request needs one, and again every five minutes."""
+    """The gateway's public keys, fetched when the first request needs one, and again every five minutes.
+
+    While they cannot be fetched, the known ones stay in use for `KEYS_KEPT`.
+    """
 
     def __init__(self, url: str) -> None:
         super().__init__(url, timeout=KEYS_TIMEOUT, cooldown_duration=KEYS_COOLDOWN)
+        self.known: dict[str, Any] = {}
+        self.known_at = -math.inf
+        # Whether the last fetch failed.
+        self.is_stale = False
 
     def fetch_data(self) -> Any:  # noqa: ANN401  # PyJWT's
         try:
             with _opener.open(self.uri, timeout=self.timeout) as response:
-                return dict(json.load(response))
-        except (OSError, HTTPException, TypeError, ValueError) as exc:  # the latter two for JSON that is not a JWKS
+                found = dict(json.load(response))
+            PyJWKSet.from_dict(found)
+            self.known, self.known_at, self.is_stale = found, time.monotonic(), False
+        except (OSError, HTTPException, TypeError, ValueError, PyJWKSetError) as exc:  # the latter for other JSON
             log.warning(
                 "The gateway's public keys cannot be fetched from %s: %s. Is the gateway running, and is "
                 'GATEHOUSE["GATEWAY"] its address?',
                 self.uri,
                 exc,
             )
-            raise PyJWKClientConnectionError(str(exc)) from exc
+            self.is_stale = True
+            if time.monotonic() - self.known_at > KEYS_KEPT:
+                raise PyJWKClientConnectionError(str(exc)) from exc
+        return self.known
 
 
 class PassportBackend(TokenBackend):
@@ -82,7 +97,8 @@ class PassportBackend(TokenBackend):
     def __init__(self) -> None:
         options = conf.options()
         super().__init__(ALGORITHM, audience=options.service, issuer=options.issuer, leeway=options.leeway)
-        self.jwks_client: PyJWKClient = GatewayKeys(options.keys_url)
+        self.keys = GatewayKeys(options.keys_url)
+        self.jwks_client: PyJWKClient = self.keys
         self._accepted: dict[bytes, tuple[Passport, float]] = {}
 
     def get_verifying_key(self, token: Token) -> Any:  # noqa: ANN401  # PyJWT's key types
@@ -91,6 +107,8 @@ class PassportBackend(TokenBackend):
         except (PyJWKClientConnectionError, PyJWKSetError) as exc:
             raise KeysUnavailable from exc
         except PyJWKClientError as exc:
+            if self.keys.is_stale:  # the passport's key may be a new one
+                raise KeysUnavailable from exc
             raise TokenBackendError("Token is invalid") from exc
 
     def recall(self, raw: bytes) -> "Passport | None":
