@@ -283,7 +283,7 @@ def test_known_keys_stay_in_use_while_they_cannot_be_fetched(gateway, monkeypatc
     new = gateway.passport(7, audience="shop", key=SigningKey("new"))
     monkeypatch.setattr(backend().keys, "cooldown_duration", 0)
     with gateway.answering(body, code):
-        # Its key may be one that was added meanwhile.
+        # Its key may be a new one.
         assert status(new) == 503
         assert status(gateway.passport(7, audience="shop", jti="another")) == 200
         monkeypatch.setattr(passports, "KEYS_KEPT", 0)
