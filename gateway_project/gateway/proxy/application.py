@@ -30,8 +30,8 @@ from .environ import Message
 from .exchange import Exchange
 from .header_blocks import RequestMemo
 from .incoming import problem
+from .invalid import InvalidRequest
 from .messages import RequestMessage
-from .parsing import InvalidRequest
 from .tunnels import Tunnels
 from .wsgi import PAGE_THREADS, THREADS, Send, ThreadedWSGI, WSGIApplication
 

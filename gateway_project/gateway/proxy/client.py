@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.upstreams.connection import Connection
 
+from .invalid import InvalidRequest
 from .messages import HIGH_WATER, BodyBuffer, RequestMessage
-from .parsing import InvalidRequest, RequestParser
+from .parsing import RequestParser
 from .patience import MAX_WAIT, Patience
 from .writer import ResponseWriter
 
@@ -124,6 +125,8 @@ class ClientConnection(Connection):
         self.serving = False
         if self.waiting:
             self.read(False)
+        elif self.reading:
+            pass
         elif self.current is None or not (body := self.current.message.body) or body.buffered <= HIGH_WATER:
             self.read_more()
         if invalid:
@@ -152,13 +155,13 @@ class ClientConnection(Connection):
 
     def refuse(self, invalid: InvalidRequest) -> None:
         """Respond with a problem to what is not a request, unless a part of a response is sent; and close."""
-        if (self.current and self.current.writer.is_partial) or self.tunnel:
+        begun = self.current.writer if self.current else None
+        if (begun and not begun.finished) or self.tunnel:
             self.abort()
             return
         self.current = None
-        writer = ResponseWriter()
         request_id, block, content = self.worker.asgi.proxy.problem(invalid)
-        writer.begin(invalid.status, block, request_id, None, alive=False)
+        writer = ResponseWriter(invalid.status, block, request_id, None, alive=False)
         self.write(writer, content, more=False)
         self.close()
 
@@ -166,11 +169,11 @@ class ClientConnection(Connection):
 
     def write(self, writer: ResponseWriter, piece: bytes, *, more: bool) -> None:
         """Write a piece of a response's body, framed."""
-        before, piece, after = writer.frame(piece, more=more)
+        parts = writer.frame(piece, more=more)
         if len(piece) >= LARGE:
-            self.transport.writelines([part for part in (before, piece, after) if part])
-        elif out := before + piece + after:
-            self.transport.write(out)
+            self.transport.writelines(parts)
+        elif parts:
+            self.transport.write(b"".join(parts))
 
     async def wait_for_client(self, writer: ResponseWriter) -> None:
         """Return once the client has received enough of the response, or has left."""
@@ -231,7 +234,7 @@ class ClientConnection(Connection):
             return
         if self.tunnel:
             self.transport.close()
-        elif not writer.started:
+        elif writer is None:
             self.refuse(InvalidRequest(500))
         elif not writer.finished:
             # A response that is cut off must not look complete.
@@ -243,12 +246,14 @@ class ClientConnection(Connection):
 
     def next(self) -> None:
         """Answer the next request, or wait for it."""
-        if not self.waiting:
-            self.parser.ignore_upgrade()
-        self.serve()
+        parser = self.parser
+        if self.waiting or parser.pending or parser.upgrades or not self.reading:
+            if not self.waiting:
+                parser.ignore_upgrade()
+            self.serve()
         if self.current is None and not (self.lingering or self.closed):
             patience = self.worker.keepalive if self.worker.alive else IDLE_AT_STOP
-            self.set_deadline(self.loop.time() + (patience if self.parser.message is None else HEAD_TIMEOUT))
+            self.deadline.set(self.loop.time() + (patience if parser.message is None else HEAD_TIMEOUT))
 
     def close(self) -> None:
         """Send no more, and receive what is still on its way.

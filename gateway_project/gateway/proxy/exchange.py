@@ -56,7 +56,7 @@ class Exchange:
         self.proxy = proxy
         self.connection = connection
         self.message = message
-        self.writer = ResponseWriter()
+        self.writer: ResponseWriter | None = None
         self.body = NO_BODY
         self.match: Match | None = None
         # What a request without a route is counted under.
@@ -80,13 +80,14 @@ class Exchange:
             self.reject(rejected)
         except Exception as exc:  # noqa: BLE001  # a fault of the gateway's own must not end the connection
             self.fail(exc)
-        if waiting is None and self.writer.started and self.connection.writable:
+        if waiting is None and self.writer is not None:
+            if not self.connection.writable:
+                self.end()
+                return
             waiting = self.connection.wait_for_client(self.writer)
         if waiting is not None:
             self.task = self.connection.loop.create_task(self.run(waiting))
             self.task.add_done_callback(partial(self.ended, waiting))
-        elif self.writer.started:
-            self.end()
 
     async def run(self, waiting: Coroutine[Any, Any, None]) -> None:
         """Do what has to wait."""
@@ -95,7 +96,7 @@ class Exchange:
                 await waiting
             except RequestRejected as rejected:
                 self.reject(rejected)
-            if self.connection.writable:
+            if self.connection.writable and self.writer is not None:
                 await self.connection.wait_for_client(self.writer)
         except Exception as exc:  # noqa: BLE001
             self.fail(exc)
@@ -130,9 +131,9 @@ class Exchange:
 
     def on_timeout(self) -> None:
         """End the wait for the client's body, or for the client to receive the response."""
-        connection, patience = self.connection, self.writer.patience
-        if connection.writable and patience:
-            until = patience.renew(connection.loop.time(), connection.delivered(self.writer))
+        connection, writer = self.connection, self.writer
+        if connection.writable and writer and writer.patience:
+            until = writer.patience.renew(connection.loop.time(), connection.delivered(writer))
             connection.set_deadline(until) if until else connection.abort()
         elif self.message.body is not None:
             self.message.body.time_out()
@@ -146,7 +147,7 @@ class Exchange:
         try:
             gate.check(request)
             self.match = match = gate.route(request.method, request.path, request.query)
-            if (page and match.route.browser == "api") or gate.can_refresh(request):
+            if (page and match.route.browser == "api") or (request.headers.has_cookies and gate.can_refresh(request)):
                 return pages.hand_over(self, self.proxy.pages, match.route.max_body)
             if match.answer_options or (match.policies is not None and gate.answers_options(request, match)):
                 self.respond(204, gate.options(request, match))
@@ -261,15 +262,15 @@ class Exchange:
         else:
             block = head.block(varies=varies)
         self.note(head.status)
-        self.begin(head.status, block, self.request.request_id)
+        writer = self.begin(head.status, block, self.request.request_id)
         if not response.is_whole:
-            return self.stream(response)
-        self.connection.write(self.writer, response.take(), more=False)
+            return self.stream(response, writer)
+        self.connection.write(writer, response.take(), more=False)
         return None
 
-    async def stream(self, response: "ServiceResponse") -> None:
+    async def stream(self, response: "ServiceResponse", writer: ResponseWriter) -> None:
         """Send the response on as it comes."""
-        connection, writer = self.connection, self.writer
+        connection = self.connection
         if not response.chunks:
             # The first piece may take long, as the first of server-sent events.
             connection.transport.write(writer.take_head())
@@ -291,7 +292,6 @@ class Exchange:
         pairs = [*response.headers, *limits, ("x-request-id", self.request.request_id)]
         head = SWITCHING + "".join(f"{name}: {value}\r\n" for name, value in pairs) + "\r\n"
         tunnel = Tunnel(self.connection, service, decision.identity)
-        self.writer.started = True
         self.connection.take_over(head.encode("latin-1"), tunnel)
         if response.rest:
             tunnel.forward(service, response.rest)
@@ -311,7 +311,7 @@ class Exchange:
     def fail(self, exc: Exception) -> None:
         """Respond to a fault of the gateway's own. The client gets only the id under which the log has it."""
         log.error("%s %s failed", self.request.method, self.request.path, exc_info=exc)
-        if not self.writer.started:
+        if self.writer is None and not self.connection.tunnel:
             pairs, content = problem(unquote(self.request.path, errors="replace"), 500, FAILED)
             self.respond(500, self.readable(pairs), content)
 
@@ -326,15 +326,17 @@ class Exchange:
         self.note(status)
         if content:
             pairs = [*pairs, ("content-length", str(len(content)))]
-        self.begin(status, encode_headers(status, pairs), self.request.request_id)
-        self.connection.write(self.writer, content, more=False)
+        writer = self.begin(status, encode_headers(status, pairs), self.request.request_id)
+        self.connection.write(writer, content, more=False)
 
-    def begin(self, status: int, block: HeaderBlock, request_id: str | None) -> None:
+    def begin(self, status: int, block: HeaderBlock, request_id: str | None) -> ResponseWriter:
         """Compose the response's head."""
         # A request that was counted has a decision; a rejection by a rate limit brings these headers itself.
         standing = self.decision.standing if self.decision is not None else None
         more = standing.lines() if standing is not None and standing.limits.announced else b""
-        self.writer.begin(status, block, request_id, self.message, alive=self.connection.worker.alive, more=more)
+        alive = self.connection.worker.alive
+        self.writer = writer = ResponseWriter(status, block, request_id, self.message, alive=alive, more=more)
+        return writer
 
     def note(self, status: int) -> None:
         """Count, time and log the request."""

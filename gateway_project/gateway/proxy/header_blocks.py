@@ -1,14 +1,15 @@
 """Header blocks of requests: parsed and checked once, and reused for the exact same bytes.
 
-A client repeats its headers, with another request line. `RequestMemo` recognizes a request without a body whose header
-block equals, byte by byte, one that was parsed and checked, and whose request line has a form that every parser
-reads alike. The header block alone decides that there is no body and no other protocol.
+A client repeats its headers, with another request line. `RequestMemo` recognizes a request whose header block equals,
+byte by byte, one that was parsed and checked, and whose request line has a form that every parser reads alike. The
+header block alone decides how long the body is, and that there is no other protocol. A body of a known length needs no
+parser either.
 """
 
 import re
 from typing import TYPE_CHECKING, Final
 
-from .messages import RequestMessage
+from .messages import BodyBuffer, RequestMessage
 
 if TYPE_CHECKING:
     from gateway.gate import RequestHeaders
@@ -17,19 +18,22 @@ REQUEST_LINE: Final = re.compile(
     rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*) HTTP/1\.1"
 )
 METHODS: Final = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
-# Bytes of a request that is recalled, and how many header blocks are remembered.
-MAX_REQUEST: Final = 4096
+# Bytes of a head that is recalled, and how many header blocks are remembered.
+MAX_REMEMBERED_HEAD: Final = 4096
 MAX_REMEMBERED: Final = 1024
 
 
 class KnownBlock:
-    """A remembered header block: its fields, and once they are needed, what they mean."""
+    """A remembered header block: its bytes and fields, and once they are needed, what they mean."""
 
-    __slots__ = ("fields", "headers", "keep_alive")
+    __slots__ = ("block", "fields", "headers", "keep_alive", "length")
 
-    def __init__(self, message: RequestMessage) -> None:
+    def __init__(self, block: bytes, message: RequestMessage) -> None:
+        self.block = block
         self.fields = message.fields
         self.keep_alive = message.keep_alive
+        # Of the body.
+        self.length = 0 if message.body is None else message.body.length or 0
         self.headers: RequestHeaders | None = None
 
 
@@ -43,16 +47,23 @@ class RequestMemo:
         """Forget all of them."""
         self.known.clear()
 
-    def recall(self, address: str, data: bytes) -> RequestMessage | None:
-        """Return the request that the data is all of, if it needs no parser."""
-        if not data.endswith(b"\r\n\r\n"):
-            return None
-        end = data.find(b"\r\n")
-        known = self.known.get((address, data[end:]))
-        if known is None:
-            return None
-        line = REQUEST_LINE.fullmatch(data, 0, end)
-        if line is None or len(data) > MAX_REQUEST:
+    def recall(self, address: str, data: bytes, last: KnownBlock | None = None) -> RequestMessage | None:
+        """Return the request that the data is, up to a part of its body, if it needs no parser.
+
+        `last` is the header block that the same connection had before, and probably has again.
+        """
+        start = data.find(b"\r\n", 0, MAX_REMEMBERED_HEAD)
+        if last is not None and data.startswith(last.block, start):
+            known = last
+        else:
+            end = data.find(b"\r\n\r\n", start, MAX_REMEMBERED_HEAD) + 4
+            found = self.known.get((address, data[start:end]))
+            if found is None:
+                return None
+            known = found
+        size = len(data) - start - len(known.block)
+        line = REQUEST_LINE.fullmatch(data, 0, start)
+        if line is None or size > known.length:
             return None
         message = RequestMessage()
         message.method = METHODS[line[1]]
@@ -61,15 +72,21 @@ class RequestMemo:
         message.keep_alive = known.keep_alive
         message.http_1_1 = True
         message.known = known
+        if known.length:
+            message.body = body = BodyBuffer(known.length, expect_continue=False)
+            if size:
+                body.add(data[-size:])
+                body.is_complete = size == known.length
         return message
 
     def remember(self, address: str, data: bytes, message: RequestMessage) -> None:
-        """Remember the header block of a request that was parsed and is all of the data."""
-        end = data.find(b"\r\n")
-        if message.body is not None or len(data) > MAX_REQUEST or data.find(b"\r\n\r\n") != len(data) - 4:
-            return
-        if REQUEST_LINE.fullmatch(data, 0, end) is None:
+        """Remember the header block of a request that was parsed, and that the data begins with."""
+        start = data.find(b"\r\n")
+        end = data.find(b"\r\n\r\n", start, MAX_REMEMBERED_HEAD) + 4
+        body = message.body
+        if end < 4 or (body is not None and body.length is None) or REQUEST_LINE.fullmatch(data, 0, start) is None:
             return
         if len(self.known) >= MAX_REMEMBERED:
             del self.known[next(iter(self.known))]
-        self.known[address, data[end:]] = message.known = KnownBlock(message)
+        block = data[start:end]
+        self.known[address, block] = message.known = KnownBlock(block, message)

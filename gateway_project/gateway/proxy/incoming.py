@@ -25,24 +25,25 @@ CLIENT_LEFT: Final = 499
 def parse_request(connection: ClientConnection, message: RequestMessage, gate: Gate) -> Request:
     """Return the request as `gate` takes it."""
     known = message.known
-    headers = known.headers if known else None
-    if headers is None:
+    if known is not None and known.headers is not None:
+        headers = known.headers
+    else:
         pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.fields]
         headers = RequestHeaders(pairs, connection.address, gate)
         if known is not None:
             known.headers = headers
     raw_path, _, query = message.target.decode("latin-1").partition("?")
-    path, target_scheme, authority = parse_target(raw_path)
+    path, target_scheme, authority = (raw_path, None, None) if raw_path[:1] == "/" else parse_target(raw_path)
     return Request(
-        method=message.method,
-        path=path,
-        query=query,
-        host=headers.host if authority is None else authority,
-        headers=headers,
-        scheme=connection.worker.scheme,
-        request_id=logs.request_id_from(headers.request_id),
-        version="1.1" if message.http_1_1 else "1.0",
-        target_scheme=target_scheme,
+        message.method,
+        path,
+        query,
+        headers.host if authority is None else authority,
+        headers,
+        connection.worker.scheme,
+        logs.request_id_from(headers.request_id),
+        "1.1" if message.http_1_1 else "1.0",
+        target_scheme,
     )
 
 

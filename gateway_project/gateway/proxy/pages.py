@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
 from django.conf import settings
@@ -19,6 +19,7 @@ from .incoming import CLIENT_LEFT, body_of
 if TYPE_CHECKING:
     from .application import Application
     from .exchange import Exchange
+    from .writer import ResponseWriter
 
 
 async def answer_own(exchange: "Exchange") -> None:
@@ -77,7 +78,7 @@ def scope(exchange: "Exchange") -> Message:
 
 async def send(exchange: "Exchange", message: Message) -> None:
     """Send a response's head or a piece of its body, no faster than the client takes it."""
-    connection, writer = exchange.connection, exchange.writer
+    connection = exchange.connection
     if connection.closed or connection.lingering:
         return
     if message["type"] == "http.response.start":
@@ -85,6 +86,7 @@ async def send(exchange: "Exchange", message: Message) -> None:
         # With Django's own request id.
         exchange.begin(message["status"], encode_headers(message["status"], headers), None)
         return
+    writer = cast("ResponseWriter", exchange.writer)
     connection.write(writer, message.get("body", b""), more=message.get("more_body", False))
     if connection.writable:
         await connection.wait_for_client(writer)

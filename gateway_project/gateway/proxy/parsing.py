@@ -6,7 +6,8 @@ from typing import Final, Protocol
 
 import httptools
 
-from .header_blocks import RequestMemo
+from .header_blocks import KnownBlock, RequestMemo
+from .invalid import UPGRADE_WITH_BODY, InvalidRequest, invalid_request
 from .messages import BodyBuffer, RequestMessage
 
 # Bytes of a request line, of a header field, and of a whole head; how many fields.
@@ -17,8 +18,6 @@ MAX_FIELDS: Final = 100
 # Bytes that are parsed at once: the rest of many pipelined requests waits unparsed, in a tenth of the memory.
 SLICE: Final = 8 * 1024
 
-# A well-formed one, whatever its method.
-REQUEST_LINE = re.compile(rb"(?:\r\n)*[!#$%&'*+.^_`|~0-9A-Za-z-]+ (?P<path>[!-~]+?)(?:\?[!-~]*)? HTTP/1\.[0-9]\r\n")
 # Of the other protocols whose requests the parser accepts.
 OTHER_PROTOCOLS = re.compile(rb"^(?P<method>\S+) (?P<target>\S+) (?:RTSP|ICE)/", re.MULTILINE)
 # A transfer coding's name (RFC 9112, section 7), without parameters.
@@ -26,27 +25,6 @@ CODING = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 # Of a Content-Length; `int` refuses thousands.
 MAX_DIGITS: Final = 18
 BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
-
-DETAILS: Final = {
-    400: "The request is not well-formed HTTP/1.1.",
-    500: "Something went wrong here. The log has it under this request_id.",
-    408: "Timed out reading the request headers. Send them faster.",
-    414: "The request line is too long. Shorten the URL.",
-    431: "The header fields are too many or too long. Send fewer or shorter ones.",
-    501: "Unsupported method or transfer coding. Use a method that HTTP knows, and no transfer coding but chunked.",
-    505: "Unsupported HTTP version. Use HTTP/1.1 or HTTP/1.0.",
-}
-UPGRADE_WITH_BODY: Final = "A request with an Upgrade header must have no body. Leave out one of them."
-
-
-class InvalidRequest(Exception):  # noqa: N818  # an outcome, which the parser carries through
-    """The client's bytes are not a request that is accepted; `path` is its path if that is known."""
-
-    def __init__(self, status: int, path: str = "", detail: str = "") -> None:
-        super().__init__(status)
-        self.status = status
-        self.path = path
-        self.detail = detail or DETAILS[status]
 
 
 class Reader(Protocol):
@@ -66,13 +44,16 @@ class RequestParser:
     """Parses the requests of one connection, in their order."""
 
     __slots__ = (
-        "bytes_since_body", "expects", "head", "is_first", "is_framed", "length", "memo", "message", "parser",
-        "pending", "reader", "size", "upgrades",
+        "bytes_since_body", "expects", "head", "is_first", "is_framed", "last", "length", "memo", "message", "parser",
+        "pending", "reader", "size", "unparsed", "upgrades",
     )  # fmt: skip
 
     def __init__(self, reader: Reader, memo: RequestMemo) -> None:
         self.reader = reader
         self.memo = memo
+        # The header block before, if it was recalled; and the body that follows such a block, while it is incomplete.
+        self.last: KnownBlock | None = None
+        self.unparsed: BodyBuffer | None = None
         self.parser: httptools.HttpRequestParser | None = None
         # What was received of an incomplete head; while the parser runs, with what it is given.
         self.head = b""
@@ -95,6 +76,10 @@ class RequestParser:
             # The other protocol's bytes, or further requests: known when the request before them is answered.
             self.pending += data
             return
+        if self.unparsed is not None:
+            data = self.take_body(self.unparsed, data)
+        elif self.message is None and not self.head and self.recall(data):
+            data = b""
         at, end = 0, len(data)
         while end - at > SLICE and not self.is_body(end - at):
             self.parse(data[at : at + SLICE])
@@ -106,8 +91,30 @@ class RequestParser:
             if self.reader.waiting or self.upgrades or self.parser is None:
                 self.pending += data[at:]
                 return
-        self.parse(data[at:] if at else data)
+        if at < end:
+            self.parse(data[at:] if at else data)
         self.reader.serve()
+
+    def recall(self, data: bytes) -> bool:
+        """Have the request answered that the data is, up to a part of its body, if it needs no parser."""
+        message = self.memo.recall(self.reader.address, data, self.last)
+        if message is None:
+            return False
+        self.last = message.known
+        self.reader.waiting.append(message)
+        if message.body is not None and not message.body.is_complete:
+            self.message, self.unparsed = message, message.body
+        return True
+
+    def take_body(self, body: BodyBuffer, data: bytes) -> bytes:
+        """Keep what belongs to the body of a request that was recalled; return what follows."""
+        piece, rest = (data, b"") if len(data) <= body.remaining else (data[: body.remaining], data[body.remaining :])
+        body.add(piece)
+        if not body.remaining:
+            body.is_complete = True
+            self.message = self.unparsed = None
+        self.reader.body_received(body)
+        return rest
 
     def is_body(self, size: int) -> bool:
         """Return whether that many bytes all belong to one body, whose length is known."""
@@ -117,10 +124,7 @@ class RequestParser:
     def parse(self, data: bytes) -> None:
         """Parse what the client sends; raise `InvalidRequest`."""
         is_first = self.message is None and not self.head
-        self.is_first = self.is_first or not self.head
-        if is_first and (message := self.memo.recall(self.reader.address, data)):
-            self.reader.waiting.append(message)
-            return
+        self.is_first = is_first or not self.head
         if self.parser is None:
             self.parser = httptools.HttpRequestParser(self)
             # Any HTTP/1 is read as HTTP/1.1 (RFC 9110, section 2.5); the parser would accept 1.0 and 1.1 only.
@@ -137,8 +141,10 @@ class RequestParser:
         except httptools.HttpParserError as exc:
             raise invalid_request(exc, data) from exc
         message = self.message
-        if message is None and is_first and not self.upgrades and len(self.reader.waiting) == waiting + 1:
-            self.memo.remember(self.reader.address, data, self.reader.waiting[-1])
+        if is_first and len(self.reader.waiting) == waiting + 1 and not (self.upgrades or self.expects):
+            only = self.reader.waiting[-1]
+            if message is None or message is only:
+                self.memo.remember(self.reader.address, data, only)
         if message is None or message.method:
             self.head = b""
         if message is not None and self.bytes_since_body > MAX_HEAD:
@@ -159,7 +165,7 @@ class RequestParser:
 
     def stop(self) -> None:
         """Parse no more. The parser and this refer to each other, and are freed without the collector."""
-        self.parser = None
+        self.parser = self.unparsed = None
         self.message = None
         self.pending = self.head = b""
 
@@ -280,12 +286,3 @@ def has_unknown_coding(value: bytes) -> bool:
     """Return whether a well-formed `Transfer-Encoding` has another coding than `chunked` (RFC 9112, section 6.1)."""
     names = [coding.strip(b" \t") for coding in value.lower().split(b",")]
     return all(CODING.fullmatch(name) for name in names) and any(name != b"chunked" for name in names)
-
-
-def invalid_request(exc: httptools.HttpParserError, data: bytes) -> InvalidRequest:
-    """Return what the parser's error means."""
-    if isinstance(exc.__context__, InvalidRequest):
-        return exc.__context__
-    if isinstance(exc, httptools.HttpParserInvalidMethodError) and (line := REQUEST_LINE.match(data)):
-        return InvalidRequest(501, line["path"].decode())
-    return InvalidRequest(400)

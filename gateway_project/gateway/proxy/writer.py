@@ -39,32 +39,9 @@ CLOCK: Final = Clock()
 class ResponseWriter:
     """Frames one response. Its head is sent with the first piece of its body."""
 
-    __slots__ = ("bodiless", "chunked", "finished", "head", "keep_alive", "patience", "remaining", "sent", "started")
+    __slots__ = ("bodiless", "chunked", "finished", "head", "keep_alive", "patience", "remaining", "sent")
 
-    def __init__(self) -> None:
-        self.started = self.finished = False
-        self.head = b""
-        # Bytes of the body that are still to be sent, if its length is known.
-        self.remaining: int | None = None
-        self.chunked = self.bodiless = False
-        # Whether another request may follow.
-        self.keep_alive = False
-        # Bytes of the body that were written.
-        self.sent = 0
-        # The clock, once the client is waited for.
-        self.patience: Patience | None = None
-
-    @property
-    def is_partial(self) -> bool:
-        """Whether a part of it is sent."""
-        return self.started and not self.finished
-
-    @property
-    def shows_its_end(self) -> bool:
-        """Whether a client can tell a complete response from one that the connection's end cuts off."""
-        return self.remaining is not None or self.chunked
-
-    def begin(
+    def __init__(
         self,
         status: int,
         block: HeaderBlock,
@@ -75,46 +52,54 @@ class ResponseWriter:
         more: bytes = b"",
     ) -> None:
         """Compose the head. `alive` says whether the connection may be kept; `more` are lines like the block's."""
-        lines = [STATUS_LINES.get(status) or f"HTTP/1.1 {status} ".encode(), block.lines, more]
-        lines.append(f"\r\nx-request-id: {request_id}\r\n".encode() if request_id is not None else b"\r\n")
-        if not block.has_date:
-            lines.append(CLOCK.date())
         http_1_1 = message is None or message.http_1_1
+        # Bytes of the body that are still to be sent, if its length is known.
         self.remaining = block.length
         self.bodiless = (message is not None and message.method == "HEAD") or status in BODILESS
-        if block.length is None and not self.bodiless and http_1_1:
-            self.chunked = True
-            lines.append(b"transfer-encoding: chunked\r\n")
-        # RFC 9112, section 9.6: nothing can follow a request that was not received to its end.
+        self.chunked = block.length is None and not self.bodiless and http_1_1
+        # Whether another request may follow. RFC 9112, section 9.6: nothing can follow a request that was not received
+        # to its end.
         self.keep_alive = alive and message is not None and message.keep_alive and message.is_complete
+        self.finished = False
+        # Bytes of the body that were written.
+        self.sent = 0
+        # The clock, once the client is waited for.
+        self.patience: Patience | None = None
+        lines = STATUS_LINES.get(status) or f"HTTP/1.1 {status} ".encode(), block.lines, more
+        own = f"\r\nx-request-id: {request_id}\r\n" if request_id is not None else "\r\n"
+        if self.chunked:
+            own += "transfer-encoding: chunked\r\n"
         if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
-        self.head = b"".join(lines)
-        self.started = True
+            own += "connection: close\r\n"
+        # The parts of the head; none once they are sent.
+        self.head = [*lines, own.encode(), b"\r\n" if block.has_date else CLOCK.date() + b"\r\n"]
 
-    def frame(self, piece: bytes, *, more: bool) -> tuple[bytes, bytes, bytes]:
-        """Return what is sent before a piece of the body, the piece, and what is sent after it.
+    @property
+    def shows_its_end(self) -> bool:
+        """Whether a client can tell a complete response from one that the connection's end cuts off."""
+        return self.remaining is not None or self.chunked
 
-        The piece is truncated to the response's length.
-        """
+    def frame(self, piece: bytes, *, more: bool) -> list[bytes]:
+        """Return what is sent for a piece of the body, which is truncated to the response's length."""
         if self.bodiless:
             piece = b""
         elif self.remaining is not None:
-            piece = piece[: self.remaining]
+            if len(piece) > self.remaining:
+                piece = piece[: self.remaining]
             self.remaining -= len(piece)
         self.sent += len(piece)
-        before, after = self.take_head(), b""
+        self.finished = not more and (self.bodiless or not self.remaining)
+        parts, self.head = self.head, []
         if self.chunked:
             if piece:
-                before += b"%x\r\n" % len(piece)
-                after = b"\r\n"
+                parts += (b"%x\r\n" % len(piece), piece, b"\r\n")
             if not more:
-                after += b"0\r\n\r\n"
-        self.finished = not more and (self.bodiless or not self.remaining)
-        return before, piece, after
+                parts.append(b"0\r\n\r\n")
+        elif piece:
+            parts.append(piece)
+        return parts
 
     def take_head(self) -> bytes:
         """Return the head, once."""
-        head, self.head = self.head, b""
+        head, self.head = b"".join(self.head), []
         return head

@@ -1,9 +1,9 @@
 """The heads of services' responses: checked once, and reused while they repeat.
 
 Most responses of a service repeat a head, apart from values that do not matter for the framing: `ETag`, `Date`, the
-digits of `Content-Length`, the request id. `ResponseMemo` recognizes them without the parser. A head is recalled only
-if each of its bytes equals that of a head that was parsed and checked, or belongs to such a value and has a form that
-every parser reads alike.
+digits of `Content-Length`, ids. `ResponseMemo` recognizes them without the parser. A head is recalled only if each of
+its bytes equals that of a head that was parsed and checked, or belongs to such a value, which is printable ASCII: every
+parser reads it alike, and no decision of the gateway depends on it.
 """
 
 import re
@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from typing import Final, NamedTuple
 
 from gateway.policy import locations
-from gateway.policy.headers import Headers, from_upstream, values, varying_by_accept
+from gateway.policy.headers import HOP_BY_HOP, Headers, from_upstream, values, varying_by_accept
 from gateway.policy.rejections import InvalidUpstreamResponse
 from gateway.policy.route_policies import RoutePolicies
 
@@ -19,18 +19,16 @@ from gateway.policy.route_policies import RoutePolicies
 MAX_HEAD: Final = 64 * 1024
 # The client's connection has its own.
 FRAMING: Final = frozenset({b"connection", b"transfer-encoding"})
-# What may differ in a recalled head, by its name; a length is at most 99,999 bytes.
+# Headers whose values may not differ in a recalled head: what the gateway does with a response depends on them.
+FIXED: Final = HOP_BY_HOP | locations.NAMES | {"set-cookie", "vary"}
+# The form of a value that differs; a length is at most 99,999 bytes.
 LENGTH: Final = re.compile(rb"[0-9]{1,5}")
-VARYING: Final = {
-    b"content-length": LENGTH,
-    b"date": re.compile(rb"[A-Za-z]{3}, [0-9]{2} [A-Za-z]{3} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"),
-    b"etag": re.compile(rb'(?:W/)?"[!#-~]{0,200}"'),
-    b"x-request-id": re.compile(rb"[A-Za-z0-9._-]{1,200}"),
-}
+VALUE: Final = re.compile(rb"[!-~](?:[ -~]*[!-~])?")
 # A head without control characters, line breaks in values, or bytes outside of ASCII.
 PLAIN: Final = re.compile(rb"HTTP/1\.1 [0-9]{3} [ -~]*(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ -~]*)+")
 # Bytes of a head that is remembered, and how many heads of one address.
 MAX_REMEMBERED_HEAD: Final = 2048
+END: Final = b"\r\n\r\n"
 MAX_REMEMBERED: Final = 32
 
 
@@ -79,8 +77,8 @@ class ResponseHead:
         self.length = int(lengths[0]) if lengths else None
         self.until_close = not (bodiless or lengths or codings)
         self.pairs = from_upstream(pairs, version)
-        # Values that replace those of `pairs`, by name.
-        self.changes: dict[str, str] | None = None
+        # Lines that replace those of `pairs`, by the bytes of their names.
+        self.changes: dict[bytes, bytes] | None = None
         self.has_locations = locations.are_in(self.pairs)
         # Encoded, by `varies`, or by the policies that change them.
         self.blocks: dict[Hashable, HeaderBlock] = {}
@@ -89,8 +87,9 @@ class ResponseHead:
     def headers(self) -> Headers:
         """The headers, as the client gets them."""
         if self.changes is not None:
-            changes, self.changes = self.changes, None
-            self.pairs = [(name, changes.get(name.lower(), value)) for name, value in self.pairs]
+            lines = [line.decode("ascii").strip().split(": ", 1) for line in self.changes.values()]
+            changes, self.changes = dict(lines), None
+            self.pairs = [(name, changes.get(name, value)) for name, value in self.pairs]
         return self.pairs
 
     def block(self, *, varies: bool) -> HeaderBlock:
@@ -110,29 +109,60 @@ class ResponseHead:
             block = self.blocks[key] = encode_headers(self.status, policies.response(headers, origin))
         return block
 
-    def with_changes(self, changes: list[tuple[bytes, bytes]], length: int) -> "ResponseHead":
-        """Return the same head with some of its lines replaced. No other line begins with the same name."""
+    def with_changes(self, changes: list[tuple[bytes, bytes, bytes]], length: int) -> "ResponseHead":
+        """Return the same head with some of its lines replaced: each a name, the old and the new line."""
         head = object.__new__(ResponseHead)
         head.status, head.bodiless, head.until_close, head.has_locations = self.status, False, False, False
         head.length, head.pairs, head.blocks = length, self.pairs, {}
-        head.changes = dict(self.changes) if self.changes else {}
-        for _, line in changes:
-            name, _, value = line.decode("ascii").partition(": ")
-            head.changes[name.lower()] = value
+        head.changes = self.changes.copy() if self.changes else {}
+        for name, _, line in changes:
+            head.changes[name] = line
         for varies, block in self.blocks.items():
-            lines = block.lines
-            for old, new in changes:
-                lines = lines.replace(b"\r\n" + old, b"\r\n" + new)
-            head.blocks[varies] = HeaderBlock(lines, length, block.has_date)
+            # Where the policies of a route have changed a line, the service's own is not there to be replaced.
+            if varies is True or varies is False:
+                lines = block.lines
+                for _, old, line in changes:
+                    # No other line begins with the same name.
+                    lines = lines.replace(old, line)
+                head.blocks[varies] = HeaderBlock(lines, length, block.has_date)
         return head
 
 
-class KnownHead(NamedTuple):
-    """A remembered head: its lines, and of those that may differ, the prefix and the form of the value."""
+class KnownHead:
+    """A remembered head: its bytes and lines, and of each line that may differ the name and the form of the value."""
 
-    lines: list[bytes]
-    varying: list[tuple[bytes, re.Pattern[bytes]] | None]
-    head: ResponseHead
+    __slots__ = ("forms", "head", "lines", "raw")
+
+    def __init__(self, raw: bytes, lines: list[bytes], head: ResponseHead) -> None:
+        self.raw = raw
+        self.lines = lines
+        self.head = head
+        self.forms: list[tuple[bytes, re.Pattern[bytes]] | None] = []
+        names = [line.partition(b":")[0].lower() for line in lines]
+        for line, name in zip(lines, names, strict=True):
+            form = LENGTH if name == b"content-length" else VALUE
+            start = line[: len(name) + 2]
+            may_differ = name.decode() not in FIXED and names.count(name) == 1
+            is_plain = start.endswith(b": ") and form.fullmatch(line, len(start))
+            self.forms.append((start, form) if may_differ and is_plain else None)
+
+    def update(self, raw: bytes, lines: list[bytes]) -> bool:
+        """Take over the lines that differ; return whether they may."""
+        length, changes = self.head.length or 0, []
+        for line, old, allowed in zip(lines, self.lines, self.forms, strict=True):
+            if line == old:
+                continue
+            if allowed is None:
+                return False
+            start, form = allowed
+            if not (line.startswith(start) and form.fullmatch(line, len(start))):
+                return False
+            if form is LENGTH:
+                length = int(line[len(start) :])
+            changes.append((start, b"\r\n" + old, b"\r\n" + line))
+        self.head = self.head.with_changes(changes, length)
+        self.raw, self.lines = raw, lines
+        return True
 
 
 class ResponseMemo:
@@ -140,54 +170,30 @@ class ResponseMemo:
 
     def __init__(self) -> None:
         self.known: dict[tuple[bytes, int], KnownHead] = {}
+        # The one that was recalled last: a whole head that repeats is compared at once.
+        self.last: KnownHead | None = None
 
     def recall(self, data: bytes) -> ResponseHead | None:
         """Return the head of the response that the data is all of, if it needs no parser."""
-        end = data.find(b"\r\n\r\n", 0, MAX_REMEMBERED_HEAD)
-        lines = data[:end].split(b"\r\n")
-        known = self.known.get((lines[0], len(lines)))
-        if known is None:
-            return None
-        head = known.head
-        if lines != known.lines:
-            changed = self.changed(known, lines)
-            if changed is None:
+        known = self.last
+        if known is None or not data.startswith(known.raw):
+            end = data.find(END, 0, MAX_REMEMBERED_HEAD)
+            lines = data[:end].split(b"\r\n")
+            known = self.known.get((lines[0], len(lines)))
+            if known is None or not known.update(data[: end + 4], lines):
                 return None
-            head = changed
-            # The next one often has the same date.
-            self.known[lines[0], len(lines)] = KnownHead(lines, known.varying, head)
-        return head if len(data) == end + 4 + (head.length or 0) else None
-
-    @staticmethod
-    def changed(known: KnownHead, lines: list[bytes]) -> ResponseHead | None:
-        """Return the head with the lines that differ, `None` unless all of them may."""
-        length, changes = known.head.length or 0, []
-        for line, old, varying in zip(lines, known.lines, known.varying, strict=True):
-            if line != old:
-                if varying is None:
-                    return None
-                prefix, form = varying
-                if not (line.startswith(prefix) and form.fullmatch(line, len(prefix))):
-                    return None
-                if form is LENGTH:
-                    length = int(line[len(prefix) :])
-                changes.append((old, line))
-        return known.head.with_changes(changes, length)
+            self.last = known
+        head = known.head
+        return head if len(data) == len(known.raw) + (head.length or 0) else None
 
     def remember(self, data: bytes, head: ResponseHead) -> None:
         """Remember the head of a response that was parsed, if that is all of the data."""
-        end = data.find(b"\r\n\r\n", 0, MAX_REMEMBERED_HEAD)
+        end = data.find(END, 0, MAX_REMEMBERED_HEAD)
         if head.length is None or head.bodiless or head.has_locations or len(data) != end + 4 + head.length:
             return
         if not PLAIN.fullmatch(data, 0, end):
             return
         lines = data[:end].split(b"\r\n")
-        names = [line.partition(b":")[0].lower() for line in lines]
-        varying: list[tuple[bytes, re.Pattern[bytes]] | None] = []
-        for line, name in zip(lines, names, strict=True):
-            form, prefix = VARYING.get(name), line[: len(name) + 2]
-            may_vary = form and prefix.endswith(b": ") and form.fullmatch(line, len(prefix)) and names.count(name) == 1
-            varying.append((prefix, form) if form and may_vary else None)
         if len(self.known) >= MAX_REMEMBERED:
             self.known.clear()
-        self.known[lines[0], len(lines)] = KnownHead(lines, varying, head)
+        self.known[lines[0], len(lines)] = KnownHead(data[: end + 4], lines, head)

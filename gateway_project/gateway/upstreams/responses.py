@@ -31,8 +31,8 @@ class ServiceResponse:
     """
 
     __slots__ = (
-        "body_sent", "buffered", "chunks", "connection", "failure", "head", "is_head", "is_whole", "may_upgrade",
-        "notify", "rest", "sending", "sent_at", "waiter",
+        "body_sent", "buffered", "chunks", "connection", "failure", "head", "is_head", "is_upgraded", "is_whole",
+        "may_upgrade", "notify", "rest", "sending", "sent_at", "waiter",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +54,8 @@ class ServiceResponse:
         self.chunks: list[bytes] = []
         self.buffered = 0
         self.is_whole = False
+        # The service has accepted a WebSocket's handshake.
+        self.is_upgraded = False
         self.failure: Exception | None = None
         self.waiter: asyncio.Future[None] | None = None
         # The task that sends the rest of the request's body, and whether all of that is sent.
@@ -71,11 +73,6 @@ class ServiceResponse:
     def headers(self) -> Headers:
         """The headers, as the client gets them."""
         return self.head.headers if self.head else []
-
-    @property
-    def is_upgraded(self) -> bool:
-        """Whether the service has accepted a WebSocket's handshake."""
-        return self.head is not None and self.head.status == 101
 
     @property
     def is_streamed(self) -> bool:
@@ -108,7 +105,7 @@ class ServiceResponse:
     def take(self) -> bytes:
         """Return what has come of the body."""
         chunks, self.chunks, self.buffered = self.chunks, [], 0
-        if self.connection:
+        if self.connection and not self.connection.reading:
             self.connection.read(True)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
@@ -124,7 +121,7 @@ class ServiceResponse:
         """Wake the task that waits, or notify."""
         if self.waiter and not self.waiter.done():
             self.waiter.set_result(None)
-        if self.notify and self.is_ready:
+        if self.notify and (self.is_whole or self.is_ready):
             notify, self.notify = self.notify, None
             notify()
 
@@ -146,12 +143,12 @@ class ResponseParser:
         self.connection = connection
         self.memo = memo
         self.parser = httptools.HttpResponseParser(self)
+        self.fields: list[tuple[bytes, bytes]] = []
         self.keep_alive = False
 
     def begin(self, response: ServiceResponse) -> None:
         """Expect this response next."""
         self.response = response
-        self.fields: list[tuple[bytes, bytes]] = []
         self.keep_alive = False
         self.received = 0
         # Bytes since the last of a body: a head's, a trailer's, or a chunk's extension.
@@ -161,11 +158,16 @@ class ResponseParser:
         """Parse what the service sent."""
         response = self.response
         is_first = self.received == 0
-        self.received += len(data)
-        self.bytes_since_body += len(data)
-        if is_first and not response.is_head and self.recall(response, data):
+        if is_first and not response.is_head and (head := self.memo.recall(data)):
+            self.received = len(data)
+            response.head = head
+            if head.length:
+                response.chunks.append(data[-head.length :])
+            self.keep_alive = response.is_whole = True
             response.changed()
             return
+        self.received += len(data)
+        self.bytes_since_body += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
@@ -186,16 +188,6 @@ class ResponseParser:
             self.memo.remember(data, response.head)
         # Not before the parser returns: the connection may be used again at once.
         response.changed()
-
-    def recall(self, response: ServiceResponse, data: bytes) -> bool:
-        """Complete the response if the data is all of one, with a head that needs no parser; else return false."""
-        head = self.memo.recall(data)
-        if head is None:
-            return False
-        response.head = head
-        response.chunks = [data[-head.length :]] if head.length else []
-        self.keep_alive = response.is_whole = True
-        return True
 
     def feed_eof(self) -> None:
         """End a response that ends with the connection."""
@@ -237,6 +229,7 @@ class ResponseParser:
         if version not in VERSIONS:
             raise InvalidUpstreamResponse("version")
         self.keep_alive = self.parser.should_keep_alive()
+        response.is_upgraded = status == 101
         bodiless = response.is_head or status in BODILESS
         response.head = ResponseHead(status, fields, bodiless=bodiless, version=version)
         self.connection.head_received(response)

@@ -79,16 +79,16 @@ class ServiceConnection(Connection):
     def data_received(self, data: bytes) -> None:
         """Parse what the service sent."""
         response = self.response
-        if self.tunnel:
+        if response is not None and not response.is_whole and not response.is_upgraded:
+            self.parser.feed(data)
+        elif self.tunnel:
             self.tunnel.forward(self, data)
-        elif response is None or response.is_whole:
+        elif response is not None and response.is_upgraded:
+            response.rest += data
+        else:
             # It must not be read as the next request's response.
             self.parser.keep_alive = False
             self.abort()
-        elif response.is_upgraded:
-            response.rest += data
-        else:
-            self.parser.feed(data)
 
     def eof_received(self) -> None:
         """End the response, if that is how it ends; the transport closes itself."""
@@ -160,7 +160,7 @@ class ServiceConnection(Connection):
         self.parser.begin(response)
         self.whole_by = whole_by
         first_byte = request.timeouts.first_byte
-        self.set_deadline(whole_by if first_byte is None else min(self.loop.time() + first_byte, whole_by))
+        self.deadline.set(whole_by if first_byte is None else min(self.loop.time() + first_byte, whole_by))
         head, body = request.message(self.pool.address.authority, self.pool.address.base)
         self.transport.writelines((head, body)) if body else self.transport.write(head)
         if not request.body.is_whole:
@@ -244,7 +244,7 @@ class ServiceConnection(Connection):
     def become_idle(self) -> None:
         """Wait for a request."""
         self.used = True
-        self.set_deadline(min(self.loop.time() + IDLE, self.expires_at))
+        self.deadline.set(min(self.loop.time() + IDLE, self.expires_at))
         self.pool.keep(self)
 
 

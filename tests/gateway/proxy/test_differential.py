@@ -67,7 +67,7 @@ class NoIdle(Pool):
 class NoMemo(RequestMemo):
     """Parses every request."""
 
-    def recall(self, address: str, data: bytes) -> None:
+    def recall(self, address: str, data: bytes, last: object = None) -> None:
         """Return none."""
 
 

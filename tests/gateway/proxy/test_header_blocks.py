@@ -10,10 +10,12 @@ from tests.gateway.proxy.client import request_of
 from tests.shares import share
 
 from gateway.proxy.header_blocks import MAX_REMEMBERED, RequestMemo
+from gateway.proxy.invalid import InvalidRequest
 from gateway.proxy.messages import BodyBuffer, RequestMessage
-from gateway.proxy.parsing import InvalidRequest, RequestParser
+from gateway.proxy.parsing import RequestParser
 
 ACCEPTED = request_of("GET", "/api/things?a=b", [("Accept", "application/json"), ("X-A", "1")])
+POSTED = request_of("POST", "/api/things", [("Content-Length", "20"), ("X-A", "1")]) + b"GET / HTTP/1.1\r\n\r\nab"
 
 
 class Reader:
@@ -30,11 +32,12 @@ class Reader:
     def body_received(self, body: BodyBuffer) -> None:
         """Read nothing."""
 
-    def outcome(self, data: bytes) -> Any:
+    def outcome(self, *pieces: bytes) -> Any:
         """Return the requests that the data is, or how it is refused."""
         self.waiting.clear()
         try:
-            self.parser.feed(data)
+            for data in pieces:
+                self.parser.feed(data)
         except InvalidRequest as exc:
             return exc.status, exc.path, exc.detail
         requests = [
@@ -99,6 +102,23 @@ def test_a_request_of_another_protocol_is_refused_behind_one_of_http_too(before:
     assert Reader(RequestMemo()).outcome(before + b"OPTIONS /a RTSP/1.0\r\nHost: a\r\n\r\n")[0] == 400
 
 
+def test_a_body_of_a_known_length_needs_no_parser() -> None:
+    reader = Reader(knowing(POSTED))
+    head, body = POSTED[:-20], POSTED[-20:]
+    for pieces in (POSTED,), (head, body), (head + body[:7], body[7:9], body[9:]):
+        ((method, _, _, _, _, is_complete, received),), *rest = reader.outcome(*pieces)
+        assert (method, is_complete, received) == ("POST", True, (20, body, False))
+        assert rest == [b"", False, True]
+        assert reader.parser.parser is None
+    # What follows the body is another request.
+    first, second = reader.outcome(head + body[:7], body[7:] + ACCEPTED)[0]
+    assert (first[0], first[6][1], second[0]) == ("POST", body, "GET")
+
+
+def test_more_than_the_body_is_parsed() -> None:
+    assert knowing(POSTED).recall("192.0.2.1", POSTED + b"x") is None
+
+
 def test_what_a_header_means_belongs_to_one_address() -> None:
     assert knowing().recall("192.0.2.2", ACCEPTED) is None
 
@@ -106,7 +126,8 @@ def test_what_a_header_means_belongs_to_one_address() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        ACCEPTED[:-2] + b"Content-Length: 1\r\n\r\n",
+        ACCEPTED[:-2] + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ACCEPTED[:-2] + b"Content-Length: 1\r\nExpect: 100-continue\r\n\r\n",
         ACCEPTED[:-2] + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
         ACCEPTED.replace(b"HTTP/1.1", b"HTTP/1.0"),
         ACCEPTED + ACCEPTED,
@@ -114,7 +135,7 @@ def test_what_a_header_means_belongs_to_one_address() -> None:
         request_of("GET", "/", [("X-A", "a" * 5000)]),
     ],
 )
-def test_only_a_plain_request_without_a_body_is_remembered(data: bytes) -> None:
+def test_only_a_plain_request_is_remembered(data: bytes) -> None:
     assert knowing(data).known == {}
 
 
@@ -155,15 +176,29 @@ def mutated(random: Random, data: bytes) -> bytes:
     return data
 
 
+def cut(random: Random, data: bytes) -> list[bytes]:
+    """Return the data in one to three pieces."""
+    cuts = sorted(random.sample(range(1, len(data)), k=min(len(data) - 1, random.choice([0, 0, 1, 2]))))
+    return [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+
+
 def compare(count: int, seed: int) -> None:
     """Compare a connection that repeats an accepted request with one that sends only the mutated one."""
 
     async def run() -> None:
         random, memo = Random(seed), RequestMemo()
         for number in range(count):
-            reader, data = Reader(memo), mutated(random, ACCEPTED)
-            assert len(reader.outcome(ACCEPTED)[0]) == 1
-            assert reader.outcome(data) == Reader(RequestMemo()).outcome(data), (seed, number, data)
+            accepted = random.choice([ACCEPTED, POSTED])
+            reader, data = Reader(memo), mutated(random, accepted)
+            assert len(reader.outcome(*cut(random, accepted))[0]) == 1
+            pieces = cut(random, data)
+            got, expected = reader.outcome(*pieces), Reader(RequestMemo()).outcome(*pieces)
+            if accepted is POSTED and 501 in (got[0], expected[0]):
+                # What follows a body is malformed. The parser's error shows no method; the status is guessed from the
+                # bytes that were received together, which may begin with the body.
+                assert {got[0], expected[0]} <= {400, 501}
+                continue
+            assert got == expected, (seed, number, pieces)
 
     asyncio.run(run())
 
