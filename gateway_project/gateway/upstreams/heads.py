@@ -7,6 +7,7 @@ parser reads it alike, and no decision of the gateway depends on it.
 """
 
 import re
+import time
 from collections.abc import Hashable
 from typing import Final, NamedTuple
 
@@ -20,16 +21,19 @@ MAX_HEAD: Final = 64 * 1024
 # The client's connection has its own.
 FRAMING: Final = frozenset({b"connection", b"transfer-encoding"})
 # Headers whose values may not differ in a recalled head: what the gateway does with a response depends on them.
-FIXED: Final = HOP_BY_HOP | locations.NAMES | {"set-cookie", "vary"}
-# The form of a value that differs; a length is at most 99,999 bytes.
-LENGTH: Final = re.compile(rb"[0-9]{1,5}")
-VALUE: Final = re.compile(rb"[!-~](?:[ -~]*[!-~])?")
+FIXED: Final = HOP_BY_HOP | {"vary", "via"}
+# Of these too, and they are different in each response: such heads are not remembered.
+UNIQUE: Final = locations.NAMES | {"set-cookie"}
+# The form of a value that differs; a length is at most 99,999 bytes. A value does not begin or end with a space.
+LENGTH: Final = rb"[0-9]{1,5}"
+VALUE: Final = rb"[!-~][ -~]*(?<! )"
 # A head without control characters, line breaks in values, or bytes outside of ASCII.
 PLAIN: Final = re.compile(rb"HTTP/1\.1 [0-9]{3} [ -~]*(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ -~]*)+")
 # Bytes of a head that is remembered, and how many heads of one address.
 MAX_REMEMBERED_HEAD: Final = 2048
-END: Final = b"\r\n\r\n"
 MAX_REMEMBERED: Final = 32
+# Seconds in which nothing is remembered after so many different heads.
+FULL_FOR: Final = 1.0
 
 
 class HeaderBlock(NamedTuple):
@@ -62,7 +66,7 @@ def encode_headers(status: int, headers: Headers) -> HeaderBlock:
 class ResponseHead:
     """A response's status and headers; raises `InvalidUpstreamResponse` if they are malformed or ambiguous."""
 
-    __slots__ = ("blocks", "bodiless", "changes", "has_locations", "length", "pairs", "status", "until_close")
+    __slots__ = ("blocks", "bodiless", "has_locations", "known", "length", "pairs", "status", "until_close", "values")
 
     def __init__(self, status: int, fields: list[tuple[bytes, bytes]], *, bodiless: bool, version: str = "1.1") -> None:
         self.status = status
@@ -77,27 +81,29 @@ class ResponseHead:
         self.length = int(lengths[0]) if lengths else None
         self.until_close = not (bodiless or lengths or codings)
         self.pairs = from_upstream(pairs, version)
-        # Lines that replace those of `pairs`, by the bytes of their names.
-        self.changes: dict[bytes, bytes] | None = None
         self.has_locations = locations.are_in(self.pairs)
+        # Of a recalled head, which has other values than `pairs`.
+        self.known: KnownHead | None = None
+        self.values: tuple[bytes, ...] = ()
         # Encoded, by `varies`, or by the policies that change them.
         self.blocks: dict[Hashable, HeaderBlock] = {}
 
     @property
     def headers(self) -> Headers:
         """The headers, as the client gets them."""
-        if self.changes is not None:
-            lines = [line.decode("ascii").strip().split(": ", 1) for line in self.changes.values()]
-            changes, self.changes = dict(lines), None
-            self.pairs = [(name, changes.get(name, value)) for name, value in self.pairs]
-        return self.pairs
+        return self.known.headers(self.values) if self.known else self.pairs
 
     def block(self, *, varies: bool) -> HeaderBlock:
         """Return the encoded headers; if it `varies`, a browser would get a page instead."""
         block = self.blocks.get(varies)
         if block is None:
-            headers = varying_by_accept(self.headers) if varies else self.headers
-            block = self.blocks[varies] = encode_headers(self.status, headers)
+            if self.known:
+                text, has_date = self.known.text(varies=varies)
+                block = HeaderBlock(text % self.values, self.length, has_date)
+            else:
+                headers = varying_by_accept(self.pairs) if varies else self.pairs
+                block = encode_headers(self.status, headers)
+            self.blocks[varies] = block
         return block
 
     def block_by(self, policies: RoutePolicies, origin: str | None, *, varies: bool) -> HeaderBlock:
@@ -109,91 +115,98 @@ class ResponseHead:
             block = self.blocks[key] = encode_headers(self.status, policies.response(headers, origin))
         return block
 
-    def with_changes(self, changes: list[tuple[bytes, bytes, bytes]], length: int) -> "ResponseHead":
-        """Return the same head with some of its lines replaced: each a name, the old and the new line."""
-        head = object.__new__(ResponseHead)
-        head.status, head.bodiless, head.until_close, head.has_locations = self.status, False, False, False
-        head.length, head.pairs, head.blocks = length, self.pairs, {}
-        head.changes = self.changes.copy() if self.changes else {}
-        for name, _, line in changes:
-            head.changes[name] = line
-        for varies, block in self.blocks.items():
-            # Where the policies of a route have changed a line, the service's own is not there to be replaced.
-            if varies is True or varies is False:
-                lines = block.lines
-                for _, old, line in changes:
-                    # No other line begins with the same name.
-                    lines = lines.replace(old, line)
-                head.blocks[varies] = HeaderBlock(lines, length, block.has_date)
-        return head
-
 
 class KnownHead:
-    """A remembered head: its bytes and lines, and of each line that may differ the name and the form of the value."""
+    """A remembered head: a pattern of it in which some values may differ, and the current head of that pattern."""
 
-    __slots__ = ("forms", "head", "lines", "raw")
+    __slots__ = ("first", "head", "length_at", "names", "pattern", "raw", "texts")
 
-    def __init__(self, raw: bytes, lines: list[bytes], head: ResponseHead) -> None:
+    def __init__(self, raw: bytes, head: ResponseHead) -> None:
         self.raw = raw
-        self.lines = lines
-        self.head = head
-        self.forms: list[tuple[bytes, re.Pattern[bytes]] | None] = []
-        names = [line.partition(b":")[0].lower() for line in lines]
-        for line, name in zip(lines, names, strict=True):
-            form = LENGTH if name == b"content-length" else VALUE
-            start = line[: len(name) + 2]
-            may_differ = name.decode() not in FIXED and names.count(name) == 1
-            is_plain = start.endswith(b": ") and form.fullmatch(line, len(start))
-            self.forms.append((start, form) if may_differ and is_plain else None)
+        self.first = self.head = head
+        # The names of the values that differ and that a client gets, in their order.
+        self.names: list[str] = []
+        received = {name.lower() for name, _ in head.pairs}
+        lines = raw[:-4].split(b"\r\n")
+        names = [line.partition(b":")[0].decode().lower() for line in lines]
+        pattern = [re.escape(lines[0])]
+        for line, name in zip(lines[1:], names[1:], strict=True):
+            form = LENGTH if name == "content-length" else VALUE
+            start, value = line[: len(name) + 2], line[len(name) + 2 :]
+            if name in FIXED or names.count(name) > 1 or not start.endswith(b": ") or not re.fullmatch(form, value):
+                pattern.append(re.escape(line))
+            elif name in received:
+                self.names.append(name)
+                pattern.append(b"%b(%b)" % (re.escape(start), form))
+            else:
+                pattern.append(re.escape(start) + form)
+        self.pattern = re.compile(b"\r\n".join([*pattern, b"\r\n"]))
+        self.length_at = self.names.index("content-length") if "content-length" in self.names else None
+        self.texts: dict[bool, tuple[bytes, bool]] = {}
 
-    def update(self, raw: bytes, lines: list[bytes]) -> bool:
-        """Take over the lines that differ; return whether they may."""
-        length, changes = self.head.length or 0, []
-        for line, old, allowed in zip(lines, self.lines, self.forms, strict=True):
-            if line == old:
-                continue
-            if allowed is None:
-                return False
-            start, form = allowed
-            if not (line.startswith(start) and form.fullmatch(line, len(start))):
-                return False
-            if form is LENGTH:
-                length = int(line[len(start) :])
-            changes.append((start, b"\r\n" + old, b"\r\n" + line))
-        self.head = self.head.with_changes(changes, length)
-        self.raw, self.lines = raw, lines
+    def match(self, data: bytes) -> bool:
+        """Return whether the data begins with such a head, and take over its values."""
+        if data.startswith(self.raw):
+            return True
+        found = self.pattern.match(data)
+        if found is None:
+            return False
+        self.raw = found[0]
+        self.head = head = object.__new__(ResponseHead)
+        first = self.first
+        head.status, head.bodiless, head.until_close, head.has_locations = first.status, False, False, False
+        head.known, head.values, head.pairs, head.blocks = self, found.groups(), first.pairs, {}
+        head.length = first.length if self.length_at is None else int(head.values[self.length_at])
         return True
+
+    def text(self, *, varies: bool) -> tuple[bytes, bool]:
+        """Return the encoded headers with a `%b` for each value that differs, and whether a date is among them."""
+        text = self.texts.get(varies)
+        if text is None:
+            _, *lines = self.first.block(varies=varies).lines.split(b"\r\n")
+            for index, line in enumerate(lines):
+                name, _, value = line.partition(b": ")
+                differs = name.decode().lower() in self.names
+                lines[index] = name + b": " + (b"%b" if differs else value.replace(b"%", b"%%"))
+            text = self.texts[varies] = b"\r\n".join([b"", *lines]), self.first.block(varies=varies).has_date
+        return text
+
+    def headers(self, values: tuple[bytes, ...]) -> Headers:
+        """Return the headers with these values."""
+        found = dict(zip(self.names, values, strict=True))
+        return [
+            (name, found[name.lower()].decode() if name.lower() in found else value) for name, value in self.first.pairs
+        ]
 
 
 class ResponseMemo:
-    """The heads of one address's responses, by status and number of lines."""
+    """The heads of one address's responses, the one that was recalled last first."""
 
     def __init__(self) -> None:
-        self.known: dict[tuple[bytes, int], KnownHead] = {}
-        # The one that was recalled last: a whole head that repeats is compared at once.
-        self.last: KnownHead | None = None
+        self.known: list[KnownHead] = []
+        # A pattern costs a millisecond, so a service whose heads are all different must not make one for each response.
+        self.full_until = 0.0
 
     def recall(self, data: bytes) -> ResponseHead | None:
         """Return the head of the response that the data is all of, if it needs no parser."""
-        known = self.last
-        if known is None or not data.startswith(known.raw):
-            end = data.find(END, 0, MAX_REMEMBERED_HEAD)
-            lines = data[:end].split(b"\r\n")
-            known = self.known.get((lines[0], len(lines)))
-            if known is None or not known.update(data[: end + 4], lines):
-                return None
-            self.last = known
-        head = known.head
-        return head if len(data) == len(known.raw) + (head.length or 0) else None
+        for index, known in enumerate(self.known):
+            if known.match(data):
+                if index:
+                    self.known.insert(0, self.known.pop(index))
+                head = known.head
+                return head if len(data) == len(known.raw) + (head.length or 0) else None
+        return None
 
     def remember(self, data: bytes, head: ResponseHead) -> None:
         """Remember the head of a response that was parsed, if that is all of the data."""
-        end = data.find(END, 0, MAX_REMEMBERED_HEAD)
+        end = data.find(b"\r\n\r\n", 0, MAX_REMEMBERED_HEAD)
         if head.length is None or head.bodiless or head.has_locations or len(data) != end + 4 + head.length:
             return
-        if not PLAIN.fullmatch(data, 0, end):
+        if not PLAIN.fullmatch(data, 0, end) or any(name.lower() in UNIQUE for name, _ in head.pairs):
             return
-        lines = data[:end].split(b"\r\n")
+        if time.monotonic() < self.full_until:
+            return
+        self.known.insert(0, KnownHead(data[: end + 4], head))
         if len(self.known) >= MAX_REMEMBERED:
             self.known.clear()
-        self.known[lines[0], len(lines)] = KnownHead(data[: end + 4], lines, head)
+            self.full_until = time.monotonic() + FULL_FOR

@@ -28,7 +28,6 @@ ACCEPTED = response(
     "Date: Sat, 28 Nov 2026 10:00:00 GMT",
     "X-Request-ID: 0123456789abcdef",
     "X-Runtime: 0.012",
-    "Set-Cookie: a=1",
     "Vary: Cookie",
 )
 
@@ -55,7 +54,6 @@ RECALLED = {
 PARSED = {
     "another status": changed("200 OK", "201 Created"),
     "another version": changed("HTTP/1.1", "HTTP/1.0"),
-    "another cookie": changed("a=1", "a=2"),
     "another Vary": changed("Vary: Cookie", "Vary: Accept"),
     "an empty value": changed("X-Runtime: 0.012", "X-Runtime: "),
     "a space more": changed("X-Runtime: 0", "X-Runtime:  0"),
@@ -109,7 +107,7 @@ def test_any_other_head_is_parsed(data: bytes) -> None:
 def test_what_a_client_gets_has_the_new_values(encoded_before: bool) -> None:
     known = memo()
     if encoded_before:
-        (each,) = known.known.values()
+        (each,) = known.known
         each.head.block(varies=True)
         each.head.block(varies=False)
     head = known.recall(RECALLED["another ETag"])
@@ -136,7 +134,7 @@ async def test_the_memory_of_heads_is_bounded() -> None:
             got = await ready(begin(connection))
             assert await body_of(got) == b"ok"
             got.release()
-        assert 1 <= len(only(pools).memo.known) <= 32
+        assert len(only(pools).memo.known) < 32
 
 
 # Mutations after an accepted head.
