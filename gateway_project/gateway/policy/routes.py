@@ -55,15 +55,21 @@ class Entry:
         self.sent = sent
         self.policies = RoutePolicies.of(route)
         self.limits = limits
-        self.named = [(index, each) for index, each in enumerate(pattern.segments) if each.kind != "static"]
+        self.named = [
+            (each.text, index, each.kind == "param")
+            for index, each in enumerate(pattern.segments)
+            if each.kind != "static"
+        ]
         self.written = [(each.kind == "static", each.text) for each in patterns.parse(sent).segments]
+        # Whether the service receives the path as it is matched.
+        self.keeps_path = patterns.parse(sent).segments == pattern.segments
 
     def params(self, segments: list[str]) -> dict[str, str]:
         """Return the parameters' values, as they were sent."""
-        return {
-            each.text: segments[index] if each.kind == "param" else "/".join(segments[index:])
-            for index, each in self.named
-        }
+        found = {}
+        for name, index, is_one in self.named:
+            found[name] = segments[index] if is_one else "/".join(segments[index:])
+        return found
 
     def upstream_path(self, params: dict[str, str]) -> str:
         """Return the path that the service receives."""
@@ -118,14 +124,24 @@ class TreeNode:
 
     def find(self, segments: list[str], index: int = 0) -> Shape | None:
         """Return the most specific shape of the segments from the index on."""
-        if index == len(segments):
-            return self.shape
-        segment = segments[index]
-        child = self.static.get(segment)
-        found = child.find(segments, index + 1) if child else None
-        if found is None and self.param and segment:
-            found = self.param.find(segments, index + 1)
-        return found or self.rest
+        node, end = self, len(segments)
+        while index < end:
+            segment = segments[index]
+            child = node.static.get(segment)
+            if child is None:
+                if node.param is None or not segment:
+                    return node.rest
+                child = node.param
+            elif node.param is not None or node.rest is not None:
+                # There is another way.
+                found = child.find(segments, index + 1)
+                if found is None and node.param is not None and segment:
+                    found = node.param.find(segments, index + 1)
+                return found or node.rest
+            if node.rest is not None:
+                return child.find(segments, index + 1) or node.rest
+            node, index = child, index + 1
+        return node.shape
 
 
 class RouteTable:
@@ -162,15 +178,10 @@ class RouteTable:
         if entry is None:
             raise with_cors(MethodNotAllowed(shape.allow), shape.cors)
         params = entry.params(sent)
-        return Match(
-            entry.route,
-            entry.upstream_path(params),
-            params,
-            shape.allow,
-            answer_options,
-            entry.policies,
-            entry.limits,
-        )
+        # Without escapes, the segments are as the route has them.
+        is_same = entry.keeps_path and sent is segments
+        upstream_path = "/" + "/".join(sent) if is_same else entry.upstream_path(params)
+        return Match(entry.route, upstream_path, params, shape.allow, answer_options, entry.policies, entry.limits)
 
     def redirect_slash(self, path: str) -> None:
         """Raise `SlashRedirect` for a path that is nothing's, where it is something's with or without its last slash.

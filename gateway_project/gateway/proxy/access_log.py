@@ -7,6 +7,10 @@ import sys
 import time
 from contextlib import suppress
 from json.encoder import encode_basestring_ascii as quoted
+from typing import Final
+
+# Ends of lines.
+MAX_CACHED: Final = 16_384
 
 
 class AccessLog:
@@ -17,7 +21,10 @@ class AccessLog:
         self.on = logging.getLogger("access").isEnabledFor(logging.INFO)
         self.descriptor = sys.__stderr__.fileno() if sys.__stderr__ else 2
         self.second = 0
-        self.stamp = ""
+        # The beginning of each line of this second.
+        self.start = ""
+        # The ends of lines, by what they say: clients repeat them.
+        self.ends: dict[tuple[str | None, str, str | None, str | None], str] = {}
         self.waiting: list[str] = []
 
     def write(  # noqa: PLR0917  # a line's parts, on every request's way
@@ -41,18 +48,27 @@ class AccessLog:
         now = int(time.time())
         if now != self.second:
             self.second = now
-            self.stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(now))
-        user = "null" if user_id is None else quoted(user_id)
-        to = "null" if service is None else quoted(service)
-        at = "null" if address is None else quoted(address)
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(now))
+            self.start = f'{{"time": "{stamp}", "level": "INFO", "logger": "access", "request_id": "'
+        key = user_id, client, service, address
+        end = self.ends.get(key) or self.end(key)
+        method, path = quoted(method)[1:-1], quoted(path)[1:-1]
         if not self.waiting:
             self.loop.call_soon(self.flush)
         self.waiting.append(
-            f'{{"time": "{self.stamp}", "level": "INFO", "logger": "access", "request_id": "{request_id}", '
-            f'"message": {quoted(f"{method} {path} {status}")}, "method": {quoted(method)}, "path": {quoted(path)}, '
-            f'"status": {status}, "duration_ms": {seconds * 1000:.2f}, "user_id": {user}, '
-            f'"client": {quoted(client)}, "service": {to}, "address": {at}}}\n'
+            f'{self.start}{request_id}", "message": "{method} {path} {status}", "method": "{method}", '
+            f'"path": "{path}", "status": {status}, "duration_ms": {seconds * 1000:.2f}{end}'
         )
+
+    def end(self, key: tuple[str | None, str, str | None, str | None]) -> str:
+        """Return the end of a line."""
+        user, client, service, address = ["null" if each is None else quoted(each) for each in key]
+        if len(self.ends) >= MAX_CACHED:
+            self.ends.clear()
+        self.ends[key] = end = (
+            f', "user_id": {user}, "client": {client}, "service": {service}, "address": {address}}}\n'
+        )
+        return end
 
     def flush(self) -> None:
         """Write what waits; a log that cannot be written keeps no request from its answer."""

@@ -233,8 +233,10 @@ class Exchange:
     def forwarding_of(self, decision: Decision) -> Forwarding:
         """Return the request's way to its service."""
         request, route = self.request, decision.match.route
-        handshake = route.websocket and request.method == "GET" and request.version == "1.1"
-        handshake = handshake and is_handshake(request.headers.pairs)
+        handshake = (
+            route.websocket and request.method == "GET" and request.version == "1.1"
+            and is_handshake(request.headers.pairs)
+        )  # fmt: skip
         to_send = UpstreamRequest(
             route.service, request.method, decision.target, decision.own, self.body, route.timeouts,
             handshake, decision.host, decision.grant.block, None, route,

@@ -59,7 +59,9 @@ class ResponseWriter:
         self.chunked = block.length is None and not self.bodiless and http_1_1
         # Whether another request may follow. RFC 9112, section 9.6: nothing can follow a request that was not received
         # to its end.
-        self.keep_alive = alive and message is not None and message.keep_alive and message.is_complete
+        self.keep_alive = (
+            alive and message is not None and message.keep_alive and (message.body is None or message.body.is_complete)
+        )
         self.finished = False
         # Bytes of the body that were written.
         self.sent = 0
