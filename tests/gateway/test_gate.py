@@ -1,6 +1,7 @@
 """The decisions on a request: what each door receives, and what a service is sent."""
 
 import re
+import time
 from collections.abc import Callable, Iterable
 from ipaddress import ip_network
 from typing import Any
@@ -13,6 +14,7 @@ from tests.gateway.upstreams.origin import parsed
 
 from gateway import gate
 from gateway.gate import Gate, Request, RequestHeaders
+from gateway.identity.keys import KeyRing
 from gateway.policy.rejections import (
     BadRequest,
     ExpectationFailed,
@@ -247,6 +249,48 @@ def test_a_rate_limit_counts_each_client_and_each_user_alone(signed_in: SignedIn
         admitted(request(signed_in(user).items(), path="/api/own", peer="192.0.2.1"))
         with pytest.raises(RateLimited):
             admitted(request(signed_in(user).items(), path="/api/own", peer="192.0.2.3"))
+
+
+def test_what_headers_were_granted_ends_with_the_session(signed_in: SignedIn) -> None:
+    asked = request(signed_in().items(), path="/api/things/1")
+    first, second = admitted(asked), admitted(asked)
+    assert first.grant is second.grant
+    assert first.identity is not None
+    revocations = runtime().revocations
+    revocations.ended = frozenset({first.identity.session})
+    with pytest.raises(InvalidToken):
+        admitted(asked)
+
+
+def test_what_headers_were_granted_ends_with_the_token_and_with_its_key(signed_in: SignedIn) -> None:
+    asked = request(signed_in().items(), path="/api/things/1")
+    grant = admitted(asked).grant
+    # No longer than a passport, which is valid for 60 s.
+    assert grant.valid_until - time.monotonic() < 60
+    grant.valid_until = time.monotonic() - 1
+    again = admitted(asked).grant
+    assert again is not grant
+    again.keys = KeyRing(())
+    assert admitted(asked).grant is not again
+
+
+def test_what_headers_were_granted_is_for_one_route_and_method(signed_in: SignedIn) -> None:
+    asked = request(signed_in().items(), path="/api/things/1")
+    admitted(asked)
+    with pytest.raises(Forbidden):
+        admitted(asked._replace(path="/api/admin"))
+    assert admitted(asked).grant is not admitted(asked._replace(method="HEAD")).grant
+    # The host of a target in absolute form is another one than that of the headers.
+    absolute = admitted(asked._replace(host="b.example.com", target_scheme="http"))
+    assert dict(absolute.headers)["x-forwarded-host"] == "b.example.com"
+    assert dict(admitted(asked).headers)["x-forwarded-host"] == "api.example.org"
+
+
+def test_a_grant_by_a_cookie_is_not_kept(signed_in: SignedIn) -> None:
+    token = signed_in()["Authorization"].removeprefix("Bearer ")
+    asked = request([("Cookie", f"gatehouse-access={token}")], path="/api/things/1")
+    assert admitted(asked).grant is not admitted(asked).grant
+    assert asked.headers.grants == {}
 
 
 def test_the_addresses_of_one_ipv6_network_are_one_client() -> None:
