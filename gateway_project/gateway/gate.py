@@ -61,6 +61,8 @@ class RequestHeaders:
     def __init__(self, pairs: Headers, peer: str, gate: "Gate") -> None:
         self.pairs = pairs
         self.peer = peer
+        # Whose decisions are kept here: another configuration has another gate.
+        self.gate = gate
         self.trusted = gate.is_trusted(peer)
         self.address = gate.client_address(peer, pairs)
         # Whether `Gate.check` has accepted them.

@@ -25,7 +25,7 @@ CLIENT_LEFT: Final = 499
 def parse_request(connection: ClientConnection, message: RequestMessage, gate: Gate) -> Request:
     """Return the request as `gate` takes it."""
     known = message.known
-    if known is not None and known.headers is not None:
+    if known is not None and known.headers is not None and known.headers.gate is gate:
         headers = known.headers
     else:
         pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.fields]

@@ -2,14 +2,18 @@
 
 import asyncio
 from collections import deque
+from copy import copy
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.gateway.proxy.client import request_of
+from tests.gateway.runtimes import runtime
 from tests.shares import share
 
 from gateway.proxy.header_blocks import MAX_REMEMBERED, RequestMemo
+from gateway.proxy.incoming import parse_request
 from gateway.proxy.invalid import InvalidRequest
 from gateway.proxy.messages import BodyBuffer, RequestMessage
 from gateway.proxy.parsing import RequestParser
@@ -113,6 +117,22 @@ def test_a_body_of_a_known_length_needs_no_parser() -> None:
     # What follows the body is another request.
     first, second = reader.outcome(head + body[:7], body[7:] + ACCEPTED)[0]
     assert (first[0], first[6][1], second[0]) == ("POST", body, "GET")
+
+
+def test_what_headers_mean_is_known_for_one_configuration(configure: Any) -> None:
+    configure(services={}, routes=[])
+    reader = Reader(knowing())
+    connection: Any = SimpleNamespace(address=reader.address, worker=SimpleNamespace(scheme="http"))
+    first, second = runtime().gate, copy(runtime().gate)
+    seen = []
+    for gate in first, first, second, second:
+        reader.outcome(ACCEPTED)
+        seen.append(parse_request(connection, reader.waiting[0], gate).headers)
+        # The connection still has the block.
+        reader.parser.memo.forget()
+    assert seen[0] is seen[1]
+    assert seen[2] is seen[3]
+    assert [headers.gate for headers in seen] == [first, first, second, second]
 
 
 def test_more_than_the_body_is_parsed() -> None:
