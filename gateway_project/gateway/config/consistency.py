@@ -51,6 +51,7 @@ def check(root: Node, reader: DocumentReader) -> None:
     """Note every fault that a single key cannot show."""
     check_services(root, reader)
     check_websockets(root, reader)
+    check_rewrites(root, reader)
     contradictions.check(root, reader)
     limits.check(root, reader)
     versions = root.get("versions")
@@ -99,6 +100,26 @@ def check_websockets(root: Node, reader: DocumentReader) -> None:
             and "GET" not in [each.value for each in methods.children()]
         ):
             reader.fault(methods.mark, "a WebSocket begins with GET, which is not among the methods. Add it.")
+
+
+def check_rewrites(root: Node, reader: DocumentReader) -> None:
+    """Note each rewrite with a parameter that the path does not have."""
+    routes = root.get("routes")
+    for route in routes.children() if routes else []:
+        path, rewrite = route.get("path"), route.get("rewrite")
+        if not (path and rewrite and isinstance(path.value, str) and isinstance(rewrite.value, str)):
+            continue
+        try:
+            known = {segment for segment in patterns.parse(path.value).segments if segment.kind != "static"}
+            wanted = [segment for segment in patterns.parse(rewrite.value).segments if segment.kind != "static"]
+        except ValueError:
+            continue  # the path's own fault
+        for segment in wanted:
+            if segment not in known:
+                shown_as = f"{{{segment.text}{'...' if segment.kind == 'rest' else ''}}}"
+                reader.fault(
+                    rewrite.mark, f"the path {shown(path.value)} has no parameter {shown_as}. Use one of its own."
+                )
 
 
 def claims(root: Node, current: str | None) -> Iterator[Claim]:

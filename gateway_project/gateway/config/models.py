@@ -76,6 +76,7 @@ class Route(Policies):
 
     path: PathPattern = Field(description="The path; {name} takes one segment, {name...} the rest of the path.")
     methods: Methods = Field(EVERY_METHOD, description="The HTTP methods; GET includes HEAD.")
+    rewrite: PathPattern | None = Field(None, description="The path that the service is sent instead.")
     service: ServiceReference = Field(description="The service that answers.")
     allow: Access = Field(description="Who may: public, authenticated (anyone signed in), or a list of roles.")
     websocket: Flag = Field(
@@ -109,7 +110,8 @@ class Config(Section):
     def upstream_path(self, route: Route) -> str:
         """Return the path that the service receives, with its parameters' names."""
         appends = self.services[route.service].trailing_slash == "append"
-        return patterns.slashed(route.path) if appends else route.path
+        path = route.rewrite or route.path
+        return patterns.slashed(path) if appends else path
 
     @property
     def current_version(self) -> str | None:

@@ -137,12 +137,13 @@ class ServiceDocument:
         self.faults |= dict.fromkeys([*self.reading.faults, *(fault for fault in faults if fault is not None)])
         if any(faults):
             return None
-        parameters = self.parameters(route, written, [*shared["parameters"], *found.get("parameters", [])])
+        parameters = self.parameters(upstream_path, written, [*shared["parameters"], *found.get("parameters", [])])
         return found | {"parameters": parameters}
 
-    def parameters(self, route: Route, written: str, found: list[Document]) -> list[Document]:
+    def parameters(self, upstream_path: str, written: str, found: list[Document]) -> list[Document]:
         """Return an operation's parameters, those in the path under the route's names."""
-        renamed = dict(zip(PARAMETER.findall(written), PARAMETER.findall(route.path), strict=False))
+        names = [name.replace("...", "") for name in PARAMETER.findall(upstream_path)]
+        renamed = dict(zip(PARAMETER.findall(written), names, strict=False))
         by_place = {}
         for each in map(self.resolved, found):
             if each is None:

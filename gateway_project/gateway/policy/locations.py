@@ -77,7 +77,7 @@ class Locations:
         own = self.own_path(parts, service, asked.host) if parts else None
         if parts is None or own is None:
             return value
-        path = self.table.public_path(own, asked.target.partition("?")[0])
+        path = self.table.public_path(self.table.before_rewrite(service, own), asked.target.partition("?")[0])
         target = f"{path}?{parts.query}" if parts.query else path
         if status in REDIRECTS and own == other_slash(sent) and target == asked.target:
             raise UpstreamRedirects(service)

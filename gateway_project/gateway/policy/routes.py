@@ -152,12 +152,18 @@ class RouteTable:
         self.cors = Cors.of(config.defaults.cors)
         self.root = TreeNode()
         self.own = TreeNode()
+        # The paths that services are sent by `rewrite`, each with its route's.
+        self.rewritten: dict[str, TreeNode] = {}
         for path in RESERVED:
             self.own.place(patterns.parse(path))
         for route in config.routes:
             pattern = patterns.normalised(patterns.parse(route.path), self.current_version)
             entry = Entry(route, pattern, config.upstream_path(route), limits.of_route(route, config))
             self.root.place(entry.pattern).add(entry)
+            if route.rewrite:
+                rewritten = self.rewritten.setdefault(route.service, TreeNode())
+                back = Entry(route, patterns.parse(entry.sent), route.path)
+                rewritten.place(back.pattern).add(back)
 
     def match(self, method: str, path: str) -> Match:
         """Return the match of a canonical path.
@@ -196,6 +202,16 @@ class RouteTable:
     def is_own(self, path: str) -> bool:
         """Return whether the gateway itself responds to a canonical path."""
         return self.own.find(self.segments(path)) is not None
+
+    def before_rewrite(self, service: str, path: str) -> str:
+        """Return the path of the route that a service is sent this path for."""
+        segments = path[1:].split("/")
+        tree = self.rewritten.get(service)
+        shape = tree.find(segments) if tree else None
+        if shape is None:
+            return path
+        entry = next(iter(shape.by_method.values()))
+        return entry.upstream_path(entry.params(segments))
 
     def public_path(self, path: str, asked: str) -> str:
         """Return a service's path as clients are to ask for it.

@@ -11,10 +11,11 @@ from tests.conformance.cases.header_rules import HEADER_RULES
 from tests.conformance.cases.headers import HEADERS_IN, HOSTS, SPOOFING, TRUSTED
 from tests.conformance.cases.networks import NETWORKS
 from tests.conformance.cases.responses import RESPONSES
+from tests.conformance.cases.rewrites import REWRITES
 from tests.conformance.cases.targets import METHODS, PATHS, QUERIES
 
 CASES = [
     *PATHS, *QUERIES, *METHODS, *HEADERS_IN, *SPOOFING, *TRUSTED, *TOKENS, *ACCESS, *RATE_LIMITS, *BODY_LIMITS,
     *BODIES, *RESPONSES, *MALFORMED, *HOSTS, *CONNECTIONS,
-    *CROSS_ORIGIN, *HEADER_RULES, *NETWORKS,
+    *CROSS_ORIGIN, *HEADER_RULES, *NETWORKS, *REWRITES,
 ]  # fmt: skip

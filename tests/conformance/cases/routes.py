@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.conformance.cases import cross_origin, header_rules, networks
+from tests.conformance.cases import cross_origin, header_rules, networks, rewrites
 
 EVERY = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 ROUTES: list[dict[str, Any]] = [
@@ -56,6 +56,7 @@ ROUTES: list[dict[str, Any]] = [
     *cross_origin.ROUTES,
     *header_rules.ROUTES,
     *networks.ROUTES,
+    *rewrites.ROUTES,
 ]
 LIMITS: dict[str, Any] = {
     "per_key": {"rate": "3/hour", "by": "header:X-Key"},

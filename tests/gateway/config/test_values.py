@@ -196,7 +196,7 @@ COUNTED_BY = "user, address, header:NAME or param:NAME"
 ALLOW = "public, authenticated, or a list of roles such as [admin]"
 METHODS = "one of GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
 ROLE = "a role: a letter, then letters, digits, - and _"
-OWN_KEYS = ("path", "methods", "service", "allow", "websocket", "browser")
+OWN_KEYS = ("path", "methods", "rewrite", "service", "allow", "websocket", "browser")
 ROUTE_KEYS = f"The keys here are {', '.join(f'`{key}`' for key in (*OWN_KEYS, *Policies.model_fields))}."
 YAML_1_1_NUMBER = "a plain decimal number, or quotes around it if text is meant"
 
