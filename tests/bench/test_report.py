@@ -1,5 +1,8 @@
 """The figures of the benchmark's report, from samples whose medians and ratios are known."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -168,3 +171,13 @@ def test_two_checkouts_are_compared_within_the_round() -> None:
     (line,) = compare.text([pair], Path("other")).splitlines()[2:]
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
     assert cells == ["GET, repeated", "90.9", "100.0", "0.909", "0.909 – 0.909", "1.100", "3"]
+
+
+def test_the_program_starts_without_djangos_settings() -> None:
+    root = Path(__file__).resolve().parents[2]
+    environ = {**os.environ, "PYTHONPATH": f"{root}:{root / 'gateway_project'}:{root / 'chassis' / 'src'}"}
+    environ.pop("DJANGO_SETTINGS_MODULE", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--help"], check=False, capture_output=True, text=True, env=environ
+    )
+    assert "--against" in done.stdout, done.stderr

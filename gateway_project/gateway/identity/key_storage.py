@@ -1,6 +1,5 @@
 """Where the signing keys are kept: in a directory, or encrypted in the gateway's database, for all replicas."""
 
-import base64
 import fcntl
 import os
 from collections.abc import Iterator
@@ -8,22 +7,16 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
-from cryptography.fernet import Fernet, InvalidToken
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
-from django.db import connection, transaction
 
-from .models import SigningKey
-
-# Of PostgreSQL's advisory locks, which are numbers; "keys" in ASCII.
-LOCK: Final = int.from_bytes(b"keys")
 SUFFIX: Final = ".pem"
 
 
 def configured() -> "KeyStorage":
     """Return the storage that the settings name."""
     if settings.KEYS_SECRET:
+        from .key_rows import KeyRows  # needs loaded models
+
         return KeyRows(settings.KEYS_SECRET)
     return KeyFiles(settings.KEYS, read_only=settings.KEYS_READ_ONLY)
 
@@ -33,6 +26,9 @@ class KeyStorage(Protocol):
 
     def lock(self) -> AbstractContextManager[None]:
         """Let one process at a time make or remove keys."""
+
+    def wait(self) -> None:
+        """Return when the storage can be read."""
 
     @property
     def remedy(self) -> str:
@@ -61,6 +57,9 @@ class KeyFiles:
 
     def __str__(self) -> str:
         return str(self.directory)
+
+    def wait(self) -> None:
+        pass
 
     @property
     def remedy(self) -> str:
@@ -111,45 +110,3 @@ class KeyFiles:
 
     def remove(self, name: str) -> None:
         (self.directory / f"{name}{SUFFIX}").unlink()
-
-
-class KeyRows:
-    """The gateway's database, so that all replicas have the same keys. A copy of it without the secret has none."""
-
-    def __init__(self, secret: str) -> None:
-        derived = HKDF(hashes.SHA256(), 32, salt=None, info=b"gatehouse signing keys").derive(secret.encode())
-        self.cipher = Fernet(base64.urlsafe_b64encode(derived))
-
-    remedy = "Restart the gateway to make one."
-
-    def __str__(self) -> str:
-        return "the database"
-
-    def place(self, name: str) -> str:
-        return f"key {name} of the database"
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        with transaction.atomic():  # SQLite's is immediate: it has one writer
-            if connection.vendor == "postgresql":
-                with connection.cursor() as cursor:
-                    cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-            yield
-
-    def names(self) -> frozenset[str]:
-        return frozenset(SigningKey.objects.values_list("name", flat=True))
-
-    def read(self, name: str) -> bytes:
-        try:
-            return self.cipher.decrypt(bytes(SigningKey.objects.get(name=name).content))
-        except SigningKey.DoesNotExist:
-            raise LookupError(name) from None
-        except InvalidToken:
-            message = f"{self.place(name)}: it is encrypted with another secret. Set GATEWAY_KEYS_SECRET to that."
-            raise ValueError(message) from None
-
-    def add(self, name: str, content: bytes) -> None:
-        SigningKey.objects.create(name=name, content=self.cipher.encrypt(content))
-
-    def remove(self, name: str) -> None:
-        SigningKey.objects.filter(name=name).delete()

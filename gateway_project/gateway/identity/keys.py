@@ -23,9 +23,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.db import DatabaseError, close_old_connections, connection
 
-from chassis.databases import wait_for
-
-from .key_storage import KeyFiles, KeyRows, KeyStorage
+from .key_storage import KeyFiles, KeyStorage
 
 # Seconds between two looks of a process at whether there are other keys now.
 INTERVAL = 1.0
@@ -208,8 +206,7 @@ class Keys:
 
     def __init__(self, storage: KeyStorage) -> None:
         self.storage = storage
-        if isinstance(storage, KeyRows):
-            wait_for(connection, log.warning)
+        storage.wait()
         self.ring = load(storage)
         self.names = storage.names()
         self.fault = ""

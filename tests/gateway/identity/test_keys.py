@@ -20,7 +20,8 @@ from tests.waiting import wait_until
 
 from gateway.identity import key_storage, keys, sessions, tokens
 from gateway.identity.credentials import Account
-from gateway.identity.key_storage import KeyFiles, KeyRows
+from gateway.identity.key_rows import KeyRows
+from gateway.identity.key_storage import KeyFiles
 from gateway.identity.models import Session, SigningKey
 from gateway.policy.access import Identity
 from gateway.policy.rejections import InvalidToken
