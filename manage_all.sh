@@ -270,6 +270,8 @@ start() {
   local name=$1 application=${1}_project.wsgi
   [[ $name != gateway ]] || application=gateway_project.asgi
   if pid "$name" >/dev/null; then
+    # A process keeps the environment that it was started with.
+    [[ $name != gateway || -z ${watch:-} ]] || fail "the gateway is running already; --watch takes effect at a start: \`$0 down gateway\` first"
     say "$name is already running"
     return
   fi
@@ -416,7 +418,7 @@ up() {
   while [[ ${1:-} == -* ]]; do
     case $1 in
       -d | --detach) detached=1 ;;
-      --watch) export GATEWAY_WATCH=1 ;;
+      --watch) export GATEWAY_WATCH=1 watch=1 ;;
       *) fail "unknown option '$1' of up; use -d (--detach), --watch and names" ;;
     esac
     shift

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -75,6 +76,24 @@ def test_links_in_the_documents_lead_somewhere() -> None:
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def prose_and_headings(path: Path) -> tuple[str, set[str]]:
+    """Return a document without its blocks of code, and the anchors of its headings."""
+    prose = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return prose, {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_blocks_of_code_are_closed_and_links_to_headings_lead_somewhere() -> None:
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "chassis").glob("*.md")]
+    for path in documents:
+        for block in re.findall(r"^```.*?^```", path.read_text(), re.MULTILINE | re.DOTALL):
+            assert not re.search(r"^#{2,} ", block, re.MULTILINE), f"{path.name}: {block[:60]}"
+        prose, own = prose_and_headings(path)
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", prose):
+            anchors = prose_and_headings(path.parent / target)[1] if target else own
+            assert anchor in anchors, f"{path.name}: {target}#{anchor}"
 
 
 def test_each_explanation_of_the_architecture_is_in_the_docstring_of_its_module() -> None:
