@@ -19,6 +19,7 @@ def header(request: WebRequest) -> dict[str, Any]:
     return {
         "viewer": SimpleLazyObject(lambda: identity.username if identity else ""),
         "sign_in": SimpleLazyObject(lambda: sign_in_for(request)),
+        "is_admin": SimpleLazyObject(lambda: may(("admin",), identity or None)),
         "own_pages": SimpleLazyObject(lambda: own_pages(request.gateway.runtime.config, identity or None)),
     }
 
@@ -31,14 +32,12 @@ def sign_in_for(request: WebRequest) -> str:
 
 
 def own_pages(config: Config, identity: Identity | None) -> list[tuple[str, str]]:
-    """Return name and path of more pages that the viewer may open: the services' own, such as Django's admin."""
+    """Return name and path of the services' own pages that the viewer may open, such as Django's admin."""
     found: dict[str, str] = {}
     for route in config.routes:
         start = route.path.partition("{")[0]
         if route.browser == "passthrough" and "GET" in route.methods and may(route.allow, identity):
             found.setdefault(start.strip("/").split("/")[0].replace("-", " ").capitalize() or "Pages", start)
-    if may(("admin",), identity):
-        found["Audit"] = "/gateway/audit/"
     return list(found.items())
 
 
