@@ -118,7 +118,7 @@ class Balancer:
         return [
             {
                 "address": pool.label + pool.address.base,
-                "state": str(pool.ejection.state),
+                "state": pool.ejection.described_state,
                 "in_flight": pool.in_flight,
                 "connections": len(pool.live),
                 "failures": pool.ejection.failures,

@@ -177,6 +177,12 @@ class Ejection:
         self.balancer.on_change(self.pool, State.EJECTED)
 
     @property
+    def described_state(self) -> str:
+        """The state for people: `failing` is an address that stays in use because enough others rest."""
+        is_failing = self.failures >= self.policy.failures or bool(self.check_fault)
+        return "failing" if self.state is State.HEALTHY and is_failing else str(self.state)
+
+    @property
     def retry_after(self) -> int:
         """Seconds until the address may be tried again."""
         return max(1, ceil(self.rests_until - self.loop.time()))

@@ -309,3 +309,12 @@ async def test_each_change_of_an_address_is_one_line_of_the_log(caplog: pytest.L
         assert lines[0].getMessage().startswith(f"{where} is ejected for 0.1 s: failures in a row: 1 (reset)")
         assert lines[2].getMessage().startswith(f"{where} is ejected for 0.2 s: its probe failed (reset)")
         assert lines[4].getMessage() == f"{where} is healthy again"
+
+
+@on_a_loop
+async def test_an_address_that_fails_and_stays_in_use_is_shown_as_failing() -> None:
+    async with refusing() as one, refusing() as other, Ours((one.url, other.url), policy()) as pools:
+        for _ in range(20):
+            await outcome(pools)
+        shown = sorted(each["state"] for each in pools.of("things").status())
+        assert shown == ["ejected", "failing"]
