@@ -5,7 +5,7 @@ Each check works on the nodes, so that it also finds its faults in a file that h
 
 from collections.abc import Iterator
 
-from .document import DocumentReader, Mark, Node
+from .document import DocumentReader, Mark, Node, shown
 
 
 def check(root: Node, reader: DocumentReader) -> None:
@@ -20,8 +20,41 @@ def check(root: Node, reader: DocumentReader) -> None:
                 "`credentials: true` with every origin: any page could use a user's cookies. "
                 "List the origins, or remove `credentials`."
             )
+    for _, name, policy, defaults in unchecked(root):
+        if policy is not defaults:
+            found[policy.mark] = (
+                "`validate` needs the service's document. "
+                f"Give service {shown(name)} an `openapi` path, or remove `validate`."
+            )
     for mark, message in found.items():
         reader.fault(mark, message)
+
+
+def warn(root: Node, reader: DocumentReader) -> None:
+    """Note each service without a document whose requests `defaults` would have checked."""
+    found = {
+        service.key or service.mark: name for service, name, policy, defaults in unchecked(root) if policy is defaults
+    }
+    for mark, name in found.items():
+        message = f"requests to service {shown(name)} are not validated: it has no document"
+        reader.fault(mark, f"{message}. Give it an `openapi` path, or write `validate: skip` here.")
+
+
+def unchecked(root: Node) -> Iterator[tuple[Node, str, Node, Node | None]]:
+    """Yield the service of each route that validates without a document, its name, and `validate`: the one in force,
+    and that of `defaults`.
+    """
+    defaults, services, routes = root.get("defaults"), root.get("services"), root.get("routes")
+    general = defaults.get("validate") if defaults else None
+    for route in routes.children() if routes else []:
+        reference = route.get("service")
+        name = reference.value if reference and isinstance(reference.value, str) else ""
+        service = services.get(name) if services else None
+        if service is None or not isinstance(service.value, dict) or service.get("openapi"):
+            continue
+        policy = route.get("validate") or service.get("validate") or general
+        if policy and policy.value in {"report", "enforce"}:
+            yield service, name, policy, general
 
 
 def all_levels(root: Node) -> Iterator[list[Node]]:

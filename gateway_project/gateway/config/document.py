@@ -6,7 +6,7 @@ tags, no empty values, and none of YAML 1.1's surprises: `on` and `010` are faul
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 import yaml
@@ -114,6 +114,13 @@ class DocumentReader:
 
     def unexpected(self, mark: Mark, value: str, expected: str) -> Unreadable:
         return self.fault(mark, f"got {value}; expected {expected}")
+
+    def expect_words(self, mark: Mark, words: str) -> None:
+        """Let the fault of an `on` or `yes` name the words that its key takes, which only the key's model knows."""
+        for index, fault in enumerate(self.faults):
+            found, expected, _ = fault.message.partition("; expected true or false")
+            if expected and (fault.line, fault.column) == (mark.line, mark.column):
+                self.faults[index] = replace(fault, message=f"{found}; expected {words}")
 
     def fatal(self, mark: Mark, message: str) -> ConfigError:
         """Return the error that ends reading, with all faults so far."""

@@ -92,12 +92,12 @@ def sections(root: Node) -> Iterator[Node]:
 
 
 def names_in(node: Node | None) -> list[Node]:
-    """Return the names of a `rate_limit`; none if it is a rate."""
+    """Return the names of a `rate_limit`; none if it is a rate, or a mapping, which is a fault of its own."""
     if node is None:
         return []
     if isinstance(node.value, str) and "/" not in node.value:
         return [node]
-    return node.children()
+    return node.value if isinstance(node.value, list) else []
 
 
 def effective(root: Node) -> Iterator[tuple[Node, Node]]:

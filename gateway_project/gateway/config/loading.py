@@ -8,7 +8,7 @@ from typing import Any, Final, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from . import consistency, limits
+from . import consistency, contradictions, limits
 from .corrections import correction
 from .document import UNREADABLE, DocumentReader, Mark, Node, shown
 from .errors import ConfigError, Fault
@@ -47,6 +47,7 @@ def warnings(path: Path, environ: Mapping[str, str], config: Config) -> tuple[Fa
     reader = DocumentReader(str(path), environ)
     root = reader.read(text_of(path, reader))
     consistency.unknown_roles(root, config.roles, reader)
+    contradictions.warn(root, reader)
     limits.warn(root, reader)
     return tuple(reader.faults)
 
@@ -77,7 +78,10 @@ def note(error: ErrorDetails, root: Node, reader: DocumentReader) -> None:
         reader.fault(node.key or node.mark, unknown_key(name, section_at(location[:-1])))
     elif name == "[key]":
         reader.unexpected(node.key or node.mark, shown(error["input"]), expectation(error))
-    elif node.value is not UNREADABLE:
+    elif node.value is UNREADABLE:
+        if error["type"] == "literal_error":
+            reader.expect_words(node.mark, expectation(error))
+    else:
         # Of an entry of a list, which has no key, the key's correction would be that of the whole list.
         is_secret = "headers" in location and "set" in location  # it may be a key
         steps = (step for step in location if isinstance(step, str))

@@ -117,6 +117,10 @@ def rate(value: object, expected: str = A_RATE) -> RateLimit:
 def rate_limit(value: object) -> RateLimit | tuple[str, ...]:
     """Return the limit of a rate, or the names of limits."""
     expected = f"{A_RATE}, or the name of a limit, or a list of names"
+    if isinstance(value, dict):
+        raise ValueError(  # noqa: TRY004  # pydantic takes a TypeError for a bug
+            f"{A_RATE}. A limit with `burst`, `by` or `announce` has a name: declare it under `limits` and name it here"
+        )
     if isinstance(value, list | tuple):
         names = tuple(value)
         if not all(isinstance(name, str) and LIMIT_NAME.fullmatch(name) for name in names):

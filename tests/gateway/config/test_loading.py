@@ -361,6 +361,17 @@ def test_a_name_without_any_limits_is_a_fault(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("place", ["route", "defaults"])
+def test_a_rate_with_keys_is_one_fault_that_says_where_limits_are_declared(tmp_path: Path, place: str) -> None:
+    written = "{rate: 5/minute, by: user}"
+    text = route(rate_limit=written) if place == "route" else route() + f"defaults: {{rate_limit: {written}}}\n"
+    (found,) = faults(tmp_path, text)
+    assert found.endswith(
+        ": got a mapping; expected a rate such as 10/second, 120/minute, 1000/hour or 5000/day. "
+        "A limit with `burst`, `by` or `announce` has a name: declare it under `limits` and name it here"
+    )
+
+
 def test_limits_that_no_route_uses_or_that_need_a_user_are_warnings(tmp_path: Path) -> None:
     limits = "limits:\n  a: {rate: 9/minute, by: user}\n  b: {rate: 9/minute}\n  c: {rate: 1/day}\n"
     public = "Requests without a user count by client address. Name a limit by address, if that is meant."
