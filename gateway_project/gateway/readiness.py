@@ -6,6 +6,7 @@ login service is one of the gateway's own needs.
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from . import draining, in_force
@@ -33,11 +34,14 @@ class Readiness:
         keys: Keys,
         revocations: Revocations,
         shared: "SharedCounters | None" = None,
+        *,
+        document_states: Callable[[], dict[str, str]],
     ) -> None:
         self.config = config
         self.upstreams = upstreams
         self.keys = keys
         self.revocations = revocations
+        self.document_states = document_states
         self.shared = shared
         self.services = SingleFlight(self.service_states, fresh=FRESH)
 
@@ -59,6 +63,9 @@ class Readiness:
             "services": services,
             "revocations": self.revocations_state(),
         } | self.address_states()
+        if documents := self.document_states():
+            # No reason for 503: requests are forwarded without the check.
+            report["documents"] = documents
         if self.shared is not None:
             # No reason for 503 either: while the server cannot be reached, each machine counts alone.
             report["limits"] = await self.shared.state()

@@ -56,6 +56,7 @@ class Runtime:
         login = LoginClient(config, upstreams, self.login.passports)
         documents = Documents(config, upstreams)
         documents.succeed(self.documents)
+        validation = Validation(documents)
         shared = self.gate.shared or shared_counters(config, self.gate.counters)
         gate = Gate(
             RouteTable(config),
@@ -74,8 +75,10 @@ class Runtime:
             sessions=Sessions(login, self.token_backend),
             gate=gate,
             documents=documents,
-            validation=Validation(documents),
-            readiness=Readiness(config, upstreams, self.keys, self.revocations, shared),
+            validation=validation,
+            readiness=Readiness(
+                config, upstreams, self.keys, self.revocations, shared, document_states=validation.states
+            ),
         )
 
     def retire(self, following: "Runtime") -> None:
@@ -104,6 +107,7 @@ class Runtime:
             allowed_hosts=tuple(settings.ALLOWED_HOSTS),
         )
         documents = Documents(config, upstreams)
+        validation = Validation(documents)
         return cls(
             config=config,
             keys=keys,
@@ -114,8 +118,8 @@ class Runtime:
             revocations=revocations,
             gate=gate,
             documents=documents,
-            validation=Validation(documents),
-            readiness=Readiness(config, upstreams, keys, revocations, shared),
+            validation=validation,
+            readiness=Readiness(config, upstreams, keys, revocations, shared, document_states=validation.states),
         )
 
     def authorize(self, request: Request, match: Match) -> Decision:

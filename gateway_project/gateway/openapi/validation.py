@@ -175,9 +175,7 @@ class Validation:
 
     def check(self, match: Match, method: str, query: str, headers: Headers, body: bytes | None) -> None:
         """Raise `RequestInvalid` for a request that its route's document does not allow, or report it."""
-        if time.monotonic() - self.looked > LOOK:
-            self.looked = time.monotonic()
-            asyncio.run_coroutine_threadsafe(self.look(), self.documents.upstreams.loop)
+        self.refresh()
         route = match.route
         check = self.checks.get((route.path, "GET" if method == "HEAD" else method))
         if check is None:
@@ -192,6 +190,22 @@ class Validation:
         if now - self.logged.get(route.path, -QUIET) > QUIET:
             self.logged[route.path] = now
             log.warning("%s %s got a request that its document does not allow: %s", method, route.path, list(errors))
+
+    def refresh(self) -> None:
+        """Have the documents brought up to date, if they are due; wait for nothing."""
+        if time.monotonic() - self.looked > LOOK:
+            self.looked = time.monotonic()
+            asyncio.run_coroutine_threadsafe(self.look(), self.documents.upstreams.loop)
+
+    def states(self) -> dict[str, str]:
+        """Return `ok` for each service with the document that its requests are checked by, else why it is missing."""
+        self.refresh()
+        services, documents = self.documents.config.services, self.documents
+        named = dict.fromkeys(route.service for route in self.routes if services[route.service].openapi)
+        return {
+            name: "ok" if name in documents.known else f"{reason(documents.faults.get(name))}; requests are not checked"
+            for name in named
+        }
 
     async def look(self) -> None:
         """Bring the documents up to date, and the checks that are made of them."""
@@ -216,3 +230,7 @@ class Validation:
                 except ValueError as exc:
                     log.warning("%s %s is not validated: %s", method.upper(), route.path, exc)
         return found
+
+
+def reason(fault: Exception | None) -> str:
+    return "not read yet" if fault is None else f"cannot be read: {fault}"

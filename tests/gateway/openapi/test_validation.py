@@ -171,6 +171,44 @@ def test_nothing_is_rejected_until_the_document_is_there_which_the_first_request
     assert through_django("/api/things/1", {}, b"[]")[0] == 400
 
 
+def readiness() -> tuple[int, Any]:
+    return runtime().upstreams.run(runtime().readiness.report())
+
+
+def test_readiness_says_which_documents_are_missing_and_stays_ready(
+    serve: Callable[..., Service], configure: Callable[..., None]
+) -> None:
+    present = False
+    service = serve(lambda seen: Reply.json(DOCUMENT) if present else Reply(404))
+    configure(
+        services={
+            "things": {"url": service.url, "openapi": "/openapi.json"},
+            "other": {"url": service.url, "openapi": "/openapi.json"},
+        },
+        routes=[
+            {"path": "/api/things/{id}", "service": "things", "allow": "public", "validate": "enforce"},
+            {"path": "/api/other", "service": "other", "allow": "public"},
+        ],
+    )
+    status, report = readiness()
+    assert (status, report["documents"]) == (200, {"things": "not read yet; requests are not checked"})
+    missing = "cannot be read: /openapi.json responded with 404, not 200; requests are not checked"
+    wait_until(lambda: readiness()[1]["documents"] == {"things": missing}, "the fault")
+    assert readiness()[0] == 200
+    present = True
+
+    def is_there() -> bool:
+        read_documents()
+        return readiness()[1]["documents"] == {"things": "ok"}
+
+    wait_until(is_there, "the document")
+
+
+def test_readiness_has_no_documents_where_nothing_is_validated(put: Callable[[str], Service]) -> None:
+    put("skip")
+    assert "documents" not in readiness()[1]
+
+
 @pytest.mark.parametrize("door", DOORS)
 def test_a_large_body_is_checked_once_it_is_whole(
     put: Callable[[str], Service], door: Callable[..., tuple[int, Any]]
