@@ -56,6 +56,10 @@ def test_a_browser_gets_the_status_and_headers_that_a_program_gets(
     assert of_the_answer(browser) == of_the_answer(program)
 
 
+# What differs: a cookie's expiry between two seconds, and what is left of a limit.
+CHANGING = {"set-cookie": "(?<=expires=)[^;]+", "ratelimit": "(?<=;[rt]=)[0-9]+"}
+
+
 def exchange(gateway: Gateway, upstream: Upstream, case: Case, sends: bytes) -> Reply:
     """Return the answer to the request."""
     upstream.begin(case.answers or [OK])
@@ -67,9 +71,9 @@ def exchange(gateway: Gateway, upstream: Upstream, case: Case, sends: bytes) -> 
 
 
 def of_the_answer(reply: Reply) -> Counter[tuple[str, str]]:
-    """Return the headers that are not about the content. A cookie's expiry differs between two seconds."""
+    """Return the headers that are not about the content, without what differs from one request to the next."""
     return Counter(
-        (name.lower(), re.sub(r"expires=[^;]+", "expires=", value) if name.lower() == "set-cookie" else value)
+        (name.lower(), re.sub(CHANGING.get(name.lower(), "$^"), "", value))
         for name, value in reply.headers
         if name.lower() not in OF_THE_PAGE
     )

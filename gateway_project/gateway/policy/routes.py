@@ -204,10 +204,12 @@ class RouteTable:
         return self.own.find(self.segments(path)) is not None
 
     def before_rewrite(self, service: str, path: str) -> str:
-        """Return the path of the route that a service is sent this path for."""
-        segments = path[1:].split("/")
+        """Return the path of the route that a service is sent this path for; one that is routed stays."""
         tree = self.rewritten.get(service)
-        shape = tree.find(segments) if tree else None
+        if tree is None:
+            return path
+        segments = path[1:].split("/")
+        shape = None if self.root.find(self.segments(path)) else tree.find(segments)
         if shape is None:
             return path
         entry = next(iter(shape.by_method.values()))
