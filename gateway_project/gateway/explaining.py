@@ -8,10 +8,10 @@ not signed in.
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from math import inf
+from math import ceil, inf
 from typing import Any, Final, cast
 
-from .config import Config, Lines, Policies, RateLimit, Route
+from .config import HIDDEN, Config, Lines, Policies, RateLimit, Route, written
 from .counters import Counters
 from .gate import Decision, Gate, Request, RequestHeaders
 from .identity.authentication import Authentication
@@ -22,14 +22,20 @@ from .policy import clients, paths
 from .policy.access import Identity
 from .policy.headers import Headers, values
 from .policy.limits import Verdict, decide
-from .policy.rejections import ContentTooLarge, RequestRejected, RouteNotFound
+from .policy.rejections import (
+    CircuitOpen,
+    ContentTooLarge,
+    MethodNotAllowed,
+    RequestRejected,
+    RouteNotFound,
+    SlashRedirect,
+)
 from .policy.routes import Match, RouteTable
 from .upstreams.addresses import Address
 from .upstreams.requests import NO_BODY, UpstreamRequest
 
 # What a request carries that is explained for a user: no token, so the gate must not verify it.
 AS_USER: Final = "Bearer explained"
-HIDDEN: Final = "<hidden>"
 OWN_PATH: Final = "own_path"
 ITS_OWN: Final = "The gateway itself responds: the path is its own."
 SECRETS: Final = ("authorization", "cookie", "key", "secret", "token", "password")
@@ -62,6 +68,16 @@ class LimitState:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A route of the request's path, where none of them accepts the request."""
+
+    path: str
+    line: int
+    methods: str
+    methods_line: int | None
+
+
+@dataclass(frozen=True)
 class Sent:
     """The request as the service would get it, secrets hidden."""
 
@@ -71,28 +87,36 @@ class Sent:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The decision. `status`, `code` and `detail` are of the gateway's own response, if it forwards nothing."""
+    """The decision. `status`, `code` and `detail` are of the gateway's own response, if it forwards nothing.
+
+    With both a status and `sent`, the service's only address is ejected: `sent` is for when it is back.
+    """
 
     method: str
     target: str
     user: str | None
+    role: str | None = None
     status: int | None = None
     code: str = ""
     detail: str = ""
     response_headers: Headers = field(default_factory=list)
     route: str | None = None
     line: int | None = None
+    candidates: tuple[Candidate, ...] = ()
     steps: tuple[Step, ...] = ()
     limits: tuple[LimitState, ...] = ()
     service: str | None = None
     service_line: int | None = None
     addresses: tuple[str, ...] = ()
+    # The workers that would respond 503 upstream_ejected, of how many.
+    ejecting: int = 0
+    workers: int = 0
     sent: Sent | None = None
 
     @property
     def is_forwarded(self) -> bool:
         """Whether the service would get the request."""
-        return self.sent is not None
+        return self.sent is not None and self.status is None
 
     def step(self, policy: str) -> Step:
         """Return the verdict of one policy of the route."""
@@ -202,7 +226,8 @@ class Explainer:
         parsed = RequestHeaders(headers, address, gate)
         host = parsed.host if authority is None else authority
         request = Request(method, path, query, host, parsed, "http", "<request id>", version, scheme)
-        return self.decided(gate, request, counts, Explanation(method, target, user.user_id if user else None))
+        found = Explanation(method, target, user.user_id if user else None, user.role if user else None)
+        return self.decided(gate, request, counts, found)
 
     def decided(self, gate: Gate, request: Request, counts: Watched, found: Explanation) -> Explanation:
         """Ask the gate, as the doors do."""
@@ -224,8 +249,26 @@ class Explainer:
                 return replace(found, code=OWN_PATH, detail=ITS_OWN)
             outcome = {"status": rejected.status, "code": rejected.code, "detail": rejected.detail}
             outcome |= {"response_headers": list(rejected.headers.items())}
+            outcome |= {"candidates": self.candidates(request, rejected)}
             return self.described(found, match, counts, rejected, outcome)
         return self.described(found, match, counts, None, {"sent": self.sent(request, decision)})
+
+    def candidates(self, request: Request, rejected: RequestRejected) -> tuple[Candidate, ...]:
+        """Return the routes of the path that have other methods, or to whose path the client is redirected."""
+        if isinstance(rejected, SlashRedirect):
+            path = rejected.location.partition("?")[0]
+        elif isinstance(rejected, MethodNotAllowed):
+            path = request.path
+        else:
+            return ()
+        found = self.table.routes(paths.canonical(path))
+        return tuple(
+            Candidate(
+                route.path, self.lines.route(index), written(route, "methods"), self.lines.policy(index, "methods")
+            )
+            for index, route in enumerate(self.config.routes)
+            if any(each is route for each in found)
+        )
 
     def described(
         self,
@@ -256,18 +299,18 @@ class Explainer:
     def steps(self, route: Route, index: int, rejected: RequestRejected | None, *, is_own: bool) -> tuple[Step, ...]:
         """Return each policy with its verdict, those that may reject a request first and in their order."""
         steps, verdict = [], "not reached" if is_own or (rejected and not rejected.policy) else "allowed"
-        steps.append(Step("methods", "allowed", ", ".join(route.methods), self.lines.policy(index, "methods")))
+        steps.append(Step("methods", "allowed", written(route, "methods"), self.lines.policy(index, "methods")))
         for policy in ("allow", "rate_limit", "max_body"):
-            value = getattr(route, policy)
-            if policy == "rate_limit" and not value:
+            if policy == "rate_limit" and not route.rate_limit:
                 continue
             is_it = rejected is not None and rejected.policy == policy
-            steps.append(Step(policy, "rejected" if is_it else verdict, shown(value), self.lines.policy(index, policy)))
+            said, line = "rejected" if is_it else verdict, self.lines.policy(index, policy)
+            steps.append(Step(policy, said, written(route, policy), line))
             verdict = "not reached" if is_it else verdict
         for policy in Policies.model_fields:
             line = self.lines.policy(index, policy)
             if policy not in {"rate_limit", "max_body"} and line is not None:
-                steps.append(Step(policy, "applies", shown(getattr(route, policy)), line))
+                steps.append(Step(policy, "applies", written(route, policy), line))
         return tuple(steps)
 
     def limits(self, match: Match, counts: Watched) -> tuple[LimitState, ...]:
@@ -317,11 +360,34 @@ def is_secret(name: str, value: str, added: Iterable[str]) -> bool:
     return name in added or any(word in name for word in SECRETS)
 
 
-def shown(value: object) -> str:
-    """Return a policy's value on one line; secrets of gateway.yaml hide themselves."""
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value))
-    return str(value)
+def with_states(found: Explanation, statuses: Iterable[dict[str, Any]]) -> Explanation:
+    """Return the explanation with the states of the service's addresses in the workers of a running gateway.
+
+    Where each worker has ejected the service's only address, the response is the gateway's own.
+    """
+    states: dict[str, set[str]] = {}
+    rests, workers = [], 0
+    for status in statuses:
+        addresses = status["services"].get(found.service, ())
+        workers += bool(addresses)
+        for address in addresses:
+            states.setdefault(address["address"], set()).add(address["state"])
+        if [address["state"] for address in addresses] == ["ejected"]:
+            rests.append(addresses[0]["rests"])
+    if not states:
+        return found
+    shown = tuple(f"{name} ({', '.join(sorted(its))})" for name, its in states.items())
+    found = replace(found, addresses=shown, workers=workers, ejecting=len(rests))
+    if not found.sent or len(rests) < workers:
+        return found
+    rejected = CircuitOpen(str(found.service), max(1, ceil(min(rests))))
+    return replace(
+        found,
+        status=rejected.status,
+        code=rejected.code,
+        detail=rejected.detail,
+        response_headers=list(rejected.headers.items()),
+    )
 
 
 def with_host(headers: Headers, allowed: Sequence[str]) -> Headers:

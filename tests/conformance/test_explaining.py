@@ -131,7 +131,7 @@ def check_sent(sent: Sent, reply: Reply, seen: Seen | None) -> None:
     assert seen.line == sent.line
     shown = [(name.lower(), value) for name, value in sent.headers if name.lower() not in OWN]
     got = [(name.lower(), value) for name, value in seen.headers if name.lower() not in OWN]
-    hidden = {name for name, value in shown if value == "<hidden>"}
+    hidden = {name for name, value in shown if value == "(hidden)"}
     assert sorted(pair for pair in shown if pair[0] not in hidden) == sorted(
         pair for pair in got if pair[0] not in hidden
     )

@@ -1,7 +1,11 @@
 """What the gateway would decide, and the line of gateway.yaml that decides it."""
 
+import asyncio
 import json
+import os
 import re
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -9,11 +13,15 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from tests.conformance.gateways import PROJECT
 from tests.gateway.conftest import bearer
 
-from gateway.config import ConfigError, RateLimit
+from gateway.config import ConfigError, RateLimit, load
 from gateway.counters import Counters
+from gateway.explaining import with_states
+from gateway.status import StatusSocket
 from gateway.testing import explain
+from gateway.upstreams import Pools
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = """\
@@ -86,7 +94,7 @@ def test_secrets_are_hidden(file: Path) -> None:
     assert found.sent
     assert found.sent.line == "GET /base/api/users HTTP/1.1"
     sent = {name.lower(): value for name, value in found.sent.headers}
-    assert (sent["cookie"], sent["x-api-key"], sent["x-other"]) == ("<hidden>", "<hidden>", "shown")
+    assert (sent["cookie"], sent["x-api-key"], sent["x-other"]) == ("(hidden)", "(hidden)", "shown")
     assert (sent["authorization"], sent["request-user-id"]) == ("Bearer <passport for user 7>", "7")
     assert "private" not in found.as_json()
 
@@ -146,6 +154,148 @@ def test_the_command_prints_json(in_force: Path) -> None:
     assert (found["status"], found["is_forwarded"], found["route"], found["user"]) == (403, False, "/api/users", "7")
 
 
+def lines_of(*arguments: str) -> list[str]:
+    """Return the lines that the command prints, runs of spaces as one."""
+    return [re.sub(" +", " ", line).strip() for line in command(*arguments).splitlines()]
+
+
+def test_the_first_line_says_whom_the_request_comes_from(in_force: Path) -> None:
+    assumed = "GET /api/users as user 1, role default (assumed; set it with --role)"
+    assert lines_of("GET", "/api/users", "--as", "1")[0] == assumed
+    assert lines_of("GET", "/api/users", "--as", "1", "--role", "admin")[0] == "GET /api/users as user 1, role admin"
+    assert lines_of("GET", "/api/users", "--role", "admin")[0] == "GET /api/users as an admin"
+    assert lines_of("GET", "/api/users", "--role", "default")[0] == "GET /api/users as a default"
+    assert lines_of("GET", "/api/users")[0] == "GET /api/users"
+
+
+@pytest.mark.parametrize("user", ["alice", "", "-1", "7a", "\u0667"])
+def test_a_user_is_named_by_a_number(in_force: Path, user: str) -> None:
+    with pytest.raises(CommandError, match="--as takes the user's id, such as 7"):
+        command("GET", "/api/users", f"--as={user}")
+
+
+def test_a_method_that_no_route_accepts_has_the_routes_of_the_path(in_force: Path) -> None:
+    text = TEXT + "  - {path: /api/users, methods: [PATCH], service: a, allow: public}\n"
+    in_force.write_text(text)
+    assert lines_of("DELETE", "/api/users?x=1")[2:7] == [
+        "route /api/users (gateway.yaml:12)",
+        "methods rejected GET, POST (gateway.yaml:13)",
+        "route /api/users (gateway.yaml:21)",
+        "methods rejected PATCH (gateway.yaml:21)",
+        "",
+    ]
+    # A redirect has the routes that it leads to, and a path without a route has none.
+    assert lines_of("GET", "/api/users/?x=1")[2:4] == [
+        "route /api/users (gateway.yaml:12)",
+        "methods not reached GET, POST (gateway.yaml:13)",
+    ]
+    assert lines_of("GET", "/nothing")[2] == "The gateway would respond: 404 route_not_found"
+
+
+POLICIES = """\
+version: 1
+services:
+  a:
+    url: http://a:9000
+    headers:
+      request: {set: {X-From: "${KEY}"}, remove: [X-Old]}
+      response: {remove: [Server]}
+    timeouts: {first_byte: 250ms, total: 2m}
+    cors: {origins: "https://app.example", headers: [X-A], max_age: 90s}
+    max_body: 100MB
+    allow_from: [10.0.0.0/8, 127.0.0.0/8]
+    retry: {attempts: 3, on: [connect, 503], budget: 7%}
+routes:
+  - {path: /x, service: a, allow: public}
+"""
+
+
+def test_values_are_as_gateway_yaml_writes_them(in_force: Path) -> None:
+    in_force.write_text(POLICIES)
+    lines = lines_of("GET", "/x")
+    for line in (
+        "headers applies request: set X-From: (hidden), remove X-Old; response: remove Server (gateway.yaml:5)",
+        "timeouts applies connect: 1s, first_byte: 250ms, total: 2m (gateway.yaml:8)",
+        "cors applies origins: [https://app.example], headers: [X-A], max_age: 90s (gateway.yaml:9)",
+        "max_body allowed 100MB (gateway.yaml:10)",
+        "allow_from applies 10.0.0.0/8, 127.0.0.0/8 (gateway.yaml:11)",
+        "retry applies attempts: 3, on: [connect, 503], budget: 7% (gateway.yaml:12)",
+    ):
+        assert line in lines
+    in_force.write_text(TEXT)
+    assert "timeouts" not in command("GET", "/api/open/7")
+    assert "max_body allowed 5 (gateway.yaml:20)" in lines_of("GET", "/api/open/7")
+
+
+def test_what_is_odd_about_the_file_is_left_to_check(in_force: Path, tmp_path: Path) -> None:
+    in_force.write_text(TEXT.replace("limits:", "limits:\n  unused: {rate: 1/day}"))
+    environ = os.environ | {"GATEHOUSE_VAR": str(tmp_path / "var"), "GATEWAY_CONFIG": str(in_force)}
+    arguments = [sys.executable, "manage.py", "explain", "GET", "/api/open/7"]
+    done = subprocess.run(arguments, cwd=PROJECT, env=environ, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert "The service would get:" in done.stdout
+
+
+async def explained_while_ejected(path: Path, state: Path, *arguments: str) -> list[str]:
+    """Return what the command prints beside a worker that has ejected the address of service `a`."""
+    pools = Pools(load(path, ENVIRON).services, asyncio.get_running_loop())
+    socket = StatusSocket(state, pools)
+    await socket.start()
+    try:
+        (pool,) = pools.of("a").pools
+        for _ in range(5):
+            pool.ejection.connect_failed()
+        return await asyncio.to_thread(lines_of, *arguments)
+    finally:
+        socket.close()
+        pools.stop_looking()
+        pools.of("a").close()
+
+
+def test_an_ejected_service_gets_nothing_now(in_force: Path, settings: Any, tmp_path: Path) -> None:
+    settings.STATE = tmp_path / "state"
+    settings.STATE.mkdir(mode=0o700)
+    in_force.write_text(TEXT.replace("http://a:9000/base", "http://127.0.0.1:1/base"))
+    lines = asyncio.run(explained_while_ejected(in_force, settings.STATE, "GET", "/api/open/7"))
+    assert "service a 127.0.0.1:1/base (ejected) (gateway.yaml:7)" in lines
+    at = lines.index("The gateway would now respond: 503 upstream_ejected")
+    assert re.fullmatch("Retry-After: [0-9]+", lines[at + 2])
+    assert lines[at + 4 : at + 6] == ["When it is back, the service would get:", "GET /base/api/open/7 HTTP/1.1"]
+    assert "The service would get:" not in lines
+    # The gate rejects before the address plays a part.
+    rejected = asyncio.run(explained_while_ejected(in_force, settings.STATE, "GET", "/api/users"))
+    assert "The gateway would respond: 401 not_authenticated" in rejected
+    assert "503" not in " ".join(rejected)
+    found = asyncio.run(explained_while_ejected(in_force, settings.STATE, "GET", "/api/open/7", "--json"))
+    assert {'"status": 503,', '"code": "upstream_ejected",', '"is_forwarded": false'} <= set(found)
+
+
+def status_of(*states: str) -> dict[str, Any]:
+    addresses = [{"address": f"a:{port}", "state": state, "rests": 3.2} for port, state in enumerate(states)]
+    return {"services": {"a": addresses}}
+
+
+@pytest.mark.parametrize(
+    ("workers", "status", "ejecting"),
+    [
+        ([], None, 0),
+        ([["ejected"], ["ejected"]], 503, 2),
+        ([["ejected"], ["healthy"]], None, 1),
+        ([["probing"]], None, 0),
+        # Where all are bad, all are tried.
+        ([["ejected", "ejected"]], None, 0),
+    ],
+)
+def test_only_an_ejected_address_that_is_alone_rejects(
+    file: Path, workers: list[list[str]], status: int | None, ejecting: int
+) -> None:
+    found = explain(file, "GET", "/api/open/7", environ=ENVIRON)
+    shown = with_states(found, [status_of(*states) for states in workers])
+    assert (shown.status, shown.ejecting, shown.workers) == (status, ejecting, len(workers))
+    assert shown.is_forwarded == (status is None)
+    assert shown.sent == found.sent
+
+
 @pytest.mark.django_db
 def test_the_command_verifies_a_token(in_force: Path) -> None:
     token = bearer("7", "admin")["Authorization"].removeprefix("Bearer ")
@@ -160,6 +310,20 @@ def test_the_command_verifies_a_token(in_force: Path) -> None:
 def test_the_command_rejects_what_contradicts_itself(in_force: Path, arguments: tuple[str, ...]) -> None:
     with pytest.raises(CommandError):
         command("GET", "/api/users", *arguments)
+
+
+def test_the_printed_example_is_in_step(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = (ROOT / "docs" / "gateway.yaml.md").read_text().partition("## Explain\n")[2]
+    asked, _, example = section.partition("```console\n")[2].partition("\n```")[0].partition("\n")
+    settings.GATEWAY_CONFIG, settings.STATE = ROOT / "gateway_project" / "gateway.yaml", tmp_path
+    for name in "ORDERS_URL", "USERS_URL":
+        monkeypatch.delenv(name, raising=False)
+    printed = command(*asked.partition(" explain ")[2].split())
+    # The example's gateway runs.
+    printed = printed.replace("orders  http://127.0.0.1:8003", "orders  127.0.0.1:8003 (healthy)")
+    before, _, after = example.partition("\n  …\n")
+    assert printed.startswith(f"{before}\n")
+    assert printed.endswith(f"\n{after}\n")
 
 
 def test_the_example_in_the_documents_works(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,10 @@ from .resilience import Queue, Retry
 from .schema import json_schema
 from .tls import TLS
 from .values import METHODS, RateLimit
+from .writing import HIDDEN, written
 
 __all__ = [
+    "HIDDEN",
     "METHODS",
     "RESERVED",
     "TLS",
@@ -43,4 +45,5 @@ __all__ = [
     "load",
     "load_with_lines",
     "warnings",
+    "written",
 ]

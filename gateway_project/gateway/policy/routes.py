@@ -199,6 +199,11 @@ class RouteTable:
         if not self.own.find(asked) and ((routed := self.root.find(beside)) or self.own.find(beside)):
             raise with_cors(SlashRedirect(other), routed.cors if routed else self.cors)
 
+    def routes(self, path: str) -> list[Route]:
+        """Return the routes of a canonical path, whatever their methods."""
+        shape = self.root.find(self.segments(path))
+        return [entry.route for entry in dict.fromkeys(shape.by_method.values())] if shape else []
+
     def is_own(self, path: str) -> bool:
         """Return whether the gateway itself responds to a canonical path."""
         return self.own.find(self.segments(path)) is not None

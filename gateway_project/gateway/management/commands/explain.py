@@ -1,9 +1,9 @@
 """`manage.py explain GET /api/orders/7 --as 7`: what the gateway would decide on a request, and why."""
 
 import os
+import re
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 from django.conf import settings
@@ -12,17 +12,20 @@ from django.db import DatabaseError
 
 from gateway.config import ConfigError, RateLimit, load_with_lines
 from gateway.counters import Counters
-from gateway.explaining import Explainer, Explanation, unused, user_of, with_host
+from gateway.explaining import Explainer, Explanation, unused, user_of, with_host, with_states
 from gateway.identity import key_storage
 from gateway.identity.keys import Keys
 from gateway.identity.revocations import Revocations
 from gateway.identity.tokens import GatewayBackend
 from gateway.policy.limits import Verdict
+from gateway.policy.rejections import CircuitOpen, MethodNotAllowed
 from gateway.status import statuses
 
 
 class Command(BaseCommand):
     help = "Explain what the gateway would decide on a request. Nothing is sent and nothing is counted."
+    # A faulty gateway.yaml is reported below. What is only odd about it is said by `check`.
+    requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("method", help="such as GET")
@@ -36,6 +39,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
         headers = [header_of(text) for text in options["header"]]
+        if options["user"] is not None and not re.fullmatch("[0-9]+", options["user"]):
+            raise CommandError(f"--as takes the user's id, such as 7. Got {options['user']}.")
         token, has_user = options["token"], options["user"] is not None or options["role"] is not None
         if token and has_user:
             raise CommandError("--token names the user already. Leave out --as and --role.")
@@ -62,20 +67,12 @@ class Command(BaseCommand):
         user = user_of(config, options["user"], options["role"])
         method, target = options["method"].upper(), options["target"]
         found = explainer.explain(method, target, user=user, address=options["address"], headers=headers)
-        found = replace(found, addresses=tuple(self.states(found)))
-        name = settings.GATEWAY_CONFIG.name
-        self.stdout.write(found.as_json() if options["json"] else "\n".join(text_of(found, name)))
-
-    def states(self, found: Explanation) -> Iterator[str]:
-        """Yield the service's addresses, with their states in the workers of a running gateway."""
-        states: dict[str, set[str]] = {}
-        for status in statuses(settings.STATE):
-            for address in status["services"].get(found.service, ()):
-                states.setdefault(address["address"], set()).add(address["state"])
-        if not states:
-            yield from found.addresses
-        for name, its in states.items():
-            yield f"{name} ({', '.join(sorted(its))})"
+        found = with_states(found, statuses(settings.STATE))
+        if options["json"]:
+            self.stdout.write(found.as_json())
+            return
+        heading = f"{method} {target}{user_in_words(found, options['user'], options['role'])}"
+        self.stdout.write("\n".join([heading, "", *text_of(found, settings.GATEWAY_CONFIG.name)]))
 
     def peek(self, keys: Sequence[str], limits: Sequence[RateLimit]) -> list[Verdict]:
         """Return the verdicts by the counts in force: those of REDIS_URL, else of this machine."""
@@ -106,32 +103,56 @@ def header_of(text: str) -> tuple[str, str]:
     return name, value.strip()
 
 
+def user_in_words(found: Explanation, user: str | None, role: str | None) -> str:
+    """Return whom the request comes from, and what of that is assumed."""
+    if user is None:
+        return f" as {'an' if role[0] in 'aeiouAEIOU' else 'a'} {role}" if role else ""
+    return f" as user {user}, role {found.role}" + ("" if role else " (assumed; set it with --role)")
+
+
 def text_of(found: Explanation, file: str) -> Iterator[str]:
     """Yield the lines for a terminal."""
-
-    def place(line: int | None) -> str:
-        return f"{file}:{line}" if line else "default"
-
-    user = f" as user {found.user}" if found.user else ""
-    yield f"{found.method} {found.target}{user}"
-    yield ""
-    if found.route:
-        rows = [("route", found.route, "", place(found.line))]
-        rows += [(step.policy, step.verdict, step.value, place(step.line)) for step in found.steps]
-        for limit in found.limits:
-            left = f"{limit.left} left of {limit.rate}, one more in {limit.wait:g} s, counted as {limit.key!r}"
-            rows.append((f"limit {limit.name}", left, "", place(limit.line) if limit.line else ""))
-        rows.append(("service", str(found.service), ", ".join(found.addresses), place(found.service_line)))
+    if rows := list(rows_of(found, file)):
         width = max(len(row[0]) for row in rows)
-        for name, verdict, value, where in rows:
-            yield "  ".join(part for part in (name.ljust(width), verdict, value, f"({where})" if where else "") if part)
+        for name, *parts in rows:
+            yield "  ".join(part for part in (name.ljust(width), *parts) if part)
         yield ""
+    if found.status is not None or not found.sent:
+        when = "now " if found.sent else ""
+        response = f"{found.status or ''} {found.code}".strip()
+        yield f"The gateway would {when}respond: {response}"
+        if found.detail:
+            yield f"  {found.detail}"
+        yield from (f"  {name}: {value}" for name, value in found.response_headers)
     if found.sent:
-        yield "The service would get:"
+        if found.status is not None:
+            yield ""
+            yield "When it is back, the service would get:"
+        else:
+            if found.ejecting:
+                yield f"{found.ejecting} of {found.workers} workers would now respond: 503 {CircuitOpen.code}"
+                yield ""
+            yield "The service would get:"
         yield f"  {found.sent.line}"
         yield from (f"  {name}: {value}" for name, value in found.sent.headers)
+
+
+def rows_of(found: Explanation, file: str) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of the table: the route, its policies, what is left of its limits, its service."""
+
+    def place(line: int | None) -> str:
+        return f"({file}:{line})" if line else "(default)"
+
+    for each in found.candidates:
+        yield ("route", each.path, place(each.line))
+        verdict = "rejected" if found.code == MethodNotAllowed.code else "not reached"
+        yield ("methods", verdict, each.methods, place(each.methods_line))
+    if not found.route:
         return
-    yield f"The gateway would respond: {found.status} {found.code}".rstrip()
-    if found.detail:
-        yield f"  {found.detail}"
-    yield from (f"  {name}: {value}" for name, value in found.response_headers)
+    yield ("route", found.route, place(found.line))
+    for step in found.steps:
+        yield (step.policy, step.verdict, step.value, place(step.line))
+    for limit in found.limits:
+        left = f"{limit.left} left of {limit.rate}, one more in {limit.wait:g} s, counted as {limit.key!r}"
+        yield (f"limit {limit.name}", left, place(limit.line) if limit.line else "")
+    yield ("service", str(found.service), ", ".join(found.addresses), place(found.service_line))
