@@ -64,6 +64,7 @@ class Service:
             "ORDERS_PORT": str(self.port),
             "ORDERS_WORKERS": str(self.workers),
             "JWKS_URL": self.issuer.url,
+            **measured(),
             **self.environ,
         }
         if not self.migrated:
