@@ -34,14 +34,19 @@ class StrictJSONParser(JSONParser):
         _check_encoding(parser_context["request"], media_type)
         try:
             return _DECODER.decode(stream.read().decode())
-        except UnicodeDecodeError as exc:
-            raise ParseError(f"The body is not UTF-8: byte {exc.start + 1}. Send JSON in UTF-8.") from exc
-        except json.JSONDecodeError as exc:
-            raise ParseError(_describe(exc)) from exc
-        except RecursionError as exc:  # DRF's parser leads to a 500
-            raise ParseError("The JSON is nested too deeply. Send fewer levels.") from exc
-        except ValueError as exc:  # Python reads no integer of more than 4,300 digits
-            raise ParseError("A number in the JSON is too long. Send fewer digits.") from exc
+        except (ValueError, RecursionError) as exc:  # DRF's parser leads to a 500 for the latter
+            raise ParseError(describe(exc)) from exc
+
+
+def describe(error: ValueError | RecursionError) -> str:
+    """Return what is wrong with a body that Python's parser does not read, and what to do."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"The body is not UTF-8: byte {error.start + 1}. Send JSON in UTF-8."
+    if isinstance(error, json.JSONDecodeError):
+        return _describe_place(error)
+    if isinstance(error, RecursionError):
+        return "The JSON is nested too deeply. Send fewer levels."
+    return "A number in the JSON is too long. Send fewer digits."  # of more than 4,300 digits
 
 
 def _check_encoding(request: Request, media_type: str) -> None:
@@ -56,7 +61,7 @@ def _check_encoding(request: Request, media_type: str) -> None:
             raise UnsupportedMediaType("", f"Unsupported charset {printable_name(charset)}. Send JSON in UTF-8.")
 
 
-def _describe(error: json.JSONDecodeError) -> str:
+def _describe_place(error: json.JSONDecodeError) -> str:
     """Return where the text stops being JSON. Python's own message differs between versions."""
     if error.doc.startswith(codecs.BOM_UTF8.decode()):
         return "The JSON begins with a byte order mark. Send it without one."

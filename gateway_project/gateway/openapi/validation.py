@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote
 
 from gateway import metrics
 from gateway.policy.headers import Headers, values
-from gateway.policy.rejections import RequestInvalid, RequestRejected
+from gateway.policy.rejections import MalformedBody, RequestInvalid, RequestRejected
 from gateway.policy.routes import Match
 
 from .documents import Documents
@@ -54,7 +54,7 @@ class Check:
         self.media = {name: _compiled(each["schema"], components) for name, each in media.items() if "schema" in each}
 
     def find_errors(self, match: Match, query: str, headers: Headers, body: bytes | None) -> Errors:
-        """Return the messages by field. A body of None is too large to be checked."""
+        """Return the messages by field; raise `MalformedBody`. A body of None is too large to be checked."""
         found: Errors = {}
         queried = parse_qs(query, keep_blank_values=True) if query else {}
         for place, name, is_required, is_list, validator in self.parameters:
@@ -82,9 +82,10 @@ class Check:
             return
         try:
             value = json.loads(body)
-        except (ValueError, RecursionError):
-            found[WHOLE] = ["Invalid JSON."]
-            return
+        except (ValueError, RecursionError) as exc:
+            from chassis.parsers import describe  # it imports DRF, which asks for Django's settings
+
+            raise MalformedBody(describe(exc)) from exc
         _collect(found, validator, value, "")
 
 
@@ -174,22 +175,27 @@ class Validation:
         self.logged: dict[str, float] = {}
 
     def check(self, match: Match, method: str, query: str, headers: Headers, body: bytes | None) -> None:
-        """Raise `RequestInvalid` for a request that its route's document does not allow, or report it."""
+        """Raise `RequestInvalid` or `MalformedBody` for what the document does not allow, or report it."""
         self.refresh()
         route = match.route
         check = self.checks.get((route.path, "GET" if method == "HEAD" else method))
         if check is None:
             return
-        errors = check.find_errors(match, query, headers, body)
-        if not errors:
-            return
+        invalid: RequestRejected
+        try:
+            errors = check.find_errors(match, query, headers, body)
+            if not errors:
+                return
+            invalid, wrong = RequestInvalid(errors), list(errors)
+        except MalformedBody as exc:
+            invalid, wrong = exc, [WHOLE]
         metrics.observe(method, route.path, metrics.INVALID, 0.0)
         if route.validate == "enforce":
-            raise RequestInvalid(errors)
+            raise invalid
         now = time.monotonic()
         if now - self.logged.get(route.path, -QUIET) > QUIET:
             self.logged[route.path] = now
-            log.warning("%s %s got a request that its document does not allow: %s", method, route.path, list(errors))
+            log.warning("%s %s got a request that its document does not allow: %s", method, route.path, wrong)
 
     def refresh(self) -> None:
         """Have the documents brought up to date, if they are due; wait for nothing."""

@@ -4,6 +4,7 @@ Exception
 └── RequestRejected                 `status`, `code`, `detail` and `headers` of the response
     ├── SlashRedirect               308  the path is routed with a trailing slash, or without it
     ├── BadRequest                  400  the request is malformed or ambiguous
+    ├── MalformedBody               400  the body is not JSON, which the service's OpenAPI document wants
     ├── RequestInvalid              400  the service's OpenAPI document does not allow the request
     ├── Unauthenticated             401  the route requires authentication
     ├── InvalidToken                401  the token is not valid
@@ -82,6 +83,13 @@ class BadRequest(RequestRejected):
 
     status = 400
     code = "bad_request"
+
+
+class MalformedBody(RequestRejected):
+    """The body is not JSON, which the service's OpenAPI document wants."""
+
+    status = 400
+    code = "malformed_body"
 
 
 class RequestInvalid(RequestRejected):

@@ -68,7 +68,6 @@ CASES: list[tuple[str, dict[str, str], bytes, set[str]]] = [
     ("/api/things/1?q=a&kind=a&kind=c", {}, GOOD, {"kind.1"}),
     ("/api/things/1?q=a", {"X-Mode": "slow"}, GOOD, {"X-Mode"}),
     ("/api/things/1?q=a", {}, b"", {"non_field_errors"}),
-    ("/api/things/1?q=a", {}, b"{no json", {"non_field_errors"}),
     ("/api/things/1?q=a", {}, b"[]", {"non_field_errors"}),
     ("/api/things/1?q=a", {}, b"{}", {"title"}),
     ("/api/things/1?q=a", {}, b'{"title": "", "pages": "5", "x": 1}', {"title", "pages", "x"}),
@@ -132,6 +131,42 @@ def test_an_invalid_request_is_rejected_before_the_service_receives_it(
         else:
             assert (status, content) == (200, {}), (target, body)
             assert [(seen.target, seen.body) for seen in service.seen] == [(target, body)]
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b"{no json", "Invalid JSON at line 1, column 2."),
+        (b'{"title": "a",\n "pages": }', "Invalid JSON at line 2, column 11."),
+        (b'{"title": "a"', "Incomplete JSON: it ends at line 1, column 14."),
+        (b'{"title": "\xff"}', "The body is not UTF-8: byte 12. Send JSON in UTF-8."),
+        (b"[" * 100_000, "The JSON is nested too deeply. Send fewer levels."),
+    ],
+)
+def test_a_body_that_is_not_json_has_the_code_and_the_detail_that_services_give(
+    put: Callable[[str], Service], door: Callable[..., tuple[int, Any]], body: bytes, detail: str
+) -> None:
+    service = put("enforce")
+    read_documents()
+    service.seen.clear()
+    status, content = door("/api/things/1?q=a", {}, body)
+    assert (status, content["code"], content["detail"], content["origin"]) == (
+        400,
+        "malformed_body",
+        detail,
+        "gateway",
+    )
+    assert "errors" not in content
+    assert service.seen == []
+
+
+def test_a_body_that_is_not_json_can_be_counted_instead(put: Callable[[str], Service]) -> None:
+    put("report")
+    read_documents()
+    before = counted()
+    assert through_django("/api/things/1?q=a", {}, b"{no json") == (200, {})
+    assert counted() == before + 1
 
 
 def test_what_a_client_sent_is_not_repeated(put: Callable[[str], Service]) -> None:
