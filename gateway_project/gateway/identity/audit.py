@@ -23,6 +23,8 @@ from .purges import Purge
 PURGE_EVERY: Final = 3600
 THROTTLED_EVERY: Final = 60.0
 MAX_THROTTLED: Final = 10_000
+# Entries that are kept, some 300 MB: guessing passwords from many addresses must not fill the disk.
+MAX_ENTRIES: Final = 1_000_000
 # Entries of an export: some 30 MB.
 MAX_EXPORTED: Final = 100_000
 
@@ -111,9 +113,11 @@ def exported(found: QuerySet[AuditEntry]) -> Iterator[dict[str, str]]:
         yield {name: value for name, value in values.items() if value not in {"", "-"}}
 
 
-def audit_purge() -> None:
-    """Delete what is older than AUDIT_DAYS."""
+def audit_purge(capacity: int = MAX_ENTRIES) -> None:
+    """Delete what is older than AUDIT_DAYS, and beyond `MAX_ENTRIES` the oldest."""
     AuditEntry.objects.filter(at__lt=timezone.now() - timedelta(days=settings.AUDIT_DAYS)).delete()
+    for last in AuditEntry.objects.values_list("pk", flat=True)[capacity : capacity + 1]:
+        AuditEntry.objects.filter(pk__lte=last).delete()
 
 
 purge = Purge(PURGE_EVERY, audit_purge)

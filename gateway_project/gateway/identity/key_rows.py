@@ -24,11 +24,13 @@ LOCK: Final = int.from_bytes(b"keys")
 class KeyRows:
     """The gateway's database, so that all replicas have the same keys. A copy of it without the secret has none."""
 
+    read_only = False
+    is_local = False
+    remedy = "Restart the gateway to make one."
+
     def __init__(self, secret: str) -> None:
         derived = HKDF(hashes.SHA256(), 32, salt=None, info=b"gatehouse signing keys").derive(secret.encode())
         self.cipher = Fernet(base64.urlsafe_b64encode(derived))
-
-    remedy = "Restart the gateway to make one."
 
     def __str__(self) -> str:
         return "the database"

@@ -22,7 +22,16 @@ def configured() -> "KeyStorage":
 
 
 class KeyStorage(Protocol):
-    """Keys by their names, each a PEM with lines above it. What is stored never changes."""
+    """Keys by their names, each a PEM with lines above it. What is stored never changes.
+
+    `read_only` is one that the gateway never writes, `is_local` one that a request may look at.
+    """
+
+    @property
+    def read_only(self) -> bool: ...
+
+    @property
+    def is_local(self) -> bool: ...
 
     def lock(self) -> AbstractContextManager[None]:
         """Let one process at a time make or remove keys."""
@@ -50,6 +59,8 @@ class KeyStorage(Protocol):
 
 class KeyFiles:
     """A directory with a file for each key. With `read_only`, someone else puts them there, as a Kubernetes Secret."""
+
+    is_local = True
 
     def __init__(self, directory: Path, *, read_only: bool = False) -> None:
         self.directory = directory

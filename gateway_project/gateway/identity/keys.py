@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.db import DatabaseError, close_old_connections, connection
 
-from .key_storage import KeyFiles, KeyStorage
+from .key_storage import KeyStorage
 
 # Seconds between two looks of a process at whether there are other keys now.
 INTERVAL = 1.0
@@ -155,7 +155,7 @@ def read(storage: KeyStorage) -> KeyRing:
 
 def load(storage: KeyStorage) -> KeyRing:
     """Return the keys; make the first one if there is none, and remove those that expired."""
-    if isinstance(storage, KeyFiles) and storage.read_only:
+    if storage.read_only:
         return read(storage)
     with storage.lock():
         if not storage.names():
@@ -213,7 +213,7 @@ class Keys:
         self.due = math.inf
         self.stopped = threading.Event()
         self.thread: threading.Thread | None = None
-        if isinstance(storage, KeyFiles):
+        if storage.is_local:
             self.due = time.monotonic() + INTERVAL
         else:
             self.thread = threading.Thread(target=self.follow, name="keys", daemon=True)
@@ -245,7 +245,8 @@ class Keys:
         """Read the keys again if they have changed; keep the known ones if they cannot be read."""
         try:
             found = self.storage.names()
-            if self.ring.expired():
+            # Expired keys of a storage that is only read stay there; the same ring stays too, and all that it verified.
+            if self.ring.expired() and not self.storage.read_only:
                 self.ring = load(self.storage)
             elif found != self.names:
                 self.ring = read(self.storage)

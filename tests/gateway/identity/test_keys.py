@@ -389,3 +389,16 @@ def test_a_mounted_directory_without_a_key_is_an_error_and_no_key_is_made(tmp_pa
     with pytest.raises(ValueError, match="Put a key there: GATEWAY_KEYS is never written"):
         keys.load(KeyFiles(tmp_path, read_only=True))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mounted_key_that_has_expired_costs_no_new_ring(tmp_path: Path, clock: Any) -> None:
+    keys.load(KeyFiles(tmp_path))
+    rotate(tmp_path)
+    process = keys.Keys(KeyFiles(tmp_path, read_only=True))
+    known = process.current()
+    clock(600 + 3600 + 62)
+    process.look()
+    # With another ring, all verified tokens and passports would be forgotten, once a second.
+    assert process.current() is known
+    assert len(kids(known)) == 1
+    assert len(list(tmp_path.glob("*.pem"))) == 2
