@@ -67,7 +67,8 @@ class AuditPage(View):
 
 
 def filters(request: HttpRequest) -> dict[str, str]:
-    return {name: request.GET.get(name, "").strip() for name in FILTERS}
+    # As the entries have them: PostgreSQL takes no NUL.
+    return {name: audit.printable(request.GET.get(name, "").strip()) for name in FILTERS}
 
 
 def selected(request: HttpRequest) -> QuerySet[AuditEntry]:

@@ -115,3 +115,16 @@ def test_entries_are_deleted_after_audit_days(settings: Any) -> None:
     audit.record(Event.SIGNED_IN, username="new")
     audit.audit_purge()
     assert trail() == [("signed_in", "new", "")]
+
+
+def test_beyond_a_number_of_entries_the_oldest_are_deleted() -> None:
+    for number in range(5):
+        audit.record(Event.SIGN_IN_FAILED, username=str(number))
+    audit.audit_purge(capacity=3)
+    assert [username for _, username, _ in trail()] == ["2", "3", "4"]
+
+
+def test_a_filter_with_a_control_character_matches_nothing(login: LoginService) -> None:
+    page = browser("admin").get("/gateway/audit/?user=a%00b", headers=PAGE)
+    assert page.status_code == 200
+    assert "No entries." in page.content.decode()
