@@ -58,15 +58,7 @@ class Runtime:
         documents.succeed(self.documents)
         validation = Validation(documents)
         shared = self.gate.shared or shared_counters(config, self.gate.counters)
-        gate = Gate(
-            RouteTable(config),
-            self.gate.authentication,
-            self.gate.passports,
-            self.gate.counters,
-            shared=shared,
-            trusted_proxies=settings.TRUSTED_PROXIES,
-            allowed_hosts=tuple(settings.ALLOWED_HOSTS),
-        )
+        gate = gate_of(config, self.gate.authentication, self.gate.passports, self.gate.counters, shared)
         return replace(
             self,
             config=config,
@@ -97,15 +89,7 @@ class Runtime:
         revocations = Revocations(login)
         counters = Counters(settings.STATE / "counters")
         shared = shared_counters(config, counters)
-        gate = Gate(
-            RouteTable(config),
-            Authentication(token_backend, revocations),
-            passports,
-            counters,
-            shared=shared,
-            trusted_proxies=settings.TRUSTED_PROXIES,
-            allowed_hosts=tuple(settings.ALLOWED_HOSTS),
-        )
+        gate = gate_of(config, Authentication(token_backend, revocations), passports, counters, shared)
         documents = Documents(config, upstreams)
         validation = Validation(documents)
         return cls(
@@ -127,6 +111,25 @@ class Runtime:
         if self.gate.shared is None or match.limits is None:
             return self.gate.authorize(request, match)
         return self.upstreams.run(self.gate.authorize_shared(request, match))
+
+
+def gate_of(
+    config: Config,
+    authentication: Authentication,
+    passports: Passports,
+    counters: Counters,
+    shared: "SharedCounters | None",
+) -> Gate:
+    """Return the decisions of a configuration."""
+    return Gate(
+        RouteTable(config),
+        authentication,
+        passports,
+        counters,
+        shared=shared,
+        trusted_proxies=settings.TRUSTED_PROXIES,
+        allowed_hosts=tuple(settings.ALLOWED_HOSTS),
+    )
 
 
 def shared_counters(config: Config, local: Counters) -> "SharedCounters | None":

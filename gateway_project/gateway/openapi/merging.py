@@ -242,19 +242,9 @@ def add_routes(merged: Document, config: Config, service: str, document: Service
             merged["paths"].setdefault(route.path, {})[method] = operation
 
 
-def merge(
-    config: Config,
-    own: Document,
-    documents: Mapping[str, Document],
-    missing: Mapping[str, str] = NOTHING,
-    silent: Collection[str] = (),
-) -> tuple[Document, dict[str, str]]:
-    """Return the gateway's own document with every service's routes, as far as their documents have them; and faults.
-
-    `missing` has the reason for each service without a document; `silent` are those of them that do not respond at all.
-    The faults are by service; the document names the services.
-    """
-    merged: Document = {
+def outline(own: Document) -> Document:
+    """Return the document with the gateway's own paths, and what all services share."""
+    return {
         "openapi": VERSION,
         "info": own["info"],
         "tags": [*own.get("tags", [])],
@@ -272,6 +262,21 @@ def merge(
             },
         },
     }
+
+
+def merge(
+    config: Config,
+    own: Document,
+    documents: Mapping[str, Document],
+    missing: Mapping[str, str] = NOTHING,
+    silent: Collection[str] = (),
+) -> tuple[Document, dict[str, str]]:
+    """Return the gateway's own document with every service's routes, as far as their documents have them; and faults.
+
+    `missing` has the reason for each service without a document; `silent` are those of them that do not respond at all.
+    The faults are by service; the document names the services.
+    """
+    merged = outline(own)
     faults: dict[str, list[str]] = {name: [why] for name, why in missing.items()}
     for name in config.services:
         if name not in documents:

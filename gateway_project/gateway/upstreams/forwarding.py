@@ -228,9 +228,7 @@ class Forwarding:
         """Give back the connection and the place in the bulkhead."""
         if self.response is not None:
             self.response.release()
-        if self.has_place and self.plan is not None:
-            self.has_place = False
-            self.plan.bulkhead.leave()
+        self.leave()
 
     def leave(self) -> None:
         """Give back the place in the bulkhead."""

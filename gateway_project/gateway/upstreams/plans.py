@@ -20,11 +20,9 @@ class Plan:
         self.bulkhead = bulkhead
 
     def begin(self, now: float) -> bool:
-        """Count a request; return whether it has a place at once. Every request comes here, so it makes no calls."""
-        budget, bulkhead = self.budget, self.bulkhead
-        if now >= budget.next_step:
-            budget.step(now)
-        budget.requests += 1
+        """Count a request; return whether it has a place at once."""
+        bulkhead = self.bulkhead
+        self.budget.count(now)
         if bulkhead.in_flight >= bulkhead.limit:
             return False
         bulkhead.in_flight += 1
