@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from chassis import logs
+from gateway.gate import Decision
 from gateway.identity.authentication import Caller
 from gateway.policy import access, negotiation, origins
 from gateway.policy.headers import Headers, values, varying_by_accept
@@ -71,8 +72,7 @@ class ProxyView(APIView):
         if decision.identity:
             request.user = cast("Any", Caller(decision.identity))
             http.META["HTTP_REQUEST_USER_ID"] = decision.identity.user_id
-        is_api = match.route.browser == "api"
-        page = is_api and context.headers.prefers_page
+        page = match.route.browser == "api" and context.headers.prefers_page
         upload = body(http, match.route.max_body)
         if match.policies is not None and match.policies.is_validated:
             upload = whole(upload)
@@ -91,21 +91,28 @@ class ProxyView(APIView):
             on_disconnect=on_disconnect(http),
         )
         log_service(http, match.route.service, answer.address)
+        return self.deliver(request, decision, answer, page=page)
+
+    def deliver(self, request: APIRequest, decision: Decision, answer: Answer, *, page: bool) -> HttpResponseBase:
+        """Return the service's response as the client gets it. Raises `UpstreamRedirects`."""
+        context, match = request.gateway, decision.match
         try:
-            headers = runtime.gate.public_headers(decision, answer.status, answer.headers)
+            headers = context.runtime.gate.public_headers(decision, answer.status, answer.headers)
         except RequestRejected:
             answer.close()
             raise
         # What the service says of `Vary` and the like is its own; only that a browser would get another answer is not.
         self.headers = {}
-        headers = varying_by_accept(headers) if is_api else headers
+        headers = varying_by_accept(headers) if match.route.browser == "api" else headers
         if match.policies is not None:
             headers = match.policies.response(headers, context.headers.page_origin)
         if self.standing:
             headers = [*headers, *self.standing.headers()]
+        method = context.request.method
         if not page:
-            return to_response(answer, headers, incoming.method)
-        return shown(answer, headers, incoming.method, is_sent=getattr(http, "sent", None) is not None)
+            return to_response(answer, headers, method)
+        http = request._request  # noqa: SLF001  # DRF's own name for what it wraps
+        return shown(answer, headers, method, is_sent=getattr(http, "sent", None) is not None)
 
     def forms_alone(self, context: RequestContext, refused: MethodNotAllowed) -> HttpResponseBase:
         """Return a page for a path without GET: its forms, for a person whom one of its routes lets in."""
