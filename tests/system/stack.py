@@ -125,7 +125,15 @@ class Stack:
                 return Reply(response.code, response.headers, response.read().decode())
 
     def login(self, username: str, password: str) -> str:
-        """Sign in and return the access token."""
-        reply = self.ask("POST", "/api/login", {"username": username, "password": password})
+        """Sign in and return the access token.
+
+        The gateway connects each half second to a users service that was away: until then, sign-ins are rejected.
+        """
+
+        def sign_in() -> Reply | None:
+            reply = self.ask("POST", "/api/login", {"username": username, "password": password})
+            return reply if reply.json.get("code") != "upstream_ejected" else None
+
+        reply = wait_until(sign_in, "the users service gets requests")
         assert reply.status == 200, reply.text
         return str(reply.json["access_token"])
