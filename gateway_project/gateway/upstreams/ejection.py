@@ -195,6 +195,13 @@ class Ejection:
         self.probe_at = now + PROBE_TIMEOUT
         return True
 
+    def allow_probe(self) -> None:
+        """Let another request probe the address: the last one met a connection that had been closed while idle.
+
+        A proxy in front of the address, such as Docker's, accepts connections before the service does.
+        """
+        self.probe_at = 0.0
+
     def recover(self) -> None:
         """Send it requests again, few at first."""
         before, self.state = self.state, State.HEALTHY

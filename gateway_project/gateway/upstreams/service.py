@@ -219,8 +219,10 @@ class ServiceConnection(Connection):
         response.failure = failure
         outcome = outcome_of(failure)
         is_stale = isinstance(failure, ClosedBeforeResponse) and failure.was_idle
+        if is_stale:
+            self.pool.ejection.allow_probe()
         # A WebSocket ends with either side.
-        if outcome is not None and not (is_stale or response.is_upgraded):
+        elif outcome is not None and not response.is_upgraded:
             self.pool.ejection.failed(outcome)
         self.parser.keep_alive = False
         self.abort()
