@@ -11,7 +11,7 @@ from chassis.environment import listening, or_exit, state_directory
 from chassis.gunicorn import NoAccessLog
 
 # The workers inherit the memory of these if the master imports them.
-from gateway import configuration, in_force, metrics  # noqa: F401
+from gateway import callers, configuration, in_force, metrics  # noqa: F401
 from gateway.config import ConfigError
 from gateway.proxy.master import Master
 from gateway.proxy.watching import WatchedFile

@@ -99,6 +99,15 @@ class SharedMemory(Generic[K]):
         """Count something that takes no time."""
         self.add(series, [0.0] * number)
 
+    def mark(self, series: K, moment: float) -> None:
+        """Count something that takes no time, and keep the last moment of it instead of the sum of seconds."""
+        with self.lock:
+            if self.pid != os.getpid():
+                self.claim()
+            if (place := self.places.get(series) or self.append(series)) is not None:
+                self.numbers[place] += 1
+                self.numbers[place + len(BUCKETS)] = moment
+
     def put(self, series: K, value: float) -> None:
         """Set a value that goes up and down; those of all processes add up."""
         with self.lock:
@@ -161,12 +170,16 @@ class SharedMemory(Generic[K]):
     def read(self) -> dict[K, list[float]]:
         """Return the count of each bucket and the sum, by series, over all blocks."""
         found: dict[K, list[float]] = {}
+        for series, values in self.each():
+            before = found.get(series)
+            found[series] = values if before is None else list(map(add, before, values))
+        return found
+
+    def each(self) -> Iterator[tuple[K, list[float]]]:
+        """Yield the count of each bucket and the sum of each series, once for each block that has it."""
         for block in range(self.blocks):
             for series, place in self.records(block):
-                values = list(self.numbers[place : place + len(BUCKETS) + 1])
-                before = found.get(series)
-                found[series] = values if before is None else list(map(add, before, values))
-        return found
+                yield series, list(self.numbers[place : place + len(BUCKETS) + 1])
 
 
 MEMORY: Final[SharedMemory[Series]] = SharedMemory()

@@ -1,4 +1,6 @@
-"""What each worker knows of the services' addresses, for `manage.py status`: asked at a socket of each worker.
+"""What each worker knows of the services' addresses, and all of them of the callers of deprecated routes.
+
+`manage.py status` asks at a socket of each worker.
 
 The sockets are files of the state directory, named after the process, which only the gateway's user can open.
 """
@@ -8,11 +10,13 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from . import callers
+from .config import Route
 from .upstreams import Pools
 
 
@@ -29,9 +33,10 @@ def short(path: Path) -> Iterator[str]:
 class StatusSocket:
     """A worker's socket. Each connection gets the worker's status, and is closed."""
 
-    def __init__(self, state: Path, pools: Pools) -> None:
+    def __init__(self, state: Path, pools: Pools, routes: Sequence[Route] = ()) -> None:
         self.path = folder_of(state) / str(os.getpid())
         self.pools = pools
+        self.routes = routes
         self.started = time.time()
         self.server: asyncio.Server | None = None
 
@@ -45,7 +50,14 @@ class StatusSocket:
 
     async def respond(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         services = {name: balancer.status() for name, balancer in self.pools.services.items()}
-        writer.write(json.dumps({"pid": os.getpid(), "started": self.started, "services": services}).encode())
+        status = {
+            "pid": os.getpid(),
+            "started": self.started,
+            "services": services,
+            # Of all workers.
+            "deprecated": list(callers.report(self.routes)),
+        }
+        writer.write(json.dumps(status).encode())
         writer.close()
 
     def close(self) -> None:

@@ -80,6 +80,14 @@ def test_each_policy_has_its_verdict_and_its_line(file: Path) -> None:
     assert (limit.name, limit.key, limit.left, limit.line) == ("per_user", "limit per_user user 7", 2, 3)
 
 
+def test_a_deprecated_route_is_explained(file: Path) -> None:
+    rules = "{since: 2026-01-01, sunset: 2027-01-01, successor: '/api/users'}"
+    file.write_text(file.read_text() + f"    deprecated: {rules}\n")
+    step = explain(file, "GET", "/api/open/7", environ=ENVIRON).step("deprecated")
+    assert (step.verdict, step.line) == ("applies", 21)
+    assert step.value == "since: 2026-01-01, sunset: 2027-01-01, successor: /api/users"
+
+
 def test_what_follows_a_rejection_is_not_reached(file: Path) -> None:
     found = explain(file, "GET", "/api/users", user="7", environ=ENVIRON)
     assert (found.status, found.code, found.sent, found.limits) == (403, "permission_denied", None, ())

@@ -3,6 +3,7 @@
 from .addresses import Eject, HealthCheck, WeightedURL
 from .consistency import RESERVED
 from .cors import Cors
+from .deprecation import Deprecated
 from .errors import ConfigError, Fault
 from .header_rules import HeaderRules
 from .limits import Limit
@@ -14,7 +15,7 @@ from .resilience import Queue, Retry
 from .schema import json_schema
 from .tls import TLS
 from .values import METHODS, RateLimit
-from .writing import HIDDEN, written
+from .writing import HIDDEN, moment_of, written
 
 __all__ = [
     "HIDDEN",
@@ -24,6 +25,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Cors",
+    "Deprecated",
     "Eject",
     "Fault",
     "HeaderRules",
@@ -44,6 +46,7 @@ __all__ = [
     "json_schema",
     "load",
     "load_with_lines",
+    "moment_of",
     "warnings",
     "written",
 ]

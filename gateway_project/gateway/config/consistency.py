@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from . import contradictions, limits, patterns, values
+from . import contradictions, deprecation, limits, patterns, values
 from .document import DocumentReader, Mark, Node, shown
 from .patterns import Pattern, Shapes
 
@@ -54,6 +54,7 @@ def check(root: Node, reader: DocumentReader) -> None:
     check_rewrites(root, reader)
     contradictions.check(root, reader)
     limits.check(root, reader)
+    deprecation.check(root, reader)
     versions = root.get("versions")
     version = versions.get("current") if versions else None
     current = version.value if version and isinstance(version.value, str) else None

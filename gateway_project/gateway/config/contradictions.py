@@ -59,16 +59,27 @@ def unchecked(root: Node) -> Iterator[tuple[Node, str, Node, Node | None]]:
 
 def all_levels(root: Node) -> Iterator[list[Node]]:
     """Yield the nodes that a route's policies are taken from, the nearest first; and so for services and `defaults`."""
-    defaults, services, routes = root.get("defaults"), root.get("services"), root.get("routes")
-    outer = [defaults] if defaults else []
-    yield outer
+    defaults = root.get("defaults")
+    yield [defaults] if defaults else []
+    yield from service_levels(root)
+    yield from route_levels(root)
+
+
+def service_levels(root: Node) -> Iterator[list[Node]]:
+    """Yield the nodes that a service's policies are taken from, the nearest first."""
+    defaults, services = root.get("defaults"), root.get("services")
     for service in services.children() if services else []:
-        yield [service, *outer]
+        yield [service, *([defaults] if defaults else [])]
+
+
+def route_levels(root: Node) -> Iterator[list[Node]]:
+    """Yield the nodes that a route's policies are taken from, the nearest first."""
+    defaults, services, routes = root.get("defaults"), root.get("services"), root.get("routes")
     for route in routes.children() if routes else []:
         reference = route.get("service")
         name = reference.value if reference and isinstance(reference.value, str) else ""
         used = services.get(name) if services else None
-        yield [route, *([used] if used else []), *outer]
+        yield [route, *([used] if used else []), *([defaults] if defaults else [])]
 
 
 def nearest(levels: list[Node], section: str, key: str) -> Node | None:

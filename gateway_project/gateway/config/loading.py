@@ -2,13 +2,14 @@
 
 import difflib
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from . import consistency, contradictions, limits
+from . import consistency, contradictions, deprecation, limits
 from .corrections import correction
 from .document import UNREADABLE, DocumentReader, Mark, Node, shown
 from .errors import ConfigError, Fault
@@ -49,6 +50,7 @@ def warnings(path: Path, environ: Mapping[str, str], config: Config) -> tuple[Fa
     consistency.unknown_roles(root, config.roles, reader)
     contradictions.warn(root, reader)
     limits.warn(root, reader)
+    deprecation.warn(root, reader, datetime.now(UTC))
     return tuple(reader.faults)
 
 

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from .addresses import Eject
 from .cors import Cors
+from .deprecation import Deprecated
 from .header_rules import HeaderPolicy
 from .networks import Networks
 from .resilience import Positive, Queue, Retry
@@ -56,6 +57,9 @@ class Policies(Section):
         description="Whether requests that the service's OpenAPI document does not allow are counted or rejected.",
     )
     retry: Retry = Field(Retry(), description="When a request is sent again.")
+    deprecated: Deprecated = Field(
+        Deprecated(), description="That clients are to stop using the route, and what they use instead."
+    )
 
 
 class ServicePolicies(Policies):

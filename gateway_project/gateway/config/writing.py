@@ -1,6 +1,7 @@
 """The values of a policy as gateway.yaml writes them, on one line: secrets hidden, and without what is not set."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Final, get_args
 
 from pydantic import SecretStr
@@ -34,6 +35,8 @@ def value_of(value: object, info: FieldInfo) -> str:
             text = section_of(value)
         case bool():
             text = str(value).lower()
+        case datetime():
+            text = moment_of(value)
         case float():
             text = f"{value:.0%}" if is_parsed_by(percentage, info) else duration_of(value)
         case int() if is_parsed_by(size, info):
@@ -61,6 +64,11 @@ def duration_of(seconds: float) -> str:
     """Return `250ms`, `1.5s` or `2m`."""
     unit = "ms" if seconds < 1 else "s" if seconds % 60 else "m"
     return f"{round(seconds / SECONDS[unit], 6):g}{unit}"
+
+
+def moment_of(moment: datetime) -> str:
+    """Return `2026-12-31`, or with a time of day `2026-12-31T12:00:00Z`."""
+    return moment.isoformat().replace("T00:00:00+00:00", "").replace("+00:00", "Z")
 
 
 def size_of(count: int) -> str:

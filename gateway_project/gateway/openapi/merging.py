@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from chassis.problem_responses import PROBLEM_SCHEMA, problem, problem_responses
-from gateway.config import Config, Route
+from gateway.config import Config, Route, moment_of
 
 from .reading import KINDS, OPERATION, Document, Reading, completed, described, find_fault, valued
 
@@ -205,11 +205,25 @@ def with_access(route: Route, service: str, operation: Document) -> Document:
     found.pop("parameters", None)
     if parameters:
         found["parameters"] = parameters
+    found = with_deprecation(route, found)
     if route.allow == "public":
         return found | {"security": []}
     roles = "any signed-in user" if route.allow == "authenticated" else ", ".join(sorted(route.allow))
     description = f"{found.get('description', '')}\n\nFor: {roles}.".strip()
     return found | {"security": [{SCHEME: []}], "description": description}
+
+
+def with_deprecation(route: Route, operation: Document) -> Document:
+    """Return the operation, marked if the route is deprecated, with when it ends and what replaces it."""
+    rules = route.deprecated
+    if rules.since is None:
+        return operation
+    parts = [f"Deprecated since {moment_of(rules.since)}."]
+    parts += [f"It is expected to end on {moment_of(rules.sunset)}."] if rules.sunset else []
+    parts += [f"Use `{rules.successor}` instead."] if rules.successor else []
+    parts += [f"See <{rules.link}>."] if rules.link else []
+    description = f"{operation.get('description', '')}\n\n{' '.join(parts)}".strip()
+    return operation | {"deprecated": True, "description": description}
 
 
 def access_problems(route: Route, operation: Document) -> Document:

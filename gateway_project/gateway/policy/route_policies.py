@@ -6,6 +6,7 @@ from gateway.config import Route
 
 from . import clients
 from .cors import Cors
+from .deprecation import Deprecation
 from .header_rules import HeaderRules
 from .headers import Headers
 from .rejections import AddressForbidden
@@ -20,6 +21,7 @@ class RoutePolicies:
     response_rules: HeaderRules | None
     is_validated: bool
     allow_from: clients.Networks
+    deprecation: Deprecation | None
 
     @classmethod
     def of(cls, route: Route) -> "RoutePolicies | None":
@@ -30,9 +32,10 @@ class RoutePolicies:
             response_rules=HeaderRules.of(route.headers.response),
             is_validated=route.validate != "skip",
             allow_from=route.allow_from,
+            deprecation=Deprecation.of(route.deprecated),
         )
         parts = (made.cors, made.request_rules, made.response_rules, made.is_validated, made.allow_from)
-        return made if any(parts) else None
+        return made if any(parts) or made.deprecation else None
 
     def check_address(self, address: str) -> None:
         """Raise `AddressForbidden` unless the client's address is in one of the route's networks."""
@@ -44,7 +47,12 @@ class RoutePolicies:
         return self.request_rules.applied(headers) if self.request_rules else headers
 
     def response(self, headers: Headers, origin: str | None) -> Headers:
-        """Return the headers of the service's response, as a page of the origin gets them."""
+        """Return the headers of the service's response, as a page of the origin gets them.
+
+        What differs by the path, `deprecation`, is added to these.
+        """
+        if self.deprecation:
+            headers = self.deprecation.without_own(headers)
         if self.response_rules:
             headers = self.response_rules.applied(headers)
         return self.cors.applied(headers, origin) if self.cors else headers

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from gateway.config import moment_of
 from gateway.policy import access, origins
 from gateway.policy.access import Identity
 from gateway.policy.rejections import RequestRejected
@@ -102,6 +103,7 @@ def context(
         "forms": [],
     }
     if match is not None:
+        found["deprecated"] = _deprecated(match)
         current = data if is_object and not is_rejected and method != "DELETE" else None
         found["forms"] = _forms(asked, match, current=current, etag=etag, rejected=data if is_rejected else None)
         if asked.sent is None:
@@ -113,7 +115,22 @@ def context(
 def _lead(operation: dict[str, Any]) -> str:
     """Return what the document has about the operation, in a line."""
     text = str(operation.get("summary") or operation.get("description", "")).partition("\n")[0]
-    return "" if text.startswith("For: ") else text.replace("`", "")
+    return "" if text.startswith(descriptions.OWN_LINES) else text.replace("`", "")
+
+
+def _deprecated(match: Match) -> dict[str, str] | None:
+    """Return since when the route is deprecated, until when, and what to use instead; `None` if it is not."""
+    rules, policies = match.route.deprecated, match.policies
+    if rules.since is None or policies is None or policies.deprecation is None:
+        return None
+    successor = policies.deprecation.successor(match.params)
+    return {
+        "since": moment_of(rules.since),
+        "sunset": moment_of(rules.sunset) if rules.sunset else "",
+        # For a link: a parameter could begin with a slash.
+        "successor": origins.own_path(successor) if successor else "",
+        "link": rules.link or "",
+    }
 
 
 def _trail(asked: Asked) -> list[tuple[str, str]]:

@@ -3,12 +3,14 @@
 import asyncio
 import json
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from gateway.config import Route
 from gateway.openapi.documents import Documents
 
 Document = dict[str, Any]
+# How the lines begin that the gateway adds to a description.
+OWN_LINES: Final = ("For: ", "Deprecated since ")
 
 
 def document(documents: Documents) -> Document:

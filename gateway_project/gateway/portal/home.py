@@ -54,6 +54,7 @@ def _routes(config: Config, document: Document, service: str, identity: Identity
                 "who": route.allow if isinstance(route.allow, str) else ", ".join(route.allow),
                 "methods": sorted(route.methods, key=lambda method: ORDER.index(method) if method in ORDER else 9),
                 "summary": _summary(operations),
+                "deprecated": route.deprecated.since is not None,
             }
         )
     return found
@@ -72,7 +73,7 @@ def _summary(operations: dict[str, dict[str, Any]]) -> str:
     for method in ORDER:
         operation = operations.get(method, {})
         text = operation.get("summary") or operation.get("description", "").partition("\n")[0]
-        if text and not text.startswith("For: "):
+        if text and not text.startswith(descriptions.OWN_LINES):
             return str(text)[:200]
     return ""
 

@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from chassis import problems
-from gateway import in_force
+from gateway import callers, in_force
 from gateway.metrics import BUCKETS, INVALID, MEMORY, UPSTREAMS
 from gateway.metrics import observe as count
 from gateway.policy.clients import parse, within
@@ -51,6 +51,12 @@ class Requests(Collector):
         yield requests
         yield seconds
         yield invalid
+        deprecated = CounterMetricFamily(
+            "gateway_deprecated_requests", "Requests for deprecated routes.", labels=("method", "route")
+        )
+        for (method, route), calls in callers.read().items():
+            deprecated.add_metric((method, route), calls.total)
+        yield deprecated
         workers = GaugeMetricFamily(
             "gateway_config_workers", "Workers by the gateway.yaml in force there.", labels=("sha256",)
         )

@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from chassis import logs
+from gateway import callers
 from gateway.gate import Decision
 from gateway.identity.authentication import Caller
 from gateway.policy import access, negotiation, origins
@@ -78,6 +79,8 @@ class ProxyView(APIView):
             upload = whole(upload)
             content = upload if isinstance(upload, bytes) else None
             runtime.validation.check(match, incoming.method, incoming.query, context.headers.pairs, content)
+        if match.policies is not None and match.policies.deprecation is not None:
+            callers.count(incoming.method, match.route.path, decision.identity, context.headers)
         answer = runtime.upstreams.send(
             match.route.service,
             # The page is the gateway's, and its HEAD is its GET without the content.
@@ -105,7 +108,7 @@ class ProxyView(APIView):
         self.headers = {}
         headers = varying_by_accept(headers) if match.route.browser == "api" else headers
         if match.policies is not None:
-            headers = match.policies.response(headers, context.headers.page_origin)
+            headers = [*match.policies.response(headers, context.headers.page_origin), *deprecation_of(match)]
         if self.standing:
             headers = [*headers, *self.standing.headers()]
         method = context.request.method
@@ -135,9 +138,9 @@ class ProxyView(APIView):
         return page
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Respond with the rejection, and with where the client stands if the request was counted."""
+        """Respond with the rejection, where the client stands if it was counted, and that its route is deprecated."""
         response = self.respond_to(exc)
-        for name, value in self.standing.headers() if self.standing else []:
+        for name, value in [*(self.standing.headers() if self.standing else []), *deprecation_of(self.match)]:
             response.headers[name] = value
         return response
 
@@ -174,6 +177,12 @@ class ProxyView(APIView):
     def default_response_headers(self) -> dict[str, str]:
         """The gateway's own responses vary: a browser gets a page."""
         return {"Vary": "Accept"}
+
+
+def deprecation_of(match: Match | None) -> Headers:
+    """Return the headers of a deprecated route."""
+    policies = match.policies if match else None
+    return policies.deprecation.headers(match.params) if match and policies and policies.deprecation else []
 
 
 def redirect(location: str) -> Response:

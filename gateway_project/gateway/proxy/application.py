@@ -182,7 +182,7 @@ class Gateway:
         self.runtime = runtime
         self.proxy = self.proxy.successor(runtime, self.endpoints(runtime))
         if self.status is not None:
-            self.status.pools = runtime.upstreams.pools
+            self.status.pools, self.status.routes = runtime.upstreams.pools, loaded.config.routes
         cast("GatewayConfig", apps.get_app_config("gateway")).runtime = runtime
         configuration.take_up(loaded)
         in_force.note(loaded.digest)
@@ -197,7 +197,7 @@ class Gateway:
         """Start and stop with the server."""
         await receive()
         # Before any thread asks: they are this loop's.
-        self.status = StatusSocket(settings.STATE, self.runtime.upstreams.pools)
+        self.status = StatusSocket(settings.STATE, self.runtime.upstreams.pools, self.runtime.config.routes)
         await self.status.start()
         # Reads the database, which must not be done on a request's way here.
         await sync_to_async(self.runtime.revocations.start)()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote
 
 from chassis import logs
+from gateway import callers
 from gateway.gate import Decision
 from gateway.policy import headers as header_policy
 from gateway.policy.cors import Cors
@@ -233,6 +234,9 @@ class Exchange:
     def forwarding_of(self, decision: Decision) -> Forwarding:
         """Return the request's way to its service."""
         request, route = self.request, decision.match.route
+        policies = decision.match.policies
+        if policies is not None and policies.deprecation is not None:
+            callers.count(request.method, route.path, decision.identity, request.headers)
         handshake = (
             route.websocket and request.method == "GET" and request.version == "1.1"
             and is_handshake(request.headers.pairs)
@@ -263,6 +267,8 @@ class Exchange:
             block = head.block_by(policies, self.request.headers.page_origin, varies=varies)
         else:
             block = head.block(varies=varies)
+        if policies is not None and policies.deprecation is not None:
+            block = block._replace(lines=block.lines + policies.deprecation.lines(decision.match.params))
         self.note(head.status)
         writer = self.begin(head.status, block, self.request.request_id)
         if not response.is_whole:
@@ -291,7 +297,7 @@ class Exchange:
         """Connect the WebSocket's two ends until one closes."""
         service = cast("Connection", response.connection)
         limits = decision.standing.headers() if decision.standing else []
-        pairs = [*response.headers, *limits, ("x-request-id", self.request.request_id)]
+        pairs = [*self.with_deprecation([*response.headers, *limits]), ("x-request-id", self.request.request_id)]
         head = SWITCHING + "".join(f"{name}: {value}\r\n" for name, value in pairs) + "\r\n"
         tunnel = Tunnel(self.connection, service, decision.identity)
         self.connection.take_over(head.encode("latin-1"), tunnel)
@@ -321,7 +327,16 @@ class Exchange:
         """Return a problem's headers, so that a page that may send the request can read it."""
         if self.match is not None and self.match.policies is not None:
             cors = self.match.policies.cors
+            pairs = self.with_deprecation(pairs)
         return cors.applied(pairs, self.request.headers.page_origin) if cors else pairs
+
+    def with_deprecation(self, pairs: Headers) -> Headers:
+        """Return a response's headers, with those of a deprecated route."""
+        match = self.match
+        deprecation = match.policies.deprecation if match is not None and match.policies is not None else None
+        if match is None or deprecation is None:
+            return pairs
+        return [*deprecation.without_own(pairs), *deprecation.headers(match.params)]
 
     def respond(self, status: int, pairs: Headers, content: bytes = b"") -> None:
         """Send a response of the gateway's own."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.conformance.cases import cross_origin, header_rules, networks, rewrites
+from tests.conformance.cases import cross_origin, deprecations, header_rules, networks, rewrites
 
 EVERY = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 ROUTES: list[dict[str, Any]] = [
@@ -54,6 +54,7 @@ ROUTES: list[dict[str, Any]] = [
     {"path": "/api/quiet", "methods": ["GET"], "allow": "public", "rate_limit": "silent"},
     {"path": "/api/unlimited", "methods": ["GET"], "allow": "public", "rate_limit": []},
     *cross_origin.ROUTES,
+    *deprecations.ROUTES,
     *header_rules.ROUTES,
     *networks.ROUTES,
     *rewrites.ROUTES,

@@ -90,6 +90,30 @@ def test_trailing_slashes_of_a_document_match_the_paths_that_the_service_receive
     assert paths() == {"/pages/", "/kept"}
 
 
+@pytest.mark.parametrize("documented", [True, False])
+def test_a_deprecated_route_is_marked_with_when_it_ends_and_what_replaces_it(documented: bool) -> None:
+    found = {"paths": {"/old": {"get": {"description": "A list.\n\nLong.", "responses": {}}}}} if documented else {}
+    old = {"since": "2026-01-01", "sunset": "2027-01-01T08:00:00Z", "successor": "/new", "link": "https://docs.example"}
+    base = {"methods": ["GET"], "service": "things", "allow": ["admin"]}
+    config = Config.model_validate(
+        {
+            "version": 1,
+            "services": {"things": {"url": "http://127.0.0.1:1"}},
+            "routes": [base | {"path": "/old", "deprecated": old}, base | {"path": "/new"}],
+        }
+    )
+    merged, _ = merging.merge(config, OWN, {"things": found})
+    validate_schema(merged)
+    operation = merged["paths"]["/old"]["get"]
+    said = (
+        "Deprecated since 2026-01-01. It is expected to end on 2027-01-01T08:00:00Z. "
+        "Use `/new` instead. See <https://docs.example>."
+    )
+    assert operation["deprecated"] is True
+    assert operation["description"] == f"{'Long.' if documented else ''}\n\n{said}\n\nFor: admin.".strip()
+    assert "deprecated" not in merged["paths"]["/new"]["get"]
+
+
 ODD: list[Any] = [None, [], [None], {}, 0, True, "", "x", {"a": None}, [{}], {"$ref": 5}, {"$ref": "#/nowhere"}]
 
 

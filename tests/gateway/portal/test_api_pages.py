@@ -346,3 +346,30 @@ def test_a_refusal_is_a_page_in_the_same_look(service: Service, client: Client, 
 def test_a_page_has_its_request_as_commands(service: Service, client: Client, signed_in: SignedIn) -> None:
     page = html.unescape(client.get("/things/7/?a=1&b='", headers=PAGE | signed_in()).content.decode())
     assert """curl -H "Authorization: Bearer $TOKEN" 'http://testserver/things/7/?a=1&b=""" in page
+
+
+def test_a_page_of_a_deprecated_route_says_what_to_use_instead(
+    serve: Callable[..., Service], configure: Callable[..., None], client: Client
+) -> None:
+    service = serve(answer)
+    rules = {
+        "since": "2026-01-01",
+        "sunset": "2099-12-31",
+        "successor": "/new/{id}",
+        "link": "https://docs.example.org/",
+    }
+    configure(
+        services={"things": {"url": service.url}},
+        routes=[
+            {"path": "/old/{id}", "service": "things", "allow": "public", "deprecated": rules},
+            {"path": "/new/{id}", "service": "things", "allow": "public"},
+        ],
+    )
+    reply = client.get("/old/a%3Cb", headers=PAGE)
+    page = reply.content.decode()
+    assert "Deprecated since 2026-01-01." in page
+    assert "It is expected to end on 2099-12-31." in page
+    assert '<a href="/new/a%3Cb"><code>/new/a%3Cb</code></a>' in page
+    assert '<a href="https://docs.example.org/"' in page
+    assert reply["Deprecation"] == "@1767225600"
+    assert 'id="deprecated"' not in client.get("/new/7", headers=PAGE).content.decode()

@@ -103,6 +103,23 @@ def test_first_steps_are_shown_where_the_demo_users_are(service: Service, client
     assert "curl" not in home(client)
 
 
+def test_a_deprecated_route_is_marked(
+    serve: Callable[..., Service], configure: Callable[..., None], client: Client
+) -> None:
+    service = serve(answer)
+    old, new = (
+        {"path": "/api/old", "deprecated": {"since": "2026-01-01", "successor": "/api/open"}},
+        {"path": "/api/open"},
+    )
+    configure(
+        services={"things": {"url": service.url, "openapi": "/openapi.json"}},
+        routes=[each | {"methods": ["GET"], "allow": "public", "service": "things"} for each in (old, new)],
+    )
+    marked = re.findall(r"<code>([^<]*)</code></a>\s*(<span class=\"pill warn\">deprecated</span>)?", home(client))
+    assert [(path, bool(mark)) for path, mark in marked] == [("/api/old", True), ("/api/open", False)]
+    assert "Deprecated since" not in home(client)
+
+
 def test_a_program_gets_json(service: Service, client: Client) -> None:
     reply = client.get("/", headers={"Accept": "*/*"})
     assert reply["Content-Type"] == "application/json"

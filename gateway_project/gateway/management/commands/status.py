@@ -1,6 +1,9 @@
-"""`manage.py status`: the services' addresses, as each worker of the running gateway sees them."""
+"""`manage.py status`: the services' addresses, as each worker of the running gateway sees them, and who still calls
+deprecated routes.
+"""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -9,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from gateway.status import statuses
 
 HEADINGS = ("WORKER", "SERVICE", "ADDRESS", "STATE", "IN FLIGHT", "CONNECTIONS", "FAILURES", "NOTE")
+DEPRECATED = ("DEPRECATED ROUTE", "CALLER", "REQUESTS", "LAST")
 
 
 def rows(status: dict[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -21,13 +25,35 @@ def rows(status: dict[str, Any]) -> Iterator[tuple[str, ...]]:
             yield (str(status["pid"]), service, each["address"], each["state"], *numbers, note)
 
 
+def caller_rows(deprecated: Sequence[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each caller of a deprecated route, the one with the most requests first."""
+    for each in deprecated:
+        route = f"{each['method']} {each['route']}"
+        for caller in each["callers"]:
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(caller["last"]))
+            yield (route, caller["caller"], str(caller["requests"]), stamp)
+        if each["others"]:
+            yield (route, "others", str(each["others"]), "")
+        if not each["requests"]:
+            yield (route, "none since the start", "0", "")
+
+
 class Command(BaseCommand):
-    help = "Print the state of the services' addresses, as each worker of the running gateway sees it."
+    help = "Print the state of the services' addresses by worker, and who still calls deprecated routes."
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
-        table = [HEADINGS, *(row for status in statuses(settings.STATE) for row in rows(status))]
+        found = list(statuses(settings.STATE))
+        table = [HEADINGS, *(row for status in found for row in rows(status))]
         if len(table) == 1:
             raise CommandError("No worker responds. Start the gateway: ./manage_all.sh up gateway")
-        widths = [max(len(cells[column]) for cells in table) for column in range(len(HEADINGS))]
+        self.write_table(table)
+        # The counts are those of all workers. The worker that started last has the file in force.
+        callers = list(caller_rows(max(found, key=lambda status: status["started"])["deprecated"]))
+        if callers:
+            self.stdout.write()
+            self.write_table([DEPRECATED, *callers])
+
+    def write_table(self, table: Sequence[tuple[str, ...]]) -> None:
+        widths = [max(len(cells[column]) for cells in table) for column in range(len(table[0]))]
         for cells in table:
             self.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
