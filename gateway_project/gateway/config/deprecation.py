@@ -9,8 +9,8 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from . import patterns
-from .contradictions import nearest, route_levels
 from .document import DocumentReader, Mark, Node, shown
+from .levels import nearest, route_levels
 from .section import Section
 from .values import PathPattern, text
 

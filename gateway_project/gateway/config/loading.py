@@ -1,7 +1,7 @@
 """Loads a gateway.yaml: all of it is right, or every fault of it is reported at once."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin
@@ -39,7 +39,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
             note(error, root, reader)
     consistency.check(root, reader)
     if config is None or reader.faults:
-        raise ConfigError(tuple(sorted(reader.faults, key=lambda fault: (fault.line, fault.column))))
+        raise ConfigError(in_order(reader.faults))
     return resolved(config)
 
 
@@ -51,7 +51,11 @@ def warnings(path: Path, environ: Mapping[str, str], config: Config) -> tuple[Fa
     contradictions.warn(root, reader)
     limits.warn(root, reader)
     deprecation.warn(root, reader, datetime.now(UTC))
-    return tuple(reader.faults)
+    return in_order(reader.faults)
+
+
+def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    return tuple(sorted(faults, key=lambda fault: (fault.line, fault.column)))
 
 
 def text_of(path: Path, reader: DocumentReader) -> str:
