@@ -47,6 +47,9 @@ workers = env.gateway_workers
 worker_class = Worker
 asgi_lifespan = "on"
 keepalive = 75
+# For gunicorn's own parser, under another worker class; the fast door's has its own.
+limit_request_fields = env.max_header_fields
+limit_request_field_size = env.max_header_field_bytes
 # Seconds for a worker to show that it lives.
 timeout = 60
 # Seconds for which a worker that is replaced or stopped may go on, before it is killed.

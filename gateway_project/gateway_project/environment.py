@@ -3,9 +3,9 @@
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode
 
 from chassis import environment
@@ -97,6 +97,15 @@ class Environment(environment.Environment):
         (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")),
         description="Networks (CIDR, separated by commas) that may read /metrics.",
     )
+    max_header_bytes: int = Field(
+        65_536, ge=8_192, le=1_048_576, description="Bytes of all header fields of a request; more is 431."
+    )
+    max_header_field_bytes: int = Field(
+        8_190, ge=1_024, le=1_048_576, description="Bytes of one header field of a request; more is 431."
+    )
+    max_header_fields: int = Field(
+        100, ge=20, le=1_000, description="Number of header fields of a request; more is 431."
+    )
     access_token_ttl: int = Field(900, ge=1, le=86400, description="Seconds an access token is valid.")
     refresh_token_ttl: int = Field(
         14 * 86400, ge=60, le=365 * 86400, description="Seconds a session lives without being refreshed."
@@ -145,6 +154,12 @@ class Environment(environment.Environment):
     gateway_database_url: DatabaseURL | None = Field(
         None, repr=False, description="The same for the gateway project alone."
     )
+
+    @model_validator(mode="after")
+    def _a_field_is_a_part_of_all(self) -> Self:
+        if self.max_header_field_bytes > self.max_header_bytes:
+            raise ValueError("MAX_HEADER_FIELD_BYTES is more than MAX_HEADER_BYTES; raise MAX_HEADER_BYTES too")
+        return self
 
 
 def read() -> Environment:

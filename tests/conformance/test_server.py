@@ -5,10 +5,11 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 from tests.conformance.client import Client
-from tests.conformance.gateways import Gateway
+from tests.conformance.gateways import DOORS, Door, Gateway
 from tests.conformance.upstream import Answer, Upstream
 
 # More than Django has threads.
@@ -128,6 +129,42 @@ def test_the_bound_on_headers_does_not_depend_on_packets(gateway: Gateway, piece
             # So that it arrives in pieces; the expectation holds for any pieces.
             time.sleep(0.02)
         assert client.reply().status == 431
+
+
+BOUNDS = {"MAX_HEADER_BYTES": "20000", "MAX_HEADER_FIELD_BYTES": "12000", "MAX_HEADER_FIELDS": "30"}
+
+
+def with_fields(*sizes: int) -> bytes:
+    """Return a request whose fields, with their names, have these sizes."""
+    names = [f"X-{number}" for number in range(len(sizes))]
+    lines = [f"{name}: {'a' * (size - len(name))}" for name, size in zip(names, sizes, strict=True)]
+    return "\r\n".join(["GET /api/open HTTP/1.1", "Host: localhost", *lines, "", ""]).encode()
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_bounds_on_headers_are_settings(door: Door, upstream: Upstream, tmp_path: Path) -> None:
+    # gunicorn counts the colon, the space and the line's end too, and has no bound for all fields together.
+    over = {"fast": (12_001, 400), "drf": (12_100, 400)}[door]
+    config = {
+        "services": {"echo": {"url": upstream.url}},
+        "routes": [{"path": "/api/open", "service": "echo", "allow": "public"}],
+    }
+
+    def status(request: bytes) -> int:
+        upstream.begin([OK])
+        with Client(gateway.port) as client:
+            client.send(request)
+            return client.reply().status
+
+    with Gateway(door, tmp_path / "var", config, environ=BOUNDS) as gateway:
+        assert status(with_fields(11_900)) == 200
+        assert status(with_fields(*[20] * 29)) == 200
+        assert status(with_fields(over[0])) in {431, over[1]}
+        assert status(with_fields(*[20] * 30)) in {431, over[1]}
+        if door == "fast":
+            assert status(with_fields(11_900, 8_000)) == 200
+            assert [status(with_fields(*sizes)) for sizes in ([11_900, 8_100], [12_001], [20] * 30)] == [431] * 3
+    assert upstream.seen == []
 
 
 def test_browsers_waiting_for_a_slow_service_do_not_delay_the_gateway_s_own_responses(gateway: Gateway) -> None:

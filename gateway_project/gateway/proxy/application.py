@@ -32,6 +32,7 @@ from .header_blocks import RequestMemo
 from .incoming import problem
 from .invalid import InvalidRequest
 from .messages import RequestMessage
+from .parsing import HeaderBounds
 from .tunnels import Tunnels
 from .wsgi import PAGE_THREADS, THREADS, Send, ThreadedWSGI, WSGIApplication
 
@@ -77,6 +78,9 @@ class FastProxy:
         self.django = django
         self.pages = pages
         self.memo = RequestMemo()
+        self.bounds = HeaderBounds(
+            settings.MAX_HEADER_BYTES, settings.MAX_HEADER_FIELD_BYTES, settings.MAX_HEADER_FIELDS
+        )
         self.tunnels = Tunnels(gate.authentication.revocations)
         self.access_log = AccessLog(pools.loop)
         self.tally = metrics.Tally(pools.loop)

@@ -41,7 +41,7 @@ class ClientConnection(Connection):
     def __init__(self, worker: Any) -> None:  # noqa: ANN401  # gunicorn's
         super().__init__(worker.loop)
         self.worker = worker
-        self.parser = RequestParser(self, worker.asgi.proxy.memo)
+        self.parser = RequestParser(self, worker.asgi.proxy.memo, worker.asgi.proxy.bounds)
         # The exchange under way, and the requests that wait for their turn.
         self.current: Exchange | None = None
         self.waiting: deque[RequestMessage] = deque()

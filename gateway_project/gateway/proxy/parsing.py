@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import httptools
 
@@ -10,11 +10,8 @@ from .header_blocks import KnownBlock, RequestMemo
 from .invalid import UPGRADE_WITH_BODY, InvalidRequest, invalid_request
 from .messages import BodyBuffer, RequestMessage
 
-# Bytes of a request line, of a header field, and of a whole head; how many fields.
+# Bytes of a request line.
 MAX_TARGET: Final = 8190
-MAX_FIELD: Final = 8190
-MAX_HEAD: Final = 64 * 1024
-MAX_FIELDS: Final = 100
 # Bytes that are parsed at once: the rest of many pipelined requests waits unparsed, in a tenth of the memory.
 SLICE: Final = 8 * 1024
 
@@ -25,6 +22,17 @@ CODING = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 # Of a Content-Length; `int` refuses thousands.
 MAX_DIGITS: Final = 18
 BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
+
+
+class HeaderBounds(NamedTuple):
+    """Bytes of a whole head and of one field, and the number of fields."""
+
+    head: int = 64 * 1024
+    field: int = 8190
+    fields: int = 100
+
+
+BOUNDS: Final = HeaderBounds()
 
 
 class Reader(Protocol):
@@ -44,12 +52,13 @@ class RequestParser:
     """Parses the requests of one connection, in their order."""
 
     __slots__ = (
-        "bytes_since_body", "expects", "head", "is_first", "is_framed", "last", "length", "memo", "message", "parser",
-        "pending", "reader", "size", "unparsed", "upgrades",
+        "bytes_since_body", "expects", "head", "is_first", "is_framed", "last", "length", "max_field", "max_fields",
+        "max_head", "memo", "message", "parser", "pending", "reader", "size", "unparsed", "upgrades",
     )  # fmt: skip
 
-    def __init__(self, reader: Reader, memo: RequestMemo) -> None:
+    def __init__(self, reader: Reader, memo: RequestMemo, bounds: HeaderBounds = BOUNDS) -> None:
         self.reader = reader
+        self.max_head, self.max_field, self.max_fields = bounds
         self.memo = memo
         # The header block before, if it was recalled; and the body that follows such a block, while it is incomplete.
         self.last: KnownBlock | None = None
@@ -147,7 +156,7 @@ class RequestParser:
                 self.memo.remember(self.reader.address, data, only)
         if message is None or message.method:
             self.head = b""
-        if message is not None and self.bytes_since_body > MAX_HEAD:
+        if message is not None and self.bytes_since_body > self.max_head:
             # The parser keeps what has no end.
             raise InvalidRequest(400 if message.method else 431 if message.target else 414)
 
@@ -198,7 +207,7 @@ class RequestParser:
         fields.append((name, value))
         size = len(name) + len(value)
         self.size += size
-        if size > MAX_FIELD or self.size > MAX_HEAD or len(fields) > MAX_FIELDS:
+        if size > self.max_field or self.size > self.max_head or len(fields) > self.max_fields:
             raise InvalidRequest(431)
         if name in BODY_FIELDS:
             self.read_framing(name, value)
