@@ -368,9 +368,11 @@ reload() {
 # confirm LINE: print what the gateway logs about the reload from this line on; return 1 if the reload failed.
 confirm() {
   "$venv/bin/python" - "$logs/gateway.log" "$1" <<'EOF'
-import json, sys, time
+import json, os, sys, time
 
 path, first = sys.argv[1], int(sys.argv[2])
+if not os.statvfs(path).f_bavail:
+    sys.exit(f"gateway: no room for its log, so the reload is not confirmed; make room for {path}, then see `status`")
 deadline, shown, faulty = time.monotonic() + 60, 0, False
 while time.monotonic() < deadline:
     with open(path, errors="replace") as log:

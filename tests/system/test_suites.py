@@ -69,6 +69,12 @@ def test_each_test_file_belongs_to_one_suite() -> None:
     assert {path: names for path, names in suites_of.items() if len(names) != 1} == {}
 
 
+def test_the_parts_of_a_suite_run_each_of_its_files_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, replace(suite(tmp_path, "long", GOOD, GOOD, GOOD), parts=2)) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert {line.partition(" in ")[0] for line in shown[1:]} == {"long 1/2: 2 passed", "long 2/2: 1 passed"}
+
+
 def test_a_suite_without_tests_fails_unless_arguments_chose_none(tmp_path: Path) -> None:
     assert run(tmp_path, suite(tmp_path, "empty", "")) == 1
 

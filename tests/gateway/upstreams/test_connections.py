@@ -229,7 +229,7 @@ def outcome(method: str, pieces: list[bytes]) -> Any:
         return runner.run(feed())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.sampled_from(["GET", "HEAD"]), damaged(), st.data())
 def test_an_answer_is_the_same_however_it_is_cut(method: str, said: bytes, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.sets(st.integers(1, max(1, len(said) - 1)), max_size=6)))
