@@ -26,6 +26,19 @@ def test_the_log_has_the_path_that_was_sent_here_whatever_the_client_asked_for(c
     assert (line.path, line.levelno) == ("/healthz", logging.INFO)
 
 
+def test_the_line_of_a_problem_has_its_code(caplog):
+    with caplog.at_level(logging.INFO, "access"):
+        replies = [
+            Client().get("/nothing"),
+            Client().get("/healthz", headers={"content-length": "x"}),
+            Client().get("/healthz"),
+        ]
+    lines = [record for record in caplog.records if record.name == "access"]
+    codes = [reply.json()["code"] if reply.status_code >= 400 else None for reply in replies]
+    assert [getattr(line, "code", None) for line in lines] == codes
+    assert codes[0] == "not_found"
+
+
 @pytest.mark.parametrize("said", ["", "short", "a" * 65, "with space", "new\nline-1", "ünïcödé-"])
 def test_a_malformed_request_id_is_replaced(said):
     given = Client().get("/healthz", headers={"x-request-id": said})["X-Request-ID"]

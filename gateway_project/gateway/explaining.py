@@ -5,6 +5,7 @@ gate gets parts that only look: counts that are read, passports that are not sig
 not signed in.
 """
 
+import difflib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -36,6 +37,8 @@ from .upstreams.requests import NO_BODY, UpstreamRequest
 
 # What a request carries that is explained for a user: no token, so the gate must not verify it.
 AS_USER: Final = "Bearer explained"
+# The session of a user who is given and has not signed in.
+EXPLAINED: Final = "explained"
 OWN_PATH: Final = "own_path"
 ITS_OWN: Final = "The gateway itself responds: the path is its own."
 SECRETS: Final = ("authorization", "cookie", "key", "secret", "token", "password")
@@ -95,6 +98,8 @@ class Explanation:
     method: str
     target: str
     user: str | None
+    # Of a token's user.
+    username: str = ""
     role: str | None = None
     status: int | None = None
     code: str = ""
@@ -226,7 +231,7 @@ class Explainer:
         parsed = RequestHeaders(headers, address, gate)
         host = parsed.host if authority is None else authority
         request = Request(method, path, query, host, parsed, "http", "<request id>", version, scheme)
-        found = Explanation(method, target, user.user_id if user else None, user.role if user else None)
+        found = Explanation(method, target, user.user_id if user else None, role=user.role if user else None)
         return self.decided(gate, request, counts, found)
 
     def decided(self, gate: Gate, request: Request, counts: Watched, found: Explanation) -> Explanation:
@@ -250,7 +255,9 @@ class Explainer:
             outcome = {"status": rejected.status, "code": rejected.code, "detail": rejected.detail}
             outcome |= {"response_headers": list(rejected.headers.items())}
             outcome |= {"candidates": self.candidates(request, rejected)}
+            found = known(found, rejected.identity)
             return self.described(found, match, counts, rejected, outcome)
+        found = known(found, decision.identity)
         return self.described(found, match, counts, None, {"sent": self.sent(request, decision)})
 
     def candidates(self, request: Request, rejected: RequestRejected) -> tuple[Candidate, ...]:
@@ -299,17 +306,20 @@ class Explainer:
     def steps(self, route: Route, index: int, rejected: RequestRejected | None, *, is_own: bool) -> tuple[Step, ...]:
         """Return each policy with its verdict, those that may reject a request first and in their order."""
         steps, verdict = [], "not reached" if is_own or (rejected and not rejected.policy) else "allowed"
+        asked: set[str] = set()
         steps.append(Step("methods", "allowed", written(route, "methods"), self.lines.policy(index, "methods")))
-        for policy in ("allow", "rate_limit", "max_body"):
-            if policy == "rate_limit" and not route.rate_limit:
+        # In the order in which the gate asks them; of the two that a route may lack, those that it has.
+        for policy in ("allow_from", "allow", "rate_limit", "max_body"):
+            if policy in {"allow_from", "rate_limit"} and not getattr(route, policy):
                 continue
             is_it = rejected is not None and rejected.policy == policy
             said, line = "rejected" if is_it else verdict, self.lines.policy(index, policy)
             steps.append(Step(policy, said, written(route, policy), line))
             verdict = "not reached" if is_it else verdict
+            asked.add(policy)
         for policy in Policies.model_fields:
             line = self.lines.policy(index, policy)
-            if policy not in {"rate_limit", "max_body"} and line is not None:
+            if policy not in asked | {"rate_limit"} and line is not None:
                 steps.append(Step(policy, "applies", written(route, policy), line))
         return tuple(steps)
 
@@ -345,11 +355,28 @@ class Explainer:
         return Sent(line, pairs_shown)
 
 
+def known(found: Explanation, identity: Identity | None) -> Explanation:
+    """Return the explanation with the user of a token, once that was verified."""
+    if identity is None:
+        return found
+    name = identity.username if identity.session != EXPLAINED else ""
+    return replace(found, user=identity.user_id, username=name, role=identity.role)
+
+
+def fault_of_role(config: Config, role: str | None) -> str:
+    """Return what is wrong with a role that no user can have, empty if users can."""
+    if role is None or role in config.roles:
+        return ""
+    near = difflib.get_close_matches(role, config.roles, n=1)
+    meant = f" Did you mean {near[0]}?" if near else ""
+    return f"No user has the role {role!r}: the roles are {', '.join(config.roles)}.{meant}"
+
+
 def user_of(config: Config, user: str | None, role: str | None) -> Identity | None:
     """Return a user of that id or role. Without a role it is the file's last one, without an id `0`."""
     if user is None and role is None:
         return None
-    return Identity(user or "0", user or "explained", role or config.roles[-1], "explained")
+    return Identity(user or "0", user or EXPLAINED, role or config.roles[-1], EXPLAINED)
 
 
 def is_secret(name: str, value: str, added: Iterable[str]) -> bool:

@@ -279,7 +279,7 @@ class Gate:
         if match.limits is not None:
             keys = match.limits.keys(grant.identity, request.headers, match.params)
             standing = Standing(match.limits, self.counters.admit_all(keys, match.limits.rates))
-            standing.enforce()
+            standing.enforce(grant.identity)
         return self.decision(request, match, grant, standing)
 
     async def authorize_shared(self, request: Request, match: Match) -> Decision:
@@ -289,7 +289,7 @@ class Gate:
         grant = self.granted(request, match)
         keys = match.limits.keys(grant.identity, request.headers, match.params)
         standing = Standing(match.limits, await self.shared.admit_all(keys, match.limits.rates))
-        standing.enforce()
+        standing.enforce(grant.identity)
         return self.decision(request, match, grant, standing)
 
     def granted(self, request: Request, match: Match) -> Grant:

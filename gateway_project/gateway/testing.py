@@ -9,6 +9,7 @@ Nothing is sent, nothing is counted, and no gateway, service or database need ru
 """
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,15 +39,18 @@ def explain(
     """Return the decision on a request of a user with that id or role; of neither, on one without a user.
 
     A user without a role has the last one of the file's `roles`, a role without a user the id `0`. Limits are unused.
+    A role that no user can have is a warning: a test by it would show nothing.
     Raises `ConfigError` with the faults of the file.
     """
     if not settings.configured:
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings")
         django.setup(set_prefix=False)
-    from .explaining import Explainer, user_of, with_host  # needs Django's settings
+    from .explaining import Explainer, fault_of_role, user_of, with_host  # needs Django's settings
 
     loaded, lines = load_with_lines(Path(config), os.environ if environ is None else environ)
     hosts = tuple(settings.ALLOWED_HOSTS)
     explainer = Explainer(loaded, lines, allowed_hosts=hosts)
+    if fault := fault_of_role(loaded, role):
+        warnings.warn(fault, stacklevel=2)
     identity = user_of(loaded, user, role)
     return explainer.explain(method, target, user=identity, address=address, headers=with_host(list(headers), hosts))

@@ -226,7 +226,7 @@ def test_values_are_as_gateway_yaml_writes_them(in_force: Path) -> None:
         "timeouts applies connect: 1s, first_byte: 250ms, total: 2m (gateway.yaml:8)",
         "cors applies origins: [https://app.example], headers: [X-A], max_age: 90s (gateway.yaml:9)",
         "max_body allowed 100MB (gateway.yaml:10)",
-        "allow_from applies 10.0.0.0/8, 127.0.0.0/8 (gateway.yaml:11)",
+        "allow_from allowed 10.0.0.0/8, 127.0.0.0/8 (gateway.yaml:11)",
         "retry applies attempts: 3, on: [connect, 503], budget: 7% (gateway.yaml:12)",
     ):
         assert line in lines
@@ -309,6 +309,35 @@ def test_the_command_verifies_a_token(in_force: Path) -> None:
     token = bearer("7", "admin")["Authorization"].removeprefix("Bearer ")
     assert "Bearer <passport for user 7>" in command("GET", "/api/users", "--token", token)
     assert "401 token_invalid" in command("GET", "/api/users", "--token", f"{token}x")
+    assert (
+        lines_of("GET", "/api/users", "--token", token)[0] == "GET /api/users as user 7 user, role admin, by the token"
+    )
+    # Its user is known where it is rejected, too.
+    token = bearer("8", "default")["Authorization"].removeprefix("Bearer ")
+    rejected = lines_of("GET", "/api/users", "--token", token)
+    assert rejected[0] == "GET /api/users as user 8 user, role default, by the token"
+    found = json.loads(command("GET", "/api/users", "--token", token, "--json"))
+    assert (found["user"], found["username"], found["role"], found["status"]) == ("8", "user", "default", 403)
+
+
+def test_a_role_that_no_user_has_is_a_warning(in_force: Path) -> None:
+    lines = lines_of("GET", "/api/users", "--role", "admn")
+    assert lines[0] == "No user has the role 'admn': the roles are admin, default. Did you mean admin?"
+    assert "No user has" not in command("GET", "/api/users", "--role", "admin")
+    with pytest.warns(UserWarning, match="No user has the role 'admn'"):
+        assert explain(in_force, "GET", "/api/users", role="admn", environ=ENVIRON).status == 403
+
+
+def test_a_clients_address_is_rejected_with_the_line_of_its_networks(file: Path) -> None:
+    file.write_text(file.read_text() + "    allow_from: 192.0.2.0/24\n")
+    verdicts = {}
+    for address in ("192.0.2.7", "198.51.100.1"):
+        found = explain(file, "GET", "/api/open/7", address=address, environ=ENVIRON)
+        verdicts[address] = found.code, [(step.policy, step.verdict, step.line) for step in found.steps[1:3]]
+    assert verdicts == {
+        "192.0.2.7": ("", [("allow_from", "allowed", 21), ("allow", "allowed", 18)]),
+        "198.51.100.1": ("address_not_allowed", [("allow_from", "rejected", 21), ("allow", "not reached", 18)]),
+    }
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ class RequestLogMiddleware(Middleware):
             response.headers["X-Request-ID"] = request_id
             if not response.streaming and response.status_code not in {204, 304}:  # RFC 9110, section 8.6
                 response.headers.setdefault("Content-Length", str(len(response.content)))
+            code = getattr(response, "problem_code", None)
             polled = path in conf.options().polled_paths and response.status_code < 400
             access_log.log(
                 logging.DEBUG if polled else logging.INFO,
@@ -58,6 +59,7 @@ class RequestLogMiddleware(Middleware):
                     "user_id": request.META.get("HTTP_REQUEST_USER_ID"),
                     # What else a project logs of a request.
                     **getattr(request, "log_fields", {}),
+                    **({"code": code} if code else {}),
                 },
             )
             return response

@@ -98,7 +98,7 @@ def problem(
     **extensions: object,
 ) -> HttpResponse:
     """Return the problem as a response, for code outside of DRF's views."""
-    return JsonResponse(
+    response = JsonResponse(
         members(request.path, status, detail, errors, code=code, **extensions),
         status=status,
         reason=reason_phrase(status),
@@ -106,6 +106,13 @@ def problem(
         content_type=MEDIA_TYPE,
         json_dumps_params={"ensure_ascii": False},
     )
+    return with_code(response, code or code_of_status(status))
+
+
+def with_code(response: HttpResponse, code: str) -> HttpResponse:
+    """Return the response with the problem's code, which the access log has too."""
+    response.problem_code = code  # type: ignore[attr-defined]  # an attribute of ours
+    return response
 
 
 def problem_of(request: HttpRequest, exc: exceptions.APIException) -> HttpResponse:
@@ -133,6 +140,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     detail, code, errors = _describe(exc)
     extensions = getattr(exc, "extensions", {})
     response.data = members(request.path, response.status_code, detail, errors, code=code, **extensions)
+    with_code(response, response.data["code"])
     response.reason_phrase = reason_phrase(response.status_code)
     for name, value in headers_of(exc).items():
         response.headers[name] = value

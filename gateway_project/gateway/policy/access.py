@@ -46,4 +46,6 @@ def check(allow: str | Sequence[str], identity: Identity | None) -> None:
         return
     if isinstance(allow, str) or identity.role not in allow:
         roles = allow if isinstance(allow, str) else " or ".join(allow)
-        raise Forbidden(f"This is for the role {roles}; yours is {identity.role}.")
+        rejected = Forbidden(f"This is for the role {roles}; yours is {identity.role}.")
+        rejected.identity = identity
+        raise rejected

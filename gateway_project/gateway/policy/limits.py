@@ -144,11 +144,13 @@ class Standing(NamedTuple):
             return []
         return [("ratelimit-policy", self.limits.policy), ("ratelimit", self.limits.state % self.numbers)]
 
-    def enforce(self) -> None:
+    def enforce(self, identity: Identity | None = None) -> None:
         """Raise `RateLimited` if a limit has rejected the request."""
         for verdict in self.verdicts:
             if not verdict.admitted:
-                raise self.rejection()
+                rejected = self.rejection()
+                rejected.identity = identity
+                raise rejected
 
     def rejection(self) -> RateLimited:
         """Return the rejection by those limits that are used up."""

@@ -40,7 +40,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from chassis.statuses import code_of_status
+
 if TYPE_CHECKING:
+    from .access import Identity
     from .cors import Cors
 
 QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
@@ -56,6 +59,8 @@ class RequestRejected(Exception):
     policy: ClassVar[str] = ""
     # Of the path, where no route is found.
     cors: "Cors | None" = None
+    # The user, if the request was identified before it was rejected.
+    identity: "Identity | None" = None
 
     def __init__(self, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -63,6 +68,11 @@ class RequestRejected(Exception):
         self.headers = headers or {}
         # Members of the problem beside those of every problem, or instead of them.
         self.extensions: dict[str, object] = {}
+
+    @property
+    def problem_code(self) -> str:
+        """The code that the problem has."""
+        return self.code or code_of_status(self.status)
 
 
 class SlashRedirect(RequestRejected):
@@ -148,6 +158,7 @@ class AddressForbidden(RequestRejected):
 
     status = 403
     code = "address_not_allowed"
+    policy = "allow_from"
 
     def __init__(self, address: str) -> None:
         super().__init__(f"Requests from {address} are not allowed here. Send them from a network that is.")

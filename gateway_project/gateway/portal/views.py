@@ -14,7 +14,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from chassis import logs
+from chassis import logs, problems
 from gateway import callers
 from gateway.gate import Decision
 from gateway.identity.authentication import Caller
@@ -158,6 +158,8 @@ class ProxyView(APIView):
             return cast("Response", HttpResponse(status=exc.status))
         if isinstance(exc, UpstreamError):
             log_service(http, exc.service, exc.address or None)
+        if isinstance(exc, RequestRejected) and exc.identity:
+            http.META["HTTP_REQUEST_USER_ID"] = exc.identity.user_id
         is_page = context.headers.prefers_page
         has_login = context.runtime.config.login is not None
         if isinstance(exc, Unauthenticated) and has_login and is_page and http.method in {"GET", "HEAD"}:
@@ -206,7 +208,7 @@ def refused_page(request: WebRequest, refused: RequestRejected) -> Response:
     response = render(request, "gateway/problem.html", shown, status=refused.status)
     for name, value in {**refused.headers, "Cache-Control": "no-store"}.items():
         response.headers[name] = value
-    return cast("Response", response)
+    return cast("Response", problems.with_code(response, refused.problem_code))
 
 
 def shown(answer: Answer, headers: Headers, method: str, *, is_sent: bool = False) -> HttpResponseBase:

@@ -24,7 +24,7 @@ class AccessLog:
         # The beginning of each line of this second.
         self.start = ""
         # The ends of lines, by what they say: clients repeat them.
-        self.ends: dict[tuple[str | None, str, str | None, str | None], str] = {}
+        self.ends: dict[tuple[str | None, str, str | None, str | None, str | None], str] = {}
         self.waiting: list[str] = []
 
     def write(  # noqa: PLR0917  # a line's parts, on every request's way
@@ -38,10 +38,12 @@ class AccessLog:
         client: str,
         service: str | None,
         address: str | None,
+        code: str | None = None,
     ) -> None:
         """Write the line before anything else happens on the loop that could wait.
 
-        `service` and `address` are where the request was sent, `None` where it went nowhere.
+        `service` and `address` are where the request was sent, `None` where it went nowhere. `code` is that of the
+        gateway's problem, if it rejected the request.
         """
         if not self.on:
             return
@@ -50,7 +52,7 @@ class AccessLog:
             self.second = now
             stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(now))
             self.start = f'{{"time": "{stamp}", "level": "INFO", "logger": "access", "request_id": "'
-        key = user_id, client, service, address
+        key = user_id, client, service, address, code
         end = self.ends.get(key) or self.end(key)
         method, path = quoted(method)[1:-1], quoted(path)[1:-1]
         if not self.waiting:
@@ -60,13 +62,14 @@ class AccessLog:
             f'"path": "{path}", "status": {status}, "duration_ms": {seconds * 1000:.2f}{end}'
         )
 
-    def end(self, key: tuple[str | None, str, str | None, str | None]) -> str:
+    def end(self, key: tuple[str | None, str, str | None, str | None, str | None]) -> str:
         """Return the end of a line."""
-        user, client, service, address = ["null" if each is None else quoted(each) for each in key]
+        user, client, service, address, code = ["null" if each is None else quoted(each) for each in key]
+        more = "" if key[-1] is None else f', "code": {code}'
         if len(self.ends) >= MAX_CACHED:
             self.ends.clear()
         self.ends[key] = end = (
-            f', "user_id": {user}, "client": {client}, "service": {service}, "address": {address}}}\n'
+            f', "user_id": {user}, "client": {client}, "service": {service}, "address": {address}{more}}}\n'
         )
         return end
 

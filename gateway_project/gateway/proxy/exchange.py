@@ -314,7 +314,7 @@ class Exchange:
         extensions = named | rejected.extensions
         pairs, content = problem(path, rejected.status, rejected.detail, rejected.code, extensions)
         pairs = [*pairs, *rejected.headers.items()]
-        self.respond(rejected.status, self.readable(pairs, rejected.cors), content)
+        self.respond(rejected.status, self.readable(pairs, rejected.cors), content, rejected)
 
     def fail(self, exc: Exception) -> None:
         """Respond to a fault of the gateway's own. The client gets only the id under which the log has it."""
@@ -338,9 +338,11 @@ class Exchange:
             return pairs
         return [*deprecation.without_own(pairs), *deprecation.headers(match.params)]
 
-    def respond(self, status: int, pairs: Headers, content: bytes = b"") -> None:
+    def respond(
+        self, status: int, pairs: Headers, content: bytes = b"", rejected: RequestRejected | None = None
+    ) -> None:
         """Send a response of the gateway's own."""
-        self.note(status)
+        self.note(status, rejected)
         if content:
             pairs = [*pairs, ("content-length", str(len(content)))]
         writer = self.begin(status, encode_headers(status, pairs), self.request.request_id)
@@ -355,16 +357,26 @@ class Exchange:
         self.writer = writer = ResponseWriter(status, block, request_id, self.message, alive=alive, more=more)
         return writer
 
-    def note(self, status: int) -> None:
+    def note(self, status: int, rejected: RequestRejected | None = None) -> None:
         """Count, time and log the request."""
         request, match, decision = self.request, self.match, self.decision
         seconds = time.perf_counter() - self.started
         service = match.route.service if match else None
         address = self.forwarding.address if self.forwarding else None
-        identity = decision.grant.identity if decision else None
+        identity = decision.grant.identity if decision else rejected.identity if rejected else None
         user_id = identity.user_id if identity else None
+        code = rejected.problem_code if rejected else None
         client = request.headers.address
         self.proxy.tally.count(request.method, match.route.path if match else self.label, status, seconds)
         self.proxy.access_log.write(
-            request.request_id, request.method, request.path, status, seconds, user_id, client, service, address
+            request.request_id,
+            request.method,
+            request.path,
+            status,
+            seconds,
+            user_id,
+            client,
+            service,
+            address,
+            code,
         )

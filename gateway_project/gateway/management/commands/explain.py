@@ -12,7 +12,7 @@ from django.db import DatabaseError
 
 from gateway.config import ConfigError, RateLimit, load_with_lines
 from gateway.counters import Counters
-from gateway.explaining import Explainer, Explanation, unused, user_of, with_host, with_states
+from gateway.explaining import Explainer, Explanation, fault_of_role, unused, user_of, with_host, with_states
 from gateway.identity import key_storage
 from gateway.identity.keys import Keys
 from gateway.identity.revocations import Revocations
@@ -64,6 +64,8 @@ class Command(BaseCommand):
             backend=GatewayBackend(Keys(key_storage.configured())) if with_tokens else None,
             ended=self.ended() if with_tokens else (),
         )
+        if fault := fault_of_role(config, options["role"]):
+            self.stderr.write(self.style.WARNING(fault))
         user = user_of(config, options["user"], options["role"])
         method, target = options["method"].upper(), options["target"]
         found = explainer.explain(method, target, user=user, address=options["address"], headers=headers)
@@ -105,6 +107,8 @@ def header_of(text: str) -> tuple[str, str]:
 
 def user_in_words(found: Explanation, user: str | None, role: str | None) -> str:
     """Return whom the request comes from, and what of that is assumed."""
+    if found.username:
+        return f" as user {found.user} {found.username}, role {found.role}, by the token"
     if user is None:
         return f" as {'an' if role[0] in 'aeiouAEIOU' else 'a'} {role}" if role else ""
     return f" as user {user}, role {found.role}" + ("" if role else " (assumed; set it with --role)")
