@@ -13,6 +13,7 @@ from chassis.gunicorn import NoAccessLog
 # The workers inherit the memory of these if the master imports them.
 from gateway import callers, configuration, in_force, metrics  # noqa: F401
 from gateway.config import ConfigError
+from gateway.history import Recorder
 from gateway.proxy.master import Master
 from gateway.proxy.watching import WatchedFile
 from gateway.proxy.worker import Worker
@@ -64,4 +65,4 @@ logconfig_dict = logs.configuration(env.log_level)
 def on_starting(server: Arbiter) -> None:
     """Take over from gunicorn's master."""
     watched = WatchedFile(env.gateway_config) if env.gateway_watch else None
-    Master.take_over(server, env.drain_seconds, watched, copy)
+    Master.take_over(server, env.drain_seconds, watched, copy, Recorder(state / "history"))

@@ -1,4 +1,4 @@
-"""Metrics: requests counted at once, or together twice a second, in memory that all workers share."""
+"""Metrics: requests counted at once, or together ten times a second, in memory that all workers share."""
 
 import asyncio
 import os

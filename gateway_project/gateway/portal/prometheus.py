@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from chassis import problems
 from gateway import callers, in_force
-from gateway.metrics import BUCKETS, INVALID, MEMORY, UPSTREAMS
+from gateway.metrics import BUCKETS, INVALID, MEMORY, UPSTREAMS, coarse
 from gateway.metrics import observe as count
 from gateway.policy.clients import parse, within
 from gateway.upstreams import measurements
@@ -46,7 +46,8 @@ class Requests(Collector):
             requests.add_metric((method, route, str(status)), sum(values[:-1]))
             before = by_route.get(route)
             by_route[route] = values if before is None else list(map(add, before, values))
-        for route, (*counts, total) in by_route.items():
+        for route, values in by_route.items():
+            *counts, total = coarse(values)
             seconds.add_metric((route,), list(zip(BOUNDS, accumulate(counts), strict=True)), total)
         yield requests
         yield seconds
@@ -119,7 +120,8 @@ class Addresses(Collector):
                 services.add(service, what, sum(counts), total)
                 continue
             if what == measurements.SECONDS:
-                seconds.add_metric(where, list(zip(BOUNDS, accumulate(counts), strict=True)), total)
+                *by_bound, _ = coarse([*counts, total])
+                seconds.add_metric(where, list(zip(BOUNDS, accumulate(by_bound), strict=True)), total)
             elif what == measurements.EJECTIONS:
                 ejections.add_metric(where, sum(counts))
             elif what in gauges:

@@ -19,6 +19,7 @@ from gunicorn.workers.base import Worker
 
 from gateway import configuration, draining
 from gateway.config import ConfigError
+from gateway.history import Recorder
 
 from . import watching
 from .watching import WatchedFile
@@ -48,9 +49,17 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
     # gateway.yaml, if its changes are taken up, and where the workers find what is in force.
     watched: WatchedFile | None
     copy: Path | None
+    recorder: Recorder
 
     @classmethod
-    def take_over(cls, arbiter: Any, drain_seconds: int, watched: WatchedFile | None, copy: Path | None) -> None:  # noqa: ANN401  # gunicorn's
+    def take_over(
+        cls,
+        arbiter: Any,  # noqa: ANN401  # gunicorn's
+        drain_seconds: int,
+        watched: WatchedFile | None,
+        copy: Path | None,
+        recorder: Recorder,
+    ) -> None:
         """Make gunicorn's arbiter one of these: gunicorn offers no setting for it."""
         arbiter.__class__ = cls
         arbiter.replaced, arbiter.leaving = {}, {}
@@ -58,6 +67,7 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
         arbiter.announced = False
         arbiter.drain_seconds = drain_seconds
         arbiter.watched, arbiter.copy = watched, copy
+        arbiter.recorder = recorder
 
     def spawn_worker(self) -> int:
         """Start a worker."""
@@ -85,6 +95,7 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
         if self.watched and self.watched.has_changed():
             self.take_up_change()
         super().manage_workers()
+        self.recorder.tick()
         self.finish(self.leaving)
         if self.announced or not all(map(serves, self.WORKERS.values())):
             return
@@ -198,3 +209,4 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
                 del self.WORKERS[pid]
                 self.kill_worker(pid, signal.SIGKILL)
         super().stop(graceful)
+        self.recorder.save(time.time())
