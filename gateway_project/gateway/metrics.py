@@ -12,8 +12,7 @@ import mmap
 import os
 import threading
 from array import array
-from bisect import bisect_left
-from collections import Counter
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from operator import add, sub
@@ -104,8 +103,14 @@ class SharedMemory(Generic[K]):
             if place is None:
                 return
             bounds = self.bounds
-            for bucket, count in Counter([bisect_left(bounds, seconds) for seconds in times]).items():
-                self.numbers[place + bucket] += count
+            # Sorted first, most times cost no step in Python.
+            ordered = sorted(times)
+            start, end = 0, len(ordered)
+            while start < end:
+                bucket = bisect_left(bounds, ordered[start])
+                following = bisect_right(ordered, bounds[bucket], start)
+                self.numbers[place + bucket] += following - start
+                start = following
             self.numbers[place + len(bounds)] += sum(times)
 
     def count(self, series: K, number: int) -> None:

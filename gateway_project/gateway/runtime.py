@@ -24,6 +24,7 @@ from .openapi.documents import Documents
 from .openapi.validation import Validation
 from .policy.routes import Match, RouteTable
 from .readiness import Readiness
+from .recent_problems import RecentProblems
 from .upstreams import Upstreams
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Runtime:
     documents: Documents
     validation: Validation
     readiness: Readiness
+    problems: RecentProblems
 
     def successor(self, config: Config) -> "Runtime":
         """Return the parts by another configuration. What does not depend on it is the same in both.
@@ -104,6 +106,7 @@ class Runtime:
             documents=documents,
             validation=validation,
             readiness=Readiness(config, upstreams, keys, revocations, shared, document_states=validation.states),
+            problems=RecentProblems(settings.STATE / "problems.jsonl"),
         )
 
     def authorize(self, request: Request, match: Match) -> Decision:

@@ -157,7 +157,9 @@ class Standing(NamedTuple):
         rejected = [index for index, verdict in enumerate(self.verdicts) if not verdict.admitted]
         wait = max(self.verdicts[index].wait for index in rejected)
         names = [self.limits.limits[index].name for index in rejected if index in self.limits.announced]
-        return RateLimited(wait, names, dict(self.headers()))
+        rejection = RateLimited(wait, names, dict(self.headers()))
+        rejection.limits = [self.limits.limits[index].name for index in rejected]
+        return rejection
 
 
 def counted_as(limit: RouteLimit, identity: Identity | None, client: Client, params: Mapping[str, str]) -> str:

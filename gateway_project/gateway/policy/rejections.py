@@ -61,6 +61,8 @@ class RequestRejected(Exception):
     cors: "Cors | None" = None
     # The user, if the request was identified before it was rejected.
     identity: "Identity | None" = None
+    # The names of the limits that are used up.
+    limits: Sequence[str] = ()
 
     def __init__(self, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -287,8 +289,9 @@ class UpstreamError(RequestRejected):
     """A service failed. `service` is its name; `cause` is the reason, if it is known."""
 
     problem: ClassVar[str]
-    # Which of the service's addresses failed, for the log.
+    # Which of the service's addresses failed, for the log, and all tries.
     address = ""
+    tries: Sequence[tuple[str, str, float]] = ()
 
     def __init__(self, service: str, headers: dict[str, str] | None = None, cause: str = "") -> None:
         super().__init__(f"The {service} service {self.problem}", headers)

@@ -1,21 +1,23 @@
 """The DRF door's middleware, in the order of settings.MIDDLEWARE."""
 
+import json
 import time
-from typing import cast
+from typing import Any, cast
 
 from django.apps import apps
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
 
-from chassis import security
+from chassis import logs, problems, security
 from chassis.middleware import GetResponse, Middleware
 from gateway.apps import GatewayConfig
 from gateway.policy import clients, cors
 from gateway.policy.rejections import BadRequest, RequestRejected
+from gateway.recent_problems import described
 
 from . import endpoints, prometheus
-from .answers import StreamingUpstreamResponse, UpstreamResponse
+from .answers import MultiHeaders, StreamingUpstreamResponse, UpstreamResponse
 from .context import WebRequest, parse_request
 from .drf import rejection
 
@@ -85,13 +87,43 @@ class CrossOrigin(Middleware):
 
 
 class RequestMetrics(Middleware):
-    """Counts and times each request under its route."""
+    """Counts and times each request under its route, and keeps those that failed."""
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: WebRequest) -> HttpResponse:
         started = time.perf_counter()
         response = self.get_response(request)
-        prometheus.observe(request, response.status_code, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        prometheus.observe(request, response.status_code, seconds)
+        if response.status_code >= 400:
+            self.record_problem(request, response, seconds)
         return response
+
+    def record_problem(self, request: WebRequest, response: HttpResponse, seconds: float) -> None:
+        """Keep a failed request for the operator, unless the failure is the service's and below 500."""
+        if response.status_code < 500 and isinstance(response, MultiHeaders):
+            return
+        rejected: RequestRejected | None = getattr(request, "rejected", None)
+        problem = {
+            "request_id": logs.request_id.get(),
+            "method": request.method,
+            "path": request.gateway.request.path,
+            "status": response.status_code,
+            "seconds": round(seconds, 6),
+            "user_id": request.META.get("HTTP_REQUEST_USER_ID"),
+            "route": getattr(request, "route_label", None),
+            "tries": getattr(request, "tries", ()),
+        }
+        problem |= getattr(request, "log_fields", {})
+        problem |= members(response) | described(rejected)
+        request.gateway.runtime.problems.record(problem)
+
+
+def members(response: HttpResponse) -> dict[str, Any]:
+    """Return code and detail of a response that is a problem."""
+    content = getattr(response, "data", None)
+    if response.headers.get("Content-Type") == problems.MEDIA_TYPE and not response.streaming:
+        content = json.loads(response.content)
+    return {name: content.get(name, "") for name in ("code", "detail")} if isinstance(content, dict) else {}
 
 
 class CheckTarget(Middleware):

@@ -108,6 +108,9 @@ class Addresses(Collector):
             "gateway_upstream_failures", "Failures of an address, by cause.", labels=(*labels, "cause")
         )
         ejections = CounterMetricFamily("gateway_upstream_ejections", "Ejections of an address.", labels=labels)
+        errors = CounterMetricFamily(
+            "gateway_upstream_errors", "Responses of an address with a status of 500 and more.", labels=labels
+        )
         in_flight = GaugeMetricFamily("gateway_upstream_in_flight", "Requests in flight to an address.", labels=labels)
         ejected = GaugeMetricFamily(
             "gateway_upstream_ejected_workers", "Workers that send an address no requests.", labels=labels
@@ -126,9 +129,11 @@ class Addresses(Collector):
                 ejections.add_metric(where, sum(counts))
             elif what in gauges:
                 gauges[what].add_metric(where, total)
+            elif what == measurements.ERRORS:
+                errors.add_metric(where, sum(counts))
             else:
                 failures.add_metric((*where, what.removeprefix(measurements.FAILURES)), sum(counts))
-        yield from (seconds, failures, ejections, in_flight, ejected, *services.metrics)
+        yield from (seconds, failures, errors, ejections, in_flight, ejected, *services.metrics)
 
 
 REGISTRY = CollectorRegistry()

@@ -94,6 +94,7 @@ class ProxyView(APIView):
             on_disconnect=on_disconnect(http),
         )
         log_service(http, match.route.service, answer.address)
+        http.tries = answer.forwarding.went_wrong  # type: ignore[attr-defined]
         return self.deliver(request, decision, answer, page=page)
 
     def deliver(self, request: APIRequest, decision: Decision, answer: Answer, *, page: bool) -> HttpResponseBase:
@@ -156,8 +157,11 @@ class ProxyView(APIView):
         if isinstance(exc, ClientLeft):
             # Only for the log: the client has left.
             return cast("Response", HttpResponse(status=exc.status))
+        if isinstance(exc, RequestRejected):
+            http.rejected = exc
         if isinstance(exc, UpstreamError):
             log_service(http, exc.service, exc.address or None)
+            http.tries = exc.tries
         if isinstance(exc, RequestRejected) and exc.identity:
             http.META["HTTP_REQUEST_USER_ID"] = exc.identity.user_id
         is_page = context.headers.prefers_page

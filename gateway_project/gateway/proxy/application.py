@@ -20,6 +20,7 @@ from gateway.gate import Gate
 from gateway.memory import Memory
 from gateway.openapi.validation import Validation
 from gateway.policy.headers import Headers
+from gateway.recent_problems import RecentProblems
 from gateway.runtime import Runtime
 from gateway.status import StatusSocket
 from gateway.upstreams import HeaderBlock, Pools, Receive, encode_headers
@@ -67,6 +68,7 @@ class FastProxy:
         own: Mapping[str, Endpoint] | None = None,
         *,
         validation: Validation,
+        problems: RecentProblems,
         memory: Memory | None = None,
     ) -> None:
         # The gateway's own paths that are answered on the event loop.
@@ -75,6 +77,7 @@ class FastProxy:
         self.gate = gate
         self.pools = pools
         self.validation = validation
+        self.problems = problems
         self.django = django
         self.pages = pages
         self.memo = RequestMemo()
@@ -159,6 +162,7 @@ class Gateway:
             self.pages,
             self.endpoints(runtime),
             validation=runtime.validation,
+            problems=runtime.problems,
             memory=self.memory,
         )
 

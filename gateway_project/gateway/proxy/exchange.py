@@ -22,6 +22,7 @@ from gateway.policy.cors import Cors
 from gateway.policy.headers import Headers
 from gateway.policy.rejections import ContentTooLarge, RequestRejected, RouteNotFound, UpstreamError
 from gateway.policy.routes import Match
+from gateway.recent_problems import described
 from gateway.upstreams import NO_BODY, WHOLE, Body, Forwarding, HeaderBlock, UpstreamRequest, encode_headers
 
 from . import pages
@@ -380,3 +381,24 @@ class Exchange:
             address,
             code,
         )
+        if status >= 400 and (rejected is not None or status >= 500):
+            self.record_problem(status, seconds, rejected)
+
+    def record_problem(self, status: int, seconds: float, rejected: RequestRejected | None) -> None:
+        """Keep a failed request for the operator."""
+        request, match, forwarding = self.request, self.match, self.forwarding
+        identity = self.decision.grant.identity if self.decision else None
+        problem = {
+            "request_id": request.request_id,
+            "method": request.method,
+            "path": request.path,
+            "status": status,
+            "seconds": round(seconds, 6),
+            "client": request.headers.address,
+            "user_id": identity.user_id if identity else None,
+            "route": match.route.path if match else None,
+            "service": match.route.service if match else None,
+            "address": forwarding.address if forwarding else None,
+            "tries": forwarding.went_wrong if forwarding else (),
+        }
+        self.proxy.problems.record(problem | described(rejected))

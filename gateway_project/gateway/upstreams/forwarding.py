@@ -39,7 +39,7 @@ class Forwarding:
 
     __slots__ = (
         "address", "balancer", "deadline", "delay", "failed", "has_place", "is_whole", "plan", "pool", "pools",
-        "repeatable", "request", "response", "tries", "waited",
+        "repeatable", "request", "response", "tries", "waited", "went_wrong",
     )  # fmt: skip
 
     def __init__(self, pools: Pools, request: UpstreamRequest) -> None:
@@ -49,6 +49,8 @@ class Forwarding:
         # The address that is tried, and those that have failed.
         self.pool = balancer.only or balancer.first()
         self.failed: tuple[Pool, ...] = ()
+        # What went wrong, for the operator: address, what, and seconds from the beginning.
+        self.went_wrong: tuple[tuple[str, str, float], ...] = ()
         now = pools.loop.time()
         self.deadline = now + request.timeouts.total
         # Before anything is sent: a body sent in pieces is complete in the end, and gone.
@@ -177,14 +179,20 @@ class Forwarding:
             pool.measurements.responded(pool.loop.time() - response.sent_at)
             if failure is None and pool.ejection.watches:
                 pool.ejection.responded(response.status)
+            status = response.status
+            if status < 500:
+                return False
+            pool.measurements.count(measurements.ERRORS)
+            self.note_try(pool, str(status))
             plan = self.plan
-            if plan is None or response.status < 500 or response.status not in plan.retry.statuses:
+            if plan is None or status not in plan.retry.statuses:
                 return False
             self.failed += (pool,)
-            return self.may_retry(str(response.status), retry_after(response.headers))
+            return self.may_retry(str(status), retry_after(response.headers))
         self.failed += (pool,)
         if isinstance(failure, ClosedBeforeResponse) and failure.was_idle and self.tries == 1 and self.can_repeat:
             self.delay = 0.0
+            self.note_try(pool, "the idle connection was closed")
             return True
         cause = CAUSES.get(type(failure), "")
         if isinstance(failure, UpstreamError):
@@ -222,7 +230,14 @@ class Forwarding:
     def note_failure(self, pool: Pool, failure: UpstreamError, more: str = "") -> None:
         """Log, and keep with the failure, at which address the service failed."""
         self.address = failure.address = pool.label
+        self.note_try(pool, failure.reason)
+        failure.tries = self.went_wrong
         self.pools.failures.note(pool.service, failure.address, failure.reason, more)
+
+    def note_try(self, pool: Pool, what: str) -> None:
+        """Keep what went wrong at an address."""
+        seconds = self.pools.loop.time() - self.deadline + self.request.timeouts.total
+        self.went_wrong += ((pool.label, what, seconds),)
 
     def end(self) -> None:
         """Give back the connection and the place in the bulkhead."""

@@ -18,6 +18,8 @@ OTHER: Final = "other"
 SECONDS: Final = "seconds"
 EJECTIONS: Final = "ejections"
 FAILURES: Final = "failures:"
+# Responses of 500 and more, which `SECONDS` has too.
+ERRORS: Final = "errors"
 IN_FLIGHT: Final = "in flight"
 EJECTED: Final = "ejected"
 # What series of a whole service count, which have no address: retries by their cause, and so on.

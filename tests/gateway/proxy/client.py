@@ -145,7 +145,9 @@ async def opened(
 ) -> AsyncIterator[FastProxy]:
     """A door in front of what gateway.yaml names, on this loop."""
     pools = Pools(runtime().config.services, asyncio.get_running_loop())
-    door = FastProxy(its_gate or runtime().gate, pools, django, django, validation=runtime().validation)
+    door = FastProxy(
+        its_gate or runtime().gate, pools, django, django, validation=runtime().validation, problems=runtime().problems
+    )
     try:
         yield door
     finally:

@@ -101,7 +101,7 @@ async def doors() -> AsyncIterator[list[Door]]:
     loop, opened = asyncio.get_running_loop(), []
     for waiting in False, True:
         pools = Pools(runtime().config.services, loop)
-        door = Door(runtime().gate, pools, django, django, validation=runtime().validation)
+        door = Door(runtime().gate, pools, django, django, validation=runtime().validation, problems=runtime().problems)
         door.exchanges = []
         if waiting:
             for name, balancer in pools.services.items():
