@@ -103,6 +103,14 @@ class RequestHeaders:
         return found[0] if len(found) == 1 else None
 
     @cached_property
+    def accept_encoding(self) -> str:
+        return ",".join(header_policy.values(self.pairs, "accept-encoding"))
+
+    @cached_property
+    def if_none_match(self) -> str:
+        return ",".join(header_policy.values(self.pairs, "if-none-match"))
+
+    @cached_property
     def network(self) -> str:
         """What a client's requests are counted by: the address, or the /64 of IPv6."""
         return clients.network(self.address)

@@ -23,6 +23,8 @@ CONFIG: dict[str, Any] = {
         {"path": "/large/{path...}", "service": "one", "allow": "public", "max_body": "2GiB",
          "timeouts": {"total": "10m"}},
         {"path": "/short/{path...}", "service": "one", "allow": "public", "timeouts": {"total": "1s"}},
+        {"path": "/compressed/{path...}", "service": "one", "allow": "public", "compress": True,
+         "timeouts": {"total": "10m"}},
         {"path": "/ws/{path...}", "service": "one", "allow": "public", "websocket": True},
         {"path": "/ws-users/{path...}", "service": "one", "allow": "authenticated", "websocket": True},
         {"path": "/ws-admins/{path...}", "service": "one", "allow": ["admin"], "websocket": True},

@@ -301,6 +301,26 @@ def tls_of_plain_urls(root: Node) -> Findings:
             yield place(tls), "`tls` has no effect: no URL of the service is https. Remove it, or write https URLs."
 
 
+def compression_forbidden(root: Node) -> Findings:
+    for levels in route_levels(root):
+        compress = next((node for level in levels if (node := level.get("compress"))), None)
+        rules = (set_headers(level).get("cache-control") for level in levels)
+        rule = next((node for node in rules if node), None)
+        if compress and compress.value is True and rule and "no-transform" in str(rule.value).lower():
+            yield (
+                place(last(compress, rule)),
+                "`compress` has no effect: `headers.response` sets no-transform in Cache-Control. Remove one of them.",
+            )
+
+
+def set_headers(level: Node) -> dict[str, Node]:
+    """Return what `headers.response.set` of a level has, by the name in lower case."""
+    node: Node | None = level
+    for key in ("headers", "response", "set"):
+        node = node.get(key) if node else None
+    return {name.lower(): each for name, each in keys(node).items()}
+
+
 FAULTS: Final[tuple[Check, ...]] = (any_origin_with_credentials, validation_without_document)
 WARNINGS: Final[tuple[Check, ...]] = (
     unvalidated_service,
@@ -317,4 +337,5 @@ WARNINGS: Final[tuple[Check, ...]] = (
     exposed_and_removed,
     turned_off_twice,
     tls_of_plain_urls,
+    compression_forbidden,
 )

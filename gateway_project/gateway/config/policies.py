@@ -13,7 +13,7 @@ from .networks import Networks
 from .resilience import Positive, Queue, Retry
 from .section import Section
 from .tls import TLS
-from .values import Duration, RateLimits, Size
+from .values import Duration, Flag, RateLimits, Size
 
 # pydantic has a deprecated method of this name, which nothing here calls.
 warnings.filterwarnings("ignore", message='Field name "validate"', category=UserWarning)
@@ -59,6 +59,9 @@ class Policies(Section):
     retry: Retry = Field(Retry(), description="When a request is sent again.")
     deprecated: Deprecated = Field(
         Deprecated(), description="That clients are to stop using the route, and what they use instead."
+    )
+    compress: Flag = Field(
+        False, description="Whether responses are compressed with gzip, br or zstd, as the client takes it."
     )
 
 

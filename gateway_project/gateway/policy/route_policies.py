@@ -1,10 +1,13 @@
 """A route's policies beside access and limits, prepared at load: an object, or `None` for a route without them."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from gateway.config import Route
 
-from . import clients
+from . import clients, compression
+from .codings import preferred
+from .compression import Client
 from .cors import Cors
 from .deprecation import Deprecation
 from .header_rules import HeaderRules
@@ -22,6 +25,7 @@ class RoutePolicies:
     is_validated: bool
     allow_from: clients.Networks
     deprecation: Deprecation | None
+    compresses: bool
 
     @classmethod
     def of(cls, route: Route) -> "RoutePolicies | None":
@@ -33,9 +37,10 @@ class RoutePolicies:
             is_validated=route.validate != "skip",
             allow_from=route.allow_from,
             deprecation=Deprecation.of(route.deprecated),
+            compresses=route.compress,
         )
         parts = (made.cors, made.request_rules, made.response_rules, made.is_validated, made.allow_from)
-        return made if any(parts) or made.deprecation else None
+        return made if any(parts) or made.deprecation or made.compresses else None
 
     def check_address(self, address: str) -> None:
         """Raise `AddressForbidden` unless the client's address is in one of the route's networks."""
@@ -44,6 +49,8 @@ class RoutePolicies:
 
     def request(self, headers: Headers) -> Headers:
         """Return the client's headers as the service is sent them."""
+        if self.compresses:
+            headers = compression.with_strong_tags(headers)
         return self.request_rules.applied(headers) if self.request_rules else headers
 
     def response(self, headers: Headers, origin: str | None) -> Headers:
@@ -57,6 +64,7 @@ class RoutePolicies:
             headers = self.response_rules.applied(headers)
         return self.cors.applied(headers, origin) if self.cors else headers
 
-    def variant(self, origin: str | None) -> str | None:
-        """Return what `response` depends on beside the headers: equal values, equal responses."""
-        return self.cors.allowed(origin) if self.cors else None
+    def variant(self, client: Client) -> Hashable:
+        """Return what a response depends on beside its headers: equal values, equal responses. A 304 has no equal."""
+        origin = self.cors.allowed(client.page_origin) if self.cors else None
+        return (origin, preferred(client.accept_encoding)) if self.compresses else origin

@@ -1,11 +1,14 @@
 """A service's answer as Django's response: every header as often as the service sent it, any status, any bytes."""
 
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase, ResponseHeaders
 from rest_framework.response import Response
 
+from gateway.policy import codings
 from gateway.policy.headers import Headers, values
 from gateway.policy.negotiation import is_about_storing
 from gateway.upstreams import Answer
@@ -48,13 +51,19 @@ class UpstreamResponse(MultiHeaders, HttpResponse):
 class StreamingUpstreamResponse(MultiHeaders, StreamingHttpResponse):
     """A service's response as a stream."""
 
-    def __init__(self, answer: Answer, passed: Headers) -> None:
-        super().__init__(answer.body())
+    def __init__(self, answer: Answer, passed: Headers, coding: str | None = None) -> None:
+        super().__init__(answer.body() if coding is None else codings.compressed_pieces(coding, answer.body()))
+        self.coding = coding
         self.answer = answer
         self.take(answer.status, passed)
         if not answer.needs_thread:
             # The gateway's own server takes these instead, and the thread is free.
-            self.pieces_on_loop = answer.pieces
+            self.pieces_on_loop = self.pieces
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the content as it comes, on the loop of the connections."""
+        pieces = self.answer.pieces()
+        return pieces if self.coding is None else codings.compressed_stream(self.coding, partial(anext, pieces, b""))
 
     def close(self) -> None:
         """End the exchange with the service, however much has been sent."""
@@ -77,9 +86,11 @@ class Shown(MultiHeaders, Response):
         self.take(200 if status in {204, 205} else status, passed)
 
 
-def to_response(answer: Answer, headers: Headers, method: str) -> UpstreamResponse | StreamingUpstreamResponse:
-    """Return the response unchanged: whole if it is small, else as a stream."""
-    length = next(iter(values(headers, "content-length")), None)
+def to_response(
+    answer: Answer, headers: Headers, method: str, coding: str | None = None
+) -> UpstreamResponse | StreamingUpstreamResponse:
+    """Return the response, its content in a coding or unchanged: whole if it is small, else as a stream."""
+    length = next(iter(values(answer.headers, "content-length")), None)
     if method == "HEAD":
         answer.close()
         # Of an answer to HEAD without a length Django must not say that it is 0.
@@ -89,8 +100,12 @@ def to_response(answer: Answer, headers: Headers, method: str) -> UpstreamRespon
             else UpstreamResponse(b"", answer.status, headers)
         )
     if answer.status in {204, 304} or (length is not None and length.isdigit() and int(length) <= WHOLE):
-        return UpstreamResponse(answer.read(), answer.status, headers)
-    return StreamingUpstreamResponse(answer, headers)
+        content = answer.read()
+        if coding is not None:
+            content = codings.compressed(coding, content)
+            headers = [*headers, ("content-length", str(len(content)))]
+        return UpstreamResponse(content, answer.status, headers)
+    return StreamingUpstreamResponse(answer, headers, coding)
 
 
 def forbid_storing(response: HttpResponseBase) -> None:

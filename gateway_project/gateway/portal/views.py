@@ -18,7 +18,7 @@ from chassis import logs, problems
 from gateway import callers
 from gateway.gate import Decision
 from gateway.identity.authentication import Caller
-from gateway.policy import access, negotiation, origins
+from gateway.policy import access, compression, negotiation, origins
 from gateway.policy.headers import Headers, values, varying_by_accept
 from gateway.policy.limits import Standing
 from gateway.policy.rejections import Forbidden, MethodNotAllowed, RequestRejected, Unauthenticated, UpstreamError
@@ -108,13 +108,17 @@ class ProxyView(APIView):
         # What the service says of `Vary` and the like is its own; only that a browser would get another answer is not.
         self.headers = {}
         headers = varying_by_accept(headers) if match.route.browser == "api" else headers
-        if match.policies is not None:
-            headers = [*match.policies.response(headers, context.headers.page_origin), *deprecation_of(match)]
+        coding, method = None, context.request.method
+        if (policies := match.policies) is not None:
+            headers = policies.response(headers, context.headers.page_origin)
+            if policies.compresses and not page:
+                is_head = method == "HEAD"
+                headers, coding = compression.applied(headers, answer.status, context.headers, bodiless=is_head)
+            headers = [*headers, *deprecation_of(match)]
         if self.standing:
             headers = [*headers, *self.standing.headers()]
-        method = context.request.method
         if not page:
-            return to_response(answer, headers, method)
+            return to_response(answer, headers, method, coding)
         http = request._request  # noqa: SLF001  # DRF's own name for what it wraps
         return shown(answer, headers, method, is_sent=getattr(http, "sent", None) is not None)
 

@@ -17,13 +17,14 @@ from urllib.parse import unquote
 from chassis import logs
 from gateway import callers
 from gateway.gate import Decision
+from gateway.policy import codings
 from gateway.policy import headers as header_policy
 from gateway.policy.cors import Cors
 from gateway.policy.headers import Headers
 from gateway.policy.rejections import ContentTooLarge, RequestRejected, RouteNotFound, UpstreamError
 from gateway.policy.routes import Match
 from gateway.recent_problems import described
-from gateway.upstreams import NO_BODY, WHOLE, Body, Forwarding, HeaderBlock, UpstreamRequest, encode_headers
+from gateway.upstreams import NO_BODY, WHOLE, Body, Forwarding, HeaderBlock, UpstreamRequest, encode_by, encode_headers
 
 from . import pages
 from .client import ClientConnection
@@ -262,14 +263,18 @@ class Exchange:
             headers = self.proxy.gate.public_headers(decision, head.status, head.headers)
             headers = header_policy.varying_by_accept(headers) if varies else headers
             if policies is not None:
-                headers = policies.response(headers, self.request.headers.page_origin)
-            block = encode_headers(head.status, headers)
+                block = encode_by(policies, head.status, headers, self.request.headers, bodiless=head.bodiless)
+            else:
+                block = encode_headers(head.status, headers)
         elif policies is not None:
-            block = head.block_by(policies, self.request.headers.page_origin, varies=varies)
+            block = head.block_by(policies, self.request.headers, varies=varies)
         else:
             block = head.block(varies=varies)
-        if policies is not None and policies.deprecation is not None:
-            block = block._replace(lines=block.lines + policies.deprecation.lines(decision.match.params))
+        if policies is not None:
+            if policies.deprecation is not None:
+                block = block._replace(lines=block.lines + policies.deprecation.lines(decision.match.params))
+            if block.coding is not None:
+                return self.compress(response, block, block.coding)
         self.note(head.status)
         writer = self.begin(head.status, block, self.request.request_id)
         if not response.is_whole:
@@ -277,14 +282,26 @@ class Exchange:
         self.connection.write(writer, response.take(), more=False)
         return None
 
-    async def stream(self, response: "ServiceResponse", writer: ResponseWriter) -> None:
+    def compress(self, response: "ServiceResponse", block: HeaderBlock, coding: str) -> Waiting:
+        """Send the response on in a content coding, at once if its length is known and small."""
+        self.note(response.status)
+        if response.is_streamed:
+            return self.stream(response, self.begin(response.status, block, self.request.request_id), coding)
+        content = codings.compressed(coding, response.take())
+        writer = self.begin(response.status, block.with_length(len(content)), self.request.request_id)
+        self.connection.write(writer, content, more=False)
+        return None
+
+    async def stream(self, response: "ServiceResponse", writer: ResponseWriter, coding: str | None = None) -> None:
         """Send the response on as it comes."""
-        connection = self.connection
+        connection, next_piece = self.connection, response.piece
+        if coding is not None:
+            next_piece = partial(anext, codings.compressed_stream(coding, response.piece), b"")
         if not response.chunks:
             # The first piece may take long, as the first of server-sent events.
             connection.transport.write(writer.take_head())
         try:
-            while piece := await response.piece():
+            while piece := await next_piece():
                 connection.write(writer, piece, more=True)
                 if connection.writable:
                     await connection.wait_for_client(writer)

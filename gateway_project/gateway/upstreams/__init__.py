@@ -4,7 +4,7 @@ from .balancing import Balancer, Pools
 from .connection import Connection, Joined
 from .fetching import SingleFlight, fetch
 from .forwarding import Forwarding, forward
-from .heads import HeaderBlock, ResponseHead, encode_headers
+from .heads import HeaderBlock, ResponseHead, encode_by, encode_headers
 from .pools import Pool
 from .requests import NO_BODY, Body, Receive, UpstreamRequest
 from .responses import WHOLE, ServiceResponse
@@ -14,5 +14,5 @@ from .threads import Answer, ClientLeft, Upload
 __all__ = [
     "NO_BODY", "WHOLE", "Answer", "Balancer", "Body", "ClientLeft", "Connection", "Forwarding", "HeaderBlock",
     "Joined", "Pool", "Pools", "Receive", "ResponseHead", "ServiceResponse", "SingleFlight", "Upload",
-    "UpstreamRequest", "Upstreams", "encode_headers", "fetch", "forward",
+    "UpstreamRequest", "Upstreams", "encode_by", "encode_headers", "fetch", "forward",
 ]  # fmt: skip

@@ -11,7 +11,8 @@ import time
 from collections.abc import Hashable
 from typing import Final, NamedTuple
 
-from gateway.policy import locations
+from gateway.policy import compression, locations
+from gateway.policy.compression import Client
 from gateway.policy.headers import HOP_BY_HOP, Headers, from_upstream, values, varying_by_accept
 from gateway.policy.rejections import InvalidUpstreamResponse
 from gateway.policy.route_policies import RoutePolicies
@@ -42,6 +43,12 @@ class HeaderBlock(NamedTuple):
     lines: bytes
     length: int | None
     has_date: bool
+    # The content coding in which the gateway sends the content.
+    coding: str | None = None
+
+    def with_length(self, length: int) -> "HeaderBlock":
+        """Return the headers for a content of this length, which they lack."""
+        return self._replace(lines=b"%b\r\ncontent-length: %d" % (self.lines, length), length=length)
 
 
 def encode_headers(status: int, headers: Headers) -> HeaderBlock:
@@ -61,6 +68,15 @@ def encode_headers(status: int, headers: Headers) -> HeaderBlock:
         has_date = has_date or lower == b"date"
         lines += (b"\r\n", name, b": ", value.encode("latin-1"))
     return HeaderBlock(b"".join(lines), length, has_date)
+
+
+def encode_by(policies: RoutePolicies, status: int, headers: Headers, client: Client, *, bodiless: bool) -> HeaderBlock:
+    """Return the encoded headers as the route's policies change them for the client."""
+    headers = policies.response(headers, client.page_origin)
+    if not policies.compresses:
+        return encode_headers(status, headers)
+    headers, coding = compression.applied(headers, status, client, bodiless=bodiless)
+    return encode_headers(status, headers)._replace(coding=coding)
 
 
 class ResponseHead:
@@ -106,13 +122,13 @@ class ResponseHead:
             self.blocks[varies] = block
         return block
 
-    def block_by(self, policies: RoutePolicies, origin: str | None, *, varies: bool) -> HeaderBlock:
-        """Return the encoded headers as the route's policies change them for a page of the origin."""
-        key = (policies, policies.variant(origin), varies)
+    def block_by(self, policies: RoutePolicies, client: Client, *, varies: bool) -> HeaderBlock:
+        """Return the encoded headers as the route's policies change them for the client."""
+        key = (policies, policies.variant(client), varies)
         block = self.blocks.get(key)
         if block is None:
             headers = varying_by_accept(self.headers) if varies else self.headers
-            block = self.blocks[key] = encode_headers(self.status, policies.response(headers, origin))
+            block = self.blocks[key] = encode_by(policies, self.status, headers, client, bodiless=self.bodiless)
         return block
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.conformance.cases import cross_origin, deprecations, header_rules, networks, rewrites
+from tests.conformance.cases import compression, cross_origin, deprecations, header_rules, networks, rewrites
 
 EVERY = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 ROUTES: list[dict[str, Any]] = [
@@ -53,6 +53,7 @@ ROUTES: list[dict[str, Any]] = [
     {"path": "/api/bursts", "methods": ["GET"], "allow": "authenticated", "rate_limit": "bursts"},
     {"path": "/api/quiet", "methods": ["GET"], "allow": "public", "rate_limit": "silent"},
     {"path": "/api/unlimited", "methods": ["GET"], "allow": "public", "rate_limit": []},
+    *compression.ROUTES,
     *cross_origin.ROUTES,
     *deprecations.ROUTES,
     *header_rules.ROUTES,

@@ -139,6 +139,11 @@ WARNINGS = {
     "tls without https": Row(
         service="url: ['http://a', {url: 'http://b'}], tls: {server_name: a}", found="3: `tls` has no effect"
     ),
+    "compress beside no-transform, of two levels": Row(
+        service="headers: {response: {set: {cache-control: 'private, no-transform'}}}",
+        route="compress: true",
+        found="6: `compress` has no effect",
+    ),
     "a document that no requests are checked by": Row(
         "validate: enforce", found="3: requests to service 'a' are not validated"
     ),
