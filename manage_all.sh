@@ -659,8 +659,7 @@ case $command in
   bench) bench "$@" ;;
   lock) lock ;;
   screenshots) install_tools; exec "$venv/bin/python" -m tests.browser.screenshots ;;
-  gateway) install_projects; django gateway "$@" ;;
-  users | orders)
+  gateway | users | orders)
     install_projects
     # Paths of files in the arguments start at the caller's directory.
     cd "$caller"

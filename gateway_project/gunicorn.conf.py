@@ -24,10 +24,12 @@ DESCRIPTORS = 65_536
 
 env = or_exit(environment.read)
 state = or_exit(lambda: state_directory(env.gatehouse_var, "gateway"))
-# What is in force, for workers that take up changes.
-copy = state / "gateway.yaml" if env.gateway_watch else None
+# What is in force, for `check --diff`, and for workers that take up changes.
+in_force_copy = state / "gateway.yaml"
+copy = in_force_copy if env.gateway_watch else None
 try:
     loaded = configuration.load_in_master(env.gateway_config, copy)
+    configuration.keep(loaded, in_force_copy)
 except ConfigError as exc:
     if configuration.loaded is None:
         sys.exit(str(exc))

@@ -53,10 +53,15 @@ def load_in_master(path: Path, copy: Path | None = None) -> Loaded:
 
 def share(one: Loaded, copy: Path) -> None:
     """Let the workers that run take it up."""
+    keep(one, copy)
+    _SHARED[:] = bytes.fromhex(one.digest)
+
+
+def keep(one: Loaded, copy: Path) -> None:
+    """Write the loaded file, for `check --diff` and for the workers that take it up."""
     written = copy.with_suffix(".new")
     written.write_bytes(one.content)
     written.replace(copy)
-    _SHARED[:] = bytes.fromhex(one.digest)
 
 
 def is_current() -> bool:

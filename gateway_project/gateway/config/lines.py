@@ -39,6 +39,19 @@ class Lines:
         node = services.get(name) if services else None
         return (node.key or node.mark).line if node else None
 
+    def service_key(self, name: str, key: str) -> int | None:
+        """Return where a key of a service is declared: there, or at `defaults`."""
+        services = self.root.get("services")
+        for level in (services.get(name) if services else None, self.root.get("defaults")):
+            if level and (node := level.get(key)):
+                return (node.key or node.mark).line
+        return None
+
+    def general(self, key: str) -> int | None:
+        """Return where a key of the whole file is."""
+        node = self.root.get(key)
+        return (node.key or node.mark).line if node else None
+
     def route_node(self, index: int) -> Node:
         routes = self.root.get("routes")
         return routes.children()[index] if routes else self.root

@@ -1,0 +1,247 @@
+"""What another gateway.yaml would change: for `check --diff`.
+
+The routes of both files are compared by what matches: for each path and method of either file, the route that would
+get the request before and after. So a route that is removed, but whose requests another one matches, is found to be
+opened if that one lets in more clients.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from .config import Config, Lines, Policies, Route, Service, written
+from .policy.rejections import RequestRejected
+from .policy.routes import RouteTable
+
+# A segment that no route has as it is: it stands for the value of a parameter.
+ANY_SEGMENT: Final = "~"
+# Of the rest of a path: more segments than a route with a parameter for each has.
+ANY_REST: Final = "/".join([ANY_SEGMENT] * 32)
+# What lets clients in, in the order of the list; the other keys of a route are compared by their values.
+ACCESS: Final = ("allow", "allow_from")
+LETS_IN: Final = frozenset({"added", "opened"})
+# Keys of the file that are compared as they are.
+GENERAL: Final = ("versions", "login", "roles")
+NOBODY: Final = "(no route)"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two files, with the name that lines are shown with."""
+
+    name: str
+    config: Config
+    lines: Lines
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference: `added`, `removed`, `opened`, `narrowed` or `changed`. Secrets are hidden."""
+
+    change: str
+    # `route`, `service`, `limit` or `file`.
+    of: str
+    # The route's path, or the name.
+    name: str
+    methods: tuple[str, ...]
+    key: str
+    before: str
+    after: str
+    file: str
+    line: int | None
+
+
+class Matched:
+    """Which route of a file gets a request."""
+
+    def __init__(self, side: Side) -> None:
+        self.side = side
+        self.table = RouteTable(side.config)
+        self.places = {id(route): index for index, route in enumerate(side.config.routes)}
+
+    def index(self, method: str, path: str) -> int | None:
+        with suppress(RequestRejected):
+            match = self.table.match(method, path)
+            return None if match.answer_options else self.places[id(match.route)]
+        return None
+
+    def route(self, index: int) -> Route:
+        return self.side.config.routes[index]
+
+
+def compare(before: Side, after: Side) -> list[Change]:
+    """Return what changes for clients and services if `after` replaces `before`."""
+    return [*routes(before, after), *services(before, after), *limits(before, after), *general(before, after)]
+
+
+def routes(before: Side, after: Side) -> Iterator[Change]:
+    """Yield the changes of routes, those of one pair of routes once for all of their methods."""
+    old, new = Matched(before), Matched(after)
+    found: dict[tuple[str, int | None, int | None], list[str]] = {}
+    seen = set()
+    for matched in (new, old):
+        for route in matched.side.config.routes:
+            path = sample(route.path)
+            for method in route.methods:
+                if (path, method) not in seen:
+                    seen.add((path, method))
+                    pair = route.path, old.index(method, path), new.index(method, path)
+                    found.setdefault(pair, []).append(method)
+    for (path, one, other), methods in found.items():
+        if one is None and other is not None:
+            allow = written(new.route(other), "allow")
+            line = after.lines.route(other)
+            yield Change("added", "route", path, tuple(methods), "allow", NOBODY, allow, after.name, line)
+        elif one is not None and other is None:
+            allow = written(old.route(one), "allow")
+            line = before.lines.route(one)
+            yield Change("removed", "route", path, tuple(methods), "allow", allow, NOBODY, before.name, line)
+        elif one is not None and other is not None:
+            yield from route_changes(old, new, (one, other), path, tuple(methods))
+
+
+def sample(path: str) -> str:
+    """Return a path that a route matches, and no route that is more specific."""
+    return "/".join(
+        ANY_REST if segment.endswith("...}") else ANY_SEGMENT if segment.startswith("{") else segment
+        for segment in path.split("/")
+    )
+
+
+def route_changes(
+    old: Matched, new: Matched, places: tuple[int, int], path: str, methods: tuple[str, ...]
+) -> Iterator[Change]:
+    """Yield what changes for the requests of one route."""
+    first, second = old.route(places[0]), new.route(places[1])
+    keys = [*ACCESS, "service", "rewrite", "websocket", "browser", *Policies.model_fields]
+    for key in dict.fromkeys(keys):
+        if getattr(first, key) != getattr(second, key):
+            values = said(first, key), said(second, key)
+            line = new.side.lines.policy(places[1], key) or new.side.lines.route(places[1])
+            for change in kinds(key, first, second):
+                yield Change(change, "route", path, methods, key, *values, new.side.name, line)
+
+
+def kinds(key: str, before: Route, after: Route) -> list[str]:
+    """Return the kinds of change that other values of a key are: it may both let clients in and shut others out."""
+    if key == "allow":
+        opened = not admitted(after) <= admitted(before)
+        narrowed = not admitted(before) <= admitted(after)
+    elif key == "allow_from":
+        opened, narrowed = not is_within(after, before), not is_within(before, after)
+    else:
+        return ["changed"]
+    return [kind for kind, applies in (("opened", opened), ("narrowed", narrowed)) if applies] or ["changed"]
+
+
+def admitted(route: Route) -> "Admitted":
+    return Admitted(route.allow)
+
+
+class Admitted:
+    """Who may use a route: everyone, all that are signed in, or those of some roles."""
+
+    def __init__(self, allow: str | tuple[str, ...]) -> None:
+        self.rank = {"public": 2, "authenticated": 1}.get(allow, 0) if isinstance(allow, str) else 0
+        self.roles = frozenset(() if isinstance(allow, str) else allow)
+
+    def __le__(self, other: "Admitted") -> bool:
+        if self.rank or other.rank:
+            return self.rank <= other.rank
+        return self.roles <= other.roles
+
+
+def is_within(inner: Route, outer: Route) -> bool:
+    """Return whether each address that may use one route may use the other."""
+    if not outer.allow_from:
+        return True
+    return bool(inner.allow_from) and all(
+        any(one.version == other.version and one.subnet_of(other) for other in outer.allow_from)  # type: ignore[arg-type]
+        for one in inner.allow_from
+    )
+
+
+def services(before: Side, after: Side) -> Iterator[Change]:
+    """Yield the changes of services; their routes have those of policies that routes share."""
+    old, new = before.config.services, after.config.services
+    for name in dict.fromkeys([*new, *old]):
+        if name not in old:
+            values = "", said(new[name], "url")
+            yield Change("added", "service", name, (), "url", *values, after.name, after.lines.service(name))
+        elif name not in new:
+            values = said(old[name], "url"), ""
+            yield Change("removed", "service", name, (), "url", *values, before.name, before.lines.service(name))
+        else:
+            yield from service_changes(name, old[name], new[name], after)
+
+
+def service_changes(name: str, old: Service, new: Service, after: Side) -> Iterator[Change]:
+    for key in Service.model_fields:
+        is_new = weights(old) != weights(new) if key == "url" else getattr(old, key) != getattr(new, key)
+        if key not in Policies.model_fields and is_new:
+            line = after.lines.service_key(name, key) or after.lines.service(name)
+            yield Change("changed", "service", name, (), key, said(old, key), said(new, key), after.name, line)
+
+
+def weights(service: Service) -> list[tuple[str, int]]:
+    return [(str(url), url.weight) for url in service.url]
+
+
+def limits(before: Side, after: Side) -> Iterator[Change]:
+    old, new = before.config.limits, after.config.limits
+    for name in dict.fromkeys([*new, *old]):
+        if name not in old:
+            values = "", said(new[name], "rate")
+            yield Change("added", "limit", name, (), "rate", *values, after.name, after.lines.limit(name))
+        elif name not in new:
+            values = said(old[name], "rate"), ""
+            yield Change("removed", "limit", name, (), "rate", *values, before.name, before.lines.limit(name))
+        else:
+            for key in type(new[name]).model_fields:
+                if getattr(old[name], key) != getattr(new[name], key):
+                    values = said(old[name], key), said(new[name], key)
+                    yield Change("changed", "limit", name, (), key, *values, after.name, after.lines.limit(name))
+
+
+def general(before: Side, after: Side) -> Iterator[Change]:
+    for key in GENERAL:
+        if getattr(before.config, key) != getattr(after.config, key):
+            values = said(before.config, key), said(after.config, key)
+            yield Change("changed", "file", key, (), key, *values, after.name, after.lines.general(key))
+
+
+def said(section: Any, key: str) -> str:  # noqa: ANN401  # a section of the file
+    """Return a value as the file writes it, `-` where nothing is set."""
+    value = getattr(section, key)
+    return "-" if value in (None, (), "") else written(section, key) or "-"
+
+
+def lets_in(changes: list[Change]) -> bool:
+    """Return whether a client may send a request that it could not."""
+    return any(each.change in LETS_IN and each.of == "route" for each in changes)
+
+
+def as_json(changes: list[Change]) -> str:
+    found = {"changes": [asdict(each) for each in changes], "lets_in": lets_in(changes)}
+    return json.dumps(found, ensure_ascii=False, indent=2)
+
+
+def as_text(changes: list[Change]) -> Iterator[str]:
+    """Yield a line for each change."""
+    for each in changes:
+        methods = ",".join(each.methods)
+        subject = f"{methods} {each.name}" if each.of == "route" else f"{each.of} {each.name}"
+        place = f"({each.file}:{each.line})" if each.line else f"({each.file})"
+        yield f"{each.change:<8}  {subject}  {in_words(each)}  {place}"
+
+
+def in_words(change: Change) -> str:
+    if change.change == "added":
+        return change.after
+    if change.change == "removed":
+        return f"was {change.before}"
+    if change.before == change.after:
+        return f"{change.key}: {change.after}, with another hidden value"
+    return f"{change.key}: {change.after}, was {change.before}"
