@@ -16,6 +16,8 @@ from django.conf import settings
 
 from .config import Config, load
 
+# Of a digest, for people.
+DIGITS: Final = 8
 # The digest of what is in force, from the master to the workers that it forks; zeros where nothing is shared.
 _SHARED: Final = mmap.mmap(-1, hashlib.sha256().digest_size)
 
@@ -31,7 +33,7 @@ class Loaded:
 
     def __str__(self) -> str:
         count = len(self.config.routes)
-        return f"{count} route{'' if count == 1 else 's'} of {self.path.name} (sha256 {self.digest[:8]})"
+        return f"{count} route{'' if count == 1 else 's'} of {self.path.name} (sha256 {self.digest[:DIGITS]})"
 
 
 loaded: Loaded | None = None

@@ -12,6 +12,7 @@ from django.conf import settings
 from .config import Config
 from .counters import Counters
 from .gate import Decision, Gate, Request
+from .history import History
 from .identity import key_storage
 from .identity.authentication import Authentication
 from .identity.credentials import LoginClient
@@ -47,6 +48,7 @@ class Runtime:
     validation: Validation
     readiness: Readiness
     problems: RecentProblems
+    history: History
 
     def successor(self, config: Config) -> "Runtime":
         """Return the parts by another configuration. What does not depend on it is the same in both.
@@ -107,6 +109,7 @@ class Runtime:
             validation=validation,
             readiness=Readiness(config, upstreams, keys, revocations, shared, document_states=validation.states),
             problems=RecentProblems(settings.STATE / "problems.jsonl"),
+            history=History(settings.STATE / "history"),
         )
 
     def authorize(self, request: Request, match: Match) -> Decision:

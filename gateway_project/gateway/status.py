@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import callers
+from . import callers, configuration
 from .config import Route
 from .upstreams import Pools
 
@@ -38,6 +38,8 @@ class StatusSocket:
         self.pools = pools
         self.routes = routes
         self.started = time.time()
+        # When the gateway.yaml in force was taken up.
+        self.config_since = self.started
         self.server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -50,10 +52,12 @@ class StatusSocket:
 
     async def respond(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         services = {name: balancer.status() for name, balancer in self.pools.services.items()}
+        digest = configuration.loaded.digest if configuration.loaded else ""
         status = {
             "pid": os.getpid(),
             "started": self.started,
             "services": services,
+            "config": {"sha256": digest[: configuration.DIGITS], "since": self.config_since},
             # Of all workers.
             "deprecated": list(callers.report(self.routes)),
         }
@@ -70,11 +74,11 @@ def folder_of(state: Path) -> Path:
     return state / "workers"
 
 
-def statuses(state: Path) -> Iterator[dict[str, Any]]:
-    """Yield the status of each worker that runs, and remove the sockets of others."""
+def statuses(state: Path, within: float = 5.0) -> Iterator[dict[str, Any]]:
+    """Yield the status of each worker that responds within so many seconds, and remove the sockets of others."""
     for path in sorted(folder_of(state).glob("[0-9]*"), key=lambda path: int(path.name)):
         try:
-            yield ask(path)
+            yield ask(path, within)
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)
         except (OSError, ValueError):
@@ -82,10 +86,10 @@ def statuses(state: Path) -> Iterator[dict[str, Any]]:
             continue
 
 
-def ask(path: Path) -> dict[str, Any]:
+def ask(path: Path, within: float) -> dict[str, Any]:
     """Return the status of the worker at the socket."""
     with socket.socket(socket.AF_UNIX) as client, short(path) as name:
-        client.settimeout(5)
+        client.settimeout(within)
         client.connect(name)
         content = b"".join(iter(lambda: client.recv(65536), b""))
     status: dict[str, Any] = json.loads(content)

@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitV
 
 from chassis import problems
 from gateway.portal import api, audit_page, probes, prometheus, root, sends, sessions_page, sign_in, views
+from gateway.portal.dashboard import pages as dashboard
 from gateway.portal.endpoints import endpoint
 
 DOCUMENT: dict[str, Any] = {"url": "/openapi.json", "authentication_classes": [], "permission_classes": []}
@@ -24,6 +25,9 @@ urlpatterns = [
     endpoint("login/", sign_in.LoginPage.as_view(), "GET", "POST"),
     endpoint("logout/", sign_in.LogoutPage.as_view(), "GET", "POST"),
     endpoint("sessions/", sessions_page.SessionsPage.as_view(), "GET", "POST"),
+    endpoint("gateway/", dashboard.DashboardPage.as_view(), "GET"),
+    endpoint("gateway/requests/", dashboard.RequestPage.as_view(), "GET"),
+    endpoint("gateway/explain/", dashboard.ExplainPage.as_view(), "GET"),
     endpoint("gateway/audit/", audit_page.AuditPage.as_view(), "GET"),
     endpoint("gateway/send/<path:path>", sends.send, "POST"),
     endpoint("gateway/data/<path:path>", sends.data, "GET"),

@@ -5,6 +5,7 @@ python -m tests.browser.screenshots [FOLDER]     default: docs/pictures
 
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -14,6 +15,8 @@ from tests.system.stack import ROOT, Stack
 SCREENS = {"desktop": (1280, 800), "phone": (390, 844)}
 SCHEMES = ("light", "dark")
 MAX_BYTES = 150_000
+# Seconds of requests that the dashboard shows.
+USED_FOR = 60
 ORDERS = [("Dune", 1, "Main street 1"), ("Tea, 100 g", 2, "Main street 1"), ("Lamp", 1, "Harbour road 7")]
 
 
@@ -23,6 +26,19 @@ def fill(stack: Stack) -> None:
     for item, quantity, address in ORDERS:
         body = {"item": item, "quantity": quantity, "address": address}
         assert stack.ask("POST", "/api/orders", body, token=token).status == 201
+
+
+def use(stack: Stack) -> None:
+    """Send the requests that the dashboard shows, for some of its slots."""
+    tokens = stack.login("admin", "a"), stack.login("user", "u")
+    until = time.monotonic() + USED_FOR
+    number = 0
+    while time.monotonic() < until:
+        number += 1
+        # Users are for admins: a rejection now and then.
+        stack.ask("GET", "/api/users?limit=5", token=tokens[number % 25 == 0])
+        if number % 50 == 0:
+            stack.ask("GET", "/api/orders", token=tokens[1])
 
 
 def sign_in(page: Page, username: str, password: str) -> None:
@@ -57,6 +73,9 @@ def take_all(browser: Browser, base_url: str, folder: Path) -> None:
             sign_in(page, "admin", "a")
             page.goto("/admin/users/user/")
             take(page, folder / f"admin-{screen}-{scheme}.png")
+            page.goto("/gateway/")
+            page.get_by_text("Updated").wait_for()
+            take(page, folder / f"dashboard-{screen}-{scheme}.png")
             context.close()
 
 
@@ -70,6 +89,7 @@ def main(folder: Path) -> None:
         try:
             stack.up()
             fill(stack)
+            use(stack)
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
                 take_all(browser, f"http://localhost:{stack.ports['gateway']}", folder)

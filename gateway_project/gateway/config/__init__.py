@@ -7,7 +7,7 @@ from .deprecation import Deprecated
 from .errors import ConfigError, Fault
 from .header_rules import HeaderRules
 from .limits import Limit
-from .lines import Lines, load_with_lines
+from .lines import Lines, lines_of, load_with_lines
 from .loading import load, warnings
 from .models import Config, Login, Route, Service, Versions
 from .policies import Policies, ServicePolicies, Timeouts
@@ -44,6 +44,7 @@ __all__ = [
     "Versions",
     "WeightedURL",
     "json_schema",
+    "lines_of",
     "load",
     "load_with_lines",
     "moment_of",

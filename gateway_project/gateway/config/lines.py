@@ -57,6 +57,12 @@ class Lines:
         return routes.children()[index] if routes else self.root
 
 
+def lines_of(content: bytes, path: Path, environ: Mapping[str, str], config: Config) -> Lines:
+    """Return the lines of the content of a file that was loaded as `config`."""
+    reader = DocumentReader(str(path), environ)
+    return Lines(reader.read(content.decode("utf-8-sig")), config)
+
+
 def load_with_lines(path: Path, environ: Mapping[str, str]) -> tuple[Config, Lines]:
     """Return the configuration as `load` does, and its lines; raise `ConfigError`."""
     config = load(path, environ)

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from copy import copy
@@ -191,6 +192,7 @@ class Gateway:
         self.proxy = self.proxy.successor(runtime, self.endpoints(runtime))
         if self.status is not None:
             self.status.pools, self.status.routes = runtime.upstreams.pools, loaded.config.routes
+            self.status.config_since = time.time()
         cast("GatewayConfig", apps.get_app_config("gateway")).runtime = runtime
         configuration.take_up(loaded)
         in_force.note(loaded.digest)
