@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from users.models import Deletion, User
-from users.store.codec import BadLineError, decode, encode
+from users.store.codec import BadLineError, UserLine, decode, encode
 
 TIME = "2026-01-31T12:00:00.123Z"
 USER = {
@@ -28,6 +28,14 @@ USER = {
 }
 DELETION = {"id": 7, "updated_by": 2, "updated_at": TIME, "session_epoch": 3, "session_end": 4, "deleted": True}
 NEEDED = {name: USER[name] for name in ("id", "username", "email", "password", "created_at", "updated_at")}
+
+
+def test_a_line_has_the_fields_of_its_model_of_the_same_lengths():
+    described = UserLine.model_json_schema()["properties"]
+    fields = {field.name: field for field in User._meta.concrete_fields}
+    assert described.keys() == {*fields, "rehash"}
+    for name in ("username", "email", "full_name", "password", "kept_session"):
+        assert described[name]["maxLength"] == fields[name].max_length
 
 
 @pytest.mark.parametrize("line", [USER, DELETION, USER | {"rehash": True}])
@@ -55,29 +63,25 @@ def test_a_line_can_be_written_and_read_without_its_hash(state):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("nonsense", "JSON object in UTF-8: Expecting value, at character 1"),
+        ("nonsense", "JSON object: Expecting value, at character 1"),
         ("[" * 100_000, "nested too deeply"),
         ("[1]", "expected a JSON object"),
-        (b"\xff", "cannot be decoded"),
+        (b"\xff", "in UTF-8"),
         ('{"id": 7, "id": 8}', 'expected each name once, got "id" again'),
-        (USER | {"shoe_size": 5}, "unknown field shoe_size"),
-        ({"id": 7}, "missing field password, username, email, created_at, updated_at"),
-        (USER | {"id": 0}, "id: expected a whole number from 1 on"),
-        (USER | {"id": 2**63}, "id: expected a whole number from 1 on"),
-        (USER | {"id": True}, "id: expected a whole number"),
-        (USER | {"id": "7"}, "id: expected a whole number"),
+        (USER | {"shoe_size": 5}, "shoe_size: Extra inputs are not permitted"),
+        ({"id": 7}, "username: Field required; email: Field required; password: Field required; created_at: "),
+        (USER | {"id": 0}, "id: Input should be greater than or equal to 1"),
+        (USER | {"id": 10**18}, "id: Input should be less than"),
+        (USER | {"id": True}, "id: Input should be a valid integer"),
         (USER | {"username": "a b"}, "username: Use only ASCII letters"),
-        (USER | {"username": None}, "username: expected a string"),
         (USER | {"email": "eva"}, "email: Enter a valid email"),
         (USER | {"full_name": "a\u202eb"}, "full_name: Contains U+202E"),
-        (USER | {"user_type": "root"}, "user_type: Value 'root' is not a valid choice"),
-        (USER | {"is_active": 1}, "is_active: expected true or false"),
+        (USER | {"user_type": "root"}, "user_type: Input should be 'admin' or 'default'"),
+        (USER | {"is_active": 1}, "is_active: Input should be a valid boolean"),
         (USER | {"created_at": "2026-01-31T12:00:00"}, "created_at: expected a time in ISO 8601 with its offset"),
-        (USER | {"created_at": "yesterday"}, "created_at: "),
+        (USER | {"created_at": 5}, "created_at: expected a time"),
         (USER | {"session_epoch": -1}, "session_epoch: "),
-        (USER | {"session_epoch": 2**70}, "session_epoch: "),
-        (USER | {"deleted": 1}, "deleted, rehash: expected true or false"),
-        (DELETION | {"username": "eva"}, "unknown field username"),
+        ({"id": 7, "updated_at": TIME, "deleted": 1}, "deleted: Input should be a valid boolean"),
     ],
 )
 def test_a_line_that_is_no_user_is_rejected_without_its_values(state, text, reason):

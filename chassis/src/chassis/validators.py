@@ -37,6 +37,8 @@ def printable(value: str) -> None:
 
     The two joiners are needed in Persian words and in emoji, so they are allowed between two other characters.
     """
+    if value.isprintable():  # most are, and this is quick
+        return
     for index, character in enumerate(value):
         if unicodedata.category(character) in _INVISIBLE and not (
             character in _JOINERS and _is_between_others(value, index)

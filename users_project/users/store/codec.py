@@ -1,37 +1,89 @@
 """A line of the record: one version of a user, or a user's deletion, as a flat JSON object.
 
 {"id": 7, "username": "eva", …, "updated_by": 1, "updated_at": "2030-01-31T12:00:00.000Z", …}
-{"id": 7, "deleted": true, "updated_by": 1, "updated_at": "…", "session_epoch": 3, "session_end": 12}
+{"id": 7, "updated_by": 1, "updated_at": "…", "session_epoch": 3, "session_end": 12, "deleted": true}
 """
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache
-from typing import Any
+from operator import attrgetter
+from typing import Annotated, Any, Literal
 
-from django.core.exceptions import ValidationError
-from django.db import models
+from django.core.exceptions import ValidationError as ModelValidationError
+from django.core.validators import validate_email
+from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_naive
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
-from users.models import Deletion, Entry, User
+from users.models import Deletion, Entry, User, ascii_only, printable_text, username_characters
 
-_USER_FIELDS = (
-    *("id", "username", "email", "full_name", "user_type", "is_active", "password"),
-    *("created_by", "created_at", "updated_by", "updated_at", "password_changed_at"),
-    *("session_epoch", "kept_session", "session_end"),
-)
-_DELETION_FIELDS = ("id", "updated_by", "updated_at", "session_epoch", "session_end")
-_JSON_TYPES: "tuple[tuple[type[models.Field[Any, Any]], type, str], ...]" = (
-    (models.BooleanField, bool, "true or false"),
-    (models.IntegerField, int, "a whole number"),
-    (models.CharField, str, "a string"),
-    (models.DateTimeField, str, "a time in ISO 8601"),
-)
+MAX_NUMBER = 10**18 - 1  # as many digits as an id in a URL may have
 
 
 class BadLineError(ValueError):
     """A line that is not a version of a user. The message has no values: one of them is a password hash."""
+
+
+def _time(value: object) -> datetime:
+    time = parse_datetime(value) if isinstance(value, str) else None
+    if time is None or is_naive(time):
+        raise ValueError("expected a time in ISO 8601 with its offset from UTC")
+    return in_milliseconds(time.astimezone(UTC))
+
+
+def _rules(*validators: Callable[[str], None]) -> AfterValidator:
+    """Return the model's validators of a field as a line has to follow them."""
+
+    def check(value: str) -> str:
+        try:
+            for validator in validators:
+                validator(value)
+        except ModelValidationError as exc:
+            raise ValueError(" ".join(exc.messages)) from exc
+        return value
+
+    return AfterValidator(check)
+
+
+_Id = Annotated[int, Field(ge=1, le=MAX_NUMBER)]
+_Number = Annotated[int, Field(ge=0, le=MAX_NUMBER)]
+_Time = Annotated[datetime, BeforeValidator(_time)]
+
+
+class UserLine(BaseModel, strict=True, extra="forbid"):
+    """The fields of a user in their order. A line appended by hand may leave out those that have a default."""
+
+    id: _Id
+    username: Annotated[str, Field(max_length=150), _rules(username_characters)]
+    email: Annotated[str, Field(max_length=254), _rules(ascii_only, validate_email)]
+    full_name: Annotated[str, Field(max_length=150), _rules(printable_text)] = ""
+    user_type: Literal["admin", "default"] = "default"
+    is_active: bool = True
+    password: Annotated[str, Field(min_length=1, max_length=128)]
+    created_by: _Number | None = None
+    created_at: _Time
+    updated_by: _Number | None = None
+    updated_at: _Time
+    password_changed_at: _Time | None = None
+    session_epoch: _Number = 0
+    kept_session: Annotated[str, Field(max_length=255)] = ""
+    session_end: _Number = 0
+    rehash: bool = False  # only written if it is true
+
+
+class DeletionLine(BaseModel, strict=True, extra="forbid"):
+    id: _Id
+    updated_by: _Number | None = None
+    updated_at: _Time
+    session_epoch: _Number = 0
+    session_end: _Number = 0
+    deleted: bool  # true
+
+
+_USER_FIELDS, _DELETION_FIELDS = (tuple(line.model_fields)[:-1] for line in (UserLine, DeletionLine))
+_model_values = attrgetter(*(field.attname for field in User._meta.concrete_fields))  # noqa: SLF001  # documented
 
 
 def encode(entry: Entry, *, with_password: bool = True) -> bytes:
@@ -47,23 +99,40 @@ def encode(entry: Entry, *, with_password: bool = True) -> bytes:
 
 
 def decode(line: bytes, *, with_password: bool = True) -> Entry:
+    data = parse(line)
+    if not with_password and "password" in data:
+        data["password"] = "!"
+    return entry_of(data)
+
+
+def parse(line: bytes) -> dict[str, Any]:
+    """Return the object that is the line; raise `BadLineError`."""
     try:
-        data = json.loads(line, object_pairs_hook=unique)
-    except BadLineError:
-        raise
-    except (ValueError, RecursionError) as exc:
-        raise BadLineError(f"expected a JSON object in UTF-8: {_reason(exc)}") from exc
+        data = _DECODER.decode(line.decode())
+    except json.JSONDecodeError as exc:
+        reason = f"{exc.msg.removesuffix(' at')}, at character {exc.pos + 1}"
+        raise BadLineError(f"expected a JSON object: {reason}") from exc
+    except UnicodeDecodeError as exc:
+        raise BadLineError("expected a JSON object in UTF-8") from exc
+    except RecursionError as exc:
+        raise BadLineError("expected a JSON object: it is nested too deeply") from exc
     if not isinstance(data, dict):
         raise BadLineError("expected a JSON object")
-    is_deletion, is_rehash = data.pop("deleted", False), data.pop("rehash", False)
-    if type(is_deletion) is not bool or type(is_rehash) is not bool:
-        raise BadLineError("deleted, rehash: expected true or false")
-    if not with_password and not is_deletion:
-        data["password"] = "!"
-    entry: Entry = Deletion(**_values(Deletion, data)) if is_deletion else User(**_values(User, data))
-    if isinstance(entry, User):
-        entry.is_rehash = is_rehash
-    return entry
+    return data
+
+
+def entry_of(data: dict[str, Any], user_line: type[UserLine] = UserLine) -> Entry:
+    """Return the user or the deletion of these fields; raise `BadLineError`."""
+    try:
+        if data.get("deleted"):
+            return Deletion(**DeletionLine.model_validate(data).model_dump(exclude={"deleted"}))
+        line = user_line.model_validate(data)
+    except ValidationError as exc:
+        faults = [f"{error['loc'][0]}: {error['msg'].removeprefix('Value error, ')}" for error in exc.errors()]
+        raise BadLineError("; ".join(faults)[:500]) from exc
+    user = User(*_model_values(line))  # type: ignore[misc]  # in the model's order
+    user.is_rehash = line.rehash
+    return user
 
 
 def in_milliseconds(time: datetime) -> datetime:
@@ -87,56 +156,4 @@ def unique(members: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _reason(error: ValueError | RecursionError) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg.removesuffix(' at')}, at character {error.pos + 1}"
-    return "it is nested too deeply" if isinstance(error, RecursionError) else "it cannot be decoded"
-
-
-def _values(model: type[Entry], data: dict[str, object]) -> dict[str, Any]:
-    """Return the checked values; a field that has a default may be absent."""
-    known = _fields(model)
-    if unknown := sorted(set(data) - set(known)):
-        raise BadLineError(f"unknown field {', '.join(unknown)[:200]}")
-    if missing := [name for name, (field, *_) in known.items() if name not in data and not field.has_default()]:
-        raise BadLineError(f"missing field {', '.join(missing)}")
-    return {name: _checked(*known[name], value) for name, value in data.items()}
-
-
-@cache
-def _fields(model: type[Entry]) -> "dict[str, tuple[models.Field[Any, Any], type, str]]":
-    """Return the model's fields by name, each with what its value is in JSON."""
-    return {
-        field.name: (field, json_type, expected)
-        for field in model._meta.concrete_fields  # noqa: SLF001  # Django's documented _meta
-        for kind, json_type, expected in _JSON_TYPES
-        if isinstance(field, kind)
-    }
-
-
-def _checked(field: "models.Field[Any, Any]", json_type: type, expected: str, value: object) -> object:
-    """Return the value of a field. What its type decides is not left to the field's validators, which take longer."""
-    if value is None and field.null:
-        return None
-    if type(value) is not json_type:
-        raise BadLineError(f"{field.name}: expected {expected}")
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        least = 1 if field.primary_key else 0
-        if not least <= value <= models.BigIntegerField.MAX_BIGINT:
-            raise BadLineError(f"{field.name}: expected a whole number from {least} on")
-        return value
-    try:
-        return _time(str(value)) if isinstance(field, models.DateTimeField) else field.clean(value, None)
-    except ValidationError as exc:
-        raise BadLineError(f"{field.name}: {' '.join(exc.messages)}") from exc
-    except ValueError as exc:
-        raise BadLineError(f"{field.name}: expected a time in ISO 8601 with its offset from UTC") from exc
-
-
-def _time(text: str) -> datetime:
-    time = datetime.fromisoformat(text)
-    if is_naive(time):
-        raise ValueError(text)
-    return in_milliseconds(time)
+_DECODER = json.JSONDecoder(object_pairs_hook=unique)

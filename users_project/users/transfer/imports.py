@@ -4,54 +4,34 @@ A row has `username`, `email`, `hashed_password` and any of the other columns. A
 this version or of an earlier one: the last line of each user counts.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Annotated, Any
 
 from django.db.models.functions import Lower
-from rest_framework import serializers
-from rest_framework.exceptions import ValidationError
+from pydantic import AfterValidator, Field
 
-from chassis.problems import flatten
 from users import store
-from users.api.serializers import UserIn
 from users.models import Deletion, Entry, User
 from users.store import tables
-from users.store.codec import decode, in_milliseconds
+from users.store.codec import MAX_NUMBER, UserLine, entry_of, plain
 
 from .hashes import imported
 from .readers import Row
 
 _NAMES = ("username", "email")
-MAX_ID = 10**18 - 1  # as many digits as an id in a URL may have
 # How a users.jsonl of an earlier version calls its lines, and what is called otherwise now.
 _EARLIER_MODELS = {"users.user": False, "users.deletion": True}
 _EARLIER_NAMES = {"sessions_ended_seq": "session_end", "deleted_at": "updated_at", "deleted_by": "updated_by"}
 _EARLIER_HISTORY = "users.userchange"
 
 
-class UserRow(UserIn):
-    """A row of a file: what the API takes, with the hash instead of the password, and what else is stored."""
+class UserRow(UserLine, populate_by_name=True):
+    """A row of a file. `hashed_password` may be of another program; without an id, the user gets the next one."""
 
-    password = None  # type: ignore[assignment]  # how DRF leaves out a field
-    id = serializers.IntegerField(min_value=1, max_value=MAX_ID, required=False)
-    hashed_password = serializers.CharField(max_length=200, trim_whitespace=False)
-    created_by = serializers.JSONField(required=False)
-    created_at = serializers.DateTimeField(required=False)
-    updated_at = serializers.DateTimeField(required=False)
-    session_epoch = serializers.IntegerField(min_value=0, max_value=MAX_ID, required=False)
-
-    def validate_hashed_password(self, value: str) -> str:
-        try:
-            return imported(value)
-        except ValueError as exc:
-            raise ValidationError(str(exc)) from exc
-
-
-# One for all rows: it has no state, and a new one would copy its fields.
-_USER_ROW = UserRow()
+    id: int | None = Field(None, ge=1, le=MAX_NUMBER)  # type: ignore[assignment]  # a line has one
+    password: Annotated[str, AfterValidator(imported)] = Field(alias="hashed_password")
 
 
 @dataclass
@@ -77,8 +57,8 @@ def plan(rows: Iterable[Row]) -> Plan:
     for row in rows:
         try:
             entry = _entry_of(row)
-        except (ValueError, ValidationError) as exc:
-            found.reject(row.place, row.fault or _reason(exc))
+        except ValueError as exc:
+            found.reject(row.place, str(exc))
         else:
             if entry is not None:
                 if _is_line(row.value):  # the last line of each user counts
@@ -115,21 +95,20 @@ def _is_line(value: object) -> bool:
 
 
 def _entry_of(row: Row) -> Entry | None:
+    """Return the user or deletion of the row, None for a history's line. Raises `ValueError`."""
     if row.fault:
         raise ValueError(row.fault)
-    value = row.value
-    if _is_line(value):
-        line = cast("dict[str, Any]", value)
-        if line.get("model") == _EARLIER_HISTORY:
-            return None
-        entry = decode(json.dumps(_from_earlier(line) if "model" in line else line).encode())
-        if isinstance(entry, User):
-            entry.password = imported(entry.password)
-            entry.is_rehash = False
-        return entry
-    if isinstance(value, dict):
-        value = {name: each for name, each in value.items() if each is not None}
-    return _user_of(_USER_ROW.run_validation(value))
+    if not isinstance(row.value, dict):
+        raise ValueError("expected a JSON object")  # noqa: TRY004  # every fault is a ValueError
+    data = {name: value for name, value in row.value.items() if value is not None}
+    if data.get("model") == _EARLIER_HISTORY:
+        return None
+    if "model" in data:
+        data = _from_earlier(data)
+    entry = entry_of(data if data.get("deleted") else _completed(data), UserRow)
+    if isinstance(entry, User):
+        entry.is_rehash = False
+    return entry
 
 
 def _from_earlier(value: dict[Any, Any]) -> dict[str, Any]:
@@ -142,20 +121,12 @@ def _from_earlier(value: dict[Any, Any]) -> dict[str, Any]:
     return data | ({"deleted": True} if _EARLIER_MODELS[value["model"]] else {})
 
 
-def _user_of(data: dict[str, Any]) -> User:
-    now = datetime.now(UTC)
-    created = in_milliseconds(data.pop("created_at", None) or data.get("updated_at") or now)
-    updated = in_milliseconds(data.pop("updated_at", None) or created)
-    password, creator = data.pop("hashed_password"), data.pop("created_by", None)
-    creator = creator if type(creator) is int else None
-    times = {"created_at": created, "updated_at": updated, "password_changed_at": updated}
-    return User(password=password, created_by=creator, **times, **data)
-
-
-def _reason(exc: ValueError | ValidationError) -> str:
-    if not isinstance(exc, ValidationError):
-        return str(exc)
-    return "; ".join(f"{name}: {' '.join(messages)}" for name, messages in flatten(exc.detail).items())
+def _completed(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the row with the times that it leaves out. A creator who is no number here is unknown."""
+    created = row.get("created_at") or row.get("updated_at") or plain(datetime.now(UTC))
+    updated = row.get("updated_at") or created
+    data = {"created_at": created, "updated_at": updated, "password_changed_at": updated} | row
+    return data if type(data.get("created_by")) is int else data | {"created_by": None}
 
 
 def _reject_taken(found: Plan) -> None:
