@@ -102,6 +102,20 @@ def test_without_an_index_a_bad_line_is_503_until_it_is_corrected(make, as_admin
     assert as_admin("GET", "/api/users").status_code == 200
 
 
+@pytest.mark.parametrize("is_compacted", [True, False])
+def test_an_incomplete_line_among_known_ones_is_damage_if_something_is_missing(make, record, is_compacted):
+    services.user_update(user_id=make("eva").pk, actor=1, full_name="Eva")
+    first, last = record.read_bytes().splitlines(keepends=True)
+    before = generation()
+    record.write_bytes(last + first[:9] if is_compacted else first + last[:-1])
+    if is_compacted:
+        reopened()
+        assert (names(), generation()) == ({1: "eva"}, before)
+    else:
+        with pytest.raises(StoreError, match=r"users\.jsonl:2: the line is incomplete"):
+            reopened()
+
+
 def test_empty_lines_are_ignored(make, record):
     make("eva")
     with record.open("a") as file:

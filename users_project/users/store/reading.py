@@ -88,12 +88,13 @@ def read_all(path: Path, position: Position | None, identity: str) -> Position:
                 replay.take(extent.lines, decode(line))
             except BadLineError as exc:
                 raise _refused(path, extent.lines, str(exc)) from exc
+    is_changed = went_back(tables.entries(), replay.entries) if position else not has_checkpoint
+    # A file that has all the index has may be a compacted one with the inode of the one before, and a torn tail.
     is_same_file = position is not None and record.is_same_file(position.identity, identity)
-    if position and is_same_file and extent.offset < min(position.offset, record.size(path)):
+    if position and is_changed and is_same_file and extent.offset < min(position.offset, record.size(path)):
         raise _refused(path, extent.lines + 1, "the line is incomplete, but it was complete before")
     if not replay.entries and ((position and position.ids) or (found and found.offset)):
         raise _lost(path)
-    is_changed = went_back(tables.entries(), replay.entries) if position else not has_checkpoint
     _sync(path)
     current = _marks_after(path, found, replay, is_changed=is_changed, has_index=position is not None)
     marks.write(path, replace(current, offset=extent.offset, digest=extent.digest))
