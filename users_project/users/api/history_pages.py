@@ -1,37 +1,21 @@
-"""Cursor pages of a list in memory, in the shape of the other lists."""
+"""Cursor pages of a list in memory."""
 
-from collections.abc import Sequence
-from typing import TypeVar
+import operator
+from typing import Any
 
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.utils.urls import remove_query_param, replace_query_param
+from chassis.pagination import CursorPages, Position
 
-from chassis.pagination import LimitedPages, invalid_cursor, public_url
-
-T = TypeVar("T")
+_COMPARISONS = {"lt": operator.lt, "lte": operator.le, "gt": operator.gt, "gte": operator.ge}
 
 
-class HistoryPages(LimitedPages):
-    """Pages of entries that are newest first. A cursor counts from the oldest entry, so that new ones shift nothing."""
+class HistoryPages(CursorPages):
+    """Pages of changes, which come newest first and are numbered from the oldest."""
 
-    def paginate(self, entries: Sequence[T], request: Request) -> Sequence[T]:
-        limit = self.get_page_size(request)
-        total = len(entries)
-        cursor = request.query_params.get("cursor", str(total))
-        if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19 and 0 < int(cursor) <= total):
-            raise invalid_cursor()
-        begin = total - int(cursor)
-        self._url = public_url(request)
-        self._next = str(int(cursor) - limit) if begin + limit < total else None
-        previous = min(int(cursor) + limit, total)
-        self._previous = str(previous) if previous > int(cursor) else None
-        return entries[begin : begin + limit]
+    newest_by = ("number",)
 
-    def get_paginated_response(self, data: object) -> Response:
-        return Response({"next": self._link(self._next), "previous": self._link(self._previous), "results": data})
-
-    def _link(self, cursor: str | None) -> str | None:
-        return (
-            None if cursor is None else replace_query_param(remove_query_param(self._url, "cursor"), "cursor", cursor)
-        )
+    def fetch(self, queryset: Any, start: Position | None, limit: int) -> list[Any]:  # noqa: ANN401  # the changes
+        if start is not None:
+            fits, number = _COMPARISONS[start.lookup], int(start.values[0])
+            queryset = [change for change in queryset if fits(change.number, number)]
+            queryset = queryset[::-1] if start.is_newer else queryset
+        return list(queryset[:limit])

@@ -129,7 +129,7 @@ class HistoryView(AdminView):
         """
         query_parameters(request, PARAMETERS)
         pages = self.pagination_class()
-        page = pages.paginate(selectors.user_history(user_id=user_id), request)
+        page = pages.paginate_queryset(selectors.user_history(user_id=user_id), request)
         return pages.get_paginated_response(ChangeOut(page, many=True).data)
 
 

@@ -11,8 +11,9 @@ _SHOWN = ("username", "email", "full_name", "user_type", "is_active")
 
 @dataclass(frozen=True)
 class Change:
-    """What was done to a user: `values` is `{field: [old, new]}`, of the password `[]`."""
+    """What was done to a user: `values` is `{field: [old, new]}`, of the password `[]`. The oldest is number 1."""
 
+    number: int
     action: str
     at: datetime
     by: int | None
@@ -32,12 +33,13 @@ def changes(versions: Iterable[Entry]) -> list[Change]:
     found: list[Change] = []
     before: Entry | None = None
     for after in versions:
+        number = len(found) + 1
         if isinstance(after, Deletion):
-            found.append(Change("deleted", after.updated_at, after.updated_by))
+            found.append(Change(number, "deleted", after.updated_at, after.updated_by))
         elif before is None:
-            found.append(Change("created", after.created_at, after.created_by))
+            found.append(Change(number, "created", after.created_at, after.created_by))
         elif isinstance(before, User) and (values := _difference(before, after)):
-            found.append(Change("changed", after.updated_at, after.updated_by, values))
+            found.append(Change(number, "changed", after.updated_at, after.updated_by, values))
         before = after
     return found[::-1]
 
