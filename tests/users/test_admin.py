@@ -216,9 +216,11 @@ def test_a_form_without_its_version_saves_nothing(browser, make, everything):
     assert everything() == before
 
 
-def test_a_user_s_page_links_to_their_sessions(browser, make):
-    kim = make("kim")
-    assert f'<a href="/sessions/?user={kim.pk}">Sessions</a>' in page(browser.get(f"{LIST}{kim.pk}/change/"))
+def test_a_user_s_page_links_to_their_sessions_and_failed_sign_ins(browser, make):
+    kim = make("kim+1")
+    text = page(browser.get(f"{LIST}{kim.pk}/change/"))
+    assert f'<a href="/sessions/?user={kim.pk}">Sessions</a>' in text
+    assert '<a href="/gateway/audit/?event=sign_in_failed&amp;user=kim%2B1">Failed sign-ins</a>' in text
 
 
 def test_the_history_page_tells_of_each_change_and_never_of_a_password(browser, admin, make):
