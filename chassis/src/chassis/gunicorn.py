@@ -24,6 +24,8 @@ class NoAccessLog(Logger):  # type: ignore[misc]  # gunicorn is not typed
     access_log_enabled = False
 
 
+# From the start on: modules that are loaded leave no garbage.
+gc.set_threshold(20_000, 20, 20)
 worker_class = "gthread"
 # Seconds; longer than the gateway keeps an idle connection, so that the gateway is the one that closes it.
 keepalive = 75
@@ -41,4 +43,3 @@ def post_worker_init(worker: object) -> None:
     """Keep what was loaded at the start out of garbage collection: each collection would look at all of it again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
