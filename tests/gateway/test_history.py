@@ -89,6 +89,16 @@ def test_each_request_is_in_one_slot_of_each_ring_until_its_time_is_over(recorde
     assert [recorded.count(ring, NOW + 100_000) for ring in RINGS] == [0, 0, 0]
 
 
+def test_a_slot_of_a_coarse_ring_is_written_before_the_next_one_begins(recorded: Recorded) -> None:
+    recorded.requests.add(ONE, [0.1, 0.2])
+    recorded.recorder.record(NOW, [MINUTES])
+    assert [recorded.count(ring, NOW) for ring in RINGS] == [2, 0, 0]
+    recorded.recorder.record(NOW + 70, [MINUTES])
+    assert [recorded.count(ring, NOW + 70) for ring in RINGS] == [2, 2, 0]
+    recorded.recorder.record(NOW + 601, [MINUTES])
+    assert [recorded.count(ring, NOW + 601) for ring in RINGS] == [0, 2, 2]
+
+
 def test_a_restart_goes_on_in_the_same_slot(recorded: Recorded) -> None:
     recorded.record(NOW, 0.1, 0.2)
     os.close(recorded.recorder.descriptor or -1)
