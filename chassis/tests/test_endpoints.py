@@ -21,13 +21,20 @@ def configure(settings):
 
 
 @pytest.mark.django_db
-def test_a_service_is_healthy_while_its_database_responds():
-    reply = Client().get("/healthz")
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_a_service_is_ready_while_its_database_responds(path):
+    reply = Client().get(path)
     assert (reply.status_code, reply.json()) == (200, {"status": "ok", "service": "shop"})
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE django_migrations RENAME TO elsewhere")
-    reply = Client().get("/healthz")
+    reply = Client().get(path)
     assert (reply.status_code, reply["Retry-After"], reply.json()["code"]) == (503, "1", "database_unavailable")
+
+
+def test_a_service_lives_whatever_its_database_does():
+    # Without the mark, any use of the database raises.
+    reply = Client().get("/livez")
+    assert (reply.status_code, reply.json()) == (200, {"status": "ok", "service": "shop"})
 
 
 def test_a_service_without_a_database_is_healthy(monkeypatch):
@@ -35,7 +42,7 @@ def test_a_service_without_a_database_is_healthy(monkeypatch):
     assert Client().get("/healthz").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/healthz", "/livez", "/readyz", "/openapi.json"])
 def test_an_endpoint_takes_get_and_head_only(path):
     reply = Client().post(path)
     assert (reply.status_code, reply["Allow"], reply.json()["code"]) == (405, "GET, HEAD", "method_not_allowed")

@@ -11,6 +11,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 from tests.issuer import Issuer, trust
+from tests.waiting import wait_until
 
 from chassis import passports
 from chassis.passports import KEYS_COOLDOWN, backend
@@ -273,6 +274,18 @@ def test_a_new_key_is_found_and_unknown_ones_make_no_flood_of_fetches(gateway):
     while status(new) != 200:
         assert time.monotonic() < deadline
         threading.Event().wait(0.05)
+
+
+@pytest.mark.django_db
+def test_keys_that_are_fetched_at_the_start_outlast_an_outage_before_the_first_request(gateway, monkeypatch):
+    monkeypatch.setattr(passports, "KEYS_COOLDOWN", 0)
+    monkeypatch.setattr(passports, "MAX_PAUSE", 0.05)
+    with gateway.answering(b"", 503):
+        passports.fetch_keys()
+        wait_until(lambda: gateway.fetches > 1, "the keys are asked for again")
+    wait_until(lambda: backend().keys.known, "the keys are known")
+    with gateway.answering(b"", 503):
+        assert status(gateway.passport(7, audience="shop")) == 200
 
 
 @pytest.mark.django_db

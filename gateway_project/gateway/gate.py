@@ -48,7 +48,7 @@ MAX_CACHED: Final = 1024
 MAX_GRANTS: Final = 64
 MAX_CACHED_PATH: Final = 256
 # Requested by load balancers, with any name or address as the host.
-PROBES: Final = frozenset({"/healthz", "/readyz"})
+PROBES: Final = frozenset({"/healthz", "/livez", "/readyz"})
 UNKNOWN_HOST: Final = "This host is not served here. The operator lists the served ones in GATEWAY_ALLOWED_HOSTS."
 
 

@@ -52,7 +52,7 @@ class Readiness:
         """
         if draining.is_draining():
             return 503, {"status": "draining"}
-        services = await self.services.get()
+        services, limits = await asyncio.gather(self.services.get(), self.limits_state())
         parts = {"sessions": self.sessions_state(), "keys": self.keys_state()}
         if login := self.config.login:
             parts["login"] = services[login.service]
@@ -66,12 +66,21 @@ class Readiness:
         if documents := self.document_states():
             # No reason for 503: requests are forwarded without the check.
             report["documents"] = documents
-        if self.shared is not None:
+        if limits is not None:
             # No reason for 503 either: while the server cannot be reached, each machine counts alone.
-            report["limits"] = await self.shared.state()
+            report["limits"] = limits
         if workers := in_force.read():
             report["config"] = workers
         return 200 if is_ready else 503, report
+
+    async def limits_state(self) -> dict[str, str] | None:
+        """Return the state of the server of shared counts, `None` without one."""
+        if self.shared is None:
+            return None
+        try:
+            return await asyncio.wait_for(self.shared.state(), LIMIT)
+        except TimeoutError:
+            return {"status": "local", "cause": f"no response within {LIMIT:g} s"}
 
     async def service_states(self) -> dict[str, str]:
         services = self.config.services

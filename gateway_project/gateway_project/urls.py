@@ -33,6 +33,7 @@ urlpatterns = [
     endpoint("gateway/data/<path:path>", sends.data, "GET"),
     endpoint("gateway/filter/<path:path>", sends.filtered, "GET"),
     endpoint("healthz", probes.healthz, "GET"),
+    endpoint("livez", probes.healthz, "GET"),
     endpoint("readyz", probes.readyz, "GET"),
     endpoint("metrics", prometheus.metrics, "GET"),
     endpoint("", root.RootView.as_view(), "GET"),

@@ -23,13 +23,14 @@ OWN: dict[str, tuple[str, dict[str, int]]] = {
     "/openapi.json": (GET, {"GET": 200}),
     "/.well-known/jwks.json": (GET, {"GET": 200}),
     "/healthz": (GET, {"GET": 200}),
+    "/livez": (GET, {"GET": 200}),
     "/readyz": (GET, {"GET": 200}),
     "/metrics": (GET, {"GET": 200}),
     "/login/": (FORM, {"GET": 200, "POST": 403}),
     "/logout/": (FORM, {"GET": 303, "POST": 403}),
 }
 STATIC = "/static/rest_framework/css/default.css"
-PROBES = {"/healthz", "/readyz"}
+PROBES = {"/healthz", "/livez", "/readyz"}
 PATHS = [*OWN, STATIC]
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND"]
 ACCEPTS = ["application/json", "text/html,*/*;q=0.8"]

@@ -1,5 +1,8 @@
 """Health while the database is down, and afterwards."""
 
+import socket
+import time
+
 import pytest
 from django.db import connection
 from django.test import Client
@@ -41,6 +44,22 @@ def test_a_database_without_tables_is_503():
     answer = Client().get("/healthz")
     assert (answer.status_code, answer["Retry-After"]) == (503, "1")
     assert answer.json()["origin"] == "orders"
+
+
+@pytest.mark.skipif(not ON_SQLITE, reason="of a server that does not respond, whatever is tested")
+def test_the_probes_respond_in_a_second_while_a_server_accepts_connections_and_says_nothing(issuer, tmp_path):
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        url = f"postgres://orders@127.0.0.1:{silent.getsockname()[1]}/orders"
+        service = Service(issuer, tmp_path, workers=1, environ={"ORDERS_DATABASE_URL": url}, migrated=False)
+        service.start(health=503)
+        try:
+            for path, status in [("/livez", 200), ("/readyz", 503), ("/healthz", 503)] * 2:
+                began = time.monotonic()
+                assert service.ask("GET", path).status == status
+                # 1 s on an idle machine; a connection is given up after 5 s.
+                assert time.monotonic() - began < 4
+        finally:
+            service.__exit__()
 
 
 @pytest.mark.skipif(not ON_SQLITE or programs() is None, reason="PostgreSQL is not installed, or is tested as a whole")

@@ -4,8 +4,8 @@
         conf          the options in GATEHOUSE
         checks        `manage.py check` names what is wrong with them
     a request:
-        middleware    request id, access log, body limit, problems in place of HTML, /healthz, /openapi.json,
-                      `request.time_left()`
+        middleware    request id, access log, body limit, problems in place of HTML, /livez, /readyz, /healthz,
+                      /openapi.json, `request.time_left()`
         passports     who is asking: `request.user`
         permissions   `HasRole("admin")`
         parsers, serializers, validators, queries, converters    strict input
@@ -26,6 +26,7 @@ __version__ = "0.1.0"
 
 MIDDLEWARE = [
     "chassis.middleware.RequestLogMiddleware",
+    "chassis.middleware.LiveMiddleware",
     "chassis.middleware.ProblemMiddleware",
     "chassis.middleware.BodyLimitMiddleware",
     "chassis.middleware.PublicPathMiddleware",

@@ -27,6 +27,8 @@ class Options:
     leeway: int = 2  # seconds by which the clocks of two machines may differ
     max_body: int = 1024 * 1024  # bytes of a request body
     health_path: str = "/healthz"  # "" turns the endpoint off
+    live_path: str = "/livez"  # "" turns the endpoint off
+    ready_path: str = "/readyz"  # "" turns the endpoint off
     openapi_path: str = "/openapi.json"  # "" turns the endpoint off
     log_level: str = "INFO"  # of the JSON log lines that replace an empty LOGGING
     polled_paths: frozenset[str] = frozenset()  # their requests are logged at DEBUG if they succeed
@@ -101,6 +103,8 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "LEEWAY": (_is_count, _COUNT),
     "MAX_BODY": (_is_count, _COUNT),
     "HEALTH_PATH": (_is_path, _PATH),
+    "LIVE_PATH": (_is_path, _PATH),
+    "READY_PATH": (_is_path, _PATH),
     "OPENAPI_PATH": (_is_path, _PATH),
     "LOG_LEVEL": (lambda level: level in LOG_LEVELS, f"Use one of {', '.join(LOG_LEVELS)}."),
     "POLLED_PATHS": (lambda paths: isinstance(paths, list | tuple | set | frozenset), "Use a list of paths."),

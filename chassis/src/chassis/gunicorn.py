@@ -40,6 +40,12 @@ logger_class = NoAccessLog
 
 
 def post_worker_init(worker: object) -> None:
-    """Keep what was loaded at the start out of garbage collection: each collection would look at all of it again."""
+    """Fetch the gateway's keys, and keep what was loaded at the start out of garbage collection.
+
+    Each collection would look at all of it again.
+    """
+    from . import passports  # needs Django set up, which the application does
+
+    passports.fetch_keys()
     gc.collect()
     gc.freeze()

@@ -137,14 +137,29 @@ class TimeLeftMiddleware(Middleware):
         return self.get_response(request)
 
 
+class LiveMiddleware(Middleware):
+    """Serves `/livez`, or what GATEHOUSE names instead, before anything else can fail."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        from . import health  # Django's database layer, which this module does not need otherwise
+
+        is_probe = request.path_info == conf.options().live_path and request.method in {"GET", "HEAD"}
+        return health.livez(request) if is_probe and request.path_info else self.get_response(request)
+
+
 class EndpointMiddleware(Middleware):
-    """Serves `/healthz` and `/openapi.json`, or what GATEHOUSE names in their place."""
+    """Serves `/readyz`, `/healthz` and `/openapi.json`, or what GATEHOUSE names instead."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         from . import health, openapi  # drf-spectacular needs the models loaded
 
         options = conf.options()
-        views = {options.health_path: health.healthz, options.openapi_path: openapi.openapi}
+        views = {
+            options.live_path: health.livez,
+            options.ready_path: health.readyz,
+            options.health_path: health.readyz,
+            options.openapi_path: openapi.openapi,
+        }
         view = views.get(request.path_info) if request.path_info else None
         if view is None:
             return self.get_response(request)

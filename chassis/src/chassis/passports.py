@@ -15,7 +15,9 @@ import json
 import logging
 import math
 import re
+import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from functools import cache, cached_property
 from http.client import HTTPException
@@ -41,6 +43,8 @@ KEYS_COOLDOWN = 2
 KEYS_TIMEOUT = 3
 # Seconds for which keys are used that cannot be fetched again.
 KEYS_KEPT = 3600
+# Seconds at most between two fetches at the start.
+MAX_PAUSE = 30.0
 
 # Accepted passports are remembered for a minute at most, so a withdrawn key is soon worth nothing.
 MAX_REMEMBERED = 4096
@@ -60,7 +64,7 @@ class KeysUnavailable(Unavailable):
 
 
 class GatewayKeys(PyJWKClient):
-    """The gateway's public keys, fetched when the first request needs one, and again every five minutes.
+    """The gateway's public keys, fetched at the start, and again every five minutes when a request needs one.
 
     While they cannot be fetched, the known ones stay in use for `KEYS_KEPT`.
     """
@@ -89,6 +93,25 @@ class GatewayKeys(PyJWKClient):
             if time.monotonic() - self.known_at > KEYS_KEPT:
                 raise PyJWKClientConnectionError(str(exc)) from exc
         return self.known
+
+
+def fetch_keys() -> None:
+    """Fetch the gateway's keys in a thread, before the first request needs them.
+
+    Until the gateway responds, they are fetched again, at last every `MAX_PAUSE` seconds.
+    """
+    threading.Thread(target=_fetch_until_known, name="keys", daemon=True).start()
+
+
+def _fetch_until_known() -> None:
+    pause = float(KEYS_COOLDOWN)
+    keys = backend().keys
+    while not keys.known:
+        with suppress(PyJWKClientError):
+            keys.get_jwk_set()
+            return
+        time.sleep(pause)
+        pause = min(2 * pause, MAX_PAUSE)
 
 
 class PassportBackend(TokenBackend):

@@ -26,6 +26,7 @@ RESERVED: Final = (
     "/openapi.json",
     "/.well-known/jwks.json",
     "/healthz",
+    "/livez",
     "/readyz",
     "/metrics",
     "/login/",

@@ -42,6 +42,7 @@ def on_loop(runtime: Runtime) -> Mapping[str, Endpoint]:
     return {
         "/.well-known/jwks.json": public_keys,
         "/healthz": live,
+        "/livez": live,
         "/openapi.json": prepare_document,
         "/readyz": ready,
     }
