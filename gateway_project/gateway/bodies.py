@@ -7,6 +7,9 @@ from chassis.lengths import content_length
 
 from .policy.rejections import BadRequest, ContentTooLarge, RequestRejected
 
+# Bytes of a form with files that a page sends, if its route takes as much. Django keeps large files in temporary ones.
+MAX_UPLOAD = 32 * 1024 * 1024
+
 
 class LengthRequired(RequestRejected):
     """The server in front does not decode chunks, so the body's end is unknown (RFC 9110, section 15.5.12)."""

@@ -26,7 +26,16 @@ def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[As
     service = Service(lambda seen: Reply(404) if seen.target == "/openapi.json" else Reply.json({"is": seen.method}))
     config = {
         "services": {"things": {"url": service.url, "openapi": "/openapi.json"}},
-        "routes": [{"path": "/things", "service": "things", "methods": ["GET", "POST"], "allow": "public"}],
+        "routes": [
+            {"path": "/things", "service": "things", "methods": ["GET", "POST"], "allow": "public"},
+            {
+                "path": "/large",
+                "service": "things",
+                "methods": ["GET", "POST"],
+                "allow": "public",
+                "max_body": 5_000_000,
+            },
+        ],
     }
     running = Gateway(door, tmp_path / "var", config)
 
@@ -57,5 +66,33 @@ def test_a_form_follows_the_document_and_makes_the_request(gateway: tuple[Ask, S
     assert (status, "200 OK" in page) == (200, True)
     assert json.loads(service.seen[-1].body) == {"name": "hat é"}
     assert ask("POST", "/gateway/send/things", body, **FORM | {"Sec-Fetch-Site": "cross-site"})[0] == 403
-    assert ask("POST", "/gateway/send/things", "method=POST&json=" + "x" * 70_000, **FORM)[0] == 413
+    assert ask("POST", "/gateway/send/things", "method=POST&json=" + "x" * 1_200_000, **FORM)[0] == 413
     assert ask("GET", "/gateway/data/things", Accept="text/html")[1] == '{"got": null}'
+
+
+def test_a_form_sends_a_file_that_is_larger_than_what_a_door_holds(gateway: tuple[Ask, Service]) -> None:
+    ask, service = gateway
+    properties = {"name": {"type": "string"}, "file": {"type": "string", "format": "binary"}}
+    content = {"multipart/form-data": {"schema": {"type": "object", "properties": properties}}}
+    document = DOCUMENT | {"paths": {"/large": {"post": POST | {"requestBody": {"content": content}}}}}
+    service.answer = lambda seen: Reply.json(document if seen.target == "/openapi.json" else {"got": len(seen.body)})
+    wait_until(lambda: 'name="/file"' in ask("GET", "/large")[1], "the form has the document's fields")
+
+    def send(size: int) -> int:
+        fields = "".join(
+            f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in (("method", "POST"), ("/name", "hat"))
+        )
+        file = f'--x\r\nContent-Disposition: form-data; name="/file"; filename="a"\r\n\r\n{"x" * size}\r\n--x--\r\n'
+        return ask("POST", "/gateway/send/large", fields + file, **{"Content-Type": "multipart/form-data; boundary=x"})[
+            0
+        ]
+
+    assert send(4_000_000) == 200
+    seen = service.seen[-1]
+    assert (seen.method, seen.target) == ("POST", "/large")
+    assert b'name="name"\r\n\r\nhat\r\n' in seen.body
+    assert b'name="file"; filename="a"' in seen.body
+    assert seen.body.count(b"x") >= 4_000_000
+    assert send(5_000_000) == 413
+    assert send(5_200_000) == 413

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from gateway.bodies import MAX_UPLOAD
 from gateway.config import moment_of
 from gateway.policy import access, origins
 from gateway.policy.access import Identity
@@ -15,6 +16,7 @@ from . import descriptions, forms, schemas, tables
 from .commands import Call, commands
 from .context import RequestContext, WebRequest
 from .forms import Field
+from .schemas import FORM, RequestBody
 from .tables import Cell, Table
 
 LABELS: Final = {"POST": "Send", "PUT": "Replace", "PATCH": "Save changes", "DELETE": "Delete"}
@@ -37,6 +39,8 @@ class Form:
     is_open: bool = False
     fields: list[Field] = field(default_factory=list)
     takes_json: bool = False
+    # Bytes of the files that can be sent, of a form that has any.
+    max_files: int = 0
     raw: str = ""
     errors: list[str] = field(default_factory=list)
     was_sent: bool = False
@@ -98,6 +102,7 @@ def context(
         "object": [(name, tables.cell_of(value)) for name, value in (data or {}).items()] if is_object else [],
         "is_cut": is_cut,
         "trail": _trail(asked),
+        "below": _below(asked, match) if match else [],
         "commands": commands(_call(asked, match)),
         "filters": [],
         "forms": [],
@@ -144,6 +149,21 @@ def _trail(asked: Asked) -> list[tuple[str, str]]:
     return [*found, (asked.path, asked.path)]
 
 
+def _below(asked: Asked, match: Match) -> list[tuple[str, str]]:
+    """Return title and link of what the viewer may do below this path, such as to cancel this order."""
+    start = f"{match.route.path.rstrip('/')}/"
+    found: dict[str, str] = {}
+    for route in asked.context.runtime.config.routes:
+        rest = route.path.removeprefix(start)
+        if not rest or rest == route.path or "{" in rest:
+            continue
+        one = replace(asked, path=f"{asked.path.rstrip('/')}/{rest}", query="")
+        method = next((each for each in ("GET", *TITLES) if one.match(each)), None)
+        if method:
+            found.setdefault(one.path, _lead(one.operation(one.match(method), method)) or one.path)
+    return [(title, path) for path, title in found.items()]
+
+
 def _linked(table: Table, asked: Asked) -> Table:
     """Link each row's id to the page of the row, if that is routed."""
     if "id" not in table.columns:
@@ -181,7 +201,9 @@ def _call(asked: Asked, match: Match | None) -> Call:
         sent.method if sent else "GET",
         f"{scheme}://{host}{asked.target}",
         match is not None and match.route.allow != "public",
-        sent.body if sent and sent.has_body else None,
+        sent.body if sent and sent.media and not sent.parts else None,
+        [(part.name, part.text, part.file is not None) for part in sent.parts] if sent else [],
+        is_urlencoded=bool(sent) and sent.media == FORM,
     )
 
 
@@ -222,38 +244,46 @@ def _forms(asked: Asked, sent_to: Match, *, current: Any, etag: str, rejected: A
 def _form(asked: Asked, match: Match, method: str, *, current: Any, etag: str, rejected: Any) -> Form:  # noqa: ANN401  # JSON
     """Return the form for a method: filled in with what is stored, or with what was sent and rejected."""
     operation, document = asked.operation(match, method), asked.document
-    schema, example = schemas.body_schema(operation, document)
+    taken = schemas.request_body(operation, document)
     sent = asked.sent if asked.sent and asked.sent.method == method else None
-    # What was accepted is not offered again, but for a change, which shows what is stored now.
-    typed = sent.values if sent and rejected is not None and not sent.is_raw else None
+    again = sent if rejected is not None else None
     is_change = method in {"PUT", "PATCH"}
     found = Form(
         method,
         title=_lead(operation) or TITLES[method],
         label=LABELS[method],
         action=f"/gateway/send{asked.target}",
-        takes_json=schema is not None or (method != "DELETE" and not DESCRIBED & operation.keys()),
+        takes_json=taken.is_json if taken else method != "DELETE" and not DESCRIBED & operation.keys(),
         is_open=rejected is not None or method in {"POST", "PATCH"},
         was_sent=sent is not None,
         if_match=etag if method != "POST" and etag.startswith('"') else "",
         what=_name_of(current) if method == "DELETE" else "",
     )
-    if schema:
-        data = current if is_change else None
-        if is_change and data is None:
-            data = {}
-        found.fields = forms.fields_of(schema, document, data=data, typed=typed)
-        if is_change and isinstance(current, dict):
-            # Of what is stored the part that can be sent.
-            writable = {each.name[1:] for each in found.fields}
-            example = {name: value for name, value in current.items() if name in writable}
+    if taken:
+        # What was accepted is not offered again, but for a change, which shows what is stored now.
+        typed = again.values if again and not again.is_raw else None
+        data = (current or {}) if is_change else None
+        found.fields = forms.fields_of(taken.schema, document, data=data, typed=typed)
+        if forms.file_names(found.fields):
+            found.max_files = min(match.route.max_body, MAX_UPLOAD)
     if found.takes_json:
-        body = json.dumps(tables.plain(example), ensure_ascii=False, indent=2) if schema is not None else ""
-        found.raw = sent.body if sent and rejected is not None and sent.is_raw else body
+        found.raw = (
+            again.body if again and again.is_raw else _example(taken, found.fields, current, is_change=is_change)
+        )
     if rejected is not None:
-        left = forms.put_errors(found.fields, forms.messages_of(rejected))
-        found.errors = left
+        found.errors = forms.put_errors(found.fields, forms.messages_of(rejected))
     return found
+
+
+def _example(taken: RequestBody | None, fields: list[Field], current: Any, *, is_change: bool) -> str:  # noqa: ANN401  # JSON
+    """Return the JSON to begin with: the document's example, for a change what is stored and can be sent."""
+    if taken is None:
+        return ""
+    example = taken.example
+    if is_change and isinstance(current, dict):
+        writable = {each.name[1:] for each in fields}
+        example = {name: value for name, value in current.items() if name in writable}
+    return json.dumps(tables.plain(example), ensure_ascii=False, indent=2)
 
 
 def _name_of(current: Any) -> str:  # noqa: ANN401  # JSON

@@ -1,7 +1,8 @@
-"""A form for an operation's JSON body, from its schema; and the body that a sent form means. No I/O.
+"""A form for an operation's body, from its schema; and the body that a sent form means. No I/O.
 
 A field's name in the form is a JSON pointer (RFC 6901), such as `/address/street`. Beside it `was:/address/street` has
-the text that the page filled in, so that PATCH sends what was changed.
+the text that the page filled in, so that PATCH sends what was changed. A browser does not fill in a file again: of one
+that was chosen, `file:/cover` has the name.
 """
 
 import json
@@ -12,7 +13,8 @@ from typing import Any, Final
 
 from chassis.problems import flatten
 
-from .schemas import Schema, resolved
+from .schemas import Schema, is_file, resolved
+from .tables import WEB
 
 MAX_GROUPS: Final = 3
 LONG_TEXT: Final = 500  # characters
@@ -24,7 +26,10 @@ Values = Mapping[str, Sequence[str]]
 
 @dataclass
 class Field:
-    """One control, or a group of them. `value` is its text, `chosen` are the values of a list of choices."""
+    """One control, or a group of them. `value` is its text, `chosen` are the values of a list of choices.
+
+    Of a file, `value` is the URL of the stored one, and `chosen` are the names of those that have to be chosen again.
+    """
 
     name: str
     label: str
@@ -94,6 +99,8 @@ def _words(name: str) -> str:
 
 def _kind(schema: Schema, document: Mapping[str, Any], depth: int) -> str:
     """Return the kind of control; what no control fits is written as JSON."""
+    if is_file(schema, document):
+        return "file"
     kind = "object" if schema.get("properties") else schema.get("type")
     if schema.get("enum") or kind == "boolean":
         return "choice"
@@ -111,6 +118,10 @@ def _kind(schema: Schema, document: Mapping[str, Any], depth: int) -> str:
 
 def _fill(one: Field, data: Any, typed: Values | None) -> None:  # noqa: ANN401  # JSON
     text = _text(one.kind, data)
+    if one.kind == "file":
+        one.value = text if WEB.fullmatch(text) else ""
+        one.chosen = list((typed or {}).get(f"file:{one.name}", []))
+        return
     one.was = text if typed is None else next(iter(typed.get(f"was:{one.name}", [])), "")
     if one.kind == "choices":
         one.chosen = text.split("\n") if typed is None else list(typed.get(one.name, []))
@@ -153,6 +164,8 @@ def _attributes(one: Field) -> dict[str, Any]:
         found["type"] = "password" if _is_password(one) else TYPES.get(str(schema.get("format")), "text")
         if found["type"] == "password":
             found["autocomplete"] = "new-password"
+    if one.kind == "file":
+        found |= {"type": "file", "multiple": "multiple" if schema.get("type") == "array" else None}
     if one.kind in {"text", "long"}:
         found["maxlength"] = schema.get("maxLength")
     if one.kind == "number":
@@ -172,7 +185,9 @@ def body_of(fields: Sequence[Field], values: Values, *, is_partial: bool) -> dic
     """
     found: dict[str, Any] = {}
     for one in fields:
-        name = one.name.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
+        name = _name_of(one)
+        if one.kind == "file":
+            continue
         if one.kind == "group":
             inner = body_of(one.fields, values, is_partial=is_partial)
             if inner or (one.required and not is_partial):
@@ -191,6 +206,23 @@ def body_of(fields: Sequence[Field], values: Values, *, is_partial: bool) -> dic
         elif one.kind == "lines" and (was or one.required):
             found[name] = []
     return found
+
+
+def parts_of(fields: Sequence[Field], values: Values, *, is_partial: bool) -> list[tuple[str, str]]:
+    """Return the same body as the parts of a form, by OpenAPI's defaults: each value of a list, an object as JSON."""
+    found: list[tuple[str, str]] = []
+    for name, value in body_of(fields, values, is_partial=is_partial).items():
+        found.extend((name, _text("text", each)) for each in (value if isinstance(value, list) else [value]))
+    return found
+
+
+def file_names(fields: Sequence[Field]) -> dict[str, str]:
+    """Return the names of the files that the operation takes, by the names of their fields."""
+    return {one.name: _name_of(one) for one in fields if one.kind == "file"}
+
+
+def _name_of(one: Field) -> str:
+    return one.name.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
 
 
 def _value(one: Field, text: str) -> Any:  # noqa: ANN401  # JSON

@@ -92,11 +92,13 @@ def _first_steps(config: Config, document: Document, base: str) -> list[dict[str
         for route in config.routes:
             is_open = route.allow == "public" or (token and route.allow == "authenticated")
             operation = descriptions.operations(document, route).get(method, {})
-            schema, example = schemas.body_schema(operation, document)
-            is_list = "{" not in route.path and "GET" in route.methods and (method == "GET" or schema is not None)
+            taken = schemas.request_body(operation, document)
+            is_json = taken is not None and taken.is_json
+            is_list = "{" not in route.path and "GET" in route.methods and (method == "GET" or is_json)
             if is_open and route.browser == "api" and method in route.methods and is_list:
                 header = "" if route.allow == "public" else token
-                body = f"-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(example))} " if schema else ""
+                example = shlex.quote(json.dumps(taken.example)) if taken else ""
+                body = f"-H 'Content-Type: application/json' -d {example} " if is_json else ""
                 steps.append({"title": f"{title} {route.path}", "command": f"curl {header}{body}{base}{route.path}"})
                 break
     return steps

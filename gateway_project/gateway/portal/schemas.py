@@ -1,10 +1,12 @@
 """OpenAPI schemas as the forms read them: references followed, alternatives of one kind merged. No I/O."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 Schema = dict[str, Any]
 MAX_DEPTH: Final = 8
+MULTIPART: Final = "multipart/form-data"
+FORM: Final = "application/x-www-form-urlencoded"
 _EXAMPLES: Final = {
     "date": "2026-01-31",
     "date-time": "2026-01-31T12:00:00Z",
@@ -70,17 +72,42 @@ def _without_null(schema: Schema) -> Schema:
     return schema
 
 
-def body_schema(operation: Mapping[str, Any], document: Mapping[str, Any]) -> tuple[Schema | None, Any]:
-    """Return the schema of an operation's JSON body and its example; None if it takes no JSON."""
+class RequestBody(NamedTuple):
+    """What an operation takes, in the media type that a page sends: with files `multipart/form-data`, else JSON."""
+
+    media: str
+    schema: Schema
+    example: Any
+
+    @property
+    def is_json(self) -> bool:
+        return "json" in self.media
+
+
+def request_body(operation: Mapping[str, Any], document: Mapping[str, Any]) -> RequestBody | None:
+    """Return the operation's body, `None` if it takes none that a page can send."""
     body = operation.get("requestBody")
     if isinstance(body, dict) and "$ref" in body:
         body = _referred(body["$ref"], document)
-    media = (body or {}).get("content", {})
-    content = next((value for name, value in media.items() if "json" in name), None)
-    if content is None:
-        return None, None
-    schema = resolved(content.get("schema", {}), document)
-    return schema, _example_of(content, schema, document)
+    contents = {name: each for name, each in (body or {}).get("content", {}).items() if isinstance(each, dict)}
+    schemas = {name: resolved(each.get("schema", {}), document) for name, each in contents.items()}
+    choice = [MULTIPART] if _has_file(schemas.get(MULTIPART, {}), document) else []
+    choice += [*(name for name in contents if "json" in name), MULTIPART, FORM]
+    media = next((name for name in choice if name in contents), None)
+    if media is None:
+        return None
+    return RequestBody(media, schemas[media], _example_of(contents[media], schemas[media], document))
+
+
+def is_file(schema: Schema, document: Mapping[str, Any]) -> bool:
+    """Return whether a field is a file, or a list of files: `format: binary`, or in 3.1 content without encoding."""
+    one = resolved(schema.get("items", {}), document) if schema.get("type") == "array" else schema
+    is_content = "contentMediaType" in one and "contentEncoding" not in one
+    return one.get("type") == "string" and (one.get("format") == "binary" or is_content)
+
+
+def _has_file(schema: Schema, document: Mapping[str, Any]) -> bool:
+    return any(is_file(resolved(each, document), document) for each in schema.get("properties", {}).values())
 
 
 def _example_of(content: Mapping[str, Any], schema: Schema, document: Mapping[str, Any]) -> Any:  # noqa: ANN401  # JSON

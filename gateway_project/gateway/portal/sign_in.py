@@ -4,8 +4,10 @@ from contextlib import suppress
 from typing import cast
 
 from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
 from django.db import DatabaseError, InterfaceError
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
 from django.shortcuts import render
 from django.views import View
 from rest_framework.exceptions import APIException
@@ -20,8 +22,8 @@ from . import browsers
 from .api import PASSWORD_LENGTH, USERNAME_LENGTH, WrongCredentials
 from .context import WebRequest, client_of
 from .drf import REJECTIONS, problem_of
+from .schemas import FORM, MULTIPART
 
-FORM = "application/x-www-form-urlencoded"
 # What is raised once a form has been read.
 READ = (WrongCredentials, RateLimited, UpstreamError, DatabaseError, InterfaceError)
 
@@ -39,15 +41,28 @@ def check_origin(request: WebRequest) -> None:
         raise CrossOrigin("Another site sent this form. Send it from this page.")
 
 
-def form(request: WebRequest) -> dict[str, str]:
-    """Return the fields; raise `RequestRejected` for a body that is not a form, or is too large."""
-    length = bodies.check_length(request.META, settings.MAX_BODY)
-    if length is None or request.content_type != FORM:
-        raise BadRequest(f"The body is not a form. Send {FORM}, with a Content-Length.")
+def posted(request: WebRequest, most: int | None = None) -> QueryDict:
+    """Return the form that a browser sent; raise `RequestRejected` for a body that is not one, or is too large.
+
+    With `most`, its bound in bytes, it may have files.
+    """
+    length = bodies.check_length(request.META, most or settings.MAX_BODY)
+    kinds = (FORM, MULTIPART) if most else (FORM,)
+    if length is None or request.content_type not in kinds:
+        raise BadRequest(f"The body is not a form. Send {' or '.join(kinds)}, with a Content-Length.")
     request.encoding = "utf-8"
-    if any(len(values) > 1 for _, values in request.POST.lists()):
+    try:
+        return request.POST
+    except (MultiPartParserError, SuspiciousOperation, UnreadablePostError) as exc:
+        raise BadRequest("The form is malformed, or has too many fields. Send it as a browser does.") from exc
+
+
+def form(request: WebRequest) -> dict[str, str]:
+    """Return the fields of a form without files, each of which is there once. Raises `RequestRejected`."""
+    fields = posted(request)
+    if any(len(values) > 1 for _, values in fields.lists()):
         raise BadRequest("A field of this form is there twice. Send each once.")
-    return {name: str(value) for name, value in request.POST.items()}
+    return {name: str(value) for name, value in fields.items()}
 
 
 class Page(View):
@@ -85,10 +100,14 @@ class Page(View):
 
 def _explanation(problem: APIException) -> str:
     if problem.status_code == RateLimited.status:
-        seconds = int(problems.headers_of(problem)["Retry-After"])
-        wait = f"{seconds} seconds" if seconds < 120 else f"{-(-seconds // 60)} minutes"
-        return f"Too many sign-ins have failed. Try again in {wait}."
+        return (
+            f"Too many sign-ins have failed. Try again in {duration(int(problems.headers_of(problem)['Retry-After']))}."
+        )
     return str(problem.detail)
+
+
+def duration(seconds: int) -> str:
+    return f"{seconds} seconds" if seconds < 120 else f"{-(-seconds // 60)} minutes"
 
 
 class LoginPage(Page):

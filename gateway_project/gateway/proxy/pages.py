@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from django.conf import settings
 
 from chassis.security import HSTS
+from gateway.bodies import MAX_UPLOAD
 from gateway.policy.rejections import ContentTooLarge
 from gateway.upstreams import Body, encode_headers
 
@@ -40,7 +41,9 @@ async def answer_own(exchange: "Exchange") -> None:
                 pairs = [*pairs, ("Strict-Transport-Security", HSTS)]
             exchange.respond(status, pairs, content)
             return
-    await hand_over(exchange, proxy.django, settings.MAX_BODY)
+    # A page's form may have files.
+    most = MAX_UPLOAD if path.startswith("/gateway/send/") else settings.MAX_BODY
+    await hand_over(exchange, proxy.django, most)
 
 
 async def hand_over(exchange: "Exchange", django: "Application", most: int | None = None) -> None:

@@ -192,6 +192,12 @@ def test_a_deletion_names_what_it_deletes(service: Service, client: Client, sign
     assert "204 No Content" in reply.content.decode()
 
 
+def test_a_page_links_to_what_can_be_done_below_its_path(service: Service, client: Client, signed_in: SignedIn) -> None:
+    link = '<a class="button tiny" href="/things/7/paint/">Paint it</a>'
+    assert link in client.get("/things/7/", headers=PAGE | signed_in()).content.decode()
+    assert "Below this path" not in client.get("/things/", headers=PAGE).content.decode()
+
+
 def test_a_path_without_get_has_a_page_with_its_form(service: Service, client: Client, signed_in: SignedIn) -> None:
     reply = client.get("/things/7/paint/", headers=PAGE | signed_in())
     page = reply.content.decode()
@@ -313,7 +319,7 @@ def test_a_form_without_a_word_of_its_origin_is_403(service: Service, client: Cl
         ("/free/", FORM, "method=TRACE", 400),
         ("/free/", FORM, "", 400),
         ("/free/", "text/plain", "method=POST", 400),
-        ("/free/", FORM, f"method=POST&json={'x' * 70_000}", 413),
+        ("/free/", FORM, f"method=POST&json={'x' * 1_200_000}", 413),
         ("/free/", FORM, "method=DELETE", 405),
         ("/nothing/", FORM, "method=POST", 404),
         ("//evil.example/", FORM, "method=POST", 404),

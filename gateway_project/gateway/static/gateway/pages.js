@@ -1,4 +1,5 @@
-// What pages do with scripts on: a button to copy, times in the reader's zone, and a form's page under the form's address.
+// What pages do with scripts on: a button to copy, times in the reader's zone, files that are too large, regions that
+// scroll, and a form's page under the form's address.
 
 // A reload of the page that answers a form asks for the path again, not for the form.
 const { path } = document.currentScript.dataset;
@@ -10,6 +11,21 @@ for (const time of document.querySelectorAll("time")) {
     time.title = time.dateTime;
     time.textContent = moment.toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
   }
+}
+
+// Only where a region scrolls is it a stop of the Tab key.
+const scrolls = new ResizeObserver((entries) => {
+  for (const { target } of entries) target.tabIndex = target.scrollWidth > target.clientWidth ? 0 : -1;
+});
+for (const region of document.querySelectorAll(".scroll")) scrolls.observe(region);
+
+for (const form of document.querySelectorAll("form[data-max-files]")) {
+  const inputs = [...form.querySelectorAll("input[type=file]")];
+  form.addEventListener("change", () => {
+    const size = inputs.flatMap((input) => [...input.files]).reduce((sum, file) => sum + file.size, 0);
+    const message = size > form.dataset.maxFiles ? `Choose smaller files: together at most ${form.dataset.maxFiles} bytes.` : "";
+    for (const input of inputs) input.setCustomValidity(message);
+  });
 }
 
 for (const text of document.querySelectorAll("[data-copy]")) {
