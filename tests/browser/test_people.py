@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from tests.browser.conftest import Complaints
-from tests.system.stack import Stack
+from tests.system.stack import Stack, until
 
 SCREENS = {"desktop": (1280, 800), "phone": (390, 844)}
 Check = Callable[[str], None]
@@ -161,29 +161,111 @@ def edits_the_user(page: Page, check: Check, name: str) -> None:
     expect(page.locator(".messagelist")).to_contain_text("was changed successfully")
 
 
-def test_the_keyboard_alone_is_enough(page: Page) -> None:
-    """Typed from the first page on: the skip link, the sign-in, a form."""
-    page.goto("/login/?next=/api/orders")
-    page.keyboard.type("user")
+class Keyboard:
+    """A person without a mouse: Tab to reach, Enter to use, and the keys to type."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def reach(self, target: Locator) -> None:
+        """Press Tab until the element has the focus, which must be visible."""
+        expect(target).to_be_attached()
+        for _ in range(200):
+            if target.evaluate("element => element === document.activeElement"):
+                break
+            self.page.keyboard.press("Tab")
+        expect(target).to_be_focused()
+        assert target.evaluate("element => element.matches(':focus-visible')")
+
+    def use(self, target: Locator) -> None:
+        self.reach(target)
+        self.page.keyboard.press("Enter")
+
+    def fill(self, target: Locator, text: str) -> None:
+        self.reach(target)
+        self.page.keyboard.press("Control+A")
+        self.page.keyboard.type(text)
+
+
+def test_the_keyboard_alone_is_enough(person: BrowserContext, look: str) -> None:
+    page = person.new_page()
+    keys = Keyboard(page)
+    banner, main, links = page.get_by_role("banner"), page.get_by_role("main"), page.get_by_role("navigation")
+    page.goto("/")
+    keys.use(banner.get_by_role("link", name="Sign in"))
+    expect(page.get_by_label("Username")).to_be_focused()
+    page.keyboard.type("admin")
     page.keyboard.press("Tab")
-    page.keyboard.type("u")
+    page.keyboard.type("a")
     page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile("/api/orders$"))
+    expect(page.get_by_role("heading", name="Hello, admin")).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
-    field = page.get_by_label("Item")
-    for _ in range(60):
-        page.keyboard.press("Tab")
-        if field.evaluate("element => element === document.activeElement"):
-            break
-    expect(field).to_be_focused()
-    page.keyboard.type("pen")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
-    page.keyboard.type("Main street 2")
+    keys.use(main.get_by_role("link", name="/api/users", exact=True))
+    name = f"kit-{look}"
+    form = page.locator("section", has=page.locator("#form-POST"))
+    for label, text in (("Username", name), ("Email", f"{name}@example.com"), ("Password", "kit")):
+        keys.fill(form.get_by_label(label), text)
     page.keyboard.press("Enter")
-    expect(page.get_by_role("main")).to_contain_text("201 Created")
+    expect(form.locator(".error")).to_contain_text("too short")
+    keys.fill(form.get_by_label("Password"), "correct horse battery")
+    keys.use(form.get_by_role("button", name="Send", exact=True))
+    expect(main).to_contain_text("201 Created")
+    keys.use(banner.get_by_role("link", name="Gatehouse"))
+    keys.use(main.get_by_role("link", name="/api/orders", exact=True))
+    keys.fill(form.get_by_label("Item"), "pen")
+    keys.fill(form.get_by_label("Address"), "Main street 2")
+    keys.use(form.get_by_role("button", name="Send", exact=True))
+    expect(main).to_contain_text("201 Created")
+    keys.use(links.get_by_role("link", name="/api/orders", exact=True))
+    keys.use(page.locator("summary", has_text="Filter"))
+    keys.reach(page.get_by_label("Status"))
+    page.keyboard.type("Cancelled")
+    keys.use(page.get_by_role("button", name="Apply"))
+    expect(page).to_have_url(re.compile(r"/api/orders\?status=cancelled$"))
+    keys.use(page.get_by_role("link", name="Show all"))
+    page.request.post("/api/login", data={"username": "admin", "password": "a"}, headers={"User-Agent": "curl/8"})
+    keys.use(links.get_by_role("link", name="Sessions"))
+    keys.use(page.get_by_role("button", name="End the session curl").first)
+    expect(page.get_by_role("status")).to_have_text("One session has ended.")
+    keys.use(banner.get_by_role("link", name="Admin"))
+    keys.use(main.get_by_role("link", name="Users").last)
+    keys.fill(page.locator("#searchbar"), name)
+    page.keyboard.press("Enter")
+    keys.use(page.get_by_role("link", name=name, exact=True))
+    keys.fill(page.get_by_label("Full name"), "Kit")
+    keys.use(page.get_by_role("button", name="Save", exact=True))
+    expect(page.locator(".messagelist")).to_contain_text("was changed successfully")
+    keys.use(banner.get_by_role("button", name="Sign out"))
+    expect(page.get_by_role("status")).to_have_text("You are signed out.")
+
+
+def test_a_wide_table_shows_that_it_scrolls_and_takes_the_focus(person: BrowserContext, look: str) -> None:
+    page = person.new_page()
+    page.goto("/login/?next=/api/users")
+    sign_in(page, "admin", "a")
+    table = page.get_by_role("region", name="Results")
+    is_phone = look.startswith("phone")
+    expect(table).to_have_attribute("tabindex", "0" if is_phone else "-1")
+    assert table.evaluate("element => element.scrollWidth > element.clientWidth") == is_phone
+    assert "gradient" in table.evaluate("element => getComputedStyle(element).backgroundImage")
+    if is_phone:
+        Keyboard(page).reach(table)
+        page.keyboard.press("ArrowRight")
+        until(lambda: table.evaluate("element => element.scrollLeft > 0"), 15, "the table scrolls")
+
+
+def test_what_can_be_done_with_an_order_is_a_link_on_its_page(page: Page) -> None:
+    page.goto("/login/?next=/api/orders")
+    sign_in(page, "user", "u")
+    page.get_by_label("Item").fill("lamp")
+    page.get_by_label("Address").fill("Main street 4")
+    page.get_by_role("button", name="Send", exact=True).click()
+    page.get_by_role("link", name="Open /api/orders/").click()
+    page.get_by_role("link", name="Cancel the order").click()
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.locator("table.object")).to_contain_text("cancelled")
 
 
 def test_scripts_are_needed_for_nothing_but_the_api_documents(chromium: Browser, stack: Stack) -> None:

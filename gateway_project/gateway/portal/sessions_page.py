@@ -16,7 +16,7 @@ from .api_page import Asked
 from .context import WebRequest
 from .devices import device
 from .drf import problem_of
-from .sign_in import Page, Redirect, check_origin, form
+from .sign_in import Page, Redirect, check_origin, duration, form
 
 MAX_SHOWN = 100
 PATH = "/sessions/"
@@ -92,7 +92,7 @@ def _shown(request: WebRequest, identity: Identity, user_id: str) -> dict[str, A
             "device": device(session.user_agent),
             "address": session.client_address,
             "began": session.created_at,
-            "used": session.last_used_at,
+            "refreshed": session.last_used_at,
             "current": session.id == identity.session,
         }
         for session in found
@@ -104,6 +104,7 @@ def _shown(request: WebRequest, identity: Identity, user_id: str) -> dict[str, A
         "more": len(rows) > MAX_SHOWN,
         "user": "" if is_own else user_id,
         "ended": request.GET.get("ended", ""),
+        "refreshed_every": duration(int(sessions.lifetime("ACCESS_TOKEN_LIFETIME").total_seconds())),
         "change_password": _change_password(request, identity) if is_own else "",
     }
 
