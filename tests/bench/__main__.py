@@ -44,7 +44,7 @@ def say(text: str) -> None:
 def arguments() -> argparse.Namespace:
     """Return what was asked for."""
     parser = argparse.ArgumentParser(prog="manage_all.sh bench", description="Measure this gateway beside others.")
-    parser.add_argument("--rounds", type=int, help="how often each is measured (5; 20 with --against)")
+    parser.add_argument("--rounds", type=int, help="how often each is measured (5; 20 with --against or --policies)")
     parser.add_argument("--seconds", type=int, default=2, help="how long each time (2)")
     parser.add_argument(
         "--only", action="append", metavar="NAME", choices=NAMES, help=f"may repeat: {', '.join(NAMES)}"
@@ -52,6 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--against", type=Path, metavar="PATH", help="compare the fast door with that of another checkout instead"
     )
+    parser.add_argument("--policies", action="store_true", help="compare all policies with the defaults instead")
     parser.add_argument("--orders", action="store_true", help="measure the orders service instead")
     parser.add_argument(
         "--rows", type=int, default=5_000_000, help="with --orders: orders in its large table (5000000)"
@@ -238,16 +239,17 @@ def bench_orders(options: argparse.Namespace, directory: Path) -> int:
 
 
 def bench_against(options: argparse.Namespace, directory: Path) -> int:
-    """Compare the fast door with another checkout's, print; return the exit status."""
+    """Compare the fast door with another checkout's, or all policies with the defaults; return the exit status."""
+    peers = compare.policies() if options.policies else compare.checkouts(options.against)
     with place(directory, ()) as where, ExitStack() as running:
         users = write_users(where)
         upstream = running.enter_context(nginx(where))
         servers = []
-        for peer in compare.checkouts(options.against):
+        for peer in peers:
             servers.append(running.enter_context(peer.start(where)))
             checked(peer, servers[-1], where, (users / "user").read_text().strip())
         pairs = compare.measured(servers, upstream, users, options.rounds or 20)
-    print(compare.text(pairs, options.against))  # noqa: T201
+    print(compare.text(pairs, peers[1].title))  # noqa: T201
     return int(any(sample.failed for pair in pairs for sample in [*pair.ours, *pair.theirs]))
 
 
@@ -265,7 +267,7 @@ def main() -> int:
         signal.signal(each, leave)
     directory = Path(os.environ["GATEHOUSE_VAR"]) / "bench"
     try:
-        if options.against:
+        if options.against or options.policies:
             return bench_against(options, directory)
         options.rounds = options.rounds or 5
         return (bench_orders if options.orders else bench)(options, directory)

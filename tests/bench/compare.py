@@ -1,4 +1,6 @@
-"""Compare the fast door of two checkouts: `./manage_all.sh bench --against PATH`.
+"""Compare the fast door of two checkouts, or with all policies and with the defaults.
+
+`./manage_all.sh bench --against PATH` and `./manage_all.sh bench --policies`.
 
 Both run side by side, and each round loads both at once for a second. The result is the median of the ratios within
 the rounds: a machine with other work is slower for both, so the ratio holds where the figures themselves do not.
@@ -12,7 +14,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from .load import LOADS, Load, Sample, measure
-from .peers import Peer, gatehouse
+from .peers import LIMITS, POLICIES, Peer, gatehouse
 from .processes import Server
 from .report import table
 
@@ -31,6 +33,14 @@ class Pair:
         """Return this checkout's figure by the other's in each round."""
         pairs = zip(self.ours, self.theirs, strict=True)
         return [getattr(mine, figure) / getattr(other, figure) for mine, other in pairs]
+
+
+def policies() -> list[Peer]:
+    """Return the fast door with all policies, and with the defaults."""
+    return [
+        Peer("policies", "all policies", gatehouse("fast", policies=POLICIES, limits=LIMITS)),
+        Peer("defaults", "the defaults", gatehouse("fast")),
+    ]
 
 
 def checkouts(other: Path) -> list[Peer]:
@@ -57,7 +67,7 @@ def measured(servers: Sequence[Server], upstream: Server, users: Path, rounds: i
     return pairs
 
 
-def text(pairs: Sequence[Pair], other: Path) -> str:
+def text(pairs: Sequence[Pair], other: object) -> str:
     """Return the report as Markdown: the ratios, and the range of the middle half of the rounds."""
     heads = ["load", "CPU µs/request", f"of {other}", "ratio, CPU", "middle half", "ratio, requests/s", "failed"]
     body = []

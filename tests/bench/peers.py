@@ -9,13 +9,15 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from string import Template
 from tempfile import mkdtemp
+from types import MappingProxyType
+from typing import Any, Final
 
 from cryptography.hazmat.primitives import serialization
 from tests.conformance.gateways import APPLICATIONS, PROJECT, Door, free_port
@@ -32,6 +34,24 @@ PATH, VARIED = "/api/items/7", "/api/things-"
 WHOAMI = "/api/items/whoami"
 BODY = '{"message":"hello, world!"}'
 TOKEN_CACHE = "jwt_cache_config: {jwt_cache_size: 1000}"
+
+
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+# Two named limits, which are counted and never reached, and all other policies that need no document of the service.
+LIMITS: Final[Mapping[str, Any]] = {
+    "per_user": {"rate": "100000/second"},
+    "per_address": {"rate": "100000/second", "by": "address"},
+}
+POLICIES: Final[Mapping[str, Any]] = {
+    "rate_limit": ["per_user", "per_address"],
+    "cors": {"origins": ["https://app.example.org"], "expose": ["ETag"]},
+    "headers": {
+        "request": {"set": {"X-Api-Key": "key"}, "remove": ["X-Old"]},
+        "response": {"set": {"X-Frame-Options": "DENY"}, "remove": ["Server"]},
+    },
+    "allow_from": ["127.0.0.0/8"],
+    "deprecated": {"since": "2026-01-01", "sunset": "2099-01-01", "link": "https://docs.example.org"},
+}
 
 
 @dataclass(frozen=True)
@@ -163,16 +183,22 @@ def fastapi(kind: str) -> Callable[[Place], AbstractContextManager[Server]]:
 
 
 def gatehouse(
-    door: Door, routes: int = 10, workers: int = 1, project: Path = PROJECT
+    door: Door,
+    routes: int = 10,
+    workers: int = 1,
+    project: Path = PROJECT,
+    policies: Mapping[str, Any] = NOTHING,
+    limits: Mapping[str, Any] = NOTHING,
 ) -> Callable[[Place], AbstractContextManager[Server]]:
-    """Return what starts this gateway at one of its doors, with that many routes and every policy on."""
-    items = {
+    """Return what starts this gateway at one of its doors, with that many routes, and these policies beside."""
+    items: dict[str, Any] = {
         "methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],
         "service": "items",
         "allow": "authenticated",
         # Counted with every request, and never reached.
         "rate_limit": "100000/second",
         "max_body": "1MiB",
+        **policies,
     }
     paths = ["/api/items/{id}", *(f"{VARIED}{number}/{{id}}" for number in range(routes - 1))]
 
@@ -186,9 +212,8 @@ def gatehouse(
         routed = [{"path": path, **items} for path in paths]
         # JSON is YAML.
         services = {"items": {"url": place.upstream}}
-        config.write_text(
-            json.dumps({"version": 1, "services": services, "versions": {"current": "v1"}, "routes": routed})
-        )
+        content = {"version": 1, "services": services, "versions": {"current": "v1"}, "routes": routed}
+        config.write_text(json.dumps(content | ({"limits": limits} if limits else {})))
         environ = {
             "GATEHOUSE_VAR": str(own),
             "GATEWAY_CONFIG": str(config),
