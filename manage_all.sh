@@ -36,10 +36,11 @@ usage: ./manage_all.sh bench [OPTION...]
 
 Measure the gateway beside other gateways. The first run installs them; wrk and nginx are needed.
 
-  --rounds N            measurements of each gateway (5; 20 with --against)
+  --rounds N            measurements of each gateway (5; 20 with --against or --policies)
   --seconds N           length of one measurement (2)
   --only NAME           measure this gateway alone; may be repeated; a wrong name lists the names
   --against PATH        compare the fast door with that of another checkout instead
+  --policies            compare the fast door with all policies with that with the defaults instead
   --orders              measure the orders service instead
   --rows N              with --orders: orders in its large table (5000000)
   --publish             write the results to docs/benchmarks.md
@@ -354,7 +355,8 @@ reload() {
     if number=$(pid "$name"); then
       prepare "$name"
       lines=$(wc -l < "$logs/$name.log")
-      kill -HUP "$number"
+      # gunicorn's own signal for a reload; in the gateway it takes up gateway.yaml without new workers.
+      if [[ $name == gateway ]]; then kill -USR1 "$number"; else kill -HUP "$number"; fi
       say "$name is starting new workers; if that fails, the old ones stay, and the reason is in $logs/$name.log"
       [[ $name != gateway ]] || confirm "$((lines + 1))" || failed=1
     else
@@ -480,6 +482,12 @@ def problems(response):
         report = json.load(response)
         states = {**report.get("parts", {}), **report.get("services", {})}
         found = [f"{name}: {state}" for name, state in states.items() if state not in ("ok", "unknown")]
+        if refused := report.get("config_refused"):
+            stays = ", ".join(report.get("config", {}))
+            found.append(
+                f"gateway.yaml was changed and refused at {refused['at']}: {refused['faults']} fault(s); "
+                f"sha256 {stays} stays in force"
+            )
         return "; ".join(found) or report.get("detail", "")
     except (ValueError, AttributeError):
         return f"responds with {response.status}"
@@ -589,7 +597,7 @@ bench() {
         shift
         ;;
       --rounds=* | --seconds=* | --only=* | --rows=* | --against=*) ;;
-      --orders | --publish) ;;
+      --orders | --policies | --publish) ;;
       -h | --help) bench_usage; return ;;
       *) fail "unknown option '$1' of bench; see bench --help" ;;
     esac

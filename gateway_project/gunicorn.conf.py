@@ -15,7 +15,6 @@ from gateway import callers, configuration, in_force, metrics  # noqa: F401
 from gateway.config import ConfigError
 from gateway.history import Recorder
 from gateway.proxy.master import Master
-from gateway.proxy.watching import WatchedFile
 from gateway.proxy.worker import Worker
 from gateway_project import environment
 
@@ -25,11 +24,11 @@ DESCRIPTORS = 65_536
 env = or_exit(environment.read)
 state = or_exit(lambda: state_directory(env.gatehouse_var, "gateway"))
 # What is in force, for `check --diff`, and for workers that take up changes.
-in_force_copy = state / "gateway.yaml"
-copy = in_force_copy if env.gateway_watch else None
+copy = state / "gateway.yaml"
 try:
-    loaded = configuration.load_in_master(env.gateway_config, copy)
-    configuration.keep(loaded, in_force_copy)
+    loaded = configuration.load_in_master(env.gateway_config)
+    configuration.keep(loaded, copy)
+    in_force.accept()
 except ConfigError as exc:
     if configuration.loaded is None:
         sys.exit(str(exc))
@@ -38,6 +37,7 @@ except ConfigError as exc:
     log = logging.getLogger("gunicorn.error")
     for fault in exc.faults:
         log.error("gateway.yaml is not reloaded: %s", fault)  # noqa: TRY400  # the faults say it all
+    in_force.refuse(len(exc.faults))
 
 # Each client and each connection to a service takes a descriptor; the usual soft limit is 1,024.
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -66,5 +66,5 @@ logconfig_dict = logs.configuration(env.log_level)
 
 def on_starting(server: Arbiter) -> None:
     """Take over from gunicorn's master."""
-    watched = WatchedFile(env.gateway_config) if env.gateway_watch else None
-    Master.take_over(server, env.drain_seconds, watched, copy, Recorder(state / "history"))
+    recorder = Recorder(state / "history")
+    Master.take_over(server, env.drain_seconds, env.gateway_config, copy, recorder, watch=env.gateway_watch)

@@ -1,8 +1,8 @@
 """gateway.yaml, as the environment names it.
 
-Under gunicorn its master loads the file, at the start and at each reload, and the workers that it forks use that. With
-`GATEWAY_WATCH` the master takes up changes too: it checks the file and shares what is in force with the workers that
-run, as a copy in the state directory and a digest in memory.
+Under gunicorn its master loads the file, at the start and at each reload, and the workers that it forks use that. At
+SIGHUP, and with `GATEWAY_WATCH` at each change, the master shares the file with the workers that run too, as a copy in
+the state directory and a digest in memory.
 """
 
 import hashlib
@@ -50,6 +50,9 @@ def load_in_master(path: Path, copy: Path | None = None) -> Loaded:
     loaded = Loaded(config, path, hashlib.sha256(content).hexdigest(), content)
     if copy is not None:
         share(loaded, copy)
+    else:
+        # Workers that a reload is to replace stay with what they have.
+        _SHARED[:] = bytes(len(_SHARED))
     return loaded
 
 

@@ -71,6 +71,8 @@ class Readiness:
             report["limits"] = limits
         if workers := in_force.read():
             report["config"] = workers
+        if refusal := in_force.refusal():
+            report["config_refused"] = refusal._asdict()
         return 200 if is_ready else 503, report
 
     async def limits_state(self) -> dict[str, str] | None:

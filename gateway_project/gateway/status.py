@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import callers, configuration
+from . import callers, configuration, in_force
 from .config import Route
 from .upstreams import Pools
 
@@ -58,6 +58,7 @@ class StatusSocket:
             "started": self.started,
             "services": services,
             "config": {"sha256": digest[: configuration.DIGITS], "since": self.config_since},
+            "refused": refusal._asdict() if (refusal := in_force.refusal()) else None,
             # Of all workers.
             "deprecated": list(callers.report(self.routes)),
         }

@@ -6,5 +6,5 @@ from django.conf import settings
 from gateway.portal.probes import on_loop
 from gateway.proxy.application import Gateway, Watch
 
-watch = Watch(settings.STATE / "gateway.yaml", settings.GATEWAY_CONFIG) if settings.GATEWAY_WATCH else None
+watch = Watch(settings.STATE / "gateway.yaml", settings.GATEWAY_CONFIG)
 application = Gateway(runtime, django, on_loop, watch)

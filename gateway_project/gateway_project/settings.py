@@ -23,7 +23,6 @@ MAX_HEADER_FIELD_BYTES = ENV.max_header_field_bytes
 MAX_HEADER_FIELDS = ENV.max_header_fields
 REFRESH_GRACE = ENV.refresh_grace
 GATEWAY_CONFIG = ENV.gateway_config
-GATEWAY_WATCH = ENV.gateway_watch
 TRUSTED_PROXIES = ENV.trusted_proxies
 METRICS_NETWORKS = ENV.metrics_networks
 # On the home page: they sign in as a demo user, which production has none of.

@@ -114,6 +114,9 @@ def test_a_container_that_is_killed_comes_back_with_its_data(containers, name):
 
 def test_a_reload_takes_up_the_mounted_gateway_yaml(containers):
     containers.compose("kill", "--signal", "HUP", "gateway")
+    unchanged = "gateway.yaml has not changed"
+    wait_until(lambda: unchanged in containers.compose("logs", "--no-color", "gateway"), "SIGHUP")
+    containers.compose("kill", "--signal", "USR1", "gateway")
     wait_until(lambda: "New workers serve" in containers.compose("logs", "--no-color", "gateway"), "new workers serve")
     assert containers.ask("/healthz")[0] == 200
 

@@ -127,7 +127,11 @@ class Gateway:
             time.sleep(0.05)
 
     def reload(self) -> None:
-        """Start new workers and let the old ones finish: `kill -HUP`."""
+        """Start new workers and let the old ones finish: `kill -USR1`."""
+        os.kill(self.pid, signal.SIGUSR1)
+
+    def take_up(self) -> None:
+        """Have the workers take up gateway.yaml: `kill -HUP`."""
         os.kill(self.pid, signal.SIGHUP)
 
     def stop(self) -> None:

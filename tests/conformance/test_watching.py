@@ -1,15 +1,20 @@
-"""A changed gateway.yaml is taken up in the workers: no request, connection, WebSocket or count is lost."""
+"""A changed gateway.yaml is taken up in the workers: no request, connection, WebSocket or count is lost.
+
+By the watch, or at SIGHUP.
+"""
 
 import asyncio
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conformance.gateways import Gateway, free_port
+from tests.conformance.gateways import PROJECT, Gateway, free_port
 from tests.conformance.wire import Call, Service, Wire, answer, ask, on_a_loop, once, until
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
@@ -52,6 +57,13 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
         yield gateway
 
 
+@pytest.fixture
+def unwatched(tmp_path: Path) -> Iterator[Gateway]:
+    """A gateway of two workers that takes up its file at SIGHUP."""
+    with Gateway("fast", tmp_path / "var", config(0), WORKERS, measured=False) as gateway:
+        yield gateway
+
+
 def replace(gateway: Gateway, text: str) -> None:
     """Put the file there whole, as editors and deployments do."""
     new = gateway.var / "gateway.yaml.new"
@@ -72,9 +84,27 @@ async def in_force(gateway: Gateway) -> dict[str, int]:
 async def taken_up(gateway: Gateway, text: str) -> None:
     """Put the file there, and return when every worker serves it."""
     replace(gateway, text)
+    if not gateway.environ.get("GATEWAY_WATCH"):
+        gateway.take_up()
     async with asyncio.timeout(60):
         while await in_force(gateway) != {digest_of(text): WORKERS}:
             pass
+
+
+async def readiness(gateway: Gateway) -> dict[str, Any]:
+    found: dict[str, Any] = (await once(gateway.port, ask("GET /readyz"))).json()
+    return found
+
+
+def gateway_refused(gateway: Gateway) -> bool:
+    return "was changed and refused" in status_of(gateway)
+
+
+def status_of(gateway: Gateway) -> str:
+    """Return what `manage.py status` prints."""
+    environ = os.environ | {"GATEHOUSE_VAR": str(gateway.var), "GATEWAY_CONFIG": str(gateway.var / "gateway.yaml")}
+    command = [sys.executable, "manage.py", "status"]
+    return subprocess.run(command, cwd=PROJECT, env=environ, capture_output=True, text=True, check=True).stdout
 
 
 async def number(gateway: Gateway) -> str | None:
@@ -164,9 +194,22 @@ async def check_faulty(gateway: Gateway) -> None:
     async with Service(SERVICE, ok):
         good = text_of(config(1))
         await taken_up(gateway, good)
-        replace(gateway, good.replace('"allow": "public"', '"allow": "noone"', 1))
+        assert "config_refused" not in await readiness(gateway)
+        replace(gateway, good.replace('"allow": "public"', '"allow": "noone"', 1).replace("3/hour", "3/week"))
+        if not gateway.environ.get("GATEWAY_WATCH"):
+            gateway.take_up()
         line = "gateway.yaml is not taken up: "
         await until(lambda: any(each.startswith(line) for each in messages(gateway)), "the fault in the log")
+        await until(lambda: any("Still in force" in each for each in messages(gateway)), "the end of the faults")
+        report = await readiness(gateway)
+        assert (report["status"], report["config_refused"]["faults"]) == ("ready", 2)
+        metrics = (await once(gateway.port, ask("GET /metrics"))).body.decode()
+        assert "gateway_config_refused_faults 2.0" in metrics
+        said = (
+            f"gateway.yaml was changed and refused at {report['config_refused']['at']}: 2 faults; "
+            f"sha256 {digest_of(good)} stays in force."
+        )
+        assert said in await asyncio.to_thread(status_of, gateway)
         assert await in_force(gateway) == {digest_of(good): WORKERS}
         assert await number(gateway) == "1"
         assert f"Still in force: 3 routes of gateway.yaml (sha256 {digest_of(good)})" in messages(gateway)
@@ -177,14 +220,48 @@ async def check_faulty(gateway: Gateway) -> None:
         async with asyncio.timeout(60):
             while await in_force(gateway) != {digest_of(good): WORKERS}:
                 pass
+        # A file that equals the one in force is not refused any more.
+        await taken_up(gateway, good)
+        await until(lambda: not gateway_refused(gateway), "the good file")
         await taken_up(gateway, text_of(config(2)))
         assert await number(gateway) == "2"
 
 
-def test_a_faulty_file_is_refused_and_the_old_one_stays(gateway: Gateway) -> None:
+@pytest.mark.parametrize("watched", [True, False], ids=["watch", "SIGHUP"])
+def test_a_faulty_file_is_refused_and_the_old_one_stays(watched: bool, request: pytest.FixtureRequest) -> None:
+    gateway = request.getfixturevalue("gateway" if watched else "unwatched")
     check_faulty(gateway)
-    (fault,) = {each for each in messages(gateway) if each.startswith("gateway.yaml is not taken up: ")}
-    assert "'noone'; expected public, authenticated, or a list of roles" in fault
+    faults = {each for each in messages(gateway) if each.startswith("gateway.yaml is not taken up: ")}
+    assert any("'noone'; expected public, authenticated, or a list of roles" in fault for fault in faults)
+
+
+@on_a_loop(within=120)
+async def check_hangup(gateway: Gateway) -> None:
+    workers = set(gateway.worker_pids())
+    async with (
+        Service(SERVICE, ok),
+        serve(echo, "127.0.0.1", SOCKETS),
+        await Wire.to(gateway.port) as wire,
+        connect(f"ws://127.0.0.1:{gateway.port}/ws/x", proxy=None) as socket,
+    ):
+        assert (await wire.gets(ask("GET /limited"))).status == 200
+        # Without the watch a change alone does nothing, and SIGHUP without a change neither.
+        gateway.take_up()
+        same = "gateway.yaml has not changed: 3 routes of gateway.yaml"
+        await until(lambda: any(each.startswith(same) for each in messages(gateway)), "the line")
+        for count in range(1, 4):
+            await taken_up(gateway, text_of(config(count)))
+            assert (await wire.gets(ask("GET /http/x"))).get("X-Number") == str(count)
+            await socket.send(f"message {count}")
+            assert await socket.recv() == f"message {count}"
+        left = (await wire.gets(ask("GET /limited"))).get("RateLimit") or ""
+        assert left.startswith('"default";r=1;')
+    assert set(gateway.worker_pids()) == workers
+
+
+def test_sighup_takes_up_a_change_without_new_workers(unwatched: Gateway) -> None:
+    check_hangup(unwatched)
+    assert not [line for line in unwatched.log_lines() if line["level"] in {"ERROR", "CRITICAL"}]
 
 
 @on_a_loop(within=120)

@@ -64,6 +64,12 @@ class Requests(Collector):
         for digest, workers_of in in_force.read().items():
             workers.add_metric((digest,), workers_of)
         yield workers
+        refusal = in_force.refusal()
+        yield GaugeMetricFamily(
+            "gateway_config_refused_faults",
+            "Faults of a changed gateway.yaml that is not in force; 0 if the file is.",
+            value=refusal.faults if refusal else 0,
+        )
 
 
 class Services:

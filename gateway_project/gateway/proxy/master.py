@@ -4,6 +4,9 @@ gunicorn's own reload stops the old workers before the new ones serve, ends the 
 and does nothing else until the old ones have finished. Here the old workers serve until all of the new ones do; then
 they finish what they have, for as long as the longest `timeouts.total` of their gateway.yaml, while the master
 goes on with its work.
+
+A reload takes up new code, and SIGUSR1 asks for it: gunicorn would reopen log files, which the gateway has none of.
+SIGHUP asks for less: the workers that run take up gateway.yaml, so that no connection ends.
 """
 
 import signal
@@ -11,13 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from gunicorn.workers.base import Worker
 
-from gateway import configuration, draining
+from gateway import configuration, draining, in_force
 from gateway.config import ConfigError
 from gateway.history import Recorder
 
@@ -46,9 +49,11 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
     before: configuration.Loaded | None
     announced: bool
     drain_seconds: int
-    # gateway.yaml, if its changes are taken up, and where the workers find what is in force.
+    # gateway.yaml, and where the workers that run find what is in force.
+    config: Path
+    copy: Path
+    # The file, if its changes are taken up.
     watched: WatchedFile | None
-    copy: Path | None
     recorder: Recorder
 
     @classmethod
@@ -56,9 +61,11 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
         cls,
         arbiter: Any,  # noqa: ANN401  # gunicorn's
         drain_seconds: int,
-        watched: WatchedFile | None,
-        copy: Path | None,
+        config: Path,
+        copy: Path,
         recorder: Recorder,
+        *,
+        watch: bool,
     ) -> None:
         """Make gunicorn's arbiter one of these: gunicorn offers no setting for it."""
         arbiter.__class__ = cls
@@ -66,7 +73,8 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
         arbiter.before = None
         arbiter.announced = False
         arbiter.drain_seconds = drain_seconds
-        arbiter.watched, arbiter.copy = watched, copy
+        arbiter.config, arbiter.copy = config, copy
+        arbiter.watched = WatchedFile(config) if watch else None
         arbiter.recorder = recorder
 
     def spawn_worker(self) -> int:
@@ -77,6 +85,11 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
         return pid
 
     # A reload.
+
+    def handle_usr1(self) -> None:
+        """Start new workers, with the code and gateway.yaml as they are now."""
+        self.log.info("Reloading")
+        self.reload()
 
     def reload(self) -> None:
         """Start new workers; the old ones serve until these do."""
@@ -106,23 +119,38 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
 
     # A change of gateway.yaml.
 
+    def handle_hup(self) -> None:
+        """Let the workers take up gateway.yaml; those that cannot, under another worker class, are replaced."""
+        if not issubclass(self.worker_class, WorkerClass):
+            super().handle_hup()
+        elif self.take_up_change():
+            self.log.info("gateway.yaml has not changed: %s", configuration.loaded)
+
     def wait_for_signals(self, timeout: float = 1.0) -> list[int]:
         """Wait for signals; shorter while a file is watched."""
         return list(super().wait_for_signals(min(timeout, watching.INTERVAL) if self.watched else timeout))
 
-    def take_up_change(self) -> None:
-        """Check the file, and let the workers take it up in their processes; a faulty one changes nothing."""
+    def take_up_change(self) -> bool:
+        """Check the file, and let the workers take it up in their processes; a faulty one changes nothing.
+
+        Return whether it is in force already.
+        """
         before = configuration.loaded
         try:
-            taken = configuration.load_in_master(cast("WatchedFile", self.watched).path, self.copy)
+            taken = configuration.load_in_master(self.config, self.copy)
         except (ConfigError, OSError) as exc:
-            for fault in exc.faults if isinstance(exc, ConfigError) else (exc,):
+            faults = exc.faults if isinstance(exc, ConfigError) else (exc,)
+            for fault in faults:
                 self.log.error("gateway.yaml is not taken up: %s", fault)  # noqa: TRY400  # the faults say it all
             self.log.error("Still in force: %s", before)  # noqa: TRY400
-            return
+            in_force.refuse(len(faults))
+            return False
+        in_force.accept()
         self.cfg.set("graceful_timeout", WorkerClass.graceful_seconds(taken.config))
-        if before is None or taken.digest != before.digest:
-            self.log.info("Workers take up %s", taken)
+        if before is not None and taken.digest == before.digest:
+            return True
+        self.log.info("Workers take up %s", taken)
+        return False
 
     def finish(self, workers: Workers) -> None:
         """Let workers finish what they have. One that does not serve yet would lose the signal, and gets it later."""
@@ -137,7 +165,7 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
         new, self.WORKERS, self.replaced = self.WORKERS, self.replaced, {}
         self.finish(new)
         configuration.loaded = self.before
-        if self.before and self.copy:
+        if self.before:
             configuration.share(self.before, self.copy)
         self.announced = True
         self.log.error("Not reloaded: a new worker could not start; the old ones go on with %s", configuration.loaded)

@@ -38,7 +38,19 @@ def caller_rows(deprecated: Sequence[dict[str, Any]]) -> Iterator[tuple[str, ...
             yield (route, "none since the start", "0", "")
 
 
+def refusal(refused: dict[str, Any], digests: Sequence[str]) -> str:
+    """Return the line about a changed file that is not in force."""
+    faults = f"{refused['faults']} fault{'' if refused['faults'] == 1 else 's'}"
+    return (
+        f"gateway.yaml was changed and refused at {refused['at']}: {faults}; "
+        f"sha256 {', '.join(digests)} stays in force. "
+        "See the faults with: ./manage_all.sh gateway check"
+    )
+
+
 class Command(BaseCommand):
+    # A faulty gateway.yaml is one of the things to print.
+    requires_system_checks = ()
     help = "Print the state of the services' addresses by worker, and who still calls deprecated routes."
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
@@ -48,10 +60,15 @@ class Command(BaseCommand):
             raise CommandError("No worker responds. Start the gateway: ./manage_all.sh up gateway")
         self.write_table(table)
         # The counts are those of all workers. The worker that started last has the file in force.
-        callers = list(caller_rows(max(found, key=lambda status: status["started"])["deprecated"]))
+        newest = max(found, key=lambda status: status["started"])
+        callers = list(caller_rows(newest["deprecated"]))
         if callers:
             self.stdout.write()
             self.write_table([DEPRECATED, *callers])
+        if refused := newest["refused"]:
+            self.stdout.write()
+            digests = sorted({status["config"]["sha256"] for status in found})
+            self.stdout.write(self.style.WARNING(refusal(refused, digests)))
 
     def write_table(self, table: Sequence[tuple[str, ...]]) -> None:
         widths = [max(len(cells[column]) for cells in table) for column in range(len(table[0]))]
