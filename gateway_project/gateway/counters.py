@@ -13,7 +13,7 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -51,7 +51,7 @@ class Counters:
     def admit(self, key: str, limit: RateLimit, now: float | None = None) -> Verdict:
         """Count one request of `key` and return whether the limit admits it; `now` is in Unix seconds."""
         now = time.time() if now is None else now
-        share = min((limit.burst or limit.count) // PORTION, MAX_SHARE)
+        share = share_of(limit)
         with self.lock:
             if share < 2:
                 return self.count(key, limit, now, 1)
@@ -63,9 +63,7 @@ class Counters:
             verdict = self.count(key, limit, now, share)
             if not verdict.admitted:
                 return self.count(key, limit, now, 1)
-            self.ahead[key] = (share - 1, now + share * limit.seconds / limit.count, verdict)
-            if len(self.ahead) > MAX_AHEAD:
-                del self.ahead[next(iter(self.ahead))]
+            self.keep_ahead(key, share - 1, now + share * limit.interval, verdict)
             return verdict._replace(remaining=verdict.remaining + share - 1)
 
     def admit_all(self, keys: Sequence[str], limits: Sequence[RateLimit], now: float | None = None) -> list[Verdict]:
@@ -73,20 +71,52 @@ class Counters:
         if len(keys) == 1:
             return [self.admit(keys[0], limits[0], now)]
         now = time.time() if now is None else now
-        places = [self.place(key) for key in keys]
-        parts = sorted({first for _, first in places})
         with self.lock:
-            try:
-                for first in parts:
-                    fcntl.lockf(self.descriptor, fcntl.LOCK_EX, SET.size, first)
-                verdicts = decide([self.read(tag, first)[0] for tag, first in places], now, limits)
-                is_counted = all(verdict.admitted for verdict in verdicts)
-                for (tag, first), verdict in zip(places, verdicts, strict=True):
-                    self.write(tag, first, verdict.next, is_counted=is_counted)
-                return verdicts
-            finally:
-                for first in parts:
-                    fcntl.lockf(self.descriptor, fcntl.LOCK_UN, SET.size, first)
+            ahead = {key: each for key in keys if (each := self.ahead.get(key)) and each[0] > 0 and now < each[1]}
+            counted: dict[str, Verdict] = {}
+            if len(ahead) < len(keys):
+                counted = self.count_all(
+                    {key: limit for key, limit in zip(keys, limits, strict=True) if key not in ahead}, now
+                )
+            taken = int(all(verdict.admitted for verdict in counted.values()))
+            verdicts = []
+            for key in keys:
+                if key in counted:
+                    verdicts.append(counted[key])
+                    continue
+                left, until, verdict = ahead[key]
+                self.ahead[key] = (left - taken, until, verdict)
+                verdicts.append(Verdict(True, 0.0, verdict.wait, verdict.remaining + left - taken))
+            return verdicts
+
+    def count_all(self, limits: Mapping[str, RateLimit], now: float) -> dict[str, Verdict]:
+        """Count one request in all limits, of those of thousands a share, or in none if one of them rejects it."""
+        places = {key: self.place(key) for key in limits}
+        parts = sorted({first for _, first in places.values()})
+        try:
+            for first in parts:
+                fcntl.lockf(self.descriptor, fcntl.LOCK_EX, SET.size, first)
+            moments = {key: self.read(*at)[0] for key, at in places.items()}
+            verdicts = dict(zip(limits, decide(list(moments.values()), now, list(limits.values())), strict=True))
+            is_counted = all(verdict.admitted for verdict in verdicts.values())
+            for key, limit in limits.items():
+                if is_counted and (share := share_of(limit)) >= 2:
+                    more = admit(moments[key], now, limit, share)
+                    if more.admitted:
+                        self.keep_ahead(key, share - 1, now + share * limit.interval, more)
+                        verdicts[key] = more._replace(remaining=more.remaining + share - 1)
+                self.write(*places[key], verdicts[key].next, is_counted=is_counted)
+            return verdicts
+        finally:
+            for first in parts:
+                fcntl.lockf(self.descriptor, fcntl.LOCK_UN, SET.size, first)
+
+    def keep_ahead(self, key: str, left: int, until: float, verdict: Verdict) -> None:
+        """Keep what is counted of a key for its next requests."""
+        self.ahead.pop(key, None)
+        self.ahead[key] = (left, until, verdict)
+        if len(self.ahead) > MAX_AHEAD:
+            del self.ahead[next(iter(self.ahead))]
 
     def peek(self, keys: Sequence[str], limits: Sequence[RateLimit], now: float | None = None) -> list[Verdict]:
         """Return the verdicts on one request of the keys, and count nothing."""
@@ -117,6 +147,11 @@ class Counters:
         _, at = self.read(tag, first)
         if is_counted or SLOT.unpack_from(self.slots, at)[0] == tag:
             SLOT.pack_into(self.slots, at, tag, moment)
+
+
+def share_of(limit: RateLimit) -> int:
+    """Return how many requests of the limit a worker counts at once; less than 2 is one after the other."""
+    return min((limit.burst or limit.count) // PORTION, MAX_SHARE)
 
 
 def place(key: str) -> tuple[int, int]:

@@ -121,3 +121,41 @@ def test_a_look_counts_nothing(tmp_path: Path) -> None:
 def test_the_share_counted_ahead_is_part_of_what_remains(tmp_path: Path) -> None:
     counts = counters.Counters(tmp_path / "counts")
     assert [counts.admit("key", MANY, now=1000.0).remaining for _ in range(25)] == list(range(19_999, 19_974, -1))
+
+
+def both_of_many(path: Path, times: int) -> int:
+    """Count so many requests in two limits of thousands, and return how many were admitted."""
+    counts = counters.Counters(path)
+    return sum(
+        all(verdict.admitted for verdict in counts.admit_all(["key", "other"], [MANY, MANY])) for _ in range(times)
+    )
+
+
+def test_several_limits_of_thousands_are_counted_ahead_and_never_admit_more(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(4) as pool:
+        shares = list(pool.map(both_of_many, [tmp_path / "counts"] * 4, [8000] * 4))
+    assert 20_000 - 4 * 20 <= sum(shares) <= 20_000 + 10, "10: what comes back in the seconds of the test"
+
+
+def test_what_is_counted_ahead_in_several_limits_remains(tmp_path: Path) -> None:
+    counts = counters.Counters(tmp_path / "counts")
+    rates = [MANY, RateLimit(count=30, seconds=36_000)]
+    found = [counts.admit_all(["key", "small"], rates, now=1000.0) for _ in range(25)]
+    assert [[verdict.remaining for verdict in each] for each in found] == [
+        [20_000 - number, 30 - number] for number in range(1, 26)
+    ]
+
+
+def test_a_request_that_one_limit_rejects_uses_up_nothing_that_is_counted_ahead(tmp_path: Path) -> None:
+    counts = counters.Counters(tmp_path / "counts")
+    rates = [MANY, RateLimit(count=5, seconds=36_000)]
+    admitted = [
+        all(verdict.admitted for verdict in counts.admit_all(["key", "small"], rates, now=1000.0)) for _ in range(500)
+    ]
+    assert (sum(admitted), admitted[:5]) == (5, [True] * 5)
+    assert counts.admit("key", MANY, now=1000.0).remaining == 20_000 - 6
+    # Nothing is counted ahead for requests that are rejected.
+    other = counters.Counters(tmp_path / "counts")
+    for _ in range(100):
+        other.admit_all(["key", "small"], rates, now=1000.0)
+    assert counters.Counters(tmp_path / "counts").peek(["key"], [MANY], now=1000.0)[0].remaining == 20_000 - 20 - 1

@@ -127,15 +127,28 @@ class ResponseHead:
         key = (policies, policies.variant(client), varies)
         block = self.blocks.get(key)
         if block is None:
-            headers = varying_by_accept(self.headers) if varies else self.headers
-            block = self.blocks[key] = encode_by(policies, self.status, headers, client, bodiless=self.bodiless)
+            if self.known and not policies.compresses:
+                text, places, has_date = self.known.text_by(policies, client, varies=varies)
+                block = HeaderBlock(text % tuple([self.values[place] for place in places]), self.length, has_date)
+            else:
+                # Whether a response is compressed depends on the values that differ.
+                headers = varying_by_accept(self.headers) if varies else self.headers
+                block = encode_by(policies, self.status, headers, client, bodiless=self.bodiless)
+            self.blocks[key] = block
         return block
+
+
+class Differing(str):
+    """A value that differs from response to response: policies hand it on, and it is found among their headers."""
+
+    __slots__ = ("place",)
+    place: int
 
 
 class KnownHead:
     """A remembered head: a pattern of it in which some values may differ, and the current head of that pattern."""
 
-    __slots__ = ("first", "head", "length_at", "names", "pattern", "raw", "texts")
+    __slots__ = ("first", "head", "length_at", "names", "pattern", "raw", "texts", "texts_by")
 
     def __init__(self, raw: bytes, head: ResponseHead) -> None:
         self.raw = raw
@@ -159,6 +172,8 @@ class KnownHead:
         self.pattern = re.compile(b"\r\n".join([*pattern, b"\r\n"]))
         self.length_at = self.names.index("content-length") if "content-length" in self.names else None
         self.texts: dict[bool, tuple[bytes, bool]] = {}
+        # The same as policies change it, with the place of each value.
+        self.texts_by: dict[Hashable, tuple[bytes, list[int], bool]] = {}
 
     def match(self, data: bytes) -> bool:
         """Return whether the data begins with such a head, and take over its values."""
@@ -183,9 +198,39 @@ class KnownHead:
             for index, line in enumerate(lines):
                 name, _, value = line.partition(b": ")
                 differs = name.decode().lower() in self.names
-                lines[index] = name + b": " + (b"%b" if differs else value.replace(b"%", b"%%"))
+                lines[index] = name.replace(b"%", b"%%") + b": " + (b"%b" if differs else value.replace(b"%", b"%%"))
             text = self.texts[varies] = b"\r\n".join([b"", *lines]), self.first.block(varies=varies).has_date
         return text
+
+    def text_by(self, policies: RoutePolicies, client: Client, *, varies: bool) -> tuple[bytes, list[int], bool]:
+        """Return the encoded headers as the policies change them, with a `%b` for each value that differs and is
+        still there, the places of those values, and whether a date is among the headers.
+        """
+        key = (policies, policies.variant(client), varies)
+        found = self.texts_by.get(key)
+        if found is None:
+            if len(self.texts_by) >= MAX_REMEMBERED:
+                # Policies that were in force before.
+                self.texts_by.clear()
+            pairs = [(name, self.differing(name, value)) for name, value in self.first.pairs]
+            headers = policies.response(varying_by_accept(pairs) if varies else pairs, client.page_origin)
+            lines, places = [], []
+            for name, value in headers:
+                if isinstance(value, Differing):
+                    places.append(value.place)
+                text = "%b" if isinstance(value, Differing) else value.replace("%", "%%")
+                lines.append(f"\r\n{name.replace('%', '%%')}: {text}".encode("latin-1"))
+            has_date = any(name.lower() == "date" for name, _ in headers)
+            found = self.texts_by[key] = b"".join(lines), places, has_date
+        return found
+
+    def differing(self, name: str, value: str) -> str:
+        """Return the value, marked with its place if it differs."""
+        if name.lower() not in self.names:
+            return value
+        marked = Differing(value)
+        marked.place = self.names.index(name.lower())
+        return marked
 
     def headers(self, values: tuple[bytes, ...]) -> Headers:
         """Return the headers with these values."""

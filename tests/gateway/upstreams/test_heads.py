@@ -3,14 +3,16 @@
 import asyncio
 import socket
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import uvloop
 from tests.gateway.upstreams.origin import Origin, Ours, Wire, begin, body_of, on_a_loop, only, pools_at, ready, until
 from tests.shares import share
 
+from gateway.config import Route
 from gateway.policy.rejections import UpstreamError
+from gateway.policy.route_policies import RoutePolicies
 from gateway.upstreams.heads import ResponseHead, ResponseMemo
 from gateway.upstreams.pools import Pool
 from gateway.upstreams.service import ServiceConnection
@@ -79,12 +81,15 @@ PARSED = {
 }
 
 
+def fields_of(data: bytes) -> list[tuple[bytes, bytes]]:
+    head = data[: data.index(b"\r\n\r\n")].split(b"\r\n")[1:]
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in head)]
+
+
 def memo() -> ResponseMemo:
     """Return a memo that knows the accepted head."""
-    head = ACCEPTED[: ACCEPTED.index(b"\r\n\r\n")].split(b"\r\n")[1:]
-    fields = [(name, value) for name, _, value in (line.partition(b": ") for line in head)]
     memo = ResponseMemo()
-    memo.remember(ACCEPTED, ResponseHead(200, fields, bodiless=False))
+    memo.remember(ACCEPTED, ResponseHead(200, fields_of(ACCEPTED), bodiless=False))
     return memo
 
 
@@ -117,6 +122,43 @@ def test_what_a_client_gets_has_the_new_values(encoded_before: bool) -> None:
         assert b'ETag: "abd-123"' in lines
         assert b'ETag: "abc"' not in lines
     assert b"vary: Cookie, Accept" in head.block(varies=True).lines
+
+
+class Client(NamedTuple):
+    """What responses depend on of a request."""
+
+    page_origin: str | None
+    accept_encoding: str = "gzip"
+    if_none_match: str = ""
+
+
+RULES: list[dict[str, Any]] = [
+    {"compress": True},
+    {"headers": {"response": {"set": {"ETag": '"abc"', "X-Rate": "5%"}, "remove": ["Date", "content-type"]}}},
+    {"headers": {"response": {"remove": ["X-Runtime", "ETag"]}}},
+    {"headers": {"response": {"set": {"X-%b": "%b"}}}},
+    {"cors": {"origins": "https://app.example.org", "credentials": True}},
+    {"cors": {"origins": "*", "expose": ["ETag"]}, "headers": {"response": {"set": {"Date": "never"}}}},
+    {"deprecated": {"since": "2026-01-01"}},
+]
+
+
+@pytest.mark.parametrize("varies", [True, False])
+@pytest.mark.parametrize("origin", ["https://app.example.org", "https://other.example", None])
+@pytest.mark.parametrize("rules", RULES, ids=[str(number) for number in range(len(RULES))])
+def test_policies_change_a_recalled_head_as_one_that_is_parsed(
+    rules: dict[str, Any], origin: str | None, varies: bool
+) -> None:
+    route = {"path": "/x", "service": "a", "allow": "public"}
+    policies = RoutePolicies.of(Route.model_validate(route | rules))
+    assert policies is not None
+    known, client = memo(), Client(origin)
+    for data in [*RECALLED.values(), *RECALLED.values()]:
+        recalled = known.recall(data)
+        assert recalled is not None
+        assert recalled.known or data == ACCEPTED
+        parsed = ResponseHead(200, fields_of(data), bodiless=False)
+        assert recalled.block_by(policies, client, varies=varies) == parsed.block_by(policies, client, varies=varies)
 
 
 @on_a_loop
