@@ -50,6 +50,7 @@ POLICIES: Final[Mapping[str, Any]] = {
         "response": {"set": {"X-Frame-Options": "DENY"}, "remove": ["Server"]},
     },
     "allow_from": ["127.0.0.0/8"],
+    "compress": True,
     "deprecated": {"since": "2026-01-01", "sunset": "2099-01-01", "link": "https://docs.example.org"},
 }
 

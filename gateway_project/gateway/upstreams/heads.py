@@ -109,6 +109,11 @@ class ResponseHead:
         """The headers, as the client gets them."""
         return self.known.headers(self.values) if self.known else self.pairs
 
+    @property
+    def is_small(self) -> bool:
+        """Whether no policy compresses the response, or changes its headers because it could."""
+        return self.length is not None and self.length < compression.LEAST and self.status != compression.NOT_MODIFIED
+
     def block(self, *, varies: bool) -> HeaderBlock:
         """Return the encoded headers; if it `varies`, a browser would get a page instead."""
         block = self.blocks.get(varies)
@@ -127,11 +132,11 @@ class ResponseHead:
         key = (policies, policies.variant(client), varies)
         block = self.blocks.get(key)
         if block is None:
-            if self.known and not policies.compresses:
+            if self.known and (not policies.compresses or self.is_small):
                 text, places, has_date = self.known.text_by(policies, client, varies=varies)
                 block = HeaderBlock(text % tuple([self.values[place] for place in places]), self.length, has_date)
             else:
-                # Whether a response is compressed depends on the values that differ.
+                # Whether a large response is compressed depends on the values that differ.
                 headers = varying_by_accept(self.headers) if varies else self.headers
                 block = encode_by(policies, self.status, headers, client, bodiless=self.bodiless)
             self.blocks[key] = block

@@ -52,6 +52,7 @@ RECALLED = {
     "another length": changed("Length: 2", "Length: 12", b"x" * 12),
     "no bytes": changed("Length: 2", "Length: 0", b""),
     "another body": changed("Length: 2", "Length: 2", b"no"),
+    "a body that is worth a coding": changed("Length: 2", "Length: 1024", b"x" * 1024),
 }
 PARSED = {
     "another status": changed("200 OK", "201 Created"),
@@ -133,7 +134,7 @@ class Client(NamedTuple):
 
 
 RULES: list[dict[str, Any]] = [
-    {"compress": True},
+    {"compress": True, "headers": {"response": {"set": {"Content-Type": "text/plain"}}}},
     {"headers": {"response": {"set": {"ETag": '"abc"', "X-Rate": "5%"}, "remove": ["Date", "content-type"]}}},
     {"headers": {"response": {"remove": ["X-Runtime", "ETag"]}}},
     {"headers": {"response": {"set": {"X-%b": "%b"}}}},
