@@ -4,6 +4,8 @@ import gc
 
 from gunicorn.glogging import Logger
 
+from . import logs
+
 __all__ = [
     "control_socket_disable",
     "graceful_timeout",
@@ -26,6 +28,7 @@ class NoAccessLog(Logger):  # type: ignore[misc]  # gunicorn is not typed
 
 # From the start on: modules that are loaded leave no garbage.
 gc.set_threshold(20_000, 20, 20)
+logs.log_what_is_uncaught()
 worker_class = "gthread"
 # Seconds; longer than the gateway keeps an idle connection, so that the gateway is the one that closes it.
 keepalive = 75

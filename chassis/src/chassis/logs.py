@@ -3,13 +3,17 @@
 import logging
 import os
 import re
+import sys
+import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from random import getrandbits
+from types import TracebackType
 from typing import Any
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
+log = logging.getLogger("chassis.uncaught")
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
@@ -54,6 +58,26 @@ class TracebackFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         return bool(record.exc_info)
+
+
+def log_what_is_uncaught() -> None:
+    """Have warnings, and exceptions that nothing catches, logged like all else, which Python would write as text."""
+    logging.captureWarnings(True)
+
+    def log_exception(kind: type[BaseException], exc: BaseException, traceback: TracebackType | None) -> None:
+        log.critical("Uncaught exception", exc_info=(kind, exc, traceback))
+
+    def log_thread(args: threading.ExceptHookArgs) -> None:
+        if args.exc_value is not None:
+            name = args.thread.name if args.thread else "-"
+            log.error("Uncaught exception in thread %s", name, exc_info=args.exc_value)
+
+    def log_unraisable(args: "sys.UnraisableHookArgs") -> None:
+        log.error("%s: %r", args.err_msg or "Exception ignored in", args.object, exc_info=args.exc_value)
+
+    sys.excepthook = log_exception
+    threading.excepthook = log_thread
+    sys.unraisablehook = log_unraisable
 
 
 def configuration(level: str) -> dict[str, Any]:
