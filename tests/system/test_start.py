@@ -1,0 +1,78 @@
+"""`container/start` while PostgreSQL is down: 503 until it is back, and then the project, by itself."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+import pytest
+from tests.ports import free_port
+from tests.postgres import Postgres, programs
+from tests.waiting import DEADLINE, wait_until, whole_lines
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.skipif(programs() is None, reason="PostgreSQL is not installed")
+
+
+def ask(port: int, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+    """Return the status, headers and body; the status 0 while nothing listens."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return response.status, dict(response.headers), response.read()
+    except (OSError, HTTPException):
+        return 0, {}, b""
+    finally:
+        connection.close()
+
+
+@contextmanager
+def started(project: str, environ: dict[str, str], log: Path) -> Iterator[int]:
+    port, name = free_port(), project.upper()
+    own = {f"{name}_PORT": str(port), f"{name}_BIND": "127.0.0.1", f"{name}_WORKERS": "1"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["container/start"], cwd=ROOT / f"{project}_project", env={**os.environ, **own, **environ, "PATH": path},
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+        )  # fmt: skip
+    try:
+        yield port
+    finally:
+        process.terminate()
+        process.wait(DEADLINE)
+
+
+@pytest.mark.parametrize(("project", "migrate"), [("gateway", "1"), ("users", "1"), ("orders", "1"), ("orders", "0")])
+def test_a_project_whose_database_is_down_is_503_and_starts_when_it_is_back(
+    project: str, migrate: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    with Postgres() as server:
+        environ = {
+            f"{project.upper()}_DATABASE_URL": server.database(project),
+            "GATEHOUSE_MIGRATE": migrate,
+            "GATEHOUSE_VAR": str(tmp_path),
+        }
+        if migrate == "0":
+            command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+            subprocess.run(command, cwd=ROOT / f"{project}_project", env={**os.environ, **environ}, check=True)
+        server.stop()
+        with started(project, environ, log) as port:
+            wait_until(lambda: ask(port, "/livez")[0] == 200, "it lives")
+            for path in ("/readyz", "/api/orders"):
+                status, headers, body = ask(port, path)
+                assert (status, headers["Retry-After"]) == (503, "1")
+                assert headers["Content-Type"] == "application/problem+json"
+                assert json.loads(body)["code"] == "database_unavailable"
+            assert ask(port, "/readyz", "HEAD")[2] == b""
+            server.serve()
+            wait_until(lambda: b'"parts"' in ask(port, "/readyz")[2] or ask(port, "/readyz")[0] == 200, "it is ready")
+            wait_until(lambda: ask(port, "/livez")[0] == 200, "it lives")
+            assert project != "gateway" or b'"sessions": "ok"' in ask(port, "/readyz")[2]
+        assert all(json.loads(line) for line in whole_lines(log))
