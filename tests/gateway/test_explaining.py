@@ -252,7 +252,7 @@ async def explained_while_ejected(path: Path, state: Path, *arguments: str) -> l
     try:
         (pool,) = pools.of("a").pools
         for _ in range(5):
-            pool.ejection.connect_failed()
+            pool.ejection.connect_failed(refused=False)
         return await asyncio.to_thread(lines_of, *arguments)
     finally:
         socket.close()

@@ -95,11 +95,18 @@ class Balancer:
         for pool in self.ejected:
             if pool.ejection.take_probe():
                 return pool
-        if self.is_alone and self.ejected:
-            ejection = self.pools[0].ejection
-            raise CircuitOpen(self.name, ejection.retry_after, ejection.reason)
+        # A refusal comes at once, so a request can try.
+        if (rejection := self.rejection()) and not self.pools[0].ejection.refuses:
+            raise rejection
         # Where all are bad, all are tried.
         return choose(self.healthy or self.pools)
+
+    def rejection(self) -> CircuitOpen | None:
+        """Return what requests get while the only address rests; `None` if it does not, or is not the only one."""
+        if not (self.is_alone and self.ejected):
+            return None
+        ejection = self.pools[0].ejection
+        return CircuitOpen(self.name, ejection.retry_after, ejection.reason)
 
     def pick(self, exclude: Collection[Pool]) -> Pool | None:
         """Return the address for a request that has been sent to those of `exclude`; `None` if no other is left."""

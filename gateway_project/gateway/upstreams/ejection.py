@@ -12,8 +12,13 @@ An ejected address gets no requests. At the end of its rest the gateway connects
 succeeds, requests go to it one at a time; the first response brings it back, with few requests at first (`SLOW_START`).
 A rest is forgotten once the address has been healthy for as long.
 
-With one address this is a circuit breaker: requests are rejected at once. If that address accepted no connections, the
-gateway connects to it each `CONNECT_INTERVAL` instead, so that the service is back as soon as it listens.
+An address that refuses connections rests for `CONNECT_INTERVAL` only, however often it fails: to connect to it costs
+neither it nor a request anything. So a replica that restarts is back as soon as it listens.
+
+With one address this is a circuit breaker: requests are rejected at once. While that address refuses connections, each
+request tries it first: a refusal comes at once, and the first accepted connection closes the breaker. If it accepts no
+connections otherwise, or closes them, as a proxy in front of a service that starts does, it is tried each
+`CONNECT_INTERVAL` too.
 
 An address whose active checks fail (`health_checks`) rests until one succeeds.
 
@@ -39,12 +44,12 @@ if TYPE_CHECKING:
 # Seconds over which an address that is back gets its share of the requests, in so many steps.
 SLOW_START: Final = 10.0
 STEPS: Final = 10
-# Seconds between two connections to the only address of a service.
+# Seconds between two tries of an address that costs requests nothing, or is the only one of its service.
 CONNECT_INTERVAL: Final = 0.5
 # Seconds after which a probe without an outcome, such as that of a client that has left, is given up.
 PROBE_TIMEOUT: Final = 10.0
-# By how much a rest is longer at most, so that workers do not all come back at once.
-JITTER: Final = 0.2
+# By how much a rest is shorter or longer at most, so that workers do not all come back at once.
+JITTER: Final = 0.1
 
 
 class Outcome(StrEnum):
@@ -96,6 +101,8 @@ class Ejection:
         self.rests = 0
         self.rest = 0.0
         self.recovered_at = -inf
+        # Whether it refused the last connection, at once.
+        self.refuses = False
         # Why its active checks fail, if they do.
         self.check_fault = ""
         # When the rest ends, and from when another probe may be sent.
@@ -103,10 +110,18 @@ class Ejection:
         self.probe_at = 0.0
         self.timer: asyncio.TimerHandle | None = None
 
-    def connect_failed(self) -> None:
+    def connect_failed(self, *, refused: bool) -> None:
         """Note that the address did not accept a connection; its name may have others."""
+        self.refuses = refused
         self.failed(Outcome.CONNECT)
         self.balancer.doubt(self.pool)
+
+    def accepted(self) -> None:
+        """Note a connection to an address that has refused them."""
+        self.refuses = False
+        if self.state is State.EJECTED and self.balancer.is_alone and not self.check_fault:
+            self.failures = 0
+            self.recover()
 
     def failed(self, outcome: Outcome) -> None:
         """Note a failure of the address."""
@@ -157,14 +172,15 @@ class Ejection:
 
     def next_rest(self, before: State, outcome: Outcome) -> float:
         """Return the seconds that the address rests now."""
-        if outcome is Outcome.CONNECT and self.balancer.is_alone:
+        is_cheap = outcome is Outcome.CONNECT and self.refuses
+        if is_cheap or (self.balancer.is_alone and outcome in {Outcome.CONNECT, Outcome.RESET}):
             return min(CONNECT_INTERVAL, self.policy.rest)
         if before is State.HEALTHY and self.loop.time() - self.recovered_at > self.rest:
             self.rests = 0
         self.rest = min(self.policy.rest * 2**self.rests, self.policy.max_rest)
         if self.rest < self.policy.max_rest:
             self.rests += 1
-        return self.rest * random.uniform(1, 1 + JITTER)  # noqa: S311  # not for secrets
+        return self.rest * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # not for secrets
 
     def on_connect(self, *, succeeded: bool) -> None:
         """Send it single requests if it accepted a connection at the end of its rest; else let it rest on."""

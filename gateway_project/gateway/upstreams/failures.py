@@ -21,10 +21,14 @@ def cause_of(exc: OSError) -> tuple[str, str]:
         return "its certificate is not accepted", exc.verify_message
     if isinstance(exc, ssl.SSLError):
         return "no TLS connection could be made", exc.reason or str(exc)
-    # Of several addresses of a name asyncio says all that it has tried in one message.
-    if exc.errno == ECONNREFUSED or f"[Errno {ECONNREFUSED}]" in str(exc):
+    if is_refused(exc):
         return "connection refused", ""
     return "no connection could be made", exc.strerror or str(exc)
+
+
+def is_refused(exc: OSError) -> bool:
+    """Return whether the connection was refused; for several addresses of a name asyncio raises one error."""
+    return exc.errno == ECONNREFUSED or f"[Errno {ECONNREFUSED}]" in str(exc)
 
 
 class FailureLog:

@@ -95,10 +95,13 @@ class Forwarding:
         while True:
             if resend:
                 await self.prepare_resend()
+            rejection = self.balancer.rejection()
             try:
                 response = await self.attempt()
             except ConnectFailed as exc:
                 self.tries += 1
+                if rejection:
+                    raise rejection from exc
                 if not self.may_retry("connect"):
                     raise exc.rejection from exc
                 resend = True

@@ -12,7 +12,7 @@ from gateway.policy.rejections import GatewayStopped, UpstreamConnectError, Upst
 
 from .addresses import Address
 from .ejection import Ejection, State
-from .failures import cause_of
+from .failures import cause_of, is_refused
 from .heads import ResponseMemo
 from .measurements import Measurements
 from .service import ServiceConnection
@@ -111,14 +111,16 @@ class Pool:
                     server_hostname=(self.tls.server_name or self.address.host) if self.address.secure else None,
                 )
         except TimeoutError as exc:
-            self.ejection.connect_failed()
+            self.ejection.connect_failed(refused=False)
             raise ConnectFailed(UpstreamTimeout(self.service, cause="no connection could be made")) from exc
         except OSError as exc:
-            self.ejection.connect_failed()
+            self.ejection.connect_failed(refused=is_refused(exc))
             cause, more = cause_of(exc)
             raise ConnectFailed(UpstreamConnectError(self.service, cause=cause), more) from exc
         finally:
             self.connecting -= 1
+        if self.ejection.refuses:
+            self.ejection.accepted()
         return connection
 
     def forget(self, connection: ServiceConnection) -> None:
