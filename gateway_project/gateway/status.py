@@ -59,6 +59,7 @@ class StatusSocket:
             "services": services,
             "config": {"sha256": digest[: configuration.DIGITS], "since": self.config_since},
             "refused": refusal._asdict() if (refusal := in_force.refusal()) else None,
+            "queues": self.pools.plans.status(),
             # Of all workers.
             "deprecated": list(callers.report(self.routes)),
         }

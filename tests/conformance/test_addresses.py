@@ -215,10 +215,16 @@ def assert_seen(gateway: Gateway, door: Door, bad: str, good: str) -> None:
     assert metric("gateway_upstream_ejected_workers", good) == 0
     wait_until(lambda: metric("gateway_upstream_seconds_count", good) >= 90, "the count of responses")
     wait_until(lambda: metric("gateway_upstream_in_flight", good) == 0, "no request in flight")
+    text = once(gateway.port, ask("GET /metrics")).body.decode()
+    left = re.search(r'^gateway_service_retry_budget{service="four"} ([0-9]+)\.0$', text, re.MULTILINE)
+    assert left
+    assert 3 <= int(left[1]) <= 40
     if door == "fast":
         status = manage(gateway, "status")
         (worker,) = gateway.worker_pids()
-        assert re.search(rf"^{worker} +four +{bad} +ejected +0 +0 +5 +rests [0-9]+ s$", status, re.MULTILINE), status
+        assert re.search(
+            rf"^{worker} +four +{bad} +ejected +0 +0 +5 +0 +[0-9]+ +rests [0-9]+ s$", status, re.MULTILINE
+        ), status
         assert re.search(rf"^{worker} +four +{good} +healthy +0 ", status, re.MULTILINE), status
 
 

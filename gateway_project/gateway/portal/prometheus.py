@@ -87,12 +87,17 @@ class Services:
             "gateway_service_refused", "Requests rejected because of max_in_flight.", labels=labels
         )
         self.queued = GaugeMetricFamily("gateway_service_queued", "Requests that wait in the queue.", labels=labels)
-        self.metrics: tuple[Metric, ...] = (self.retries, self.denied, self.refused, self.queued)
+        self.budget = GaugeMetricFamily(
+            "gateway_service_retry_budget", "Retries that the service's budget allows now.", labels=labels
+        )
+        self.metrics: tuple[Metric, ...] = (self.retries, self.denied, self.budget, self.refused, self.queued)
 
     def add(self, service: str, what: str, number: float, value: float) -> None:
         """Add a series."""
         if what == measurements.QUEUED:
             self.queued.add_metric((service,), value)
+        elif what == measurements.BUDGET:
+            self.budget.add_metric((service,), value)
         elif what == measurements.REFUSED:
             self.refused.add_metric((service,), number)
         elif what == measurements.DENIED:

@@ -222,12 +222,9 @@ class Pools:
         }
         # Those of `before` that are not used any more, but may have requests under way.
         self.retired: list[Balancer] = []
-        self.plans = Plans(services)
-        if before:
-            # What is counted of requests in flight stays counted.
-            for name in [name for name, balancer in self.services.items() if balancer is known.get(name)]:
-                self.plans.budgets[name] = before.plans.budgets[name]
-                self.plans.bulkheads[name] = before.plans.bulkheads[name]
+        kept = {name for name, balancer in self.services.items() if balancer is known.get(name)}
+        # What is counted of requests in flight stays counted.
+        self.plans: Plans = Plans(services, loop, before.plans if before else None, kept)
         self.failures: FailureLog = before.failures if before else FailureLog()
         if before is None:
             UPSTREAMS.clear(lambda series: series.what in GAUGES)
@@ -246,6 +243,7 @@ class Pools:
     def retire(self, before: "Pools") -> None:
         """Let what `before` has under way end, if it is not kept."""
         before.stop_looking()
+        before.plans.close(self.plans)
         kept = set(self.services.values())
         gone = [balancer for balancer in before.services.values() if balancer not in kept]
         for balancer in gone:
@@ -278,5 +276,6 @@ class Pools:
     def close(self) -> None:
         """Close every connection."""
         self.stop_looking()
+        self.plans.close()
         for balancer in (*self.services.values(), *self.retired):
             balancer.close()

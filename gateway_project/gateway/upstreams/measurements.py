@@ -27,7 +27,8 @@ RETRIES: Final = "retries:"
 DENIED: Final = "retries denied"
 REFUSED: Final = "refused"
 QUEUED: Final = "queued"
-GAUGES: Final = frozenset({IN_FLIGHT, EJECTED, QUEUED})
+BUDGET: Final = "retries left"
+GAUGES: Final = frozenset({IN_FLIGHT, EJECTED, QUEUED, BUDGET})
 
 
 class Measurements:

@@ -7,6 +7,7 @@ has retries at all. Envoy and Finagle have budgets of this kind.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from gateway.config import Retry
@@ -21,9 +22,11 @@ FLOOR: Final = 3
 class RetryBudget:
     """The requests and retries of one service in the last 10 seconds, as one worker has sent them."""
 
-    __slots__ = ("next_step", "past", "requests", "retries")
+    __slots__ = ("next_step", "on_step", "past", "requests", "retries")
 
     def __init__(self) -> None:
+        # Called at each step.
+        self.on_step: Callable[[], None] | None = None
         # All that were counted, and the same numbers at the beginning of each step.
         self.requests = 0
         self.retries = 0
@@ -42,13 +45,19 @@ class RetryBudget:
         self.past.append((now, self.requests, self.retries))
         while self.past[0][0] <= now - WINDOW - STEP:
             self.past.popleft()
+        if self.on_step:
+            self.on_step()
 
     def left(self, now: float, share: float) -> int:
         """Return how many retries are left."""
         if now >= self.next_step:
             self.step(now)
         _, requests, retries = self.past[0]
-        return max(FLOOR, int(share * (self.requests - requests))) - (self.retries - retries)
+        return max(0, max(FLOOR, int(share * (self.requests - requests))) - (self.retries - retries))
+
+    def is_in_use(self) -> bool:
+        """Return whether requests or retries count now."""
+        return bool(self.past) and self.past[0][1:] != (self.requests, self.retries)
 
     def spend(self, now: float, share: float) -> bool:
         """Count a retry, if one is left."""

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.gateway.upstreams.origin import Behaviour, Origin, Ours, Wire, on_a_loop, silent
+from tests.gateway.upstreams.origin import Behaviour, Origin, Ours, Wire, on_a_loop, silent, until
 from tests.gateway.upstreams.test_forwarding import OK, answered, coming, outgoing
 
 from gateway.config import Policies, Retry, Timeouts
+from gateway.metrics import UPSTREAMS
 from gateway.policy.rejections import UpstreamConnectError, UpstreamDisconnected, UpstreamError, UpstreamTimeout
 from gateway.upstreams import Body, Pools, UpstreamRequest
+from gateway.upstreams.measurements import BUDGET
 from gateway.upstreams.requests import HELD
 from gateway.upstreams.retries import FLOOR, STEP, WINDOW, RetryBudget
 
@@ -247,7 +249,7 @@ async def test_all_tries_share_one_deadline() -> None:
 
 
 def budget_of(pools: Pools) -> RetryBudget:
-    return pools.plans.budgets["things"]
+    return pools.plans.gauges["things"].budget
 
 
 @given(
@@ -280,6 +282,29 @@ def test_a_budget_is_full_again_after_its_window() -> None:
     assert budget.left(17.0, 0.2) == FLOOR
     budget.count(90.0)
     assert budget.left(90.0, 0.2) == FLOOR
+
+
+@on_a_loop
+async def test_what_is_left_of_a_budget_is_seen_and_is_whole_again_after_its_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.upstreams.retries.WINDOW", 1.0)
+    monkeypatch.setattr("gateway.upstreams.retries.STEP", 0.1)
+    monkeypatch.setattr("gateway.upstreams.plans.STEP", 0.1)
+
+    def shown() -> float | None:
+        found = [numbers[-1] for series, numbers in UPSTREAMS.read().items() if series == ("things", "", BUDGET)]
+        return found[0] if found else None
+
+    async with Origin(saying(BUSY, OK, BUSY, *[OK] * 99)) as origin, Ours((origin.url,)) as pools:
+        for _ in range(2):
+            assert (await answered(pools, retrying()))[0] == 200
+        assert pools.plans.status() == {"things": {"queued": 0, "retries_left": FLOOR - 2}}
+        await until(lambda: shown() == FLOOR - 2)
+        # Without a request.
+        await until(lambda: shown() == FLOOR)
+        await until(lambda: pools.plans.gauges["things"].timer is None)
+    assert shown() == 0
 
 
 @on_a_loop

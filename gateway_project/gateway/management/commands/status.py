@@ -11,18 +11,21 @@ from django.core.management.base import BaseCommand, CommandError
 
 from gateway.status import statuses
 
-HEADINGS = ("WORKER", "SERVICE", "ADDRESS", "STATE", "IN FLIGHT", "CONNECTIONS", "FAILURES", "NOTE")
+HEADINGS = (
+    "WORKER", "SERVICE", "ADDRESS", "STATE", "IN FLIGHT", "CONNECTIONS", "FAILURES", "QUEUED", "RETRIES LEFT", "NOTE",
+)  # fmt: skip
 DEPRECATED = ("DEPRECATED ROUTE", "CALLER", "REQUESTS", "LAST")
 
 
 def rows(status: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for service, addresses in status["services"].items():
+        shared = [str(status["queues"][service][key]) for key in ("queued", "retries_left")]
         for each in addresses:
             note = f"check: {each['check']}" if each["check"] else ""
             if each["state"] == "ejected" and each["rests"]:
                 note = f"rests {each['rests']:.0f} s" + (f"; {note}" if note else "")
             numbers = (str(each[key]) for key in ("in_flight", "connections", "failures"))
-            yield (str(status["pid"]), service, each["address"], each["state"], *numbers, note)
+            yield (str(status["pid"]), service, each["address"], each["state"], *numbers, *shared, note)
 
 
 def caller_rows(deprecated: Sequence[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
