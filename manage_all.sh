@@ -36,11 +36,12 @@ usage: ./manage_all.sh bench [OPTION...]
 
 Measure the gateway beside other gateways. The first run installs them; wrk and nginx are needed.
 
-  --rounds N            measurements of each gateway (5; 20 with --against or --policies)
+  --rounds N            measurements of each gateway (5; 20 with --against or --policies, 3 with --faults)
   --seconds N           length of one measurement (2)
   --only NAME           measure this gateway alone; may be repeated; a wrong name lists the names
   --against PATH        compare the fast door with that of another checkout instead
   --policies            compare the fast door with all policies with that with the defaults instead
+  --faults              let addresses of a service fail instead, behind the gateway and behind Envoy
   --orders              measure the orders service instead
   --rows N              with --orders: orders in its large table (5000000)
   --publish             write the results to docs/benchmarks.md
@@ -597,7 +598,7 @@ bench() {
         shift
         ;;
       --rounds=* | --seconds=* | --only=* | --rows=* | --against=*) ;;
-      --orders | --policies | --publish) ;;
+      --faults | --orders | --policies | --publish) ;;
       -h | --help) bench_usage; return ;;
       *) fail "unknown option '$1' of bench; see bench --help" ;;
     esac

@@ -22,7 +22,7 @@ from tests.conformance.gateways import Gateway, free_port
 from gateway.identity.key_storage import KeyFiles
 from gateway.identity.keys import key_create
 
-from . import chains, compare, orders, report
+from . import chains, compare, faults, orders, report
 from .idle import Idle, idle, raise_descriptors, visit
 from .load import CROWD, HALF, LOADS, MANY, Load, Sample, measure
 from .peers import BODY, PATH, PEERS, SCALED, WHOAMI, Peer, Place, nginx
@@ -44,7 +44,9 @@ def say(text: str) -> None:
 def arguments() -> argparse.Namespace:
     """Return what was asked for."""
     parser = argparse.ArgumentParser(prog="manage_all.sh bench", description="Measure this gateway beside others.")
-    parser.add_argument("--rounds", type=int, help="how often each is measured (5; 20 with --against or --policies)")
+    parser.add_argument(
+        "--rounds", type=int, help="how often each is measured (5; 20 with --against or --policies; 3 with --faults)"
+    )
     parser.add_argument("--seconds", type=int, default=2, help="how long each time (2)")
     parser.add_argument(
         "--only", action="append", metavar="NAME", choices=NAMES, help=f"may repeat: {', '.join(NAMES)}"
@@ -53,6 +55,9 @@ def arguments() -> argparse.Namespace:
         "--against", type=Path, metavar="PATH", help="compare the fast door with that of another checkout instead"
     )
     parser.add_argument("--policies", action="store_true", help="compare all policies with the defaults instead")
+    parser.add_argument(
+        "--faults", action="store_true", help="let addresses of a service fail, behind the gateway and behind Envoy"
+    )
     parser.add_argument("--orders", action="store_true", help="measure the orders service instead")
     parser.add_argument(
         "--rows", type=int, default=5_000_000, help="with --orders: orders in its large table (5000000)"
@@ -238,6 +243,22 @@ def bench_orders(options: argparse.Namespace, directory: Path) -> int:
     return int(any(sum(case.failed) for case in every))
 
 
+def bench_faults(options: argparse.Namespace, directory: Path) -> int:
+    """Let addresses fail behind this gateway and Envoy, print, publish; return the exit status."""
+    faults.check(directory)
+    rounds = options.rounds or 3
+    with TemporaryDirectory(dir=directory, prefix="run-") as own:
+        found = faults.measured(Path(own), directory, rounds)
+    cores = len(os.sched_getaffinity(0))
+    run = f"{datetime.now(UTC).date()}, {processor()}, {cores} cores, {interpreter()}; {rounds} rounds"
+    load = f"load average {os.getloadavg()[0]:.0f}"
+    text = f"{run}, {faults.RATE} requests/s to each gateway, {load}.\n\n{faults.text(found)}"
+    print(text)  # noqa: T201
+    if options.publish:
+        DOCUMENT.write_text(report.published(DOCUMENT.read_text(), text, faults.BEGIN, faults.END))
+    return int(bool(faults.worse(found)))
+
+
 def bench_against(options: argparse.Namespace, directory: Path) -> int:
     """Compare the fast door with another checkout's, or all policies with the defaults; return the exit status."""
     peers = compare.policies() if options.policies else compare.checkouts(options.against)
@@ -269,6 +290,8 @@ def main() -> int:
     try:
         if options.against or options.policies:
             return bench_against(options, directory)
+        if options.faults:
+            return bench_faults(options, directory)
         options.rounds = options.rounds or 5
         return (bench_orders if options.orders else bench)(options, directory)
     except BenchError as exc:
