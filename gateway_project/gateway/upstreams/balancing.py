@@ -92,6 +92,8 @@ class Balancer:
 
     def first(self) -> Pool:
         """Return the address for a request that has not been sent yet; raise `CircuitOpen`."""
+        if not self.ejected:
+            return choose(self.healthy)
         for pool in self.ejected:
             if pool.ejection.take_probe():
                 return pool

@@ -10,16 +10,12 @@ import random
 from collections.abc import Sequence
 from itertools import accumulate
 from math import inf
-from operator import attrgetter
 from typing import Final
 
 from .pools import Pool
 
 # Up to so many addresses are all compared. Two random ones of few would often miss the least busy one.
 COMPARED: Final = 4
-
-TURN: Final = attrgetter("turn")
-WEIGHT: Final = attrgetter("weight")
 
 
 def choose(pools: Sequence[Pool]) -> Pool:
@@ -29,28 +25,32 @@ def choose(pools: Sequence[Pool]) -> Pool:
 
 def least_busy(pools: Sequence[Pool]) -> Pool:
     """Return the pool with the fewest requests in flight by weight; equal ones take turns."""
-    best: list[Pool] = []
-    least = inf
+    best, least = pools[0], inf
+    equal: list[Pool] = []
     for pool in pools:
-        load = pool.in_flight / pool.weight
+        # `in_flight`, without the call: each request to a service with several addresses pays this.
+        load = (len(pool.live) - len(pool.idle) + pool.connecting) / pool.weight
         if load < least:
-            best, least = [pool], load
+            best, least, equal = pool, load, [pool]
         elif load == least:
-            best.append(pool)
-    return best[0] if len(best) == 1 else next_in_turn(best)
+            equal.append(pool)
+    return best if len(equal) == 1 else next_in_turn(equal)
 
 
 def next_in_turn(pools: Sequence[Pool]) -> Pool:
     """Return the pool whose turn it is, by smooth weighted round robin."""
+    following, total = pools[0], 0.0
     for pool in pools:
+        total += pool.weight
         pool.turn += pool.weight
-    following = max(pools, key=TURN)
-    following.turn -= sum(map(WEIGHT, pools))
+        if pool.turn > following.turn:
+            following = pool
+    following.turn -= total
     return following
 
 
 def less_busy(pools: Sequence[Pool]) -> Pool:
     """Return the less busy of two random pools, each drawn by its weight."""
-    bounds = list(accumulate(map(WEIGHT, pools)))
+    bounds = list(accumulate(pool.weight for pool in pools))
     one, other = random.choices(pools, cum_weights=bounds, k=2)  # noqa: S311  # not for secrets
     return other if other.in_flight / other.weight < one.in_flight / one.weight else one
