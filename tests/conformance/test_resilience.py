@@ -13,7 +13,7 @@ import pytest
 from tests.conformance.cases.case import ask as ask_once
 from tests.conformance.client import once as once_in_thread
 from tests.conformance.doors import ok
-from tests.conformance.gateways import DOORS, Door, Gateway, free_port
+from tests.conformance.gateways import DOORS, PROJECT, Door, Gateway, free_port
 from tests.conformance.upstream import Answer, Seen, Upstream
 from tests.conformance.wire import Call, Service, Wire, answer, ask, on_a_loop, once, until
 from tests.orders.serving import Service as Orders
@@ -40,6 +40,7 @@ FAULTS = {
     "504": status(504),
     "malformed": Answer(b"hello\r\n\r\n", close=True),
     "partial": Answer(OK.raw[:-1], close=True),
+    "hangs": Answer(b""),
 }
 # The status that a client gets if the address with the fault is the first: with the defaults a GET, a POST, and a POST
 # with an Idempotency-Key; a GET without retries; and a GET with all causes.
@@ -54,6 +55,18 @@ OUTCOMES = {
     "504": (504, 504, 504, 504, 200),
     "malformed": (502, 502, 502, 502, 200),
     "partial": (502, 502, 502, 502, 200),
+    "hangs": (504, 504, 504, 504, 504),
+}
+# The same in the table of docs/gateway.yaml.md.
+DOCUMENTED = {
+    "refuses connections, or does not accept one in time": ["refuses"],
+    "closes the connection before any byte of a response": ["closes"],
+    "responds with 503": ["503"],
+    "responds with 503 and a `Retry-After` within `total`": ["503-soon"],
+    "responds with 503 and a later `Retry-After`": ["503-late"],
+    "responds with 500, 502 or 504": ["500", "502", "504"],
+    "sends something malformed, or a part of a response": ["malformed", "partial"],
+    "does not respond in time": ["hangs"],
 }
 REQUESTS = [
     ("GET /default", []), ("POST /default", []), ("POST /default", ["Idempotency-Key: k"]), ("GET /off", []),
@@ -78,6 +91,16 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
                 {"path": f"/{name}/{path}", "service": service, "allow": "public", "retry": retry | {"budget": "100%"}}
                 for name, retry in retries.items()
                 for path, service in {"{fault}": "pair", "refuses": "gone"}.items()
+            ]
+            + [
+                {
+                    "path": f"/{name}/hangs",
+                    "service": "pair",
+                    "allow": "public",
+                    "retry": retry,
+                    "timeouts": {"total": "1500ms"},
+                }
+                for name, retry in retries.items()
             ],
         }
         gateways = {
@@ -100,6 +123,23 @@ def test_each_fault_of_an_address_has_one_outcome(fault: str, door: Door, pair: 
         if line.startswith("POST") and not headers:
             assert len(seen) == 2, "a POST was sent twice"
         assert len(seen) <= 3
+
+
+def test_the_outcomes_are_those_of_the_documentation() -> None:
+    text = (PROJECT.parent / "docs" / "gateway.yaml.md").read_text()
+    table = text.partition("| fault of one address |")[2].partition("\n\n")[0]
+    listed = {cells[1].strip(): cells[2:5] for line in table.splitlines()[2:] if len(cells := line.split("|")) > 4}
+    assert listed.keys() == DOCUMENTED.keys()
+    assert sorted(fault for faults in DOCUMENTED.values() for fault in faults) == sorted(OUTCOMES)
+    for row, faults in DOCUMENTED.items():
+        repeatable, post, once = (cell.strip() for cell in listed[row])
+        for fault in faults:
+            get, plain, with_key, off, _ = OUTCOMES[fault]
+            for cell, outcome in (repeatable, get), (repeatable, with_key), (post, plain), (once, off):
+                if outcome == 200:
+                    assert cell.startswith("the other address responds")
+                else:
+                    assert cell.startswith("that response" if fault == str(outcome) != "503" else str(outcome)), row
 
 
 # A service that hangs.
