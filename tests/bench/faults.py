@@ -64,7 +64,7 @@ FAULTS = (
     Fault("killed", "one of three addresses killed for 5 s", 3, 5, signal.SIGKILL),
     Fault("dead", "one of four swallows SYNs, one refuses", 2, 10, dead=("swallows", "refuses")),
     Fault("hangs", "one of two hangs for 6 s", 2, 6, signal.SIGSTOP),
-    Fault("outage", "the only one is away for 10 s", 1, 10, signal.SIGKILL),
+    Fault("outage", "the only one is down for 10 s", 1, 10, signal.SIGKILL),
 )
 
 
