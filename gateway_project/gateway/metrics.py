@@ -18,10 +18,12 @@ from math import inf
 from operator import add, sub
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+# Those that OpenTelemetry names; any other is counted as `_OTHER`.
+METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "TRACE"})
+OTHER_METHOD: Final = "_OTHER"
 # In place of a status: a request that a service's document does not allow, beside the response it got.
 INVALID: Final = 0
-# Upper bounds, in seconds: the defaults of Prometheus' clients.
+# Upper bounds, in seconds: those of OpenTelemetry's `http.server.request.duration`.
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, inf)
 # Those of the times of requests, at most 10 % apart, so that percentiles can be told from the counts. `BUCKETS` are
 # among them.
@@ -234,8 +236,8 @@ UPSTREAMS: Final[SharedMemory[UpstreamSeries]] = SharedMemory(
 
 
 def series_of(method: str, route: str, status: int) -> Series:
-    """Return the series of a request. Labels are a bounded set: a method that a client makes up is `other`."""
-    return Series(method if method in METHODS else "other", route, status)
+    """Return the series of a request. Labels are a bounded set: a method that a client makes up is `_OTHER`."""
+    return Series(method if method in METHODS else OTHER_METHOD, route, status)
 
 
 def observe(method: str, route: str, status: int, seconds: float) -> None:
@@ -254,7 +256,7 @@ class Tally:
         """Count and time a request."""
         if not self.counted:
             self.loop.call_later(INTERVAL, self.hand_on)
-        key = (method if method in METHODS else "other", route, status)
+        key = (method if method in METHODS else OTHER_METHOD, route, status)
         times = self.counted.get(key)
         if times is None:
             self.counted[key] = [seconds]

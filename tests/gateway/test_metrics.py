@@ -22,6 +22,7 @@ from gateway.metrics import BUCKETS, Series, SharedMemory
 from gateway.portal.prometheus import REGISTRY
 
 TIMES = [0.0, 0.004, 0.005, 0.3, 2.0, 1000.0]
+ROUTE_LABELS = ("route", "http_route")
 ONE = Series("GET", "/one", 200)
 
 
@@ -30,12 +31,16 @@ def samples(route: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     return {
         (
             sample.name,
-            tuple(sorted((name, value) for name, value in sample.labels.items() if name != "route")),
+            tuple(sorted((name, value) for name, value in sample.labels.items() if name not in ROUTE_LABELS)),
         ): sample.value
         for family in REGISTRY.collect()
         for sample in family.samples
-        if sample.labels.get("route") == route
+        if route in map(sample.labels.get, ROUTE_LABELS)
     }
+
+
+def labelled(method: str, status: int) -> tuple[tuple[str, str], ...]:
+    return (("http_request_method", method), ("http_response_status_code", str(status)))
 
 
 @on_a_loop
@@ -48,10 +53,10 @@ async def test_requests_counted_together_give_the_same_metrics_as_one_by_one() -
     assert samples("/tallied") == {}
     await until(lambda: samples("/tallied"))
     assert samples("/tallied") == pytest.approx(samples("/observed"))
-    assert samples("/tallied")["gateway_requests_total", (("method", "other"), ("status", "405"))] == 2
+    assert samples("/tallied")["gateway_requests_total", (("method", "_OTHER"), ("status", "405"))] == 2
     tally.count("GET", "/tallied", 200, 0.1)
     metrics.observe("GET", "/observed", 200, 0.1)
-    await until(lambda: samples("/tallied")["gateway_request_seconds_count", ()] == 7)
+    await until(lambda: samples("/tallied")["http_server_request_duration_seconds_count", labelled("GET", 200)] == 4)
     assert samples("/tallied") == pytest.approx(samples("/observed"))
 
 
@@ -75,8 +80,25 @@ def test_a_time_is_in_each_bucket_that_is_not_below_it() -> None:
         ("+Inf" if bound == BUCKETS[-1] else str(bound)): sum(seconds <= bound for seconds in TIMES)
         for bound in BUCKETS
     }
-    assert found["gateway_request_seconds_sum", ()] == pytest.approx(sum(TIMES))
-    assert found["gateway_request_seconds_count", ()] == len(TIMES)
+    assert found["http_server_request_duration_seconds_sum", labelled("GET", 200)] == pytest.approx(sum(TIMES))
+    assert found["http_server_request_duration_seconds_count", labelled("GET", 200)] == len(TIMES)
+
+
+def test_a_request_without_a_route_has_none_in_opentelemetrys_labels() -> None:
+    def count(name: str, labels: dict[str, str]) -> float:
+        return REGISTRY.get_sample_value(name, labels) or 0
+
+    own = {"method": "_OTHER", "route": "none", "status": "404"}
+    opentelemetrys = {"http_request_method": "_OTHER", "http_route": "", "http_response_status_code": "404"}
+    before = count("gateway_requests_total", own), count("http_server_request_duration_seconds_count", opentelemetrys)
+    metrics.observe("BREW", "none", 404, 0.1)
+    after = count("gateway_requests_total", own), count("http_server_request_duration_seconds_count", opentelemetrys)
+    assert after == (before[0] + 1, before[1] + 1)
+
+
+def test_the_buckets_are_opentelemetrys() -> None:
+    # Semantic conventions, http.server.request.duration.
+    assert BUCKETS[:-1] == (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
 
 def test_a_series_without_room_is_left_out_and_the_others_go_on() -> None:
@@ -166,8 +188,8 @@ def test_counts_outlive_a_killed_worker_and_a_reload(tmp_path: Path, door: str) 
         def counted() -> tuple[float, float]:
             text = ask("/metrics")
             requests = re.findall(r'gateway_requests_total{.*route="/away".*} (\S+)', text)
-            (timed,) = re.findall(r'gateway_request_seconds_count{route="/away"} (\S+)', text) or ["0"]
-            return sum(map(float, requests)), float(timed)
+            timed = re.findall(r'http_server_request_duration_seconds_count{.*http_route="/away".*} (\S+)', text)
+            return sum(map(float, requests)), sum(map(float, timed))
 
         def asked(total: int) -> None:
             for _ in range(20):

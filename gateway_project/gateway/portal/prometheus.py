@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from itertools import accumulate
 from math import inf
-from operator import add
 from typing import Final
 
 from django.conf import settings
@@ -21,6 +20,8 @@ from gateway.upstreams import measurements
 
 from .context import WebRequest
 
+# What a request without a route is counted under.
+NO_ROUTE: Final = "none"
 BOUNDS: Final = ["+Inf" if bound == inf else str(bound) for bound in BUCKETS]
 
 
@@ -28,27 +29,29 @@ class Requests(Collector):
     """What `gateway.metrics` has counted, in Prometheus' terms."""
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the requests by method, route and status, and their seconds by route."""
+        """Yield the requests and their seconds by method, route and status.
+
+        The histogram has OpenTelemetry's name and labels, and no route for a request without one.
+        """
         requests = CounterMetricFamily("gateway_requests", "Requests answered.", labels=("method", "route", "status"))
         seconds = HistogramMetricFamily(
-            "gateway_request_seconds", "Seconds until the head of the response.", labels=("route",)
+            "http_server_request_duration_seconds",
+            "Seconds until the head of the response.",
+            labels=("http_request_method", "http_route", "http_response_status_code"),
         )
         invalid = CounterMetricFamily(
             "gateway_invalid_requests",
             "Requests that the service's document does not allow.",
             labels=("method", "route"),
         )
-        by_route: dict[str, list[float]] = {}
         for (method, route, status), values in MEMORY.read().items():
             if status == INVALID:
                 invalid.add_metric((method, route), sum(values[:-1]))
                 continue
             requests.add_metric((method, route, str(status)), sum(values[:-1]))
-            before = by_route.get(route)
-            by_route[route] = values if before is None else list(map(add, before, values))
-        for route, values in by_route.items():
             *counts, total = coarse(values)
-            seconds.add_metric((route,), list(zip(BOUNDS, accumulate(counts), strict=True)), total)
+            labels = (method, "" if route == NO_ROUTE else route, str(status))
+            seconds.add_metric(labels, list(zip(BOUNDS, accumulate(counts), strict=True)), total)
         yield requests
         yield seconds
         yield invalid
@@ -154,7 +157,7 @@ REGISTRY.register(Addresses())
 
 def observe(request: HttpRequest, status: int, seconds: float) -> None:
     """Count and time a request under its route, or under its path if it is the gateway's own."""
-    own = f"/{request.resolver_match.route}" if request.resolver_match and request.resolver_match.route else "none"
+    own = f"/{request.resolver_match.route}" if request.resolver_match and request.resolver_match.route else NO_ROUTE
     count(request.method or "", getattr(request, "route_label", own), status, seconds)
 
 
