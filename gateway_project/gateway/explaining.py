@@ -230,7 +230,7 @@ class Explainer:
         path, scheme, authority = paths.parse_target(raw)
         parsed = RequestHeaders(headers, address, gate)
         host = parsed.host if authority is None else authority
-        request = Request(method, path, query, host, parsed, "http", "<request id>", version, scheme)
+        request = Request(method, path, query, host, parsed, "http", "<request id>", "<traceparent>", version, scheme)
         found = Explanation(method, target, user.user_id if user else None, role=user.role if user else None)
         return self.decided(gate, request, counts, found)
 

@@ -18,6 +18,9 @@ from urllib.parse import unquote
 
 from django.http.request import split_domain_port, validate_host
 
+from chassis import logs, trace_context
+from chassis.trace_context import Sampler, TraceParent
+
 from .counters import Counters
 from .identity.authentication import Authentication
 from .identity.keys import KeyRing
@@ -49,6 +52,7 @@ MAX_GRANTS: Final = 64
 MAX_CACHED_PATH: Final = 256
 # Requested by load balancers, with any name or address as the host.
 PROBES: Final = frozenset({"/healthz", "/livez", "/readyz"})
+ALWAYS: Final = Sampler()
 UNKNOWN_HOST: Final = "This host is not served here. The operator lists the served ones in GATEWAY_ALLOWED_HOSTS."
 
 
@@ -75,7 +79,10 @@ class RequestHeaders:
         """The headers that a client may send to a service."""
         if any(value.lower() != "100-continue" for value in header_policy.values(self.pairs, "expect")):
             raise ExpectationFailed
-        return header_policy.from_client(self.pairs, trusted=self.trusted)
+        headers = header_policy.from_client(self.pairs, trusted=self.trusted, accepts_baggage=self.gate.accepts_baggage)
+        # It belongs to the trace of `traceparent`.
+        state = self.trace_parent and trace_context.parse_tracestate(header_policy.values(self.pairs, "tracestate"))
+        return [*headers, ("tracestate", state)] if state else headers
 
     @cached_property
     def authorization(self) -> str | None:
@@ -125,6 +132,27 @@ class RequestHeaders:
         """The request id of a trusted proxy."""
         return ",".join(header_policy.values(self.pairs, "x-request-id")) if self.trusted else None
 
+    @cached_property
+    def trace_parent(self) -> TraceParent | None:
+        """The client's span, if it sends a valid `traceparent`."""
+        return trace_context.parse_traceparent(",".join(header_policy.values(self.pairs, "traceparent")))
+
+    @cached_property
+    def trace_flags(self) -> str | None:
+        """The flags of the gateway's span, unless its trace id decides."""
+        return self.gate.sampler.flags(self.trace_parent)
+
+    def traceparent(self, request_id: str) -> str:
+        """Return the gateway's span of a request, as `traceparent`: of the client's trace, or of another one.
+
+        The request id is random and serves as trace id and span id, unless a trusted proxy has chosen it.
+        """
+        parent = self.trace_parent
+        unique = logs.new_id() if self.request_id else request_id
+        trace_id = unique if parent is None else parent.trace_id
+        flags = self.trace_flags or self.gate.sampler.flags_by_ratio(trace_id)
+        return f"00-{trace_id}-{unique[16:]}-{flags}"
+
 
 class Request(NamedTuple):
     """A request as a door has parsed it: path and query as they were sent, without the `?`; values latin-1.
@@ -139,9 +167,15 @@ class Request(NamedTuple):
     headers: RequestHeaders
     scheme: str
     request_id: str
+    # Names the gateway's span of this request, the parent of the service's.
+    traceparent: str
     version: str = "1.1"
     # Of a target in absolute form.
     target_scheme: str | None = None
+
+    @property
+    def trace_id(self) -> str:
+        return self.traceparent[3:35]
 
 
 class Grant:
@@ -184,7 +218,11 @@ class Decision:
         self.host = host
         self.standing: Standing | None = None
         # The headers that differ in each request; the grant has the others.
-        self.own = [("x-request-id", request.request_id), ("x-forwarded-path", request.path)]
+        self.own = [
+            ("x-request-id", request.request_id),
+            ("traceparent", request.traceparent),
+            ("x-forwarded-path", request.path),
+        ]
 
     @property
     def identity(self) -> Identity | None:
@@ -208,6 +246,8 @@ class Gate:
         shared: "SharedCounters | None" = None,
         trusted_proxies: clients.Networks,
         allowed_hosts: Sequence[str],
+        sampler: Sampler = ALWAYS,
+        accepts_baggage: bool = False,
     ) -> None:
         self.table = table
         self.authentication = authentication
@@ -218,6 +258,8 @@ class Gate:
         self.shared = shared
         self.locations = Locations(table)
         self.trusted_proxies = trusted_proxies
+        self.sampler = sampler
+        self.accepts_baggage = accepts_baggage
         self.own_address = lru_cache(MAX_CACHED)(lambda peer: clients.address(peer, (), ()))
         self.is_ours = lru_cache(MAX_CACHED)(lambda host: is_one_of(host, allowed_hosts))
         self.matches: dict[tuple[str, str], Match] = {}

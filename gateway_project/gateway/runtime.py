@@ -135,6 +135,8 @@ def gate_of(
         shared=shared,
         trusted_proxies=settings.TRUSTED_PROXIES,
         allowed_hosts=tuple(settings.ALLOWED_HOSTS),
+        sampler=settings.TRACES_SAMPLER,
+        accepts_baggage=settings.ACCEPT_BAGGAGE,
     )
 
 

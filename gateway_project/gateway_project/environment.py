@@ -93,6 +93,9 @@ class Environment(environment.Environment):
         (),
         description="Networks (CIDR, separated by commas) of proxies in front, whose X-Forwarded-* are believed.",
     )
+    accept_baggage: bool = Field(
+        False, description="Whether the header `baggage` of clients is forwarded; that of TRUSTED_PROXIES is."
+    )
     metrics_networks: Networks = Field(
         (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")),
         description="Networks (CIDR, separated by commas) that may read /metrics.",

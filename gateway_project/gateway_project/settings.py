@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import chassis
-from chassis import databases, logs
+from chassis import databases, logs, trace_context
 from chassis.environment import state_directory
 from gateway_project import environment
 
@@ -25,6 +25,8 @@ REFRESH_GRACE = ENV.refresh_grace
 GATEWAY_CONFIG = ENV.gateway_config
 TRUSTED_PROXIES = ENV.trusted_proxies
 METRICS_NETWORKS = ENV.metrics_networks
+ACCEPT_BAGGAGE = ENV.accept_baggage
+TRACES_SAMPLER = trace_context.Sampler(ENV.otel_traces_sampler, ENV.otel_traces_sampler_arg)
 # On the home page: they sign in as a demo user, which production has none of.
 SHOW_FIRST_STEPS = ENV.gatehouse_env == "development"
 

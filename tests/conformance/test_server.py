@@ -80,6 +80,20 @@ def test_the_access_log_has_the_request_id_of_the_response(gateway: Gateway, ups
     assert (line["message"], line["status"], line["user_id"]) == ("GET /api/open 200", 200, None)
 
 
+def test_the_log_has_the_trace_that_the_service_was_sent(gateway: Gateway, upstream: Upstream) -> None:
+    upstream.begin((OK,) * 2)
+    traces = []
+    with Client(gateway.port) as client:
+        for header in b"", b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00\r\n":
+            client.send(b"GET /api/open HTTP/1.1\r\nHost: localhost\r\n" + header + b"\r\n")
+            (line,) = gateway.wait_for_lines(client.reply().get("X-Request-ID"))
+            sent = upstream.seen[-1].get("traceparent")
+            assert sent is not None
+            traces.append(line["trace_id"])
+            assert sent.startswith(f"00-{line['trace_id']}-")
+    assert traces[1] == "0af7651916cd43dd8448eb211c80319c" != traces[0]
+
+
 @pytest.mark.parametrize("accept", ["application/json", "text/html"])
 def test_a_client_that_closes_its_sending_direction_counts_as_gone(gateway: Gateway, accept: str) -> None:
     with Client(gateway.port) as client:

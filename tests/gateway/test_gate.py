@@ -65,7 +65,7 @@ def request(
 ) -> Request:
     """Return a request as a door takes it apart."""
     parsed_headers = RequestHeaders([("Host", host), *headers], peer, runtime().gate)
-    return Request(method, path, query, host, parsed_headers, "http", "0123456789abcdef")
+    return Request(method, path, query, host, parsed_headers, "http", "0123456789abcdef", "")
 
 
 def admitted(asked: Request) -> gate.Decision:
@@ -334,7 +334,7 @@ HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([\t\x20-\x7e\x80-\xff]*)"
 OURS = {
     "x-request-id", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-path", "request-user-id",
     "x-envoy-expected-rq-timeout-ms",
-    "authorization", "via",
+    "authorization", "traceparent", "via",
 }  # fmt: skip
 names = st.one_of(
     st.sampled_from(
@@ -378,7 +378,7 @@ def test_any_headers_of_a_client_give_one_valid_request(
     seen = RequestHeaders(headers, peer, its)
     try:
         passed = its.authorize(
-            Request("POST", "/api/open", query, host, seen, "http", "0123456789abcdef"),
+            Request("POST", "/api/open", query, host, seen, "http", "0123456789abcdef", ""),
             its.route("POST", "/api/open"),
         )
     except RequestRejected:

@@ -13,7 +13,7 @@
         etags, parameters    conditional requests, and their headers in the OpenAPI document
         problems, problem_responses    every error as `application/problem+json`, and in the OpenAPI document
     a process:
-        logs, health, openapi, databases, environment, gunicorn, wsgi
+        logs, trace_context, health, openapi, databases, environment, gunicorn, wsgi
     tests:
         testing       a client that acts as a user, without a gateway
 

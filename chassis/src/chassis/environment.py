@@ -145,6 +145,17 @@ class Environment(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least level logged.")
     gateway_port: int = Field(8001, ge=1, le=65535, description="TCP port of the gateway.")
     token_issuer: str = Field("gatehouse", min_length=1, description="`iss` of every token and passport.")
+    otel_traces_sampler: Literal[
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    ] = Field("parentbased_always_on", description="Which traces are recorded.")
+    otel_traces_sampler_arg: float = Field(
+        1.0, ge=0, le=1, description="The share of traces that a sampler with `traceidratio` records."
+    )
     database_url: DatabaseURL | None = Field(
         None,
         repr=False,

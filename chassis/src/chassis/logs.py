@@ -1,4 +1,4 @@
-"""Log lines: one JSON object a line, each with the id of its request."""
+"""Log lines: one JSON object a line, each with the ids of its request and of its trace."""
 
 import logging
 import os
@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Any
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
+# The current span, as the header of this name has it, or nothing outside of a request.
+traceparent: ContextVar[str] = ContextVar("traceparent", default="")
 
 log = logging.getLogger("chassis.uncaught")
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -42,14 +44,20 @@ os.register_at_fork(after_in_child=_forget)
 
 def request_id_from(header: str | None) -> str:
     """Return the header's id if it is well formed, else a new one."""
-    return header if header and _WELL_FORMED.fullmatch(header) else next(_made, None) or _make()
+    return header if header and _WELL_FORMED.fullmatch(header) else new_id()
+
+
+def new_id() -> str:
+    """Return a random id: 32 hexadecimal digits."""
+    return next(_made, None) or _make()
 
 
 class RequestIdFilter(logging.Filter):
-    """Adds `request_id` to every record: the current request's, or `-`."""
+    """Adds `request_id` and `trace_id` to every record: the current request's, or `-`."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = request_id.get()
+        record.trace_id = traceparent.get()[3:35] or "-"
         return True
 
 
@@ -89,7 +97,7 @@ def configuration(level: str) -> dict[str, Any]:
         "formatters": {
             "json": {
                 "()": "pythonjsonlogger.json.JsonFormatter",
-                "fmt": "%(asctime)s %(levelname)s %(name)s %(request_id)s %(message)s",
+                "fmt": "%(asctime)s %(levelname)s %(name)s %(request_id)s %(trace_id)s %(message)s",
                 "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
                 "datefmt": "%Y-%m-%dT%H:%M:%S%z",
             }

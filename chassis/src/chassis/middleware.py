@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from django.http import HttpRequest, HttpResponse
 
-from . import conf, logs, problems
+from . import conf, logs, problems, trace_context
 from .lengths import content_length
 
 # Set by the gateway, and dropped from clients' requests.
@@ -30,6 +30,8 @@ class Middleware:
 class RequestLogMiddleware(Middleware):
     """Gives the request its id, puts the id into `X-Request-ID` and every log line, and writes one access log line.
 
+    Log lines have the trace id too, which comes from the gateway in `traceparent`.
+
     The lines of successful requests for GATEHOUSE's POLLED_PATHS, which programs send all the time, are at DEBUG.
     """
 
@@ -38,6 +40,8 @@ class RequestLogMiddleware(Middleware):
         path = request.path
         request_id = logs.request_id_from(request.headers.get("X-Request-ID"))
         token = logs.request_id.set(request_id)
+        parent = request.headers.get("traceparent", "")
+        trace_token = logs.traceparent.set(parent if trace_context.parse_traceparent(parent) else "")
         try:
             response = self.get_response(request)
             response.headers["X-Request-ID"] = request_id
@@ -64,6 +68,7 @@ class RequestLogMiddleware(Middleware):
             )
             return response
         finally:
+            logs.traceparent.reset(trace_token)
             logs.request_id.reset(token)
 
 

@@ -23,7 +23,9 @@ CLIENT: Final = "the gateway says there where the request comes from"
 OF_REQUESTS: Final[dict[str, str]] = {
     **dict.fromkeys(NEIGHBOURS, FRAMING),
     **dict.fromkeys(("authorization", "request-user-id", "x-gatehouse-passport"), USER),
-    **dict.fromkeys(("forwarded", "via", "x-forwarded", "x-real-ip", "x-request-id"), CLIENT),
+    **dict.fromkeys(
+        ("forwarded", "traceparent", "tracestate", "via", "x-forwarded", "x-real-ip", "x-request-id"), CLIENT
+    ),
     "host": "the service's key `host` decides on it",
 }
 OF_RESPONSES: Final[dict[str, str]] = {

@@ -113,7 +113,7 @@ class LoginClient:
         """Return the login service's status and JSON; raise `UpstreamError`, `Misunderstood` or `RouteNotFound`."""
         if self.config.login is None:
             raise RouteNotFound("Nothing is found at this path.")
-        service = self.config.login.service
+        service, span = self.config.login.service, logs.traceparent.get()
         answer = self.upstreams.send(
             service,
             method,
@@ -122,6 +122,7 @@ class LoginClient:
                 ("Authorization", f"Bearer {self.passports.get(SELF, service)}"),
                 ("Request-User-Id", SELF.user_id),
                 ("X-Request-ID", logs.request_id.get()),
+                *([("traceparent", span)] if span else []),
                 ("Content-Type", "application/json"),
                 ("Accept", "application/json"),
             ],

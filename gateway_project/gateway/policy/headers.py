@@ -49,6 +49,8 @@ OWN: Final = frozenset(
         "request-user-id",
         "via",
         TIME_LEFT,
+        "traceparent",
+        "tracestate",
         "x-forwarded",
         "x-forwarded-for",
         "x-forwarded-host",
@@ -60,6 +62,7 @@ OWN: Final = frozenset(
     }
 )
 FORWARDED: Final = "x-forwarded-"
+BAGGAGE: Final = "baggage"
 # Which may stand once (RFC 9110, section 5.3): of two, each reader may take another one.
 ONCE: Final = ("host", "content-type")
 QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -119,24 +122,29 @@ def end_to_end(headers: Sequence[tuple[str, str]]) -> Headers:
     return [header for header in kept if header[0].lower() not in options]
 
 
-def from_client(headers: Sequence[tuple[str, str]], *, trusted: bool) -> Headers:
+def from_client(headers: Sequence[tuple[str, str]], *, trusted: bool, accepts_baggage: bool = False) -> Headers:
     """Return what the client may say to a service; raise `BadRequest` for a malformed name or value.
 
     A name with an underscore goes too, whatever it is: in WSGI `Request_User_Id` and `request-user-id` are one name.
-    With `trusted`, the peer being a proxy of ours, `X-Forwarded-*` stay, but for those that `to_upstream` says. Of the
-    cookies the gateway's own are not the service's to know.
+    With `trusted`, the peer being a proxy of ours, `X-Forwarded-*` stay, but for those that `to_upstream` says.
+    `baggage` stays with `trusted` or `accepts_baggage`: services may act on what it contains. Of the cookies the
+    gateway's own are not the service's to know.
     """
     if problem := malformed(headers):
         raise BadRequest(problem)
-    return cookies.without_own([header for header in end_to_end(headers) if may_say(header[0], trusted)])
+    return cookies.without_own(
+        [header for header in end_to_end(headers) if may_say(header[0], trusted, accepts_baggage)]
+    )
 
 
 @lru_cache(MAX_CACHED)
-def may_say(name: str, trusted: bool) -> bool:
+def may_say(name: str, trusted: bool, accepts_baggage: bool) -> bool:
     """Return whether a client may send the header to a service."""
     name = name.lower()
     if "_" in name or name in OWN:
         return False
+    if name == BAGGAGE:
+        return trusted or accepts_baggage
     return trusted or not name.startswith(FORWARDED)
 
 

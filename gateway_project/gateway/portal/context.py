@@ -74,14 +74,17 @@ def parse_request(request: HttpRequest, runtime: Runtime) -> RequestContext:
     raw_path, _, query = target.partition("?")
     path, scheme, authority = parse_target(raw_path)
     peer = str(request.META.get("REMOTE_ADDR", ""))
+    headers = gate.RequestHeaders(list(request.headers.items()), peer, runtime.gate)
+    request_id = logs.request_id.get()
     parsed = gate.Request(
         method=request.method or "",
         path=path,
         query=query,
         host=request.headers.get("Host", "") if authority is None else authority,
-        headers=gate.RequestHeaders(list(request.headers.items()), peer, runtime.gate),
+        headers=headers,
         scheme=request.scheme or "http",
-        request_id=logs.request_id.get(),
+        request_id=request_id,
+        traceparent=headers.traceparent(request_id),
         version=str(request.META.get("SERVER_PROTOCOL", "HTTP/1.1")).removeprefix("HTTP/"),
         target_scheme=scheme,
     )

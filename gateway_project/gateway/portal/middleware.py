@@ -53,6 +53,7 @@ class AttachGateway(Middleware):
 
     def __call__(self, request: WebRequest) -> HttpResponse:
         request.gateway = parse_request(request, self.application.runtime)
+        logs.traceparent.set(request.gateway.request.traceparent)
         request.log_fields = {"client": request.gateway.headers.address, "service": None, "address": None}  # type: ignore[attr-defined]
         return self.get_response(request)
 

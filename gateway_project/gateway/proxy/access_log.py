@@ -30,6 +30,7 @@ class AccessLog:
     def write(  # noqa: PLR0917  # a line's parts, on every request's way
         self,
         request_id: str,
+        trace_id: str,
         method: str,
         path: str,
         status: int,
@@ -58,8 +59,8 @@ class AccessLog:
         if not self.waiting:
             self.loop.call_soon(self.flush)
         self.waiting.append(
-            f'{self.start}{request_id}", "message": "{method} {path} {status}", "method": "{method}", '
-            f'"path": "{path}", "status": {status}, "duration_ms": {seconds * 1000:.2f}{end}'
+            f'{self.start}{request_id}", "trace_id": "{trace_id}", "message": "{method} {path} {status}", '
+            f'"method": "{method}", "path": "{path}", "status": {status}, "duration_ms": {seconds * 1000:.2f}{end}'
         )
 
     def end(self, key: tuple[str | None, str, str | None, str | None, str | None]) -> str:

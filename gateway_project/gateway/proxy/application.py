@@ -108,6 +108,7 @@ class FastProxy:
         """Return the request id, headers and content of the response to what is not a request."""
         request_id = logs.request_id_from(None)
         logs.request_id.set(request_id)
+        logs.traceparent.set("")
         pairs, content = problem(invalid.path, invalid.status, invalid.detail)
         headers = encode_headers(invalid.status, [*pairs, ("content-length", str(len(content)))])
         return request_id, headers, content

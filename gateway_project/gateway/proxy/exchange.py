@@ -76,6 +76,7 @@ class Exchange:
     def step(self, run: Callable[[], Waiting]) -> None:
         """Run a step, and if it has to wait, a task for the rest; else end the exchange, unless its service does."""
         logs.request_id.set(self.request.request_id)
+        logs.traceparent.set(self.request.traceparent)
         waiting: Waiting = None
         try:
             waiting = run()
@@ -388,6 +389,7 @@ class Exchange:
         self.proxy.tally.count(request.method, match.route.path if match else self.label, status, seconds)
         self.proxy.access_log.write(
             request.request_id,
+            request.trace_id,
             request.method,
             request.path,
             status,

@@ -34,6 +34,7 @@ def parse_request(connection: ClientConnection, message: RequestMessage, gate: G
             known.headers = headers
     raw_path, _, query = message.target.decode("latin-1").partition("?")
     path, target_scheme, authority = (raw_path, None, None) if raw_path[:1] == "/" else parse_target(raw_path)
+    request_id = logs.request_id_from(headers.request_id)
     return Request(
         message.method,
         path,
@@ -41,7 +42,8 @@ def parse_request(connection: ClientConnection, message: RequestMessage, gate: G
         headers.host if authority is None else authority,
         headers,
         connection.worker.scheme,
-        logs.request_id_from(headers.request_id),
+        request_id,
+        headers.traceparent(request_id),
         "1.1" if message.http_1_1 else "1.0",
         target_scheme,
     )

@@ -22,6 +22,24 @@ def header(name: str, *lines: str | bytes, keeps: Expectations | None = None, dr
     return Case(name, ask("GET /api/open", *lines), sees("GET /api/open HTTP/1.1", expected), gets())
 
 
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+NO_TRACES = {
+    "no version ff": [f"ff-{TRACE}-b7ad6b7169203331-01"],
+    "no more than four parts": [f"00-{TRACE}-b7ad6b7169203331-01-more"],
+    "no capitals": [f"00-{TRACE.upper()}-b7ad6b7169203331-01"],
+    "no trace id of zeros": [f"00-{'0' * 32}-b7ad6b7169203331-01"],
+    "no span id of zeros": [f"00-{TRACE}-{'0' * 16}-01"],
+    "no short ids": [f"00-{TRACE[1:]}-b7ad6b7169203331-01"],
+    "no two": [f"00-{TRACE}-b7ad6b7169203331-01"] * 2,
+}
+
+
+def span(trace_id: str | None = None, flags: str = "01") -> re.Pattern[str]:
+    """A span of the gateway, in this trace or in one that it has begun."""
+    trace = trace_id or f"(?!{TRACE})(?!0{{32}})[0-9a-f]{{32}}"
+    return re.compile(f"00-{trace}-(?!b7ad6b7169203331)(?!0{{16}})[0-9a-f]{{16}}-{flags}")
+
+
 HEADERS_IN = [
     header("a header", "X-Custom: some value", keeps={"X-Custom": "some value"}),
     header("spaces around a value are not part of it", "X-Custom: \t a  b \t", keeps={"X-Custom": "a  b"}),
@@ -47,8 +65,21 @@ HEADERS_IN = [
     header("Origin, Referer and fetch metadata", "Origin: http://a.example", "Referer: http://a.example/x",
            "Sec-Fetch-Site: cross-site",
            keeps={"Origin": "http://a.example", "Referer": "http://a.example/x", "Sec-Fetch-Site": "cross-site"}),
-    header("trace context", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate: a=1",
-           keeps={"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=1"}),
+    header("no trace begins one", keeps={"traceparent": span(flags="01"), "tracestate": None}),
+    header("a trace goes on, by way of a span of the gateway", f"traceparent: 00-{TRACE}-b7ad6b7169203331-01",
+           "tracestate: a=1, b@c=2", "tracestate: d=3",
+           keeps={"traceparent": span(TRACE, "01"), "tracestate": "a=1,b@c=2,d=3"}),
+    header("a trace that is not recorded stays so", f"traceparent: 00-{TRACE}-b7ad6b7169203331-00",
+           keeps={"traceparent": span(TRACE, "00")}),
+    header("a trace of a later version goes on as 00", f"traceparent: cc-{TRACE}-b7ad6b7169203331-ff-more",
+           keeps={"traceparent": span(TRACE, "01")}),
+    *[
+        header(f"another trace is begun: {name}", *(f"traceparent: {value}" for value in values), "tracestate: a=1",
+               keeps={"traceparent": span(flags="01"), "tracestate": None})
+        for name, values in NO_TRACES.items()
+    ],
+    header("a malformed tracestate is dropped, its trace goes on", f"traceparent: 00-{TRACE}-b7ad6b7169203331-01",
+           "tracestate: a=1,A=2", keeps={"traceparent": span(TRACE, "01"), "tracestate": None}),
     header("conditions and ranges", 'If-None-Match: "a", W/"b"', "If-Modified-Since: Sat, 01 Jan 2022 00:00:00 GMT",
            "Range: bytes=0-4", 'If-Range: "a"',
            keeps={"If-None-Match": '"a", W/"b"', "If-Modified-Since": "Sat, 01 Jan 2022 00:00:00 GMT",
@@ -107,6 +138,7 @@ SPOOFING = [
            "X-Forwarded-User: admin",
            drops=["X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded", "X-Forwarded-User"]),
     header("X-Real-IP", "X-Real-IP: 6.6.6.6", drops=["X-Real-IP"]),
+    header("baggage", "baggage: tenant=1", drops=["baggage"]),
     header("X-Request-ID", "X-Request-ID: chosen-by-the-client", keeps={"X-Request-ID": re.compile("[0-9a-f]{32}")}),
     header("a Basic Authorization", "Authorization: Basic YWRtaW46YQ==", drops=["Authorization"]),
     header("an Authorization without a scheme", "Authorization: ", drops=["Authorization"]),
@@ -146,6 +178,10 @@ TRUSTED = [
     proxied("scheme that is unknown", "X-Forwarded-Proto: gopher", keeps={"X-Forwarded-Proto": "http"}),
     proxied("other X-Forwarded headers", "X-Forwarded-Prefix: /x", keeps={"X-Forwarded-Prefix": "/x"}),
     proxied("request id", "X-Request-ID: abc.DEF-123_4", keeps={"X-Request-ID": "abc.DEF-123_4"}),
+    proxied("baggage", "baggage: tenant=1", keeps={"baggage": "tenant=1"}),
+    proxied("trace goes on", f"traceparent: 00-{TRACE}-b7ad6b7169203331-01", "X-Request-ID: abc.DEF-123_4",
+            keeps={"traceparent": span(TRACE, "01")}),
+    proxied("request id is no trace id", f"X-Request-ID: {TRACE}", keeps={"traceparent": span()}),
     proxied("request id that is not valid",
             "X-Request-ID: not an id", keeps={"X-Request-ID": re.compile("[0-9a-f]{32}")}),
     proxied("Forwarded and X-Real-IP are ignored", "Forwarded: for=6.6.6.6", "X-Real-IP: 6.6.6.6",

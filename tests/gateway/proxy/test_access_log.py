@@ -49,6 +49,8 @@ def lines_of(written: Written, *calls: tuple[Any, ...]) -> list[str]:
     return written()
 
 
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
 anything = st.text(st.characters(codec=None, exclude_categories=[]), max_size=30)
 
 
@@ -65,13 +67,14 @@ def test_a_line_is_json_whatever_a_client_sends(
     written: Written, method: str, path: str, user_id: str | None, status: int, peer: str
 ) -> None:
     to = ("things", "10.0.0.1:80")
-    (line,) = lines_of(written, ("0123456789abcdef", method, path, status, 0.0123456, user_id, peer, *to))
+    (line,) = lines_of(written, ("0123456789abcdef", TRACE, method, path, status, 0.0123456, user_id, peer, *to))
     said = json.loads(line)
     assert said.pop("time")
     assert said == {
         "level": "INFO",
         "logger": "access",
         "request_id": "0123456789abcdef",
+        "trace_id": TRACE,
         "message": f"{method} {path} {status}",
         "method": method,
         "path": path,
@@ -111,7 +114,10 @@ def test_a_line_has_the_shape_of_the_drf_door_s(
         logging.getLogger().handlers[:], level = before
         logging.getLogger().setLevel(level)
     drf = json.loads(stream.getvalue().splitlines()[-1])
-    (line,) = lines_of(written, (drf["request_id"], "GET", path, 204, 0.5, user_id, "127.0.0.1", *(to or (None, None))))
+    (line,) = lines_of(
+        written,
+        (drf["request_id"], drf["trace_id"], "GET", path, 204, 0.5, user_id, "127.0.0.1", *(to or (None, None))),
+    )
     fast = json.loads(line)
     assert list(fast) == list(drf)
     assert {name: type(value) for name, value in fast.items()} == {name: type(value) for name, value in drf.items()}
@@ -125,14 +131,14 @@ def test_a_line_has_the_shape_of_the_drf_door_s(
 
 
 def test_the_lines_of_one_turn_come_in_their_order(written: Written) -> None:
-    calls = [(f"{number:08}", "GET", "/", 200, 0.0, None, "203.0.113.7", None, None) for number in range(50)]
+    calls = [(f"{number:08}", TRACE, "GET", "/", 200, 0.0, None, "203.0.113.7", None, None) for number in range(50)]
     assert [json.loads(line)["request_id"] for line in lines_of(written, *calls)] == [call[0] for call in calls]
 
 
 @on_a_loop
 async def test_what_waits_can_be_written_at_once_and_is_written_once(written: Written) -> None:
     log = AccessLog(asyncio.get_running_loop())
-    log.write("0123456789abcdef", "GET", "/", 200, 0.0, None, "203.0.113.7", None, None)
+    log.write("0123456789abcdef", TRACE, "GET", "/", 200, 0.0, None, "203.0.113.7", None, None)
     log.flush()
     assert len(written()) == 1
     await asyncio.sleep(0)
@@ -147,7 +153,7 @@ async def test_a_log_that_cannot_be_written_keeps_nobody_from_going_on(monkeypat
         monkeypatch.setattr("sys.__stderr__", stream)
         log = AccessLog(asyncio.get_running_loop())
         for _ in range(2):
-            log.write("0123456789abcdef", "GET", "/", 200, 0.0, None, "203.0.113.7", None, None)
+            log.write("0123456789abcdef", TRACE, "GET", "/", 200, 0.0, None, "203.0.113.7", None, None)
             await asyncio.sleep(0)
 
 
@@ -158,7 +164,7 @@ async def test_nothing_is_written_where_the_level_is_above_it(written: Written) 
     try:
         log.setLevel(logging.WARNING)
         quiet = AccessLog(asyncio.get_running_loop())
-        quiet.write("0123456789abcdef", "GET", "/", 200, 0.0, None, "203.0.113.7", None, None)
+        quiet.write("0123456789abcdef", TRACE, "GET", "/", 200, 0.0, None, "203.0.113.7", None, None)
         await asyncio.sleep(0)
     finally:
         log.setLevel(level)

@@ -157,7 +157,7 @@ def service(wire_seen: list[tuple[str, str, list[tuple[str, str]], bytes]]) -> C
     async def behave(wire: Wire) -> None:
         while True:
             seen = await wire.request()
-            named = [(name, "" if name == "x-request-id" else value) for name, value in seen.headers]
+            named = [(name, "" if name in {"x-request-id", "traceparent"} else value) for name, value in seen.headers]
             wire_seen.append((seen.method, seen.target, named, seen.body))
             response = RESPONSES[crc32(f"{seen.method} {seen.target} {seen.body!r}".encode()) % len(RESPONSES)]
             if seen.method == "HEAD":
