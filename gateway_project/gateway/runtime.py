@@ -26,6 +26,7 @@ from .openapi.validation import Validation
 from .policy.routes import Match, RouteTable
 from .readiness import Readiness
 from .recent_problems import RecentProblems
+from .tracing import make_tracer
 from .upstreams import Upstreams
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Runtime:
 
         Connections, counts of limits, verified tokens and the knowledge of ended sessions stay. `retire` ends the rest.
         """
-        upstreams = Upstreams(config.services, settings.STATE)
+        upstreams = Upstreams(config.services, settings.STATE, self.upstreams.tracer)
         upstreams.succeed(self.upstreams)
         login = LoginClient(config, upstreams, self.login.passports)
         documents = Documents(config, upstreams)
@@ -87,7 +88,7 @@ class Runtime:
         """Return the parts, wired; raise `OSError` or `ValueError` where the state directory cannot be used."""
         keys = Keys(key_storage.configured())
         token_backend = GatewayBackend(keys)
-        upstreams = Upstreams(config.services, settings.STATE)
+        upstreams = Upstreams(config.services, settings.STATE, make_tracer())
         passports = Passports(token_backend)
         login = LoginClient(config, upstreams, passports)
         revocations = Revocations(login)

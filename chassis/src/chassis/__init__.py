@@ -13,7 +13,7 @@
         etags, parameters    conditional requests, and their headers in the OpenAPI document
         problems, problem_responses    every error as `application/problem+json`, and in the OpenAPI document
     a process:
-        logs, trace_context, health, openapi, databases, environment, gunicorn, wsgi
+        logs, tracing, trace_context, health, openapi, databases, environment, gunicorn, wsgi
     tests:
         testing       a client that acts as a user, without a gateway
 
@@ -27,6 +27,7 @@ __version__ = "0.1.0"
 MIDDLEWARE = [
     "chassis.middleware.RequestLogMiddleware",
     "chassis.middleware.LiveMiddleware",
+    "chassis.middleware.TracingMiddleware",
     "chassis.middleware.ProblemMiddleware",
     "chassis.middleware.BodyLimitMiddleware",
     "chassis.middleware.PublicPathMiddleware",

@@ -23,6 +23,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from . import tracing
+
 # The default of every `…_secret_key`; production rejects it.
 INSECURE_SECRET_KEY = "for-development-only-and-refused-in-production"
 _HOST_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.?")
@@ -145,6 +147,9 @@ class Environment(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least level logged.")
     gateway_port: int = Field(8001, ge=1, le=65535, description="TCP port of the gateway.")
     token_issuer: str = Field("gatehouse", min_length=1, description="`iss` of every token and passport.")
+    otel_exporter_otlp_endpoint: WebURL | None = Field(
+        None, description="OTLP/HTTP receiver of spans, such as `http://127.0.0.1:4318`."
+    )
     otel_traces_sampler: Literal[
         "always_on",
         "always_off",
@@ -169,6 +174,13 @@ class Environment(BaseSettings):
             for name, value in self:
                 if name.endswith("_secret_key"):
                     _check_secret(name.upper(), value)
+        return self
+
+    @model_validator(mode="after")
+    def spans_need_packages(self) -> Self:
+        """Reject an endpoint without what exports to it."""
+        if self.otel_exporter_otlp_endpoint and not tracing.is_installed():
+            raise ValueError(tracing.missing("OTEL_EXPORTER_OTLP_ENDPOINT"))
         return self
 
 

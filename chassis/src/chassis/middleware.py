@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from urllib.parse import unquote
 
+from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest, HttpResponse
 
-from . import conf, logs, problems, trace_context
+from . import conf, logs, problems, trace_context, tracing
 from .lengths import content_length
 
 # Set by the gateway, and dropped from clients' requests.
@@ -70,6 +71,43 @@ class RequestLogMiddleware(Middleware):
         finally:
             logs.traceparent.reset(trace_token)
             logs.request_id.reset(token)
+
+
+class TracingMiddleware(Middleware):
+    """Makes a span of each request, within the gateway's, and the current one, so that a view's own are within it.
+
+    It is left out of the middleware if no spans are exported. Polled paths and the health check have no spans.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        if not tracing.is_on():
+            raise MiddlewareNotUsed
+        super().__init__(get_response)
+        options = conf.options()
+        self.left_out = {*options.polled_paths, options.ready_path, options.health_path}
+        self.tracer = tracing.installed_provider(options.service).get_tracer(tracing.SCOPE)
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        from opentelemetry import propagate
+        from opentelemetry.trace import SpanKind, StatusCode
+
+        if request.path in self.left_out:
+            return self.get_response(request)
+        method = request.method if request.method in tracing.METHODS else "_OTHER"
+        attributes = {"http.request.method": method, "url.path": request.path, "url.scheme": request.scheme or "http"}
+        with self.tracer.start_as_current_span(
+            method or "", propagate.extract(request.headers), SpanKind.SERVER, attributes
+        ) as span:
+            response = self.get_response(request)
+            match = request.resolver_match
+            if match is not None and match.route:
+                span.update_name(f"{method} /{match.route}")
+                span.set_attribute("http.route", f"/{match.route}")
+            span.set_attribute("http.response.status_code", response.status_code)
+            if response.status_code >= 500:
+                span.set_attribute("error.type", str(response.status_code))
+                span.set_status(StatusCode.ERROR)
+            return response
 
 
 class ProblemMiddleware(Middleware):

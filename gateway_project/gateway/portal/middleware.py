@@ -88,7 +88,7 @@ class CrossOrigin(Middleware):
 
 
 class RequestMetrics(Middleware):
-    """Counts and times each request under its route, and keeps those that failed."""
+    """Counts and times each request under its route, keeps those that failed, and exports spans."""
 
     def __call__(self, request: WebRequest) -> HttpResponse:
         started = time.perf_counter()
@@ -97,6 +97,16 @@ class RequestMetrics(Middleware):
         prometheus.observe(request, response.status_code, seconds)
         if response.status_code >= 400:
             self.record_problem(request, response, seconds)
+        tracer = request.gateway.runtime.upstreams.tracer
+        if tracer is not None:
+            parsed = request.gateway.request
+            route = prometheus.route_of(request)
+            tracer.request(
+                parsed.traceparent, parsed.headers.trace_parent, seconds, method=parsed.method, path=parsed.path,
+                scheme=parsed.scheme, route=None if route == prometheus.NO_ROUTE else route,
+                status=response.status_code, client=parsed.headers.address,
+                user_id=request.META.get("HTTP_REQUEST_USER_ID"), request_id=parsed.request_id,
+            )  # fmt: skip
         return response
 
     def record_problem(self, request: WebRequest, response: HttpResponse, seconds: float) -> None:

@@ -155,10 +155,15 @@ REGISTRY.register(Requests())
 REGISTRY.register(Addresses())
 
 
-def observe(request: HttpRequest, status: int, seconds: float) -> None:
-    """Count and time a request under its route, or under its path if it is the gateway's own."""
+def route_of(request: HttpRequest) -> str:
+    """Return the route that a request is counted under: its path if it is the gateway's own."""
     own = f"/{request.resolver_match.route}" if request.resolver_match and request.resolver_match.route else NO_ROUTE
-    count(request.method or "", getattr(request, "route_label", own), status, seconds)
+    return getattr(request, "route_label", own)
+
+
+def observe(request: HttpRequest, status: int, seconds: float) -> None:
+    """Count and time a request under its route."""
+    count(request.method or "", route_of(request), status, seconds)
 
 
 def metrics(request: WebRequest) -> HttpResponse:

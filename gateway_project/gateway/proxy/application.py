@@ -24,6 +24,7 @@ from gateway.policy.headers import Headers
 from gateway.recent_problems import RecentProblems
 from gateway.runtime import Runtime
 from gateway.status import StatusSocket
+from gateway.tracing import Tracer
 from gateway.upstreams import HeaderBlock, Pools, Receive, encode_headers
 
 from .access_log import AccessLog
@@ -71,6 +72,7 @@ class FastProxy:
         validation: Validation,
         problems: RecentProblems,
         memory: Memory | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         # The gateway's own paths that are answered on the event loop.
         self.own = own or {}
@@ -86,6 +88,7 @@ class FastProxy:
             settings.MAX_HEADER_BYTES, settings.MAX_HEADER_FIELD_BYTES, settings.MAX_HEADER_FIELDS
         )
         self.tunnels = Tunnels(gate.authentication.revocations)
+        self.tracer = tracer
         self.access_log = AccessLog(pools.loop)
         self.tally = metrics.Tally(pools.loop)
 
@@ -166,6 +169,7 @@ class Gateway:
             validation=runtime.validation,
             problems=runtime.problems,
             memory=self.memory,
+            tracer=runtime.upstreams.tracer,
         )
 
     async def follow(self, watch: Watch) -> None:

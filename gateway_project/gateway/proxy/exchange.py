@@ -25,6 +25,7 @@ from gateway.policy.rejections import ContentTooLarge, RequestRejected, RouteNot
 from gateway.policy.routes import Match
 from gateway.recent_problems import described
 from gateway.upstreams import NO_BODY, WHOLE, Body, Forwarding, HeaderBlock, UpstreamRequest, encode_by, encode_headers
+from gateway.upstreams.traced import TracedForwarding
 
 from . import pages
 from .client import ClientConnection
@@ -248,6 +249,8 @@ class Exchange:
             route.service, request.method, decision.target, decision.own, self.body, route.timeouts,
             handshake, decision.host, decision.grant.block, None, route,
         )  # fmt: skip
+        if self.proxy.tracer is not None:
+            return TracedForwarding(self.proxy.pools, to_send, self.proxy.tracer)
         return Forwarding(self.proxy.pools, to_send)
 
     def deliver(self, response: "ServiceResponse") -> Waiting:
@@ -400,6 +403,12 @@ class Exchange:
             address,
             code,
         )
+        if self.proxy.tracer is not None:
+            self.proxy.tracer.request(
+                request.traceparent, request.headers.trace_parent, seconds, method=request.method, path=request.path,
+                scheme=request.scheme, route=match.route.path if match else None, status=status, client=client,
+                user_id=user_id, request_id=request.request_id,
+            )  # fmt: skip
         if status >= 400 and (rejected is not None or status >= 500):
             self.record_problem(status, seconds, rejected)
 

@@ -17,11 +17,13 @@ from requests.adapters import BaseAdapter
 
 from gateway.config import Policies, Service, Timeouts
 from gateway.policy.rejections import RequestRejected
+from gateway.tracing import Tracer
 
 from .balancing import Pools
 from .forwarding import Forwarding
 from .requests import UpstreamRequest
 from .threads import Answer, Bridge, Upload
+from .traced import TracedForwarding
 
 SCHEME = "service://"
 T = TypeVar("T")
@@ -70,7 +72,8 @@ class Adapter(BaseAdapter):
         """Send the request; return the answer with the first piece of its body, or raise what failed."""
         if not request.body.is_whole:
             await request.body.begin()
-        forwarding = Forwarding(self.upstreams.pools, request)
+        pools, tracer = self.upstreams.pools, self.upstreams.tracer
+        forwarding = Forwarding(pools, request) if tracer is None else TracedForwarding(pools, request, tracer)
         try:
             response = await forwarding.send()
             answer = Answer(bridge, forwarding, response, await response.piece())
@@ -93,8 +96,12 @@ class Upstreams:
     in a `thread`.
     """
 
-    def __init__(self, services: Mapping[str, Service], state: Path | None = None) -> None:
+    def __init__(
+        self, services: Mapping[str, Service], state: Path | None = None, tracer: Tracer | None = None
+    ) -> None:
         self.services = services
+        # Exports a span of each try, if spans are exported.
+        self.tracer = tracer
         # Where the workers share what they know of the services' health.
         self.state = state
         self.thread: threading.Thread | None = None
