@@ -1,13 +1,15 @@
 # The image of one project: docker build --build-arg PROJECT=users .
+# TELEMETRY=1 adds what exports spans.
 # BASE may name a digest: python:3.13-slim-trixie@sha256:…
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build
 ARG PROJECT
+ARG TELEMETRY=
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-COPY requirements/${PROJECT}.txt /tmp/requirements.txt
-RUN pip install --quiet --require-hashes -r /tmp/requirements.txt
+COPY requirements/${PROJECT}.txt requirements/telemetry.txt /tmp/
+RUN pip install --quiet --require-hashes -r "/tmp/${PROJECT}.txt" ${TELEMETRY:+-r /tmp/telemetry.txt}
 COPY chassis /tmp/chassis
 RUN pip install --quiet --no-index --no-deps --no-build-isolation /tmp/chassis \
     # What only builds: installers, and the sources of Django's translations.

@@ -210,7 +210,13 @@ install_chassis() {
   echo "$wanted" > "$venv/.installed-chassis"
 }
 
-install_projects() { install run requirements/{gateway,users,orders}.txt; install_chassis; }
+# With an endpoint for spans, the packages that export them too.
+install_projects() {
+  local files=(requirements/{gateway,users,orders}.txt)
+  [[ -z ${OTEL_EXPORTER_OTLP_ENDPOINT:-} ]] || files+=(requirements/telemetry.txt)
+  install run "${files[@]}"
+  install_chassis
+}
 install_tools() { install dev requirements/dev.txt; install_chassis; }
 
 django() {
@@ -646,6 +652,7 @@ lock() {
   compile+=(--python-version 3.11 --no-header --upgrade)
   "${compile[@]}" dev.in -o dev.txt
   for name in "${projects[@]}"; do "${compile[@]}" -c dev.txt "$name.in" -o "$name.txt"; done
+  "${compile[@]}" -c dev.txt telemetry.in -o telemetry.txt
   "${compile[@]}" bench.in -o bench.txt
   "${compile[@]}" deploy.in -o deploy.txt
 }

@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 
 @dataclass(frozen=True)
 class Span:
-    """A span as it was received; ids in hexadecimal digits."""
+    """A received span; ids in hexadecimal digits."""
 
     service: str
     name: str

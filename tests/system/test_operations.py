@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 from requests.adapters import HTTPAdapter
 from tests.ports import free_port
 from tests.system.documents import assert_output, blocks, typed
@@ -61,6 +62,35 @@ NAMES = {"gateway": 8001, "users": 8002, "orders": 8003}
 
 def section(page: str, heading: str) -> str:
     return (PAGES / page).read_text().partition(f"# {heading}\n")[2].partition("\n## ")[0]
+
+
+def test_a_trace_is_found_in_the_log(own: Stack) -> None:
+    type_all(own, section("observability.md", "One request in every log"))
+
+
+def test_the_histogram_of_a_route_is_in_the_metrics(own: Stack) -> None:
+    assert own.ask("GET", "/api/orders").status == 401
+    until(lambda: 'http_route="/api/orders"' in own.ask("GET", "/metrics").text, 10, "the metrics")
+    type_all(own, section("observability.md", "Metrics"))
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed; tests/deploy fetches it")
+def test_prometheus_accepts_the_shipped_configuration() -> None:
+    ((command, expected),) = typed(blocks(section("observability.md", "Prometheus"), "console")[0])
+    done = subprocess.run(shlex.split(command), cwd=ROOT, capture_output=True, text=True, check=True)
+    assert_output(command, expected, done.stdout)
+
+
+def test_the_objectives_on_the_page_are_in_the_rules() -> None:
+    stated = yaml.safe_load(blocks(section("observability.md", "Prometheus"), "yaml")[0])
+    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text())
+    assert all(rule in rules["groups"][0]["rules"] for rule in stated)
+
+
+def test_the_alerts_on_the_page_are_those_of_the_rules() -> None:
+    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text())
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
+    assert set(re.findall(r"`(Gatehouse\w+)`", section("observability.md", "Prometheus"))) == alerts
 
 
 def test_the_first_commands_of_an_incident(own: Stack) -> None:

@@ -58,7 +58,7 @@ class TracedForwarding(Forwarding):
             return super().must_resend(response)
         finally:
             if failed:
-                # What is no failure of the service, such as a stale connection, has not been noted.
+                # A stale connection is not a failure of the service, and was not noted.
                 self.end_try(pool, error=type(response.failure).__name__)
 
     def note_failure(self, pool: "Pool", failure: UpstreamError, more: str = "") -> None:
