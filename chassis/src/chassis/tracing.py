@@ -58,7 +58,7 @@ def make_provider(service: str, **options: Any) -> "TracerProvider":  # noqa: AN
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-    class LoggedExporter(SpanExporter):
+    class LoggedExporter(SpanExporter):  # type: ignore[misc, unused-ignore]  # Any if the packages are missing
         """Exports, and logs once that exports fail, and once that they succeed again."""
 
         def __init__(self) -> None:
@@ -76,7 +76,7 @@ def make_provider(service: str, **options: Any) -> "TracerProvider":  # noqa: AN
             return result
 
         def shutdown(self) -> None:
-            self.exporter.shutdown()
+            self.exporter.shutdown()  # type: ignore[no-untyped-call, unused-ignore]  # not typed
 
     # Their lines, one for each try and each batch, say the same.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
