@@ -64,6 +64,16 @@ def section(page: str, heading: str) -> str:
     return (PAGES / page).read_text().partition(f"# {heading}\n")[2].partition("\n## ")[0]
 
 
+def test_a_trace_is_found_in_the_log(own: Stack) -> None:
+    type_all(own, section("observability.md", "One request in every log"))
+
+
+def test_the_histogram_of_a_route_is_in_the_metrics(own: Stack) -> None:
+    assert own.ask("GET", "/api/orders").status == 401
+    until(lambda: 'http_route="/api/orders"' in own.ask("GET", "/metrics").text, 10, "the metrics")
+    type_all(own, section("observability.md", "Metrics"))
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed; tests/deploy fetches it")
 def test_prometheus_accepts_the_shipped_configuration() -> None:
     ((command, expected),) = typed(blocks(section("observability.md", "Prometheus"), "console")[0])
