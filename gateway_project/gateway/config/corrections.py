@@ -10,7 +10,7 @@ from typing import Final
 
 from . import values
 
-EVERYONE: Final = frozenset({"all", "any", "anybody", "anyone", "everybody", "everyone", "open", "*"})
+EVERYONE: Final = frozenset({"all", "anonymous", "any", "anybody", "anyone", "everybody", "everyone", "open", "*"})
 Correction = Callable[[object], str | None]
 
 

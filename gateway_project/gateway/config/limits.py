@@ -70,7 +70,7 @@ def warn(root: Node, reader: DocumentReader) -> None:
             by = limits[str(name.value)].get("by") if name.value in limits else None
             if by and by.value == "user" and allow and allow.value == "public":
                 counts = f"limit {shown(name.value)} counts by user, but `allow` is public"
-                advice = "Requests without a user count by client address. Name a limit by address, if that is meant."
+                advice = "Requests without a user count by client address. Write `by: address` to count all of them so."
                 reader.fault(name.mark if route.get("rate_limit") else allow.mark, f"{counts}. {advice}")
     for name_of, limit in limits.items():
         if name_of not in used:

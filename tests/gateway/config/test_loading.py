@@ -374,7 +374,7 @@ def test_a_rate_with_keys_is_one_fault_that_says_where_limits_are_declared(tmp_p
 
 def test_limits_that_no_route_uses_or_that_need_a_user_are_warnings(tmp_path: Path) -> None:
     limits = "limits:\n  a: {rate: 9/minute, by: user}\n  b: {rate: 9/minute}\n  c: {rate: 1/day}\n"
-    public = "Requests without a user count by client address. Name a limit by address, if that is meant."
+    public = "Requests without a user count by client address. Write `by: address` to count all of them so."
     assert odd(tmp_path, route(rate_limit="[a, b]") + limits) == [
         f"7:18: limit 'a' counts by user, but `allow` is public. {public}",
         "11:3: no route uses limit 'c'. Name it in a `rate_limit`.",

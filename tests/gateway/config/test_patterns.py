@@ -170,7 +170,7 @@ def test_the_gateways_own_paths_are_reserved(tmp_path: Path, path: str) -> None:
     ("path", "own"),
     [
         ("/{all...}", RESERVED),
-        ("/{page}", ["/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/metrics"]),
+        ("/{page}", ["/docs", "/redoc", "/openapi.json", "/healthz", "/livez", "/readyz", "/metrics"]),
         ("/login/{rest...}", ["/login/"]),
         ("/logout/{rest...}", ["/logout/"]),
         ("/api/{name}", ["/api/login", "/api/logout", "/api/sessions"]),
