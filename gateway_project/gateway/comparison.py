@@ -64,7 +64,7 @@ class Matched:
     def index(self, method: str, path: str) -> int | None:
         with suppress(RequestRejected):
             match = self.table.match(method, path)
-            return None if match.answer_options else self.places[id(match.route)]
+            return None if match.handles_options else self.places[id(match.route)]
         return None
 
     def route(self, index: int) -> Route:

@@ -11,19 +11,18 @@ failing services, through both doors of a real gateway and compares the response
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from math import inf
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from django.http.request import split_domain_port, validate_host
 
-from chassis import logs, trace_context
-from chassis.trace_context import Sampler, TraceParent
+from chassis.trace_context import Sampler
 
+from .admission import Decision, Grant, Request, RequestHeaders
 from .counters import Counters
 from .identity.authentication import Authentication
-from .identity.keys import KeyRing
 from .identity.passports import Passports
 from .policy import access, clients, cookies, cors, locations, origins, paths
 from .policy import headers as header_policy
@@ -31,10 +30,8 @@ from .policy.access import Identity
 from .policy.headers import Headers
 from .policy.limits import Standing
 from .policy.locations import Asked, Locations
-from .policy.negotiation import prefers_page
 from .policy.rejections import (
     BadRequest,
-    ExpectationFailed,
     MethodNotAllowed,
     MethodNotImplemented,
     Misdirected,
@@ -46,191 +43,13 @@ from .policy.routes import Match, RouteTable, with_cors
 if TYPE_CHECKING:
     from .shared_counters import SharedCounters
 
-# Cached peers, hosts and routes, and the characters of a path whose route is cached; grants of one header block.
+# Cached peers, hosts and routes, and the characters of a path whose route is cached.
 MAX_CACHED: Final = 1024
-MAX_GRANTS: Final = 64
 MAX_CACHED_PATH: Final = 256
 # Requested by load balancers, with any name or address as the host.
 PROBES: Final = frozenset({"/healthz", "/livez", "/readyz"})
 ALWAYS: Final = Sampler()
 UNKNOWN_HOST: Final = "This host is not served here. The operator lists the served ones in GATEWAY_ALLOWED_HOSTS."
-
-
-class RequestHeaders:
-    """Parsed request headers, cached per connection while the raw headers stay identical.
-
-    Each value is parsed at its first use. One that is invalid raises `RequestRejected` at each use.
-    """
-
-    def __init__(self, pairs: Headers, peer: str, gate: "Gate") -> None:
-        self.pairs = pairs
-        self.peer = peer
-        # Whose decisions are kept here: another configuration has another gate.
-        self.gate = gate
-        self.trusted = gate.is_trusted(peer)
-        self.address = gate.client_address(peer, pairs)
-        # Whether `Gate.check` has accepted them.
-        self.is_checked = False
-        # By method and path of the route.
-        self.grants: dict[tuple[str, str], Grant] = {}
-
-    @cached_property
-    def forwardable(self) -> Headers:
-        """The headers that a client may send to a service."""
-        if any(value.lower() != "100-continue" for value in header_policy.values(self.pairs, "expect")):
-            raise ExpectationFailed
-        headers = header_policy.from_client(self.pairs, trusted=self.trusted, accepts_baggage=self.gate.accepts_baggage)
-        # It belongs to the trace of `traceparent`.
-        state = self.trace_parent and trace_context.parse_tracestate(header_policy.values(self.pairs, "tracestate"))
-        return [*headers, ("tracestate", state)] if state else headers
-
-    @cached_property
-    def authorization(self) -> str | None:
-        """The value of `Authorization`; repeated ones are joined with commas."""
-        values = header_policy.values(self.pairs, "authorization")
-        return ",".join(values) if values else None
-
-    @cached_property
-    def has_cookies(self) -> bool:
-        """Whether cookies may identify the client: `Authorization` takes precedence."""
-        return self.authorization is None and bool(header_policy.values(self.pairs, "cookie"))
-
-    @cached_property
-    def host(self) -> str:
-        return ",".join(header_policy.values(self.pairs, "host"))
-
-    @cached_property
-    def via(self) -> str:
-        return ", ".join(header_policy.values(self.pairs, "via"))
-
-    @cached_property
-    def page_origin(self) -> str | None:
-        """The origin of the page that caused the request, if a browser says one."""
-        found = header_policy.values(self.pairs, "origin")
-        return found[0] if len(found) == 1 else None
-
-    @cached_property
-    def accept_encoding(self) -> str:
-        return ",".join(header_policy.values(self.pairs, "accept-encoding"))
-
-    @cached_property
-    def if_none_match(self) -> str:
-        return ",".join(header_policy.values(self.pairs, "if-none-match"))
-
-    @cached_property
-    def network(self) -> str:
-        """What a client's requests are counted by: the address, or the /64 of IPv6."""
-        return clients.network(self.address)
-
-    @cached_property
-    def prefers_page(self) -> bool:
-        """Whether a browser sent the request."""
-        return prefers_page(",".join(header_policy.values(self.pairs, "accept")))
-
-    @cached_property
-    def request_id(self) -> str | None:
-        """The request id of a trusted proxy."""
-        return ",".join(header_policy.values(self.pairs, "x-request-id")) if self.trusted else None
-
-    @cached_property
-    def trace_parent(self) -> TraceParent | None:
-        """The client's span, if it sends a valid `traceparent`."""
-        return trace_context.parse_traceparent(",".join(header_policy.values(self.pairs, "traceparent")))
-
-    @cached_property
-    def trace_flags(self) -> str | None:
-        """The flags of the gateway's span, unless its trace id decides."""
-        return self.gate.sampler.flags(self.trace_parent)
-
-    def traceparent(self, request_id: str) -> str:
-        """Return the gateway's span of a request, as `traceparent`: of the client's trace, or of another one.
-
-        The request id is random and serves as trace id and span id, unless a trusted proxy has chosen it.
-        """
-        parent = self.trace_parent
-        unique = logs.new_id() if self.request_id else request_id
-        trace_id = unique if parent is None else parent.trace_id
-        flags = self.trace_flags or self.gate.sampler.flags_by_ratio(trace_id)
-        return f"00-{trace_id}-{unique[16:]}-{flags}"
-
-
-class Request(NamedTuple):
-    """A request as a door has parsed it: path and query as they were sent, without the `?`; values latin-1.
-
-    `host` is the value of `Host`, or the host of a target in absolute form (RFC 9112, section 3.2.2).
-    """
-
-    method: str
-    path: str
-    query: str
-    host: str
-    headers: RequestHeaders
-    scheme: str
-    request_id: str
-    # Names the gateway's span of this request, the parent of the service's.
-    traceparent: str
-    version: str = "1.1"
-    # Of a target in absolute form.
-    target_scheme: str | None = None
-
-    @property
-    def trace_id(self) -> str:
-        return self.traceparent[3:35]
-
-
-class Grant:
-    """What the headers of a client are allowed on a route, and the headers that the service receives for them.
-
-    It depends on nothing else of a request, so the next request with the same headers reuses it. It is valid while the
-    passport, the token, the keys and the session are.
-    """
-
-    __slots__ = ("block", "headers", "identity", "keys", "origin", "session", "valid_until")
-
-    def __init__(
-        self, identity: Identity | None, headers: Headers, origin: tuple[str, str], keys: KeyRing, valid_until: float
-    ) -> None:
-        self.identity = identity
-        self.session = identity.session if identity else ""
-        self.headers = headers
-        # The same, encoded.
-        self.block = header_policy.encode(headers)
-        # Scheme and host as the client sees them.
-        self.origin = origin
-        self.keys = keys
-        self.valid_until = valid_until
-
-
-class Decision:
-    """What the route's service receives: path and query, and the headers except `Host` and the body's framing.
-
-    `host` is the value of `Host` for a service with `host: keep`. `standing` is where the client stands, if the route
-    has rate limits.
-    """
-
-    __slots__ = ("grant", "host", "match", "own", "request", "standing", "target")
-
-    def __init__(self, request: Request, match: Match, grant: Grant, target: str, host: str | None) -> None:
-        self.request = request
-        self.match = match
-        self.grant = grant
-        self.target = target
-        self.host = host
-        self.standing: Standing | None = None
-        # The headers that differ in each request; the grant has the others.
-        self.own = [
-            ("x-request-id", request.request_id),
-            ("traceparent", request.traceparent),
-            ("x-forwarded-path", request.path),
-        ]
-
-    @property
-    def identity(self) -> Identity | None:
-        return self.grant.identity
-
-    @property
-    def headers(self) -> Headers:
-        return [*self.grant.headers, *self.own]
 
 
 class Gate:
@@ -282,8 +101,7 @@ class Gate:
 
     def route(self, method: str, path: str, query: str = "") -> Match:
         """Return the request's route; `path` and `query` are as they were sent."""
-        match = self.matches.get((method, path))
-        if match is not None:
+        if (match := self.matches.get((method, path))) is not None:
             return match
         try:
             match = self.table.match(method, paths.canonical(path))
@@ -295,9 +113,9 @@ class Gate:
             self.matches[method, path] = match
         return match
 
-    def answers_options(self, request: Request, match: Match) -> bool:
+    def handles_options(self, request: Request, match: Match) -> bool:
         """Return whether the gateway itself responds: to an OPTIONS that is not routed, and to each preflight."""
-        if match.answer_options:
+        if match.handles_options:
             return True
         has_cors = match.policies is not None and match.policies.cors is not None
         return has_cors and cors.is_preflight(request.method, request.headers.pairs)
@@ -397,13 +215,11 @@ class Gate:
         grant = Grant(identity, onward, (scheme, host), keys, valid_until)
         # What a cookie is worth depends on the method and on where the request comes from.
         if request.target_scheme is None and not headers.has_cookies:
-            if len(headers.grants) >= MAX_GRANTS:
-                headers.grants.clear()
-            headers.grants[request.method, match.route.path] = grant
+            headers.keep_grant(request.method, match.route.path, grant)
         return grant
 
     def public_headers(self, decision: Decision, status: int, upstream: Headers) -> Headers:
-        """Return the headers of the service's answer, in which it names itself as the client knows it.
+        """Return the headers of the service's response, in which it names itself as the client knows it.
 
         Raises `UpstreamRedirects`.
         """
@@ -443,8 +259,17 @@ class Gate:
             return False
         return self.authentication.cookie_seconds_left(cookies.read(headers.pairs, cookies.ACCESS, scheme)) <= within
 
-    def is_trusted(self, peer: str) -> bool:
-        return bool(self.trusted_proxies) and clients.is_trusted(peer, self.trusted_proxies)
+    def read_headers(self, pairs: Headers, peer: str) -> RequestHeaders:
+        """Return the headers of a request from a peer: the client, or a proxy in front."""
+        trusted = bool(self.trusted_proxies) and clients.is_trusted(peer, self.trusted_proxies)
+        return RequestHeaders(
+            pairs,
+            self,
+            address=self.client_address(peer, pairs),
+            trusted=trusted,
+            sampler=self.sampler,
+            accepts_baggage=self.accepts_baggage,
+        )
 
     def client_address(self, peer: str, pairs: Headers) -> str:
         """Return the client's address: the peer's, or the one that trusted proxies forwarded."""

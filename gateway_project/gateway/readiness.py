@@ -97,12 +97,12 @@ class Readiness:
         if not balancer.is_alone:
             return balancer.checked_state()
         try:
-            answer = await fetch(self.upstreams.pools, name, service.health.path, timeouts=TIMEOUTS)
+            response = await fetch(self.upstreams.pools, name, service.health.path, timeouts=TIMEOUTS)
         except UpstreamError as failed:
             return failed.reason
         except RequestRejected as refused:
             return refused.detail
-        return "ok" if answer.status // 100 == 2 else f"answered {answer.status}"
+        return "ok" if response.status // 100 == 2 else f"answered {response.status}"
 
     def address_states(self) -> dict[str, Any]:
         """Return how many addresses are in which state, for services with several, or whose only one is ejected.

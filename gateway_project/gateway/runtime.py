@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
+from .admission import Decision, Request
 from .config import Config
 from .counters import Counters
-from .gate import Decision, Gate, Request
+from .gate import Gate
 from .history import History
 from .identity import key_storage
 from .identity.authentication import Authentication

@@ -71,7 +71,7 @@ class Asked(NamedTuple):
 
     keys: Sequence[str]
     limits: Sequence[RateLimit]
-    answer: "asyncio.Future[list[float] | None]"
+    reply: "asyncio.Future[list[float] | None]"
 
 
 class SharedCounters:
@@ -124,7 +124,7 @@ class SharedCounters:
         asked = Asked(keys, limits, asyncio.get_running_loop().create_future())
         self.waiting.append(asked)
         self.has_work.set()
-        return await asked.answer
+        return await asked.reply
 
     async def run(self) -> None:
         """Send what waits, in one round trip after the other, for as long as the process serves."""
@@ -145,7 +145,7 @@ class SharedCounters:
             self.resolve(self.waiting)
 
     async def round_trip(self, batch: Sequence[Asked]) -> list[list[float]]:
-        """Return the answers of the server. The first command brings the script, and the others name it."""
+        """Return the replies of the server. The first command brings the script, and the others name it."""
         pipeline = self.client.pipeline(transaction=False)
         for asked in batch:
             names = [name_of(key) for key in asked.keys]
@@ -155,14 +155,14 @@ class SharedCounters:
             else:
                 pipeline.evalsha(SCRIPT_SHA, len(names), *names, *numbers)
         async with asyncio.timeout(self.timeout):
-            answers: list[list[bytes]] = await pipeline.execute()
-        return [[float(number) for number in answer] for answer in answers]
+            replies: list[list[bytes]] = await pipeline.execute()
+        return [[float(number) for number in reply] for reply in replies]
 
     def resolve(self, batch: Sequence[Asked], found: Sequence[list[float]] | None = None) -> None:
-        """Give each request its answer, unless its client has left."""
+        """Give each request its reply, unless its client has left."""
         for index, asked in enumerate(batch):
-            if not asked.answer.done():
-                asked.answer.set_result(found[index] if found is not None else None)
+            if not asked.reply.done():
+                asked.reply.set_result(found[index] if found is not None else None)
 
     def note_failure(self, exc: Exception) -> None:
         """Log, and keep for `state`, why the server cannot be reached. What waits is counted on this machine."""

@@ -13,7 +13,8 @@ from tests.gateway.runtimes import runtime
 from tests.gateway.upstreams.origin import parsed
 
 from gateway import gate
-from gateway.gate import Gate, Request, RequestHeaders
+from gateway.admission import Decision, Request
+from gateway.gate import Gate
 from gateway.identity.keys import KeyRing
 from gateway.policy.rejections import (
     BadRequest,
@@ -64,11 +65,11 @@ def request(
     peer: str = "192.0.2.1",
 ) -> Request:
     """Return a request as a door takes it apart."""
-    parsed_headers = RequestHeaders([("Host", host), *headers], peer, runtime().gate)
+    parsed_headers = runtime().gate.read_headers([("Host", host), *headers], peer)
     return Request(method, path, query, host, parsed_headers, "http", "0123456789abcdef", "")
 
 
-def admitted(asked: Request) -> gate.Decision:
+def admitted(asked: Request) -> Decision:
     """Return what the gate makes of it."""
     its = runtime().gate
     return its.authorize(asked, its.route(asked.method, asked.path))
@@ -320,7 +321,7 @@ def test_a_rejected_request_does_not_count_against_the_rate_limit(signed_in: Sig
     ],
 )
 def test_repeated_headers_are_joined(headers: Pairs, host: str, authorization: str | None, page: bool) -> None:
-    seen = RequestHeaders([("Host", "api.example.org"), *headers], "192.0.2.1", runtime().gate)
+    seen = runtime().gate.read_headers([("Host", "api.example.org"), *headers], "192.0.2.1")
     assert (seen.host, seen.authorization, seen.prefers_page) == (
         host,
         authorization,
@@ -375,7 +376,7 @@ def test_any_headers_of_a_client_give_one_valid_request(
     headers: Pairs, query: str, body: bytes, peer: str, host: str
 ) -> None:
     its = runtime().gate
-    seen = RequestHeaders(headers, peer, its)
+    seen = its.read_headers(headers, peer)
     try:
         passed = its.authorize(
             Request("POST", "/api/open", query, host, seen, "http", "0123456789abcdef", ""),
@@ -426,6 +427,6 @@ def test_any_host_is_accepted_or_rejected(host: str, allowed: str) -> None:
 def test_without_trusted_proxies_forwarding_headers_are_ignored() -> None:
     its = runtime().gate
     alone = Gate(its.table, its.authentication, its.passports, its.counters, trusted_proxies=(), allowed_hosts=("*",))
-    seen = RequestHeaders([("x-forwarded-for", "203.0.113.9"), ("x-request-id", "from-a-client")], PROXY, alone)
+    seen = alone.read_headers([("x-forwarded-for", "203.0.113.9"), ("x-request-id", "from-a-client")], PROXY)
     assert (seen.trusted, seen.address, seen.request_id) == (False, PROXY, None)
     assert alone.origin("http", "anything.example", seen) == ("http", "anything.example")

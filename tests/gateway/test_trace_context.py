@@ -9,7 +9,7 @@ from tests.gateway.runtimes import runtime
 
 from chassis import logs
 from chassis.trace_context import Sampler, TraceParent, parse_traceparent, parse_tracestate
-from gateway.gate import Gate, RequestHeaders
+from gateway.gate import Gate
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
@@ -115,11 +115,11 @@ def test_a_ratio_records_that_share_of_the_traces(
         its.table, its.authentication, its.passports, its.counters, trusted_proxies=(), allowed_hosts=("*",),
         sampler=Sampler("parentbased_traceidratio", ratio),
     )  # fmt: skip
-    headers = RequestHeaders([], "192.0.2.1", gate)
+    headers = gate.read_headers([], "192.0.2.1")
     recorded = sum(headers.traceparent(logs.new_id()).endswith("-01") for _ in range(2000))
     assert least <= recorded <= most
     # The trace of a client goes on as it began.
-    known = RequestHeaders([("traceparent", f"00-{TRACE}-{SPAN}-01")], "192.0.2.1", gate)
+    known = gate.read_headers([("traceparent", f"00-{TRACE}-{SPAN}-01")], "192.0.2.1")
     assert known.traceparent(logs.new_id()).endswith("-01")
 
 
@@ -133,12 +133,12 @@ def test_baggage_of_clients_is_forwarded_only_by_setting(
         its.table, its.authentication, its.passports, its.counters, trusted_proxies=(), allowed_hosts=("*",),
         accepts_baggage=accepts,
     )  # fmt: skip
-    assert RequestHeaders([("Baggage", "tenant=1")], "192.0.2.1", gate).forwardable == kept
+    assert gate.read_headers([("Baggage", "tenant=1")], "192.0.2.1").forwardable == kept
 
 
 def test_each_request_has_a_span_of_its_own_in_the_trace_of_its_client(configure: Callable[..., None]) -> None:
     configure()
-    headers = RequestHeaders([("traceparent", f"00-{TRACE}-{SPAN}-01")], "192.0.2.1", runtime().gate)
+    headers = runtime().gate.read_headers([("traceparent", f"00-{TRACE}-{SPAN}-01")], "192.0.2.1")
     spans = {headers.traceparent(logs.new_id()) for _ in range(1000)}
     assert len(spans) == 1000
     assert {parsed.trace_id for each in spans if (parsed := parse_traceparent(each))} == {TRACE}

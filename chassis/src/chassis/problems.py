@@ -9,12 +9,13 @@ raised with, becomes the problem's. docs/problems.md lists the codes. An excepti
 `extensions`, if it has them, are added to the response and to the problem.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
@@ -87,6 +88,12 @@ def members(
     return found | extensions
 
 
+def encode(members: Mapping[str, object]) -> bytes:
+    """Return the document."""
+    # A path may have bytes that are not UTF-8.
+    return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
 def problem(
     request: HttpRequest,
     status: int,
@@ -98,13 +105,12 @@ def problem(
     **extensions: object,
 ) -> HttpResponse:
     """Return the problem as a response, for code outside of DRF's views."""
-    response = JsonResponse(
-        members(request.path, status, detail, errors, code=code, **extensions),
+    response = HttpResponse(
+        encode(members(request.path, status, detail, errors, code=code, **extensions)),
         status=status,
         reason=reason_phrase(status),
         headers=headers,
         content_type=MEDIA_TYPE,
-        json_dumps_params={"ensure_ascii": False},
     )
     return with_code(response, code or code_of_status(status))
 

@@ -27,7 +27,7 @@ from gateway.policy.rejections import (
     UpstreamErrorResponse,
     UpstreamUnavailable,
 )
-from gateway.upstreams import Answer, Upstreams
+from gateway.upstreams import BlockingResponse, Upstreams
 
 from .passports import SELF, Passports
 
@@ -53,15 +53,15 @@ class SessionEnd:
     kept_session: str
 
 
-def retry_after(answer: Answer) -> int:
+def retry_after(response: BlockingResponse) -> int:
     """Return the seconds of `Retry-After`, 1 without a number."""
-    seconds = next((value for name, value in answer.headers if name.lower() == "retry-after"), "")
+    seconds = next((value for name, value in response.headers if name.lower() == "retry-after"), "")
     return int(seconds) if re.fullmatch("[0-9]{1,5}", seconds) else 1
 
 
-def account_of(answer: Any) -> Account:  # noqa: ANN401  # JSON
+def account_of(account: Any) -> Account:  # noqa: ANN401  # JSON
     try:
-        return Account(str(answer["id"]), answer["username"], answer["role"], answer["session_epoch"])
+        return Account(str(account["id"]), account["username"], account["role"], account["session_epoch"])
     except (KeyError, TypeError) as exc:
         raise Misunderstood from exc
 
@@ -114,7 +114,7 @@ class LoginClient:
         if self.config.login is None:
             raise RouteNotFound("Nothing is found at this path.")
         service, span = self.config.login.service, logs.traceparent.get()
-        answer = self.upstreams.send(
+        response = self.upstreams.send(
             service,
             method,
             target,
@@ -128,15 +128,15 @@ class LoginClient:
             ],
             body=b"" if body is None else json.dumps(body).encode(),
         )
-        text = answer.read()
-        if answer.status == 503:
-            raise UpstreamUnavailable(service, retry_after(answer))
-        if answer.status >= 500:
-            raise UpstreamErrorResponse(service, answer.status)
-        if answer.status == 401 and target != CREDENTIALS:
+        text = response.read()
+        if response.status == 503:
+            raise UpstreamUnavailable(service, retry_after(response))
+        if response.status >= 500:
+            raise UpstreamErrorResponse(service, response.status)
+        if response.status == 401 and target != CREDENTIALS:
             raise self.passport_refused(service)
         try:
-            return answer.status, json.loads(text) if answer.status == 200 else None
+            return response.status, json.loads(text) if response.status == 200 else None
         except ValueError as exc:
             raise Misunderstood from exc
 
@@ -163,30 +163,30 @@ class LoginClient:
 
     def account_by_password(self, *, username: str, password: str) -> Account | None:
         """Return the account whose password this is, `None` for a wrong one; raise `PassportRejected` or another."""
-        status, answer = self.ask("POST", CREDENTIALS, {"username": username, "password": password})
+        status, content = self.ask("POST", CREDENTIALS, {"username": username, "password": password})
         if status == 401:
             self.check_passport()
         if status in {400, 401}:
             return None
         if status != 200:
             raise Unexpected(status)
-        return account_of(answer)
+        return account_of(content)
 
     def account_by_id(self, user_id: str) -> Account:
         """Return the active account of that id; raise `InvalidToken` if there is none."""
-        status, answer = self.ask("GET", f"/internal/users/{quote(user_id, safe='')}")
+        status, content = self.ask("GET", f"/internal/users/{quote(user_id, safe='')}")
         if status == 404:
             raise InvalidToken("The user is not active. Sign in as another one.")
         if status != 200:
             raise Unexpected(status)
-        return account_of(answer)
+        return account_of(content)
 
     def session_ends(self, cursor: str) -> SessionEnds:
         """Return what ended after the cursor, or from the beginning if it is empty.
 
         Raises `CursorRejected`, or another `RequestRejected`.
         """
-        status, answer = self.ask(
+        status, content = self.ask(
             "GET", f"/internal/session-ends?after={quote(cursor, safe='')}" if cursor else "/internal/session-ends"
         )
         if status == 400 and cursor:
@@ -200,8 +200,8 @@ class LoginClient:
                     None if end["deleted"] else int(end["session_epoch"]),
                     cast("str", end["kept_session"] or ""),
                 )
-                for end in answer["ends"]
+                for end in content["ends"]
             ]
-            return SessionEnds(ends, str(answer["cursor"]), answer.get("all_ended", False) is True)
+            return SessionEnds(ends, str(content["cursor"]), content.get("all_ended", False) is True)
         except (KeyError, TypeError, ValueError) as exc:
             raise Misunderstood from exc

@@ -139,10 +139,12 @@ class Documents:
 
     async def fetch(self, name: str, service: Service, path: str) -> Document:
         """Return the service's document; raise `RequestRejected` or `Unusable`."""
-        answer = await fetch(self.upstreams.pools, name, path, timeouts=service.timeouts, headers=[("Accept", ACCEPT)])
-        if answer.status != 200:
-            raise Unusable(f"{path} responded with {answer.status}, not 200")
-        return await asyncio.to_thread(parsed, answer.content)
+        response = await fetch(
+            self.upstreams.pools, name, path, timeouts=service.timeouts, headers=[("Accept", ACCEPT)]
+        )
+        if response.status != 200:
+            raise Unusable(f"{path} responded with {response.status}, not 200")
+        return await asyncio.to_thread(parsed, response.content)
 
 
 def parsed(content: bytes) -> Document:

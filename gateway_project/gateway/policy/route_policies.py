@@ -1,6 +1,6 @@
 """A route's policies beside access and limits, prepared at load: an object, or `None` for a route without them."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 from gateway.config import Route
@@ -63,6 +63,12 @@ class RoutePolicies:
         if self.response_rules:
             headers = self.response_rules.applied(headers)
         return self.cors.applied(headers, origin) if self.cors else headers
+
+    def with_deprecation(self, headers: Headers, params: Mapping[str, str]) -> Headers:
+        """Return a response's headers, with those of a deprecated route."""
+        if self.deprecation is None:
+            return headers
+        return [*self.deprecation.without_own(headers), *self.deprecation.headers(params)]
 
     def variant(self, client: Client) -> Hashable:
         """Return what a response depends on beside its headers: equal values, equal responses. A 304 has no equal."""

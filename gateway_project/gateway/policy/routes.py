@@ -32,7 +32,7 @@ UNVERSIONED = re.compile(r"/api/(?!v[0-9]+(?:/|$))")
 class Match(NamedTuple):
     """The route, the path that its service is sent, and the parameters, encoded as they were sent.
 
-    `allow` are all methods of the path, as the header says them. With `answer_options` the gateway itself answers an
+    `allow` are all methods of the path, as the header says them. With `handles_options` the gateway itself answers an
     OPTIONS, with 204 and `Allow`. `limits` are the route's rate limits.
     """
 
@@ -40,7 +40,7 @@ class Match(NamedTuple):
     upstream_path: str
     params: dict[str, str]
     allow: str
-    answer_options: bool
+    handles_options: bool
     # `None` for a route without any.
     policies: RoutePolicies | None = None
     limits: RouteLimits | None = None
@@ -178,8 +178,8 @@ class RouteTable:
             self.redirect_slash(path)
             raise with_cors(RouteNotFound("No route matches this path."), self.cors)
         entry = shape.by_method.get(method)
-        answer_options = entry is None and method == "OPTIONS"
-        if answer_options:
+        handles_options = entry is None and method == "OPTIONS"
+        if handles_options:
             entry = next(iter(shape.by_method.values()))
         if entry is None:
             raise with_cors(MethodNotAllowed(shape.allow), shape.cors)
@@ -187,7 +187,7 @@ class RouteTable:
         # Without escapes, the segments are as the route has them.
         is_same = entry.keeps_path and sent is segments
         upstream_path = "/" + "/".join(sent) if is_same else entry.upstream_path(params)
-        return Match(entry.route, upstream_path, params, shape.allow, answer_options, entry.policies, entry.limits)
+        return Match(entry.route, upstream_path, params, shape.allow, handles_options, entry.policies, entry.limits)
 
     def redirect_slash(self, path: str) -> None:
         """Raise `SlashRedirect` for a path that is nothing's, where it is something's with or without its last slash.

@@ -74,7 +74,7 @@ TOKENS: dict[Any, Any] = {
 FOR_ADMINS: dict[Any, Any] = {403: OpenApiResponse(description="Only an admin may end another user's sessions.")}
 
 
-def answer(pair: sessions.TokenPair) -> Response:
+def token_response(pair: sessions.TokenPair) -> Response:
     """Return the pair, not to be stored on its way (RFC 6749, section 5.1)."""
     return Response(asdict(pair), headers={"Cache-Control": "no-store"})
 
@@ -158,7 +158,7 @@ class LoginView(OwnView):
         )
         if account is None:
             raise WrongCredentials
-        return answer(runtime.sessions.begin(account=account, client=client))
+        return token_response(runtime.sessions.begin(account=account, client=client))
 
 
 @extend_schema(tags=["session"])
@@ -179,7 +179,7 @@ class RefreshView(OwnView):
         pair = request.gateway.runtime.sessions.refresh(
             refresh_token=data.validated_data["refresh_token"], grace=settings.REFRESH_GRACE, client=client_of(request)
         )
-        return answer(pair)
+        return token_response(pair)
 
 
 @extend_schema(tags=["session"])

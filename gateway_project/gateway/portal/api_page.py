@@ -1,4 +1,4 @@
-"""What a page of the browsable API shows: an answer, the forms of the path's other methods, and the way to it."""
+"""What a page of the browsable API shows: a response, the forms of the path's other methods, and the way to it."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -50,7 +50,7 @@ class Form:
 
 @dataclass
 class Asked:
-    """The request that a page answers."""
+    """The request that a page responds to."""
 
     context: RequestContext
     path: str
@@ -71,7 +71,7 @@ class Asked:
             access.check(match.route.allow, self.identity)
         except RequestRejected:
             return None
-        return None if match.answer_options or match.route.browser != "api" else match
+        return None if match.handles_options or match.route.browser != "api" else match
 
     def operation(self, match: Match | None, method: str) -> dict[str, Any]:
         """Return what the document has of a route's method."""
@@ -81,7 +81,7 @@ class Asked:
 def context(
     http: WebRequest, match: Match | None, text: str, *, is_cut: bool, etag: str, is_rejected: bool
 ) -> dict[str, Any]:
-    """Return what the template shows of an answer and around it."""
+    """Return what the template shows of a response and around it."""
     path, query = http.gateway.request.path, http.gateway.request.query
     document = descriptions.document(http.gateway.runtime.documents)
     asked = Asked(http.gateway, path, query, http.gateway.signed_in(), document, getattr(http, "sent", None))

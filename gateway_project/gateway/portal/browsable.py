@@ -1,4 +1,4 @@
-"""DRF's browsable API, for what a service answered and for the gateway's own data."""
+"""DRF's browsable API, for services' responses and for the gateway's own data."""
 
 import json
 from http import HTTPStatus
@@ -15,8 +15,8 @@ from gateway.policy.headers import Headers
 from gateway.policy.negotiation import prefers_page
 
 from . import api_page, json_text
-from .answers import Shown, forbid_storing
 from .context import WebRequest
+from .upstream_responses import ResponsePage, forbid_storing
 
 # Characters: JSON that is longer with a line a value is shown as it came.
 MAX_INDENTED = 2 * 1024 * 1024
@@ -36,23 +36,23 @@ class BrowsablePage(BrowsableAPIRenderer):
         response, view = renderer_context["response"], renderer_context["view"]
         http = renderer_context["request"]._request  # noqa: SLF001  # DRF's own name for what it wraps
         text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
-        is_shown = isinstance(response, Shown)
+        is_shown = isinstance(response, ResponsePage)
         is_cut = is_shown and response.is_cut
-        said = response.said if is_shown else list(response.items())
-        status = response.answer_status if is_shown else response.status_code
+        headers = response.upstream_headers if is_shown else list(response.items())
+        status = response.upstream_status if is_shown else response.status_code
         match = getattr(view, "match", None)
-        etag = next((value for name, value in said if name.lower() == "etag"), "")
+        etag = next((value for name, value in headers if name.lower() == "etag"), "")
         context = api_page.context(http, match, text, is_cut=is_cut, etag=etag, is_rejected=(status or 0) >= 400)
         return context | {
             "request": renderer_context["request"],
             "route": match.route if match else None,
             "status": status,
             "phrase": _phrase(status),
-            "location": _own_location(said, http) if status == HTTPStatus.CREATED else "",
+            "location": _own_location(headers, http) if status == HTTPStatus.CREATED else "",
             "is_rejected": (status or 0) >= 400,
             # `linked` escapes it.
             "content": mark_safe(json_text.linked(json_text.indented(text, MAX_INDENTED, is_cut=is_cut))),  # noqa: S308
-            "response_headers": [header for header in said if header[0].lower() not in HIDDEN],
+            "response_headers": [header for header in headers if header[0].lower() not in HIDDEN],
             # The page of a HEAD is that of a GET.
             "method": "GET" if http.method == "HEAD" else http.method,
         }
@@ -66,9 +66,9 @@ def _phrase(status: int | None) -> str:
         return ""
 
 
-def _own_location(said: Headers, http: WebRequest) -> str:
+def _own_location(headers: Headers, http: WebRequest) -> str:
     """Return the path of what was created, if the response names one of the gateway's."""
-    parts = urlsplit(next((value for name, value in said if name.lower() == "location"), ""))
+    parts = urlsplit(next((value for name, value in headers if name.lower() == "location"), ""))
     scheme, host = http.gateway.origin()
     return (
         parts.path if parts.path.startswith("/") and parts.netloc in {"", host} and parts.scheme in {"", scheme} else ""

@@ -10,9 +10,9 @@ from gateway.identity.sessions import TokenPair
 from gateway.policy import cookies, origins
 from gateway.policy.rejections import InvalidToken, RequestRejected
 
-from .answers import forbid_storing
 from .context import WebRequest, client_of, parse_request
 from .drf import REJECTIONS, problem_of
+from .upstream_responses import forbid_storing
 
 
 def cookies_set(response: HttpResponseBase, pair: TokenPair, scheme: str) -> None:

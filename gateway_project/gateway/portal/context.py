@@ -10,7 +10,9 @@ from django.http import HttpRequest
 from rest_framework.request import Request
 
 from chassis import logs
-from gateway import bodies, gate
+from gateway import bodies
+from gateway.admission import Request as ParsedRequest
+from gateway.admission import RequestHeaders
 from gateway.identity.sessions import Client
 from gateway.policy.access import Identity
 from gateway.policy.paths import parse_target
@@ -29,10 +31,10 @@ class RequestContext:
     """A request and the runtime that decides on it."""
 
     runtime: Runtime
-    request: gate.Request
+    request: ParsedRequest
 
     @property
-    def headers(self) -> gate.RequestHeaders:
+    def headers(self) -> RequestHeaders:
         return self.request.headers
 
     @property
@@ -74,9 +76,9 @@ def parse_request(request: HttpRequest, runtime: Runtime) -> RequestContext:
     raw_path, _, query = target.partition("?")
     path, scheme, authority = parse_target(raw_path)
     peer = str(request.META.get("REMOTE_ADDR", ""))
-    headers = gate.RequestHeaders(list(request.headers.items()), peer, runtime.gate)
+    headers = runtime.gate.read_headers(list(request.headers.items()), peer)
     request_id = logs.request_id.get()
-    parsed = gate.Request(
+    parsed = ParsedRequest(
         method=request.method or "",
         path=path,
         query=query,

@@ -1,4 +1,4 @@
-"""The gateway's own paths, each with the methods that it has: the same answers for the others as on routes."""
+"""The gateway's own paths, each with the methods that it has: the same responses to the others as on routes."""
 
 from functools import wraps
 from typing import Any
@@ -14,12 +14,12 @@ from .drf import rejection
 
 
 def endpoint(route: str, view: Any, *methods: str) -> URLPattern:  # noqa: ANN401  # any view of Django's or DRF's
-    """Return the URL of a view that takes only these methods. GET includes HEAD; OPTIONS is answered here."""
+    """Return the URL of a view that takes only these methods. GET includes HEAD, and OPTIONS is added."""
     asked = frozenset({*methods, *({"HEAD"} if "GET" in methods else ())})
     allow = ", ".join(sorted({*asked, "OPTIONS"}))
 
     @wraps(view)
-    def answer(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
+    def respond(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
         if request.method in asked:
             response: HttpResponseBase = view(request, *args, **kwargs)
             return response
@@ -27,7 +27,7 @@ def endpoint(route: str, view: Any, *methods: str) -> URLPattern:  # noqa: ANN40
             return bodiless(204, Allow=allow)
         return rejection(request, MethodNotAllowed(allow) if request.method in KNOWN else MethodNotImplemented())
 
-    return path(route, answer)
+    return path(route, respond)
 
 
 def bodiless(status: int, **headers: str) -> HttpResponse:

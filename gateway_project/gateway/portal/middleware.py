@@ -17,9 +17,9 @@ from gateway.policy.rejections import BadRequest, RequestRejected
 from gateway.recent_problems import described
 
 from . import endpoints, prometheus
-from .answers import MultiHeaders, StreamingUpstreamResponse, UpstreamResponse
 from .context import WebRequest, parse_request
 from .drf import rejection
+from .upstream_responses import MultiHeaders, StreamingUpstreamResponse, UpstreamResponse
 
 # ReDoc searches in a worker that it makes itself.
 PAGE_POLICY = f"{security.PAGE_POLICY}; worker-src blob:"

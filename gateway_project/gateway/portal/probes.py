@@ -1,4 +1,4 @@
-"""The gateway's own paths that wait for no thread: at the fast door they are answered on the event loop."""
+"""The gateway's own paths that wait for no thread: at the fast door the event loop responds."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping

@@ -67,13 +67,13 @@ View = Callable[..., HttpResponseBase]
 
 
 def _as_problem(view: View) -> View:
-    def answer(request: WebRequest, path: str) -> HttpResponseBase:
+    def respond(request: WebRequest, path: str) -> HttpResponseBase:
         try:
             return view(request)
         except RequestRejected as exc:
             return rejection(request, exc)
 
-    return answer
+    return respond
 
 
 @_as_problem
@@ -91,7 +91,7 @@ def send(request: WebRequest) -> HttpResponseBase:
 
 @_as_problem
 def data(request: WebRequest) -> HttpResponseBase:
-    """Return what a program gets, whole: the answer to GET as it is, which runs no script."""
+    """Return what a program gets, whole: the response to GET, which runs no script."""
     path, query = _target(request, "/gateway/data")
     accept = {"HTTP_ACCEPT": "application/json"}
     response = _forward(request, path, query, None, accept)
@@ -159,7 +159,7 @@ def _sent(request: WebRequest, method: str, path: str, values: dict[str, list[st
 def _forward(
     request: WebRequest, path: str, query: str, sent: Sent | None, environ: dict[str, Any]
 ) -> HttpResponseBase:
-    """Answer the request to the path as the proxy view does."""
+    """Respond to the path as the proxy view does."""
     meta = {name: value for name, value in request.META.items() if name != "HTTP_TRANSFER_ENCODING"}
     target = f"{path}?{query}" if query else path
     meta |= {"RAW_URI": target, "QUERY_STRING": query, "PATH_INFO": unquote_to_bytes(path).decode("latin-1")}

@@ -1,6 +1,6 @@
-"""A JSON answer as rows of a table or as the fields of one object. No I/O.
+"""A JSON response as rows of a table or as the fields of one object. No I/O.
 
-Of an answer that is cut off, the rows that are whole are read.
+Of a response that is cut off, the rows that are whole are read.
 """
 
 import json
@@ -37,7 +37,7 @@ class Cell:
 
 @dataclass
 class Table:
-    """The rows of a list. `more` tells that there are others in the answer; `paging` are the links of the page."""
+    """The rows of a list. `more` tells that there are others in the response; `paging` are the links of the page."""
 
     columns: list[str]
     rows: list[list[Cell]]
@@ -61,7 +61,7 @@ _DECODER: Final = json.JSONDecoder(
 
 
 def table_of(data: Any, text: str, *, is_cut: bool) -> Table | None:  # noqa: ANN401  # JSON
-    """Return the answer's list, a bare one or that of a page, as a table; None for another answer."""
+    """Return the list of a response, a bare one or that of a page, as a table; None for another response."""
     rows = _whole_rows(text) if is_cut else data.get("results") if isinstance(data, dict) else data
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows[:MAX_ROWS]):
         return None

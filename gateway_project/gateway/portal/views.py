@@ -16,19 +16,19 @@ from rest_framework.views import APIView
 
 from chassis import logs, problems
 from gateway import callers
-from gateway.gate import Decision
+from gateway.admission import Decision
 from gateway.identity.authentication import Caller
 from gateway.policy import access, compression, negotiation, origins
 from gateway.policy.headers import Headers, values, varying_by_accept
 from gateway.policy.limits import Standing
 from gateway.policy.rejections import Forbidden, MethodNotAllowed, RequestRejected, Unauthenticated, UpstreamError
 from gateway.policy.routes import Match
-from gateway.upstreams import Answer, ClientLeft
+from gateway.upstreams import BlockingResponse, ClientLeft
 
-from .answers import Shown, UpstreamResponse, to_response
 from .browsable import BrowsablePage, PageOrJSON
 from .context import APIRequest, RequestContext, WebRequest, body, log_service, on_disconnect, whole
 from .middleware import OF_PAGES
+from .upstream_responses import ResponsePage, UpstreamResponse, to_response
 
 # Bytes of JSON that a page shows; of more it shows the first part.
 MAX_SHOWN = 256 * 1024
@@ -65,7 +65,7 @@ class ProxyView(APIView):
         http.route_label = match.route.path  # type: ignore[attr-defined]
         log_service(http, match.route.service)
         http.cors = match.policies.cors if match.policies else None  # type: ignore[attr-defined]
-        if runtime.gate.answers_options(incoming, match):
+        if runtime.gate.handles_options(incoming, match):
             self.headers = {}
             return UpstreamResponse(b"", 204, runtime.gate.options(incoming, match))
         decision = runtime.authorize(incoming, match)
@@ -81,7 +81,7 @@ class ProxyView(APIView):
             runtime.validation.check(match, incoming.method, incoming.query, context.headers.pairs, content)
         if match.policies is not None and match.policies.deprecation is not None:
             callers.count(incoming.method, match.route.path, decision.identity, context.headers)
-        answer = runtime.upstreams.send(
+        response = runtime.upstreams.send(
             match.route.service,
             # The page is the gateway's, and its HEAD is its GET without the content.
             "GET" if page and incoming.method == "HEAD" else incoming.method,
@@ -93,19 +93,21 @@ class ProxyView(APIView):
             policies=match.route,
             on_disconnect=on_disconnect(http),
         )
-        log_service(http, match.route.service, answer.address)
-        http.tries = answer.forwarding.went_wrong  # type: ignore[attr-defined]
-        return self.deliver(request, decision, answer, page=page)
+        log_service(http, match.route.service, response.address)
+        http.tries = response.forwarding.went_wrong  # type: ignore[attr-defined]
+        return self.deliver(request, decision, response, page=page)
 
-    def deliver(self, request: APIRequest, decision: Decision, answer: Answer, *, page: bool) -> HttpResponseBase:
+    def deliver(
+        self, request: APIRequest, decision: Decision, response: BlockingResponse, *, page: bool
+    ) -> HttpResponseBase:
         """Return the service's response as the client gets it. Raises `UpstreamRedirects`."""
         context, match = request.gateway, decision.match
         try:
-            headers = context.runtime.gate.public_headers(decision, answer.status, answer.headers)
+            headers = context.runtime.gate.public_headers(decision, response.status, response.headers)
         except RequestRejected:
-            answer.close()
+            response.close()
             raise
-        # What the service says of `Vary` and the like is its own; only that a browser would get another answer is not.
+        # `Vary` and the like are the service's; the gateway adds only that a browser would get a page.
         self.headers = {}
         headers = varying_by_accept(headers) if match.route.browser == "api" else headers
         coding, method = None, context.request.method
@@ -113,14 +115,14 @@ class ProxyView(APIView):
             headers = policies.response(headers, context.headers.page_origin)
             if policies.compresses and not page:
                 is_head = method == "HEAD"
-                headers, coding = compression.applied(headers, answer.status, context.headers, bodiless=is_head)
+                headers, coding = compression.applied(headers, response.status, context.headers, bodiless=is_head)
             headers = [*headers, *deprecation_of(match)]
         if self.standing:
             headers = [*headers, *self.standing.headers()]
         if not page:
-            return to_response(answer, headers, method, coding)
+            return to_response(response, headers, method, coding)
         http = request._request  # noqa: SLF001  # DRF's own name for what it wraps
-        return shown(answer, headers, method, is_sent=getattr(http, "sent", None) is not None)
+        return shown(response, headers, method, is_sent=getattr(http, "sent", None) is not None)
 
     def forms_alone(self, context: RequestContext, refused: MethodNotAllowed) -> HttpResponseBase:
         """Return a page for a path without GET: its forms, for a person whom one of its routes lets in."""
@@ -138,8 +140,8 @@ class ProxyView(APIView):
             match.policies.check_address(context.headers.address)
         access.check(match.route.allow, context.identify())
         self.headers = {}
-        page = Shown("", 200, [("Vary", "Accept")], [])
-        page.answer_status = None
+        page = ResponsePage("", 200, [("Vary", "Accept")], [])
+        page.upstream_status = None
         return page
 
     def handle_exception(self, exc: Exception) -> Response:
@@ -180,7 +182,7 @@ class ProxyView(APIView):
         return super().handle_exception(exc)
 
     # Whatever the method: the route says which are allowed.
-    options = forward  # type: ignore[assignment]  # an answer that may not be DRF's
+    options = forward  # type: ignore[assignment]  # a response that may not be DRF's
     http_method_not_allowed = forward  # type: ignore[assignment]
 
     @property
@@ -219,34 +221,34 @@ def refused_page(request: WebRequest, refused: RequestRejected) -> Response:
     return cast("Response", problems.with_code(response, refused.problem_code))
 
 
-def shown(answer: Answer, headers: Headers, method: str, *, is_sent: bool = False) -> HttpResponseBase:
+def shown(response: BlockingResponse, headers: Headers, method: str, *, is_sent: bool = False) -> HttpResponseBase:
     """Return the response in the browsable API, a large one truncated; unchanged if it is not JSON.
 
     A form gets a page even without content: at a 204 a browser stays on the page of the form.
     """
     passed = [header for header in headers if goes_with_page(header[0])]
-    if is_sent and answer.status in {204, 205}:
-        answer.close()
-        return Shown("", answer.status, passed, headers)
+    if is_sent and response.status in {204, 205}:
+        response.close()
+        return ResponsePage("", response.status, passed, headers)
     # An API's response that is HTML gets no scripts, and not the gateway's origin.
     as_it_is = [*headers, SANDBOX]
-    if not can_be_shown(answer):
-        return to_response(answer, as_it_is, method)
-    is_cut = not answer.hold(MAX_SHOWN)
-    content = b"".join(answer.held)
+    if not can_be_shown(response):
+        return to_response(response, as_it_is, method)
+    is_cut = not response.hold(MAX_SHOWN)
+    content = b"".join(response.held)
     try:
         text = UTF8().decode(content[:PART_SHOWN] if is_cut else content, final=not is_cut)
     except UnicodeDecodeError:
-        return to_response(answer, as_it_is, method)
-    answer.close()
-    return Shown(text, answer.status, passed, headers, is_cut=is_cut)
+        return to_response(response, as_it_is, method)
+    response.close()
+    return ResponsePage(text, response.status, passed, headers, is_cut=is_cut)
 
 
-def can_be_shown(answer: Answer) -> bool:
+def can_be_shown(response: BlockingResponse) -> bool:
     """Return whether the response is JSON, or empty."""
-    kind = ",".join(values(answer.headers, "content-type")).partition(";")[0].strip(" \t").lower()
-    is_json = kind.endswith(("/json", "+json")) or not (kind or answer.has_content)
-    return is_json and answer.status not in NOT_SHOWN and not values(answer.headers, "content-encoding")
+    kind = ",".join(values(response.headers, "content-type")).partition(";")[0].strip(" \t").lower()
+    is_json = kind.endswith(("/json", "+json")) or not (kind or response.has_content)
+    return is_json and response.status not in NOT_SHOWN and not values(response.headers, "content-encoding")
 
 
 def goes_with_page(name: str) -> bool:

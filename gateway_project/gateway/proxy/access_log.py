@@ -75,7 +75,7 @@ class AccessLog:
         return end
 
     def flush(self) -> None:
-        """Write what waits; a log that cannot be written keeps no request from its answer."""
+        """Write what waits; a log that cannot be written delays no response."""
         lines, self.waiting = "".join(self.waiting).encode(), []
         with suppress(OSError):
             os.write(self.descriptor, lines)

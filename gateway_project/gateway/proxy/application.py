@@ -32,10 +32,10 @@ from .client import ClientConnection
 from .environ import Message
 from .exchange import Exchange
 from .header_blocks import RequestMemo
-from .incoming import problem
 from .invalid import InvalidRequest
 from .messages import RequestMessage
 from .parsing import HeaderBounds
+from .problem_responses import HEADERS, document
 from .tunnels import Tunnels
 from .wsgi import PAGE_THREADS, THREADS, Send, ThreadedWSGI, WSGIApplication
 
@@ -53,7 +53,7 @@ FAILED_INTERVAL: Final = 5.0
 VALIDATION_TIMEOUT: Final = 3.0
 
 
-# Answers a GET of one of the gateway's own paths: status, headers, content; `None` if Django can without waiting.
+# Responds to a GET of one of the gateway's own paths: status, headers, content; `None` if Django can without waiting.
 Endpoint = Callable[[], Awaitable[tuple[int, Headers, bytes] | None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
@@ -74,7 +74,7 @@ class FastProxy:
         memory: Memory | None = None,
         tracer: Tracer | None = None,
     ) -> None:
-        # The gateway's own paths that are answered on the event loop.
+        # The gateway's own paths that the event loop responds to.
         self.own = own or {}
         self.memory = memory or Memory()
         self.gate = gate
@@ -112,8 +112,8 @@ class FastProxy:
         request_id = logs.request_id_from(None)
         logs.request_id.set(request_id)
         logs.traceparent.set("")
-        pairs, content = problem(invalid.path, invalid.status, invalid.detail)
-        headers = encode_headers(invalid.status, [*pairs, ("content-length", str(len(content)))])
+        content = document(invalid.path, invalid.status, invalid.detail)
+        headers = encode_headers(invalid.status, [*HEADERS, ("content-length", str(len(content)))])
         return request_id, headers, content
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ class Gateway:
         watch: Watch | None = None,
     ) -> None:
         self.runtime = runtime
-        # The gateway's own paths that are answered on the event loop.
+        # The gateway's own paths that the event loop responds to.
         self.endpoints = endpoints
         # Where changes of gateway.yaml come from, if they are taken up.
         self.watch = watch

@@ -105,7 +105,7 @@ class ClientConnection(Connection):
     # Requests.
 
     def serve(self) -> None:
-        """Answer the requests that wait, each after the one before it, and parse what follows them."""
+        """Serve the requests that wait, each after the one before it, and parse what follows them."""
         if self.serving:
             return
         self.serving = True
@@ -245,7 +245,7 @@ class ClientConnection(Connection):
             self.close()
 
     def next(self) -> None:
-        """Answer the next request, or wait for it."""
+        """Serve the next request, or wait for it."""
         parser = self.parser
         if self.waiting or parser.pending or parser.upgrades or not self.reading:
             if not self.waiting:

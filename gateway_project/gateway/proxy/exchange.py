@@ -6,43 +6,33 @@ anything else continues in a task, in the same object, by the same functions.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from inspect import CORO_CREATED, getcoroutinestate
-from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any, cast
 
 from chassis import logs
 from gateway import callers
-from gateway.gate import Decision
-from gateway.policy import codings
-from gateway.policy import headers as header_policy
-from gateway.policy.cors import Cors
+from gateway.admission import Decision
 from gateway.policy.headers import Headers
-from gateway.policy.rejections import ContentTooLarge, RequestRejected, RouteNotFound, UpstreamError
+from gateway.policy.rejections import ContentTooLarge, RequestRejected, RouteNotFound
 from gateway.policy.routes import Match
-from gateway.recent_problems import described
-from gateway.upstreams import NO_BODY, WHOLE, Body, Forwarding, HeaderBlock, UpstreamRequest, encode_by, encode_headers
+from gateway.upstreams import NO_BODY, WHOLE, Body, Forwarding, HeaderBlock, UpstreamRequest, encode_headers
 from gateway.upstreams.traced import TracedForwarding
 
-from . import pages
+from . import delivery, pages, problem_responses
 from .client import ClientConnection
-from .incoming import CLIENT_LEFT, parse_request, problem, receive_body
+from .incoming import CLIENT_LEFT, parse_request, receive_body
 from .messages import RequestMessage
-from .tunnels import Tunnel, is_handshake
+from .tunnels import is_handshake
 from .writer import ResponseWriter
 
 if TYPE_CHECKING:
-    from gateway.upstreams import Connection, ResponseHead, ServiceResponse
+    from gateway.upstreams import ResponseHead, ServiceResponse
 
     from .application import FastProxy
 
-log = logging.getLogger(__name__)
-
-SWITCHING: Final = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
-FAILED: Final = "Something went wrong here. The log has it under this request_id."
 # What a step returns if the rest of the exchange has to wait.
 Waiting = Coroutine[Any, Any, None] | None
 
@@ -82,9 +72,9 @@ class Exchange:
         try:
             waiting = run()
         except RequestRejected as rejected:
-            self.reject(rejected)
+            problem_responses.reject(self, rejected)
         except Exception as exc:  # noqa: BLE001  # a fault of the gateway's own must not end the connection
-            self.fail(exc)
+            problem_responses.fail(self, exc)
         if waiting is None and self.writer is not None:
             if not self.connection.writable:
                 self.end()
@@ -100,11 +90,11 @@ class Exchange:
             try:
                 await waiting
             except RequestRejected as rejected:
-                self.reject(rejected)
+                problem_responses.reject(self, rejected)
             if self.connection.writable and self.writer is not None:
                 await self.connection.wait_for_client(self.writer)
         except Exception as exc:  # noqa: BLE001
-            self.fail(exc)
+            problem_responses.fail(self, exc)
 
     def ended(self, waiting: Coroutine[Any, Any, None], task: asyncio.Task[None]) -> None:
         """End the exchange after its task, which may have been cancelled before its first step."""
@@ -154,7 +144,7 @@ class Exchange:
             self.match = match = gate.route(request.method, request.path, request.query)
             if (page and match.route.browser == "api") or (request.headers.has_cookies and gate.can_refresh(request)):
                 return pages.hand_over(self, self.proxy.pages, match.route.max_body)
-            if match.answer_options or (match.policies is not None and gate.answers_options(request, match)):
+            if match.handles_options or (match.policies is not None and gate.handles_options(request, match)):
                 self.respond(204, gate.options(request, match))
                 return None
             if gate.shared is not None and match.limits is not None:
@@ -193,7 +183,7 @@ class Exchange:
         Django comes to the same decision, and has a page for it.
         """
         if isinstance(rejected, RouteNotFound):
-            return pages.answer_own(self)
+            return pages.respond_for_own_path(self)
         if self.request.headers.prefers_page or self.request.path == "*":
             return pages.hand_over(self, self.proxy.django)
         raise rejected
@@ -260,105 +250,22 @@ class Exchange:
             self.note(101)
             # An open WebSocket is no request in flight.
             cast("Forwarding", self.forwarding).leave()
-            return self.join(response, decision)
-        varies = decision.match.route.browser == "api"
-        policies = decision.match.policies
-        if head.has_locations:
-            headers = self.proxy.gate.public_headers(decision, head.status, head.headers)
-            headers = header_policy.varying_by_accept(headers) if varies else headers
-            if policies is not None:
-                block = encode_by(policies, head.status, headers, self.request.headers, bodiless=head.bodiless)
-            else:
-                block = encode_headers(head.status, headers)
-        elif policies is not None:
-            block = head.block_by(policies, self.request.headers, varies=varies)
+            return delivery.join(self, response, decision)
+        match = decision.match
+        if match.policies is None and not head.has_locations:
+            block = head.block(varies=match.route.browser == "api")
         else:
-            block = head.block(varies=varies)
-        if policies is not None:
-            if policies.deprecation is not None:
-                block = block._replace(lines=block.lines + policies.deprecation.lines(decision.match.params))
+            block = delivery.public_block(self.proxy.gate, decision, head)
             if block.coding is not None:
-                return self.compress(response, block, block.coding)
+                return delivery.compress(self, response, block, block.coding)
         self.note(head.status)
         writer = self.begin(head.status, block, self.request.request_id)
         if not response.is_whole:
-            return self.stream(response, writer)
+            return delivery.stream(self, response, writer)
         self.connection.write(writer, response.take(), more=False)
         return None
 
-    def compress(self, response: "ServiceResponse", block: HeaderBlock, coding: str) -> Waiting:
-        """Send the response on in a content coding, at once if its length is known and small."""
-        self.note(response.status)
-        if response.is_streamed:
-            return self.stream(response, self.begin(response.status, block, self.request.request_id), coding)
-        content = codings.compressed(coding, response.take())
-        writer = self.begin(response.status, block.with_length(len(content)), self.request.request_id)
-        self.connection.write(writer, content, more=False)
-        return None
-
-    async def stream(self, response: "ServiceResponse", writer: ResponseWriter, coding: str | None = None) -> None:
-        """Send the response on as it comes."""
-        connection, next_piece = self.connection, response.piece
-        if coding is not None:
-            next_piece = partial(anext, codings.compressed_stream(coding, response.piece), b"")
-        if not response.chunks:
-            # The first piece may take long, as the first of server-sent events.
-            connection.transport.write(writer.take_head())
-        try:
-            while piece := await next_piece():
-                connection.write(writer, piece, more=True)
-                if connection.writable:
-                    await connection.wait_for_client(writer)
-            connection.write(writer, b"", more=False)
-        except UpstreamError as failed:
-            # The head is sent. The connection is closed, so that the client sees that the response is incomplete.
-            address = self.forwarding.address if self.forwarding else None
-            log.warning("A response was cut off: %s (%s)", failed.detail, address)
-
-    async def join(self, response: "ServiceResponse", decision: Decision) -> None:
-        """Connect the WebSocket's two ends until one closes."""
-        service = cast("Connection", response.connection)
-        limits = decision.standing.headers() if decision.standing else []
-        pairs = [*self.with_deprecation([*response.headers, *limits]), ("x-request-id", self.request.request_id)]
-        head = SWITCHING + "".join(f"{name}: {value}\r\n" for name, value in pairs) + "\r\n"
-        tunnel = Tunnel(self.connection, service, decision.identity)
-        self.connection.take_over(head.encode("latin-1"), tunnel)
-        if response.rest:
-            tunnel.forward(service, response.rest)
-        await self.proxy.tunnels.keep(tunnel)
-
     # Outcomes.
-
-    def reject(self, rejected: RequestRejected) -> None:
-        """Respond with the rejection's problem."""
-        named = {"service": rejected.service} if isinstance(rejected, UpstreamError) else {}
-        path = unquote(self.request.path, errors="replace")
-        extensions = named | rejected.extensions
-        pairs, content = problem(path, rejected.status, rejected.detail, rejected.code, extensions)
-        pairs = [*pairs, *rejected.headers.items()]
-        self.respond(rejected.status, self.readable(pairs, rejected.cors), content, rejected)
-
-    def fail(self, exc: Exception) -> None:
-        """Respond to a fault of the gateway's own. The client gets only the id under which the log has it."""
-        log.error("%s %s failed", self.request.method, self.request.path, exc_info=exc)
-        if self.writer is None and not self.connection.tunnel:
-            pairs, content = problem(unquote(self.request.path, errors="replace"), 500, FAILED)
-            self.respond(500, self.readable(pairs), content)
-
-    def readable(self, pairs: Headers, cors: Cors | None = None) -> Headers:
-        """Return a problem's headers, so that a page that may send the request can read it."""
-        if self.match is not None and self.match.policies is not None:
-            cors = self.match.policies.cors
-            pairs = self.with_deprecation(pairs)
-        return cors.applied(pairs, self.request.headers.page_origin) if cors else pairs
-
-    def with_deprecation(self, pairs: Headers) -> Headers:
-        """Return a response's headers, with those of a deprecated route."""
-        match = self.match
-        deprecation = match.policies.deprecation if match is not None and match.policies is not None else None
-        if match is None or deprecation is None:
-            return pairs
-        return [*deprecation.without_own(pairs), *deprecation.headers(match.params)]
 
     def respond(
         self, status: int, pairs: Headers, content: bytes = b"", rejected: RequestRejected | None = None
@@ -410,23 +317,4 @@ class Exchange:
                 user_id=user_id, request_id=request.request_id,
             )  # fmt: skip
         if status >= 400 and (rejected is not None or status >= 500):
-            self.record_problem(status, seconds, rejected)
-
-    def record_problem(self, status: int, seconds: float, rejected: RequestRejected | None) -> None:
-        """Keep a failed request for the operator."""
-        request, match, forwarding = self.request, self.match, self.forwarding
-        identity = self.decision.grant.identity if self.decision else None
-        problem = {
-            "request_id": request.request_id,
-            "method": request.method,
-            "path": request.path,
-            "status": status,
-            "seconds": round(seconds, 6),
-            "client": request.headers.address,
-            "user_id": identity.user_id if identity else None,
-            "route": match.route.path if match else None,
-            "service": match.route.service if match else None,
-            "address": forwarding.address if forwarding else None,
-            "tries": forwarding.went_wrong if forwarding else (),
-        }
-        self.proxy.problems.record(problem | described(rejected))
+            problem_responses.record(self, status, seconds, rejected)

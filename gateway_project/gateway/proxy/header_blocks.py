@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from .messages import BodyBuffer, RequestMessage
 
 if TYPE_CHECKING:
-    from gateway.gate import RequestHeaders
+    from gateway.admission import RequestHeaders
 
 REQUEST_LINE: Final = re.compile(
     rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*) HTTP/1\.1"

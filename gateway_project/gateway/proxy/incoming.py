@@ -1,13 +1,11 @@
-"""A client's request as `gate` takes it, its body, and the problem that responds to one that is rejected."""
+"""A client's request as `gate` takes it, and its body."""
 
-import json
-from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from chassis import logs, problems
-from gateway.gate import Gate, Request, RequestHeaders
-from gateway.policy.headers import Headers
+from chassis import logs
+from gateway.admission import Request
+from gateway.gate import Gate
 from gateway.policy.paths import parse_target
 from gateway.upstreams import Body
 
@@ -29,7 +27,7 @@ def parse_request(connection: ClientConnection, message: RequestMessage, gate: G
         headers = known.headers
     else:
         pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.fields]
-        headers = RequestHeaders(pairs, connection.address, gate)
+        headers = gate.read_headers(pairs, connection.address)
         if known is not None:
             known.headers = headers
     raw_path, _, query = message.target.decode("latin-1").partition("?")
@@ -71,13 +69,3 @@ async def receive_piece(connection: ClientConnection, body: BodyBuffer) -> Messa
     piece = body.take()
     connection.read_more()
     return {"type": "http.request", "body": piece, "more_body": not body.is_complete}
-
-
-def problem(
-    path: str, status: int, detail: str, code: str = "", extensions: Mapping[str, object] | None = None
-) -> tuple[Headers, bytes]:
-    """Return the headers and the content of a problem; extensions are members beside, or instead of, the usual."""
-    members: dict[str, Any] = problems.members(path, status, detail, code=code or None) | dict(extensions or {})
-    content = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
-    # A browser would get a page.
-    return [("content-type", problems.MEDIA_TYPE), ("vary", "Accept")], content

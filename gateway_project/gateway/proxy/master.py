@@ -80,7 +80,7 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
     def spawn_worker(self) -> int:
         """Start a worker."""
         pid = int(super().spawn_worker())
-        # The moment at which it is killed, once it has been told to finish.
+        # The moment at which it is killed, once it has the signal to finish.
         self.WORKERS[pid].kill_at = 0.0
         return pid
 

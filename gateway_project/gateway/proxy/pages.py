@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .writer import ResponseWriter
 
 
-async def answer_own(exchange: "Exchange") -> None:
+async def respond_for_own_path(exchange: "Exchange") -> None:
     """Respond for one of the gateway's own paths: here, or in a thread of Django's."""
     request, proxy = exchange.request, exchange.proxy
     path = request.path if request.path in proxy.own else unquote(request.path)

@@ -36,13 +36,13 @@ BOUNDS: Final = HeaderBounds()
 
 
 class Reader(Protocol):
-    """Answers the requests."""
+    """Serves the requests."""
 
     address: str
     waiting: deque[RequestMessage]
 
     def serve(self) -> None:
-        """Answer the requests that wait, each after the one before it."""
+        """Serve the requests that wait, each after the one before it."""
 
     def body_received(self, body: BodyBuffer) -> None:
         """Use what was received of a body, or its end."""
@@ -80,9 +80,9 @@ class RequestParser:
         self.pending = b""
 
     def feed(self, data: bytes) -> None:
-        """Parse what the client sends, and have the requests answered; raise `InvalidRequest`."""
+        """Parse what the client sends, and have the requests served; raise `InvalidRequest`."""
         if self.upgrades or self.pending:
-            # The other protocol's bytes, or further requests: known when the request before them is answered.
+            # The other protocol's bytes, or further requests: known when the response before them is sent.
             self.pending += data
             return
         if self.unparsed is not None:
@@ -105,7 +105,7 @@ class RequestParser:
         self.reader.serve()
 
     def recall(self, data: bytes) -> bool:
-        """Have the request answered that the data is, up to a part of its body, if it needs no parser."""
+        """Have the request served that the data is, up to a part of its body, if it needs no parser."""
         message = self.memo.recall(self.reader.address, data, self.last)
         if message is None:
             return False
@@ -233,7 +233,7 @@ class RequestParser:
             raise InvalidRequest(400)
 
     def on_headers_complete(self) -> None:
-        """Have a request with a body answered while that is still on its way."""
+        """Have a request with a body served while that is still on its way."""
         message, parser = self.message, self.parser
         if message is None or parser is None:
             return
@@ -269,7 +269,7 @@ class RequestParser:
             self.reader.body_received(self.message.body)
 
     def on_message_complete(self) -> None:
-        """Have a request without a body answered, or complete the body."""
+        """Have a request without a body served, or complete the body."""
         message, self.message = self.message, None
         self.is_first = False
         if message is None:

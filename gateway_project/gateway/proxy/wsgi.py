@@ -23,7 +23,7 @@ from .environ import Input, Message, environ
 
 log = logging.getLogger(__name__)
 
-# How many requests Django answers at once, of pages that wait for a service and of all else; more wait.
+# How many requests Django handles at once, of pages that wait for a service and of all else; more wait.
 PAGE_THREADS: Final = 24
 THREADS: Final = 16
 # Bytes of a response that are handed to the server at once.
@@ -198,18 +198,18 @@ class ThreadedRequest:
             "gatehouse.client": self.client,
             "wsgi.file_wrapper": FileWrapper,
         }
-        answer: Any = self.application(made, self.start_response)
-        if isinstance(answer, FileWrapper) or hasattr(answer, "pieces_on_loop"):
-            return Response(self.start, answer)
+        response: Any = self.application(made, self.start_response)
+        if isinstance(response, FileWrapper) or hasattr(response, "pieces_on_loop"):
+            return Response(self.start, response)
         try:
-            if getattr(answer, "streaming", False):
-                self.push_all(answer)
+            if getattr(response, "streaming", False):
+                self.push_all(response)
                 return Response(self.start, None)
-            return Response(self.start, b"".join(answer))
+            return Response(self.start, b"".join(response))
         except ClientDisconnected:
             return Response(self.start, None)
         finally:
-            if close := getattr(answer, "close", None):
+            if close := getattr(response, "close", None):
                 close()
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: object = None) -> None:

@@ -9,10 +9,10 @@ from .pools import Pool
 from .requests import NO_BODY, Body, Receive, UpstreamRequest
 from .responses import WHOLE, ServiceResponse
 from .session import Upstreams
-from .threads import Answer, ClientLeft, Upload
+from .threads import BlockingResponse, ClientLeft, Upload
 
 __all__ = [
-    "NO_BODY", "WHOLE", "Answer", "Balancer", "Body", "ClientLeft", "Connection", "Forwarding", "HeaderBlock",
+    "NO_BODY", "WHOLE", "Balancer", "BlockingResponse", "Body", "ClientLeft", "Connection", "Forwarding", "HeaderBlock",
     "Joined", "Pool", "Pools", "Receive", "ResponseHead", "ServiceResponse", "SingleFlight", "Upload",
     "UpstreamRequest", "Upstreams", "encode_by", "encode_headers", "fetch", "forward",
 ]  # fmt: skip

@@ -22,7 +22,7 @@ from gateway.tracing import Tracer
 from .balancing import Pools
 from .forwarding import Forwarding
 from .requests import UpstreamRequest
-from .threads import Answer, Bridge, Upload
+from .threads import BlockingResponse, Bridge, Upload
 from .traced import TracedForwarding
 
 SCHEME = "service://"
@@ -45,7 +45,7 @@ class Adapter(BaseAdapter):
         cert: Any = None,  # noqa: ANN401
         proxies: Any = None,  # noqa: ANN401
     ) -> requests.Response:
-        """Return the response, whose `raw` is the `Answer`."""
+        """Return the response, whose `raw` is the `BlockingResponse`."""
         service, _, path = str(request.url).removeprefix(SCHEME).partition("/")
         headers = [
             (name, value) for name, value in request.headers.items() if name.lower() not in {"content-length", "host"}
@@ -62,28 +62,28 @@ class Adapter(BaseAdapter):
             policies=bridge.policies,
         )
         response = requests.Response()
-        response.raw = answer = bridge.run(self.answer(bridge, upstream_request))
-        response.status_code = answer.status
-        # The headers are the answer's alone: from `Location` here requests would prepare to follow it.
+        response.raw = raw = bridge.run(self.round_trip(bridge, upstream_request))
+        response.status_code = raw.status
+        # The headers are in `raw` alone: from `Location` here requests would prepare to follow it.
         response.request = request
         return response
 
-    async def answer(self, bridge: Bridge, request: UpstreamRequest) -> Answer:
-        """Send the request; return the answer with the first piece of its body, or raise what failed."""
+    async def round_trip(self, bridge: Bridge, request: UpstreamRequest) -> BlockingResponse:
+        """Send the request; return the response with the first piece of its body, or raise what failed."""
         if not request.body.is_whole:
             await request.body.begin()
         pools, tracer = self.upstreams.pools, self.upstreams.tracer
         forwarding = Forwarding(pools, request) if tracer is None else TracedForwarding(pools, request, tracer)
         try:
             response = await forwarding.send()
-            answer = Answer(bridge, forwarding, response, await response.piece())
+            blocking = BlockingResponse(bridge, forwarding, response, await response.piece())
         except BaseException:
             forwarding.end()
             raise
         if response.is_whole and not response.chunks:
             forwarding.end()
-            answer.response = None
-        return answer
+            blocking.response = None
+        return blocking
 
     def close(self) -> None:
         """Nothing: the connections are closed with their loop."""
@@ -152,8 +152,8 @@ class Upstreams:
         host: str | None = None,
         policies: Policies | None = None,
         on_disconnect: Callable[[Callable[[], None]], None] | None = None,
-    ) -> Answer:
-        """Send a request to the service and return its answer's head.
+    ) -> BlockingResponse:
+        """Send a request to the service and return its response, of which the body may still be on its way.
 
         `target` is path and query, already encoded; without `timeouts` the service's own hold, and without `host` its
         own address. `policies` are the route's: without them it is a request of the gateway itself, which is not
@@ -180,10 +180,10 @@ class Upstreams:
         except RequestRejected:
             bridge.drain()
             raise
-        answer = cast("Answer", response.raw)
-        if answer.response is None:
+        blocking = cast("BlockingResponse", response.raw)
+        if blocking.response is None:
             bridge.drain()
-        return answer
+        return blocking
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Return what the coroutine returns on the connections' loop, from another thread."""

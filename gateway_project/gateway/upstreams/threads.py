@@ -26,9 +26,9 @@ Message = MutableMapping[str, Any]
 class Upload(NamedTuple):
     """The body of a client's request, which the request's thread reads as the service takes it.
 
-    `read` returns at most so many bytes, and none at the end. `length` is what the client said, `None` where the body
-    is chunked; `most` bytes is all that the route takes. With `to_its_end` it is read to its end before the answer is
-    returned, even where the service has answered early: most WSGI servers close the connection otherwise.
+    `read` returns at most so many bytes, and none at the end. `length` is that of the client's headers, `None`
+    where the body is chunked; `most` bytes is all that the route takes. With `to_its_end` it is read to its end before
+    the response is returned, even if the service has responded early: most WSGI servers close the connection otherwise.
     """
 
     read: Callable[[int], bytes]
@@ -38,7 +38,7 @@ class Upload(NamedTuple):
 
 
 class ClientLeft(RequestRejected):
-    """The client closed its connection before it had its answer; the status is nginx's, for the log."""
+    """The client closed its connection before the response; the status is nginx's, for the log."""
 
     status = 499
 
@@ -91,7 +91,7 @@ class Bridge:
             raise ClientLeft from exc
 
     def read_for(self, asked: "asyncio.Future[Message]") -> None:
-        """Read a piece of the body, and hand it to what has asked for it."""
+        """Read a piece of the body, and pass it to the exchange."""
         upload = cast("Upload", self.content)
         try:
             piece = upload.read(PIECE)
@@ -106,7 +106,7 @@ class Bridge:
         self.loop.call_soon_threadsafe(settle, asked, {"type": "http.request", "body": piece, "more_body": is_more})
 
     def drain(self) -> None:
-        """Read what is left of the body, where the server wants that and the client has said how much it is."""
+        """Read what is left of the body, if the server wants that and its length is known."""
         with suppress(RequestRejected):
             while self.unread and isinstance(self.content, Upload) and self.content.to_its_end:
                 self.unread -= len(self.content.read(PIECE))
@@ -119,19 +119,19 @@ class Bridge:
 
 
 def settle(asked: "asyncio.Future[Message]", message: Message) -> None:
-    """Let who has asked go on, if they still wait."""
+    """Let the exchange go on, if it still waits."""
     if not asked.done():
         asked.set_result(message)
 
 
 def fail(asked: "asyncio.Future[Message]", exc: Exception) -> None:
-    """Let who has asked know why there is no more, if they still wait."""
+    """Let the exchange fail, if it still waits."""
     if not asked.done():
         asked.set_exception(exc)
 
 
-class Answer:
-    """A service's answer: its status and headers are here, its body may still be on the way."""
+class BlockingResponse:
+    """A service's response as a thread reads it: status and headers are complete, the body may still be on its way."""
 
     def __init__(self, bridge: Bridge, forwarding: "Forwarding", response: ServiceResponse, first: bytes) -> None:
         self.status = response.status

@@ -162,7 +162,7 @@ def test_the_shipped_gateway_yaml_declares_the_public_paths(
     for method in methods.split(", "):
         match = table.match(method, path)
         assert (match.allow, match.route.service, match.route.allow) == (methods, service, allow)
-        assert match.answer_options == (method == "OPTIONS")
+        assert match.handles_options == (method == "OPTIONS")
     with pytest.raises(MethodNotAllowed):
         table.match("TRACE", path)
     assert len(config.routes) == len(OWN_ROUTES)

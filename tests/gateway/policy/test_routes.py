@@ -79,7 +79,7 @@ TABLE = table(
 )
 def test_the_most_specific_route_is_matched(method: str, path: str, route: str, params: dict[str, str]) -> None:
     match = TABLE.match(method, path)
-    assert (match.route.path, match.params, match.answer_options) == (route, params, False)
+    assert (match.route.path, match.params, match.handles_options) == (route, params, False)
     assert match.upstream_path == path
 
 
@@ -215,7 +215,7 @@ def test_a_method_without_a_route_is_a_405_with_the_path_s_methods(method: str, 
 )
 def test_the_gateway_answers_options_unless_a_route_lists_it(path: str, allow: str, *, answered: bool) -> None:
     match = TABLE.match("OPTIONS", path)
-    assert (match.allow, match.answer_options) == (allow, answered)
+    assert (match.allow, match.handles_options) == (allow, answered)
 
 
 def test_each_match_has_all_methods_of_its_path() -> None:

@@ -1,191 +1,37 @@
-"""What the gateway would decide on a request, and why. Nothing is sent, and nothing is counted.
-
-It is a third door: it asks the same gate in the same order as the other two, and shows what they do. The
-gate gets parts that only look: counts that are read, passports that are not signed, and a user who has
-not signed in.
-"""
+"""Asks the gate in the order of the doors, and collects why it decides so."""
 
 import difflib
-import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from math import ceil, inf
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final, cast
 
-from .config import HIDDEN, Config, Lines, Policies, RateLimit, Route, written
-from .counters import Counters
-from .gate import Decision, Gate, Request, RequestHeaders
-from .identity.authentication import Authentication
-from .identity.passports import Passports
-from .identity.revocations import Revocations
-from .identity.tokens import GatewayBackend
-from .policy import clients, paths
-from .policy.access import Identity
-from .policy.headers import Headers, values
-from .policy.limits import Verdict, decide
-from .policy.rejections import (
-    CircuitOpen,
+from gateway.admission import Decision, Request
+from gateway.config import HIDDEN, Config, Lines, Policies, Route, written
+from gateway.counters import Counters
+from gateway.gate import Gate
+from gateway.identity.tokens import GatewayBackend
+from gateway.policy import clients, paths
+from gateway.policy.access import Identity
+from gateway.policy.headers import Headers, values
+from gateway.policy.rejections import (
     ContentTooLarge,
     MethodNotAllowed,
     RequestRejected,
     RouteNotFound,
     SlashRedirect,
 )
-from .policy.routes import Match, RouteTable
-from .upstreams.addresses import Address
-from .upstreams.requests import NO_BODY, UpstreamRequest
+from gateway.policy.routes import Match, RouteTable
+from gateway.upstreams.addresses import Address
+from gateway.upstreams.requests import NO_BODY, UpstreamRequest
 
-# What a request carries that is explained for a user: no token, so the gate must not verify it.
-AS_USER: Final = "Bearer explained"
+from .explanation import Candidate, Explanation, LimitState, Sent, Step
+from .observers import AS_USER, PASSPORT, GivenUser, NoKeys, Peek, ShownPassports, Watched, unused
+
 # The session of a user who is given and has not signed in.
 EXPLAINED: Final = "explained"
 OWN_PATH: Final = "own_path"
 ITS_OWN: Final = "The gateway itself responds: the path is its own."
 SECRETS: Final = ("authorization", "cookie", "key", "secret", "token", "password")
-PASSPORT: Final = "Bearer <passport for user "
-# Returns the verdicts of limits on one more request of the keys, which is not counted.
-Peek = Callable[[Sequence[str], Sequence[RateLimit]], list[Verdict]]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One policy of the route: `allowed`, `rejected`, `not reached`, or `applies` for what rejects no request."""
-
-    policy: str
-    verdict: str
-    value: str
-    # In gateway.yaml; `None` for a default.
-    line: int | None
-
-
-@dataclass(frozen=True)
-class LimitState:
-    """What is left of a limit after the request, which is not counted; `wait` is in seconds, until one more is."""
-
-    name: str
-    key: str
-    rate: str
-    left: int
-    wait: float
-    line: int | None
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A route of the request's path, where none of them accepts the request."""
-
-    path: str
-    line: int
-    methods: str
-    methods_line: int | None
-
-
-@dataclass(frozen=True)
-class Sent:
-    """The request as the service would get it, secrets hidden."""
-
-    line: str
-    headers: Headers
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """The decision. `status`, `code` and `detail` are of the gateway's own response, if it forwards nothing.
-
-    With both a status and `sent`, the service's only address is ejected: `sent` is for when it is back.
-    """
-
-    method: str
-    target: str
-    user: str | None
-    # Of a token's user.
-    username: str = ""
-    role: str | None = None
-    status: int | None = None
-    code: str = ""
-    detail: str = ""
-    response_headers: Headers = field(default_factory=list)
-    route: str | None = None
-    line: int | None = None
-    candidates: tuple[Candidate, ...] = ()
-    steps: tuple[Step, ...] = ()
-    limits: tuple[LimitState, ...] = ()
-    service: str | None = None
-    service_line: int | None = None
-    addresses: tuple[str, ...] = ()
-    # The workers that would respond 503 upstream_ejected, of how many.
-    ejecting: int = 0
-    workers: int = 0
-    sent: Sent | None = None
-
-    @property
-    def is_forwarded(self) -> bool:
-        """Whether the service would get the request."""
-        return self.sent is not None and self.status is None
-
-    def step(self, policy: str) -> Step:
-        """Return the verdict of one policy of the route."""
-        return next(step for step in self.steps if step.policy == policy)
-
-    def as_json(self) -> str:
-        return json.dumps(asdict(self) | {"is_forwarded": self.is_forwarded}, ensure_ascii=False, indent=2)
-
-
-class GivenUser(Authentication):
-    """Accepts the given user for `AS_USER`, and verifies every other token."""
-
-    def __init__(self, user: Identity | None, backend: GatewayBackend, ended: Iterable[str]) -> None:
-        super().__init__(backend, cast("Revocations", EndedSessions(ended)))
-        self.user = user
-
-    def identify(self, authorization: str | None) -> Identity | None:
-        return self.user if authorization == AS_USER else super().identify(authorization)
-
-
-class EndedSessions:
-    """The ended sessions as they were read once."""
-
-    def __init__(self, ended: Iterable[str]) -> None:
-        self.ended = frozenset(ended)
-
-    def is_ended(self, session: str) -> bool:
-        return session in self.ended
-
-
-class ShownPassports(Passports):
-    """Passports by the name of their user."""
-
-    def fresh(self, identity: Identity, service: str) -> tuple[str, float]:
-        return f"<passport for user {identity.user_id}>", inf
-
-
-class NoKeys:
-    """Stands for the keys where there are none: no token is valid."""
-
-    def current(self) -> "NoKeys":
-        return self
-
-    def verifying(self, kid: str) -> None:
-        return None
-
-
-class Watched:
-    """Counts nothing, and keeps what it was asked and what it answered."""
-
-    def __init__(self, peek: Peek) -> None:
-        self.peek = peek
-        self.keys: Sequence[str] = ()
-        self.verdicts: Sequence[Verdict] = ()
-
-    def admit_all(self, keys: Sequence[str], limits: Sequence[RateLimit]) -> list[Verdict]:
-        self.keys = keys
-        self.verdicts = verdicts = self.peek(keys, limits)
-        return verdicts
-
-
-def unused(keys: Sequence[str], limits: Sequence[RateLimit]) -> list[Verdict]:
-    """Return the verdicts on the first request of a client."""
-    return decide([0.0] * len(keys), 1.0, limits)
 
 
 class Explainer:
@@ -228,7 +74,7 @@ class Explainer:
             headers = [*headers, ("Authorization", AS_USER)]
         raw, _, query = target.partition("?")
         path, scheme, authority = paths.parse_target(raw)
-        parsed = RequestHeaders(headers, address, gate)
+        parsed = gate.read_headers(headers, address)
         host = parsed.host if authority is None else authority
         request = Request(method, path, query, host, parsed, "http", "<request id>", "<traceparent>", version, scheme)
         found = Explanation(method, target, user.user_id if user else None, role=user.role if user else None)
@@ -242,7 +88,7 @@ class Explainer:
             if (request.method, request.path) == ("OPTIONS", "*"):
                 return replace(found, code=OWN_PATH, detail=ITS_OWN)
             match = gate.route(request.method, request.path, request.query)
-            if match.answer_options or (match.policies is not None and gate.answers_options(request, match)):
+            if match.handles_options or (match.policies is not None and gate.handles_options(request, match)):
                 options = {"status": 204, "response_headers": gate.options(request, match)}
                 return self.described(found, match, counts, None, options)
             decision = gate.authorize(request, match)
@@ -313,8 +159,8 @@ class Explainer:
             if policy in {"allow_from", "rate_limit"} and not getattr(route, policy):
                 continue
             is_it = rejected is not None and rejected.policy == policy
-            said, line = "rejected" if is_it else verdict, self.lines.policy(index, policy)
-            steps.append(Step(policy, said, written(route, policy), line))
+            line = self.lines.policy(index, policy)
+            steps.append(Step(policy, "rejected" if is_it else verdict, written(route, policy), line))
             verdict = "not reached" if is_it else verdict
             asked.add(policy)
         for policy in Policies.model_fields:
@@ -385,36 +231,6 @@ def is_secret(name: str, value: str, added: Iterable[str]) -> bool:
     if value.startswith(PASSPORT):
         return False
     return name in added or any(word in name for word in SECRETS)
-
-
-def with_states(found: Explanation, statuses: Iterable[dict[str, Any]]) -> Explanation:
-    """Return the explanation with the states of the service's addresses in the workers of a running gateway.
-
-    Where each worker has ejected the service's only address, the response is the gateway's own.
-    """
-    states: dict[str, set[str]] = {}
-    rests, workers = [], 0
-    for status in statuses:
-        addresses = status["services"].get(found.service, ())
-        workers += bool(addresses)
-        for address in addresses:
-            states.setdefault(address["address"], set()).add(address["state"])
-        if [address["state"] for address in addresses] == ["ejected"]:
-            rests.append(addresses[0]["rests"])
-    if not states:
-        return found
-    shown = tuple(f"{name} ({', '.join(sorted(its))})" for name, its in states.items())
-    found = replace(found, addresses=shown, workers=workers, ejecting=len(rests))
-    if not found.sent or len(rests) < workers:
-        return found
-    rejected = CircuitOpen(str(found.service), max(1, ceil(min(rests))))
-    return replace(
-        found,
-        status=rejected.status,
-        code=rejected.code,
-        detail=rejected.detail,
-        response_headers=list(rejected.headers.items()),
-    )
 
 
 def with_host(headers: Headers, allowed: Sequence[str]) -> Headers:

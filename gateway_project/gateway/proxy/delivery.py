@@ -1,0 +1,98 @@
+"""What a client gets of a service's response beside the usual: other headers, a stream, a WebSocket."""
+
+import logging
+from collections.abc import Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from gateway.admission import Decision
+from gateway.gate import Gate
+from gateway.policy import codings
+from gateway.policy import headers as header_policy
+from gateway.policy.rejections import UpstreamError
+from gateway.upstreams import Connection, HeaderBlock, ResponseHead, ServiceResponse, encode_by, encode_headers
+
+from .tunnels import Tunnel
+from .writer import ResponseWriter
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+
+log = logging.getLogger(__name__)
+
+SWITCHING: Final = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
+
+
+def public_block(gate: Gate, decision: Decision, head: ResponseHead) -> HeaderBlock:
+    """Return the encoded headers as the gateway and the route's policies change them.
+
+    Raises `UpstreamRedirects`.
+    """
+    match, client = decision.match, decision.request.headers
+    policies = match.policies
+    varies = match.route.browser == "api"
+    if head.has_locations:
+        headers = gate.public_headers(decision, head.status, head.headers)
+        headers = header_policy.varying_by_accept(headers) if varies else headers
+        if policies is not None:
+            block = encode_by(policies, head.status, headers, client, bodiless=head.bodiless)
+        else:
+            block = encode_headers(head.status, headers)
+    elif policies is not None:
+        block = head.block_by(policies, client, varies=varies)
+    else:
+        block = head.block(varies=varies)
+    if policies is not None and policies.deprecation is not None:
+        block = block._replace(lines=block.lines + policies.deprecation.lines(match.params))
+    return block
+
+
+def compress(
+    exchange: "Exchange", response: ServiceResponse, block: HeaderBlock, coding: str
+) -> Coroutine[Any, Any, None] | None:
+    """Send the response on in a content coding, at once if its length is known and small."""
+    exchange.note(response.status)
+    if response.is_streamed:
+        writer = exchange.begin(response.status, block, exchange.request.request_id)
+        return stream(exchange, response, writer, coding)
+    content = codings.compressed(coding, response.take())
+    writer = exchange.begin(response.status, block.with_length(len(content)), exchange.request.request_id)
+    exchange.connection.write(writer, content, more=False)
+    return None
+
+
+async def stream(
+    exchange: "Exchange", response: ServiceResponse, writer: ResponseWriter, coding: str | None = None
+) -> None:
+    """Send the response on as it comes."""
+    connection, next_piece = exchange.connection, response.piece
+    if coding is not None:
+        next_piece = partial(anext, codings.compressed_stream(coding, response.piece), b"")
+    if not response.chunks:
+        # The first piece may take long, as the first of server-sent events.
+        connection.transport.write(writer.take_head())
+    try:
+        while piece := await next_piece():
+            connection.write(writer, piece, more=True)
+            if connection.writable:
+                await connection.wait_for_client(writer)
+        connection.write(writer, b"", more=False)
+    except UpstreamError as failed:
+        # The head is sent. The connection is closed, so that the client sees that the response is incomplete.
+        address = exchange.forwarding.address if exchange.forwarding else None
+        log.warning("A response was cut off: %s (%s)", failed.detail, address)
+
+
+async def join(exchange: "Exchange", response: ServiceResponse, decision: Decision) -> None:
+    """Connect the WebSocket's two ends until one closes."""
+    service = cast("Connection", response.connection)
+    limits = decision.standing.headers() if decision.standing else []
+    headers = [*response.headers, *limits]
+    if decision.match.policies is not None:
+        headers = decision.match.policies.with_deprecation(headers, decision.match.params)
+    head = "".join(f"{name}: {value}\r\n" for name, value in [*headers, ("x-request-id", exchange.request.request_id)])
+    tunnel = Tunnel(exchange.connection, service, decision.identity)
+    exchange.connection.take_over(f"{SWITCHING}{head}\r\n".encode("latin-1"), tunnel)
+    if response.rest:
+        tunnel.forward(service, response.rest)
+    await exchange.proxy.tunnels.keep(tunnel)
