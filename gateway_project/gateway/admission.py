@@ -4,8 +4,9 @@ The door parses a request into a `Request`. The gate grants its headers what the
 what the service receives for this one request (`Decision`).
 """
 
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Final
 
 from chassis import logs, trace_context
 from chassis.trace_context import Sampler, TraceParent
@@ -139,7 +140,8 @@ class RequestHeaders:
         return f"00-{trace_id}-{unique[16:]}-{flags}"
 
 
-class Request(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Request:
     """A request as a door has parsed it: path and query as they were sent, without the `?`; values latin-1.
 
     `host` is the value of `Host`, or the host of a target in absolute form (RFC 9112, section 3.2.2).

@@ -14,6 +14,7 @@ import struct
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -59,12 +60,12 @@ class Counters:
             if ahead is not None and ahead[0] > 0 and now < ahead[1]:
                 left, until, verdict = ahead[0] - 1, ahead[1], ahead[2]
                 self.ahead[key] = (left, until, verdict)
-                return Verdict(True, 0.0, verdict[2], verdict[3] + left)
+                return Verdict(True, 0.0, verdict.wait, verdict.remaining + left)
             verdict = self.count(key, limit, now, share)
             if not verdict.admitted:
                 return self.count(key, limit, now, 1)
             self.keep_ahead(key, share - 1, now + share * limit.interval, verdict)
-            return verdict._replace(remaining=verdict.remaining + share - 1)
+            return replace(verdict, remaining=verdict.remaining + share - 1)
 
     def admit_all(self, keys: Sequence[str], limits: Sequence[RateLimit], now: float | None = None) -> list[Verdict]:
         """Count one request in all limits, or in none if one of them rejects it; each key is its limit's."""
@@ -104,7 +105,7 @@ class Counters:
                     more = admit(moments[key], now, limit, share)
                     if more.admitted:
                         self.keep_ahead(key, share - 1, now + share * limit.interval, more)
-                        verdicts[key] = more._replace(remaining=more.remaining + share - 1)
+                        verdicts[key] = replace(more, remaining=more.remaining + share - 1)
                 self.write(*places[key], verdicts[key].next, is_counted=is_counted)
             return verdicts
         finally:

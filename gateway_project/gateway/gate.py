@@ -162,7 +162,7 @@ class Gate:
 
     def granted(self, request: Request, match: Match) -> Grant:
         """Return what the route allows the request's headers, as long as it is valid."""
-        grant = request.headers.grants.get((request.method, match.route.path))
+        grant = request.headers.grants.get((request.method, match.prepared.path))
         if grant is None or request.target_scheme is not None or not self.is_valid(grant):
             grant = self.grant(request, match)
         return grant
@@ -170,7 +170,7 @@ class Gate:
     def decision(self, request: Request, match: Match, grant: Grant, standing: Standing | None) -> Decision:
         """Return what the service receives."""
         target = match.upstream_path + target_query(request.query) if request.query else match.upstream_path
-        host = grant.origin[1] if self.table.services[match.route.service].host == "keep" else None
+        host = grant.origin[1] if match.prepared.keeps_host else None
         decision = Decision(request, match, grant, target, host)
         decision.standing = standing
         return decision
@@ -215,7 +215,7 @@ class Gate:
         grant = Grant(identity, onward, (scheme, host), keys, valid_until)
         # What a cookie is worth depends on the method and on where the request comes from.
         if request.target_scheme is None and not headers.has_cookies:
-            headers.keep_grant(request.method, match.route.path, grant)
+            headers.keep_grant(request.method, match.prepared.path, grant)
         return grant
 
     def public_headers(self, decision: Decision, status: int, upstream: Headers) -> Headers:

@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from gateway.config import Config, RateLimit, Route
 
@@ -33,7 +33,8 @@ MAX_VALUE: Final = 100
 UNNAMED: Final = "default"
 
 
-class Verdict(NamedTuple):
+@dataclass(slots=True)
+class Verdict:
     """`next` is to be passed as `previous` next time. `wait` is in seconds, until one more request than `remaining`
     is admitted: of a rejected request its `Retry-After`.
     """
@@ -117,7 +118,8 @@ class RouteLimits:
         return [f"{limit.prefix} {counted_as(limit, identity, client, params)}" for limit in self.limits]
 
 
-class Standing(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Standing:
     """Where a client stands after a request, by the limits of its route."""
 
     limits: RouteLimits

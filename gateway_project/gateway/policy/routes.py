@@ -6,7 +6,7 @@ ask for, however many routes there are: each level has at most one static child 
 
 import re
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
 from gateway.config import RESERVED, Config, Route, patterns
 
@@ -14,6 +14,7 @@ from . import limits
 from .cors import Cors
 from .limits import RouteLimits
 from .paths import canonical, matched
+from .prepared_routes import PreparedRoute
 from .rejections import (
     BadRequest,
     MethodNotAllowed,
@@ -29,14 +30,16 @@ KNOWN: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OP
 UNVERSIONED = re.compile(r"/api/(?!v[0-9]+(?:/|$))")
 
 
-class Match(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Match:
     """The route, the path that its service is sent, and the parameters, encoded as they were sent.
 
     `allow` are all methods of the path, as the header says them. With `handles_options` the gateway itself answers an
-    OPTIONS, with 204 and `Allow`. `limits` are the route's rate limits.
+    OPTIONS, with 204 and `Allow`. `limits` are the route's rate limits; `prepared` is what its requests need.
     """
 
     route: Route
+    prepared: PreparedRoute
     upstream_path: str
     params: dict[str, str]
     allow: str
@@ -49,8 +52,17 @@ class Match(NamedTuple):
 class Entry:
     """A route, its pattern, the path that its service receives, and what is prepared for its requests."""
 
-    def __init__(self, route: Route, pattern: patterns.Pattern, sent: str, limits: RouteLimits | None = None) -> None:
+    def __init__(
+        self,
+        route: Route,
+        pattern: patterns.Pattern,
+        sent: str,
+        limits: RouteLimits | None = None,
+        *,
+        keeps_host: bool = False,
+    ) -> None:
         self.route = route
+        self.prepared = PreparedRoute(route, keeps_host=keeps_host)
         self.pattern = pattern
         self.sent = sent
         self.policies = RoutePolicies.of(route)
@@ -158,7 +170,9 @@ class RouteTable:
             self.own.place(patterns.parse(path))
         for route in config.routes:
             pattern = patterns.normalised(patterns.parse(route.path), self.current_version)
-            entry = Entry(route, pattern, config.upstream_path(route), limits.of_route(route, config))
+            keeps_host = config.services[route.service].host == "keep"
+            sent, its_limits = config.upstream_path(route), limits.of_route(route, config)
+            entry = Entry(route, pattern, sent, its_limits, keeps_host=keeps_host)
             self.root.place(entry.pattern).add(entry)
             if route.rewrite:
                 rewritten = self.rewritten.setdefault(route.service, TreeNode())
@@ -187,7 +201,16 @@ class RouteTable:
         # Without escapes, the segments are as the route has them.
         is_same = entry.keeps_path and sent is segments
         upstream_path = "/" + "/".join(sent) if is_same else entry.upstream_path(params)
-        return Match(entry.route, upstream_path, params, shape.allow, handles_options, entry.policies, entry.limits)
+        return Match(
+            entry.route,
+            entry.prepared,
+            upstream_path,
+            params,
+            shape.allow,
+            handles_options,
+            entry.policies,
+            entry.limits,
+        )
 
     def redirect_slash(self, path: str) -> None:
         """Raise `SlashRedirect` for a path that is nothing's, where it is something's with or without its last slash.

@@ -9,6 +9,8 @@ from contextlib import suppress
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Final
 
+from gateway.metrics import METHODS
+
 # Ends of lines.
 MAX_CACHED: Final = 16_384
 
@@ -55,7 +57,9 @@ class AccessLog:
             self.start = f'{{"time": "{stamp}", "level": "INFO", "logger": "access", "request_id": "'
         key = user_id, client, service, address, code
         end = self.ends.get(key) or self.end(key)
-        method, path = quoted(method)[1:-1], quoted(path)[1:-1]
+        path = quoted(path)[1:-1]
+        if method not in METHODS:
+            method = quoted(method)[1:-1]
         if not self.waiting:
             self.loop.call_soon(self.flush)
         self.waiting.append(

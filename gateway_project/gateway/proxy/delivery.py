@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Coroutine
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -30,7 +31,7 @@ def public_block(gate: Gate, decision: Decision, head: ResponseHead) -> HeaderBl
     """
     match, client = decision.match, decision.request.headers
     policies = match.policies
-    varies = match.route.browser == "api"
+    varies = match.prepared.has_page
     if head.has_locations:
         headers = gate.public_headers(decision, head.status, head.headers)
         headers = header_policy.varying_by_accept(headers) if varies else headers
@@ -43,7 +44,7 @@ def public_block(gate: Gate, decision: Decision, head: ResponseHead) -> HeaderBl
     else:
         block = head.block(varies=varies)
     if policies is not None and policies.deprecation is not None:
-        block = block._replace(lines=block.lines + policies.deprecation.lines(match.params))
+        block = replace(block, lines=block.lines + policies.deprecation.lines(match.params))
     return block
 
 

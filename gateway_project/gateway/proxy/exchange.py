@@ -142,7 +142,7 @@ class Exchange:
         try:
             gate.check(request)
             self.match = match = gate.route(request.method, request.path, request.query)
-            if (page and match.route.browser == "api") or (request.headers.has_cookies and gate.can_refresh(request)):
+            if (page and match.prepared.has_page) or (request.headers.has_cookies and gate.can_refresh(request)):
                 return pages.hand_over(self, self.proxy.pages, match.route.max_body)
             if match.handles_options or (match.policies is not None and gate.handles_options(request, match)):
                 self.respond(204, gate.options(request, match))
@@ -156,8 +156,8 @@ class Exchange:
         if body is not None:
             if not body.is_complete or body.received > WHOLE:
                 return self.forward()
-            if body.received > match.route.max_body:
-                raise ContentTooLarge(match.route.max_body)
+            if body.received > match.prepared.max_body:
+                raise ContentTooLarge(match.prepared.max_body)
             self.body = Body.of(body.take())
         if match.policies is not None and match.policies.is_validated:
             self.validate(self.decision)
@@ -227,17 +227,17 @@ class Exchange:
 
     def forwarding_of(self, decision: Decision) -> Forwarding:
         """Return the request's way to its service."""
-        request, route = self.request, decision.match.route
-        policies = decision.match.policies
+        request, match = self.request, decision.match
+        route, policies = match.prepared, match.policies
         if policies is not None and policies.deprecation is not None:
             callers.count(request.method, route.path, decision.identity, request.headers)
         handshake = (
-            route.websocket and request.method == "GET" and request.version == "1.1"
+            route.takes_websockets and request.method == "GET" and request.version == "1.1"
             and is_handshake(request.headers.pairs)
         )  # fmt: skip
         to_send = UpstreamRequest(
             route.service, request.method, decision.target, decision.own, self.body, route.timeouts,
-            handshake, decision.host, decision.grant.block, None, route,
+            handshake, decision.host, decision.grant.block, None, match.route,
         )  # fmt: skip
         if self.proxy.tracer is not None:
             return TracedForwarding(self.proxy.pools, to_send, self.proxy.tracer)
@@ -253,7 +253,7 @@ class Exchange:
             return delivery.join(self, response, decision)
         match = decision.match
         if match.policies is None and not head.has_locations:
-            block = head.block(varies=match.route.browser == "api")
+            block = head.block(varies=match.prepared.has_page)
         else:
             block = delivery.public_block(self.proxy.gate, decision, head)
             if block.coding is not None:
@@ -290,13 +290,13 @@ class Exchange:
         """Count, time and log the request."""
         request, match, decision = self.request, self.match, self.decision
         seconds = time.perf_counter() - self.started
-        service = match.route.service if match else None
+        service = match.prepared.service if match else None
         address = self.forwarding.address if self.forwarding else None
         identity = decision.grant.identity if decision else rejected.identity if rejected else None
         user_id = identity.user_id if identity else None
         code = rejected.problem_code if rejected else None
         client = request.headers.address
-        self.proxy.tally.count(request.method, match.route.path if match else self.label, status, seconds)
+        self.proxy.tally.count(request.method, match.prepared.path if match else self.label, status, seconds)
         self.proxy.access_log.write(
             request.request_id,
             request.trace_id,

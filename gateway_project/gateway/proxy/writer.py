@@ -83,18 +83,19 @@ class ResponseWriter:
 
     def frame(self, piece: bytes, *, more: bool) -> list[bytes]:
         """Return what is sent for a piece of the body, which is truncated to the response's length."""
+        size = len(piece)
         if self.bodiless:
-            piece = b""
+            piece, size = b"", 0
         elif self.remaining is not None:
-            if len(piece) > self.remaining:
-                piece = piece[: self.remaining]
-            self.remaining -= len(piece)
-        self.sent += len(piece)
+            if size > self.remaining:
+                piece, size = piece[: self.remaining], self.remaining
+            self.remaining -= size
+        self.sent += size
         self.finished = not more and (self.bodiless or not self.remaining)
         parts, self.head = self.head, []
         if self.chunked:
             if piece:
-                parts += (b"%x\r\n" % len(piece), piece, b"\r\n")
+                parts += (b"%x\r\n" % size, piece, b"\r\n")
             if not more:
                 parts.append(b"0\r\n\r\n")
         elif piece:

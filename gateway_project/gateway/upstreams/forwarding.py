@@ -12,6 +12,7 @@ A request is sent again in three cases.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from gateway.policy.rejections import UpstreamDisconnected, UpstreamError, UpstreamProtocolError, UpstreamTimeout
@@ -152,7 +153,7 @@ class Forwarding:
                 self.note_failure(pool, failure)
                 raise
         if not began:
-            request = request._replace(time_left=self.deadline - pool.loop.time())
+            request = replace(request, time_left=self.deadline - pool.loop.time())
         self.tries += 1
         self.response = response = connection.round_trip(request, self.deadline)
         await response.settled()

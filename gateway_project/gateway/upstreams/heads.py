@@ -9,7 +9,8 @@ parser reads it alike, and no decision of the gateway depends on it.
 import re
 import time
 from collections.abc import Hashable
-from typing import Final, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Final
 
 from gateway.policy import compression, locations
 from gateway.policy.compression import Client
@@ -37,7 +38,8 @@ MAX_REMEMBERED: Final = 32
 FULL_FOR: Final = 1.0
 
 
-class HeaderBlock(NamedTuple):
+@dataclass(slots=True)
+class HeaderBlock:
     """Headers as they are sent to a client: encoded, each after a line break, and what matters for the framing."""
 
     lines: bytes
@@ -48,7 +50,7 @@ class HeaderBlock(NamedTuple):
 
     def with_length(self, length: int) -> "HeaderBlock":
         """Return the headers for a content of this length, which they lack."""
-        return self._replace(lines=b"%b\r\ncontent-length: %d" % (self.lines, length), length=length)
+        return replace(self, lines=b"%b\r\ncontent-length: %d" % (self.lines, length), length=length)
 
 
 def encode_headers(status: int, headers: Headers) -> HeaderBlock:
@@ -76,7 +78,7 @@ def encode_by(policies: RoutePolicies, status: int, headers: Headers, client: Cl
     if not policies.compresses:
         return encode_headers(status, headers)
     headers, coding = compression.applied(headers, status, client, bodiless=bodiless)
-    return encode_headers(status, headers)._replace(coding=coding)
+    return replace(encode_headers(status, headers), coding=coding)
 
 
 class ResponseHead:

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Protocol
 
-from gateway.config import Policies, Timeouts
+from gateway.config import Policies
 from gateway.memory import Holding, Memory
 from gateway.policy.headers import TIME_LEFT, Headers, values
 from gateway.policy.rejections import ContentTooLarge, MemoryFull, RequestTimeout
@@ -130,7 +131,19 @@ async def nothing_more() -> MutableMapping[str, Any]:
 NO_BODY: Final = Body.of(b"")
 
 
-class UpstreamRequest(NamedTuple):
+class TimeLimits(Protocol):
+    """Seconds: `timeouts` of gateway.yaml, or what is prepared of them."""
+
+    @property
+    def connect(self) -> float: ...
+    @property
+    def first_byte(self) -> float | None: ...
+    @property
+    def total(self) -> float: ...
+
+
+@dataclass(slots=True, eq=False)
+class UpstreamRequest:
     """A request for a service, without `Host` and the body's framing, which are added here."""
 
     service: str
@@ -138,7 +151,7 @@ class UpstreamRequest(NamedTuple):
     target: str
     headers: Headers
     body: Body
-    timeouts: Timeouts
+    timeouts: TimeLimits
     # Whether it is a WebSocket's handshake that the service may accept.
     is_handshake: bool = False
     # The value of `Host`, if it is not the service's own address.
@@ -153,8 +166,8 @@ class UpstreamRequest(NamedTuple):
     def message(self, authority: str, base: str = "") -> tuple[bytes, bytes | bytearray]:
         """Return the head with what is held of the body, and a large body apart, so that it is not copied."""
         body = self.body
-        text = f"{self.method} {base}{self.target} HTTP/1.1\r\nhost: {self.host or authority}\r\n"
-        text += time_left_line(self.time_left or self.timeouts.total)
+        time_left = time_left_line(self.time_left or self.timeouts.total)
+        text = f"{self.method} {base}{self.target} HTTP/1.1\r\nhost: {self.host or authority}\r\n{time_left}"
         for name, value in self.headers:
             text += f"{name}: {value}\r\n"
         if self.is_handshake:

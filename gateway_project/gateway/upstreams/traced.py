@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,7 @@ class TracedForwarding(Forwarding):
         self.started = time.time_ns()
         pairs = [pair for pair in self.request.headers if pair[0].lower() != "traceparent"]
         traceparent = ("traceparent", f"00-{span.trace_id}-{span.span_id}-01")
-        self.request = self.request._replace(headers=[*pairs, traceparent])
+        self.request = replace(self.request, headers=[*pairs, traceparent])
 
     def end_try(self, pool: "Pool", status: int | None = None, error: str | None = None) -> None:
         """Export the span of the try."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterable, MutableMapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -233,7 +234,7 @@ async def test_a_chunked_body_that_is_small_is_sent_with_its_length() -> None:
 
 
 def test_a_handshake_asks_for_a_websocket_and_nothing_else_does() -> None:
-    asks, _ = outgoing()._replace(is_handshake=True).message("things")
+    asks, _ = replace(outgoing(), is_handshake=True).message("things")
     assert b"\r\nupgrade: websocket\r\nconnection: Upgrade\r\n" in asks
     assert b"upgrade" not in outgoing().message("things")[0]
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ def retrying(
     """Return a request of a route with that `retry`."""
     policies = Policies(timeouts=Timeouts.model_construct(total=total), retry=Retry.model_validate(retry))
     whole = body if isinstance(body, Body) else Body.of(body)
-    return outgoing(method, whole, headers=headers, total=total)._replace(policies=policies)
+    return replace(outgoing(method, whole, headers=headers, total=total), policies=policies)
 
 
 def saying(*responses: bytes) -> Behaviour:
@@ -78,7 +79,7 @@ async def test_a_post_is_retried_with_an_idempotency_key(name: str, value: str, 
     async with Origin(saying(BUSY, OK)) as origin, Ours((origin.url,)) as pools:
         request = retrying("POST", b"abc", headers=[] if encoded else [(name, value)])
         if encoded:
-            request = request._replace(block=f"a: b\r\n{name}: {value}\r\nc: d\r\n".encode())
+            request = replace(request, block=f"a: b\r\n{name}: {value}\r\nc: d\r\n".encode())
         status, _ = await answered(pools, request)
         assert (status, len(origin.seen)) == ((200, 2) if again else (503, 1))
 
@@ -142,7 +143,7 @@ async def test_a_response_that_does_not_begin_in_time_is_retried_with_504() -> N
 
     async with Origin(behave) as origin, Ours((origin.url,)) as pools:
         request = retrying(on=["504"])
-        request = request._replace(timeouts=request.timeouts.model_copy(update={"first_byte": 0.3}))
+        request = replace(request, timeouts=request.timeouts.model_copy(update={"first_byte": 0.3}))
         assert await answered(pools, request) == (200, b"ok")
         assert len(origin.seen) == 2
 
