@@ -27,7 +27,10 @@ from gateway_project.environment import networks
 __all__ = ["filled"]
 HEAD = re.compile(rb"([A-Z]+) (\S+) HTTP/(1\.[01])\r\n((?:[!#-'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)*)\r\n")
 # Other in each request, or of the connection to the service.
-OWN = {"x-request-id", "x-envoy-expected-rq-timeout-ms", "content-length", "transfer-encoding", "authorization"}
+OWN = {
+    "x-request-id", "traceparent", "x-envoy-expected-rq-timeout-ms", "content-length", "transfer-encoding",
+    "authorization",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
