@@ -14,7 +14,7 @@ from tests.system.documents import config_without_rate_limits
 from tests.system.stack import Reply, Stack, until
 from tests.waiting import ENDED_WITHIN, wait_until
 
-from gateway.metrics import BUCKETS, SharedMemory
+from gateway.metrics import BOUNDS, TIMES_BLOCK_SIZE, Series, SharedMemory
 
 ENVIRON = {"GATEWAY_WORKERS": "2", "LOGIN_FREE_TRIES": "1000", "ARGON2_MEMORY_KIB": "1024", "ARGON2_TIME": "1"}
 PASSWORD = "correct horse battery staple"
@@ -99,10 +99,11 @@ def by_worker(stack: Stack, status: str) -> dict[int, float]:
     """Return how many requests for orders had this status, by the worker's block in the shared metrics."""
     files = Path(f"/proc/{stack.master('gateway')}/fd").iterdir()
     shared = next(path for path in files if "gateway-metrics" in str(path.readlink()))
-    memory = SharedMemory(os.open(shared, os.O_RDWR | os.O_CLOEXEC))
+    descriptor = os.open(shared, os.O_RDWR | os.O_CLOEXEC)
+    memory: SharedMemory[Series] = SharedMemory(descriptor, block_size=TIMES_BLOCK_SIZE, bounds=BOUNDS)
     return {
         block: sum(
-            sum(memory.numbers[place : place + len(BUCKETS)])
+            sum(memory.numbers[place : place + len(BOUNDS)])
             for series, place in memory.records(block)
             if series.route == "/api/orders" and str(series.status) == status
         )
