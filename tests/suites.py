@@ -24,8 +24,7 @@ LOGS = Path(os.environ.get("GATEHOUSE_VAR") or ROOT / "var") / "test"
 PYTHON = sys.executable
 NOTHING_SELECTED = 5  # pytest's exit status
 LEAST_COVERAGE = 95
-# Half of a suite's time is waiting: for deadlines, for processes, for disks.
-AT_ONCE_PER_CORE = 2
+# One more than there are cores: a good part of a suite's time is waiting, for deadlines, for processes, for disks.
 MAX_AT_ONCE = 6
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
@@ -144,7 +143,7 @@ def run(suite: Suite, arguments: list[str], measured: bool, logs: Path) -> Run:
 def run_all(suites: list[Suite], arguments: list[str], measured: bool, logs: Path) -> Iterator[Run]:
     """Run the suites, several at a time, and yield each result as it ends."""
     cores = len(os.sched_getaffinity(0))
-    threads = ThreadPoolExecutor(min(cores * AT_ONCE_PER_CORE, MAX_AT_ONCE))
+    threads = ThreadPoolExecutor(min(cores + 1, MAX_AT_ONCE))
     try:
         started = [threads.submit(run, suite, arguments, measured, logs) for suite in suites]
         yield from (done.result() for done in as_completed(started))

@@ -64,7 +64,9 @@ def saying(configure: Configure, *pieces: bytes, **options: Any) -> Iterator[Cal
         return rest[0]
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        configure(services={"things": {"url": f"http://127.0.0.1:{listener.getsockname()[1]}"} | options})
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        # More than the default to connect, for a busy machine.
+        configure(services={"things": {"url": url, "timeouts": {"connect": "9s"}} | options})
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield end
