@@ -246,11 +246,12 @@ def test_a_wide_table_shows_that_it_scrolls_and_takes_the_focus(person: BrowserC
     page.goto("/login/?next=/api/users")
     sign_in(page, "admin", "a")
     table = page.get_by_role("region", name="Results")
-    is_phone = look.startswith("phone")
-    expect(table).to_have_attribute("tabindex", "0" if is_phone else "-1")
-    assert table.evaluate("element => element.scrollWidth > element.clientWidth") == is_phone
+    # On a desktop that depends on the users of other tests.
+    scrolls = table.evaluate("element => element.scrollWidth > element.clientWidth")
+    assert scrolls or not look.startswith("phone")
+    expect(table).to_have_attribute("tabindex", "0" if scrolls else "-1")
     assert "gradient" in table.evaluate("element => getComputedStyle(element).backgroundImage")
-    if is_phone:
+    if scrolls:
         Keyboard(page).reach(table)
         page.keyboard.press("ArrowRight")
         until(lambda: table.evaluate("element => element.scrollLeft > 0"), 15, "the table scrolls")
