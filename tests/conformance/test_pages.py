@@ -21,7 +21,7 @@ OF_THE_PAGE = {
     "content-length", "content-location", "content-range", "content-security-policy", "content-type",
     "cross-origin-opener-policy", "cross-origin-resource-policy", "date", "etag", "expires", "last-modified",
     "permissions-policy", "referrer-policy", "server", "transfer-encoding", "vary", "x-content-type-options",
-    "strict-transport-security", "x-frame-options", "x-request-id",
+    "strict-transport-security", "x-frame-options", "x-request-id", "content-digest",
 }  # fmt: skip
 
 
