@@ -24,8 +24,6 @@ LOGS = Path(os.environ.get("GATEHOUSE_VAR") or ROOT / "var") / "test"
 PYTHON = sys.executable
 NOTHING_SELECTED = 5  # pytest's exit status
 LEAST_COVERAGE = 95
-# Of the chassis, what runs in processes of tests/system alone, which are not measured.
-IN_PROCESSES = "*/commands/start.py,*/commands/migrate.py,*/waiting.py,*/tracing.py,*/trace_context.py,*/health.py"
 # One more than there are cores: a good part of a suite's time is waiting, for deadlines, for processes, for disks.
 MAX_AT_ONCE = 6
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -163,8 +161,6 @@ def is_covered(project: str, logs: Path) -> bool:
     # Without the chassis: the processes of a test are measured with everything that they import.
     own = "chassis/src/*" if project == "chassis" else f"{project}_project/*"
     report = [*coverage, "report", f"--include={own}", f"--fail-under={LEAST_COVERAGE}"]
-    if project == "chassis":
-        report.append(f"--omit={IN_PROCESSES}")
     return subprocess.run(report, cwd=ROOT, env=environ, check=False).returncode == 0
 
 

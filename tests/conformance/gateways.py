@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from uuid import uuid4
 
-import coverage
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.ports import free_port
+from tests.processes import measured
 from tests.waiting import wait_until, whole_lines
 
 PROJECT = Path(__file__).resolve().parents[2] / "gateway_project"
@@ -92,7 +92,7 @@ class Gateway:
         command = [*self.wrapper, sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *APPLICATIONS[self.door]]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=PROJECT, env=environ | self.measurement(), start_new_session=True,
+                command, cwd=PROJECT, env=environ | (measured() if self.measured else {}), start_new_session=True,
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         try:
@@ -101,14 +101,6 @@ class Gateway:
             self.stop()
             raise
         return self
-
-    def measurement(self) -> dict[str, str]:
-        """Return the environment in which coverage measures the processes too, if it measures this one."""
-        here = coverage.Coverage.current() if self.measured else None
-        if here is None:
-            return {}
-        data = Path(str(here.get_option("run:data_file"))).absolute()
-        return {"COVERAGE_PROCESS_START": str(PROJECT.parent / "pyproject.toml"), "COVERAGE_FILE": str(data)}
 
     def wait_until_it_answers(self) -> None:
         """Return once /healthz is 200."""

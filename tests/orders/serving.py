@@ -14,24 +14,15 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Self
 
-import coverage
 import psycopg
 from django.db import connection
 from tests.issuer import Issuer
 from tests.ports import free_port
+from tests.processes import measured
 
 PROJECT = Path(__file__).resolve().parents[2] / "orders_project"
 DEADLINE = 60
 ON_SQLITE = connection.vendor == "sqlite"
-
-
-def measured() -> dict[str, str]:
-    """Return what has coverage measure a service too, where it measures this process; it saves when that ends."""
-    here = coverage.Coverage.current()
-    if here is None:
-        return {}
-    data = Path(str(here.get_option("run:data_file"))).absolute()
-    return {"COVERAGE_PROCESS_START": str(PROJECT.parent / "pyproject.toml"), "COVERAGE_FILE": str(data)}
 
 
 @dataclass

@@ -6,29 +6,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
 from tests.ports import free_port
 from tests.postgres import Postgres, programs
+from tests.processes import ROOT, ask
 from tests.waiting import DEADLINE, wait_until, whole_lines
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(programs() is None, reason="PostgreSQL is not installed")
-
-
-def ask(port: int, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-    """Return the status, headers and body; the status 0 while nothing listens."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
-    try:
-        connection.request(method, path)
-        response = connection.getresponse()
-        return response.status, dict(response.headers), response.read()
-    except (OSError, HTTPException):
-        return 0, {}, b""
-    finally:
-        connection.close()
 
 
 @contextmanager

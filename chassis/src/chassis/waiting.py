@@ -5,10 +5,12 @@ from collections.abc import Container
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from . import conf, problems
+
 DETAIL = "The database cannot be reached. The service starts as soon as it can."
 
 
-def probes(name: str, live: Container[str]) -> type[BaseHTTPRequestHandler]:
+def probes(live: Container[str]) -> type[BaseHTTPRequestHandler]:
     """Return a handler that responds with 200 at the paths of `live`, and with 503 elsewhere."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -19,21 +21,14 @@ def probes(name: str, live: Container[str]) -> type[BaseHTTPRequestHandler]:
             self.close_connection = True
             path = self.path.partition("?")[0]
             if path in live:
-                self.send(200, "application/json", {"status": "ok", "service": name})
+                self.send(
+                    200, "application/json", json.dumps({"status": "ok", "service": conf.options().service}).encode()
+                )
                 return
-            problem = {
-                "type": "about:blank",
-                "title": "Service Unavailable",
-                "status": 503,
-                "code": "database_unavailable",
-                "detail": DETAIL,
-                "instance": path,
-                "origin": name,
-            }
-            self.send(503, "application/problem+json", problem)
+            document = problems.members(path, 503, DETAIL, code="database_unavailable")
+            self.send(503, problems.MEDIA_TYPE, problems.encode(document))
 
-        def send(self, status: int, kind: str, content: dict[str, Any]) -> None:
-            body = json.dumps(content).encode()
+        def send(self, status: int, kind: str, body: bytes) -> None:
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))

@@ -33,7 +33,6 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--name", required=True, help="the project, in problems")
         parser.add_argument(
             "--bind", required=True, type=address_of, help="where to respond while the database is down"
         )
@@ -65,7 +64,7 @@ def probes_while_down(options: dict[str, Any]) -> Iterator[None]:
     try:
         connection.ensure_connection()
     except OperationalError:
-        handler = probes(options["name"], options["live"])
+        handler = probes(options["live"])
         with ThreadingHTTPServer(options["bind"], handler) as server:
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
             yield
