@@ -9,13 +9,14 @@ import pytest
 from tests.conformance.doors import ok
 from tests.conformance.gateways import Gateway, free_port
 from tests.conformance.wire import KIB, MIB, Call, Service, Wire, answer, ask, memory, on_a_loop, until
-from tests.shares import SHARE
 
 # Clients of the slow service, the size of what they send, and the seconds that it takes.
 CLIENTS = 300
 BODY = b"x" * (32 * KIB)
 SLOW = 2.0
 ROUNDS, REQUESTS = 11, 150
+# Rounds are repeated while the machine is too busy for such a ratio.
+MAX_ROUNDS, MAX_RATIO = 44, 1.5
 
 
 @pytest.mark.long
@@ -36,7 +37,7 @@ def test_all_addresses_slow_bounded_memory_and_others_keep_their_p99(tmp_path: P
         Gateway("fast", tmp_path / "one", config, measured=False) as loaded,
         Gateway("fast", tmp_path / "other", config, measured=False) as quiet,
     ):
-        on_a_loop(within=120)(compare)(loaded, quiet, slow, good)
+        on_a_loop(within=400)(compare)(loaded, quiet, slow, good)
 
 
 async def compare(loaded: Gateway, quiet: Gateway, slow: list[int], good: int) -> None:
@@ -70,7 +71,7 @@ async def compare(loaded: Gateway, quiet: Gateway, slow: list[int], good: int) -
         clients = [asyncio.create_task(client()) for _ in range(CLIENTS)]
         await until(lambda: {200, 503} <= set(statuses), "the queue is full")
         ratios, sizes = [], []
-        for _ in range(ROUNDS):
+        while len(ratios) < ROUNDS or (median(ratios[-ROUNDS:]) > MAX_RATIO and len(ratios) < MAX_ROUNDS):
             with_slow, without = await p99s(one, other)
             ratios.append(with_slow / without)
             sizes.append(memory(pid))
@@ -83,11 +84,10 @@ async def compare(loaded: Gateway, quiet: Gateway, slow: list[int], good: int) -
     assert set(statuses) == {200, 503}
     # That is the bound of one worker.
     assert at_once <= 100
-    # In a share of the long tests, other suites use the cores: there it shows only that a limit is there.
-    assert median(ratios) <= (1.5 if SHARE == 1 else 10)
+    assert median(ratios[-ROUNDS:]) <= MAX_RATIO
     # Those in flight and in the queue, and not more with time.
     assert max(sizes) - before < 32 * MIB
-    assert sizes[-1] - sizes[ROUNDS // 2] < 8 * MIB
+    assert sizes[-1] - sizes[len(sizes) // 2] < 8 * MIB
 
 
 async def p99s(one: Wire, other: Wire) -> tuple[float, float]:
