@@ -20,7 +20,7 @@ MAX_SHOWN: Final = 20
 OTHERS: Final = ""
 
 
-class Call(NamedTuple):
+class CallSeries(NamedTuple):
     """A method of a route, and the caller: `user 7 eva`, `address 192.0.2.7`, or `OTHERS`."""
 
     method: str
@@ -37,21 +37,21 @@ class User(Protocol):
     def username(self) -> str: ...
 
 
-class Client(Protocol):
+class UnknownClient(Protocol):
     """What is known of a client without a user."""
 
     @property
     def network(self) -> str: ...
 
 
-MEMORY: Final[SharedMemory[Call]] = SharedMemory(key=Call, name="gateway-callers")
+MEMORY: Final[SharedMemory[CallSeries]] = SharedMemory(key=CallSeries, name="gateway-callers")
 FULL: Final[set[tuple[str, str]]] = set()
 
 
-def count(method: str, route: str, user: User | None, client: Client) -> None:
+def count(method: str, route: str, user: User | None, client: UnknownClient) -> None:
     """Count a request for a deprecated route."""
     caller = f"user {user.user_id} {user.username}" if user else f"address {client.network}"
-    call = Call(method, route, caller)
+    call = CallSeries(method, route, caller)
     if call not in MEMORY.places and is_full(method, route):
         call = call._replace(caller=OTHERS)
     MEMORY.mark(call, time.time())

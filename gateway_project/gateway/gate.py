@@ -29,7 +29,7 @@ from .policy import headers as header_policy
 from .policy.access import Identity
 from .policy.headers import Headers
 from .policy.limits import Standing
-from .policy.locations import Asked, Locations
+from .policy.locations import Locations, PublicURL
 from .policy.rejections import (
     BadRequest,
     MethodNotAllowed,
@@ -226,7 +226,7 @@ class Gate:
         if not locations.are_in(upstream):
             return upstream
         match, request = decision.match, decision.request
-        asked = Asked(*decision.grant.origin, f"{request.path}?{request.query}" if request.query else request.path)
+        asked = PublicURL(*decision.grant.origin, f"{request.path}?{request.query}" if request.query else request.path)
         return self.locations.public(
             upstream, service=match.route.service, status=status, sent=match.upstream_path, asked=asked
         )

@@ -66,7 +66,7 @@ PAUSE: Final = 0.1
 MAX_PAUSE: Final = 5.0
 
 
-class Asked(NamedTuple):
+class PendingCount(NamedTuple):
     """A request's counts, and the future of the server's clock and moments: `None` if it cannot be reached."""
 
     keys: Sequence[str]
@@ -85,7 +85,7 @@ class SharedCounters:
         self.client: Redis = Redis.from_url(
             url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=retry, protocol=2
         )
-        self.waiting: list[Asked] = []
+        self.waiting: list[PendingCount] = []
         self.task: asyncio.Task[None] | None = None
         self.has_work = asyncio.Event()
         # Why the server cannot be reached, and since when.
@@ -121,7 +121,7 @@ class SharedCounters:
             self.task = asyncio.get_running_loop().create_task(self.run(), context=contextvars.Context())
         if self.fault is not None:
             return None
-        asked = Asked(keys, limits, asyncio.get_running_loop().create_future())
+        asked = PendingCount(keys, limits, asyncio.get_running_loop().create_future())
         self.waiting.append(asked)
         self.has_work.set()
         return await asked.reply
@@ -144,7 +144,7 @@ class SharedCounters:
         finally:
             self.resolve(self.waiting)
 
-    async def round_trip(self, batch: Sequence[Asked]) -> list[list[float]]:
+    async def round_trip(self, batch: Sequence[PendingCount]) -> list[list[float]]:
         """Return the replies of the server. The first command brings the script, and the others name it."""
         pipeline = self.client.pipeline(transaction=False)
         for asked in batch:
@@ -158,7 +158,7 @@ class SharedCounters:
             replies: list[list[bytes]] = await pipeline.execute()
         return [[float(number) for number in reply] for reply in replies]
 
-    def resolve(self, batch: Sequence[Asked], found: Sequence[list[float]] | None = None) -> None:
+    def resolve(self, batch: Sequence[PendingCount], found: Sequence[list[float]] | None = None) -> None:
         """Give each request its reply, unless its client has left."""
         for index, asked in enumerate(batch):
             if not asked.reply.done():
@@ -184,7 +184,7 @@ class SharedCounters:
             pause = min(pause * 2, MAX_PAUSE)
             with suppress(*FAILURES):
                 async with asyncio.timeout(self.timeout):
-                    await self.round_trip([Asked([], [], asyncio.get_running_loop().create_future())])
+                    await self.round_trip([PendingCount([], [], asyncio.get_running_loop().create_future())])
                 break
         self.fault = None
         log.warning("Rate limits are shared again, REDIS_URL")

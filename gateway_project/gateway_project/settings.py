@@ -51,7 +51,7 @@ MIDDLEWARE = [
     "gateway.portal.middleware.StripClientIdentity",
     "chassis.middleware.RequestLogMiddleware",
     "gateway.portal.middleware.AttachGateway",
-    "gateway.portal.middleware.CrossOrigin",
+    "gateway.portal.middleware.CorsMiddleware",
     "gateway.portal.middleware.RequestMetrics",
     "gateway.portal.middleware.SecurityHeaders",
     "gateway.portal.middleware.CheckTarget",

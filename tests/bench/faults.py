@@ -8,7 +8,6 @@ due (`paced` says why).
 import asyncio
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +19,8 @@ from pathlib import Path
 from statistics import median
 from tempfile import mkdtemp
 
-from tests.conformance.gateways import Gateway, free_port
+from tests.conformance.gateways import Gateway
+from tests.ports import free_port, swallowing_port
 
 from . import envoy_faults
 from .paced import is_whole
@@ -107,18 +107,6 @@ class Address:
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-
-
-@contextmanager
-def swallowing() -> Iterator[int]:
-    """A port whose queue of connections is full: the system drops the SYNs of others."""
-    with socket.socket() as listener, socket.socket() as one, socket.socket() as other:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for client in (one, other):
-            client.setblocking(False)
-            client.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
 
 
 @dataclass(frozen=True)
@@ -291,7 +279,7 @@ def measured(directory: Path, installed: Path, rounds: int) -> dict[str, dict[st
 async def side_by_side(fault: Fault, directory: Path, installed: Path) -> dict[str, Run]:
     """Let both gateways meet the fault at the same time."""
     with ExitStack() as running:
-        dead = {"swallows": running.enter_context(swallowing()), "refuses": free_port()}
+        dead = {"swallows": running.enter_context(swallowing_port()), "refuses": free_port()}
         meeting = {}
         for name, start in ((OURS, gatehouse), (ENVOY, envoy(installed))):
             addresses = [Address(number) for number in range(fault.addresses)]

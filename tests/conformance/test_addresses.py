@@ -20,7 +20,7 @@ import pytest
 from tests.conformance.cases.case import ask
 from tests.conformance.client import Client, Reply, once
 from tests.conformance.gateways import DOORS, PROJECT, Door, Gateway
-from tests.ports import free_port
+from tests.ports import free_port, swallowing_port
 from tests.waiting import wait_until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -74,13 +74,8 @@ class Handler(socketserver.StreamRequestHandler):
 @contextmanager
 def swallowing() -> Iterator[str]:
     """An address whose queue of connections is full: the system drops the SYNs of others."""
-    with socket.socket() as listener, socket.socket() as one, socket.socket() as other:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for client in (one, other):
-            client.setblocking(False)
-            client.connect_ex(listener.getsockname())
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with swallowing_port() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @contextmanager

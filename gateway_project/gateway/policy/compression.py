@@ -34,7 +34,7 @@ CONDITIONS: Final = frozenset({"if-match", "if-none-match"})
 WEAK_TAG: Final = re.compile(r'W/("[\x21\x23-\x7e\x80-\xff]*")')
 
 
-class Client(Protocol):
+class ClientHeaders(Protocol):
     """What of a request the headers of its response depend on."""
 
     @property
@@ -63,7 +63,7 @@ def is_compressible_type(content_type: str) -> bool:
     return (kind.startswith("text/") and kind != EVENTS) or kind in TYPES or kind.endswith(SUFFIXES)
 
 
-def applied(headers: Headers, status: int, client: Client, *, bodiless: bool) -> tuple[Headers, str | None]:
+def applied(headers: Headers, status: int, client: ClientHeaders, *, bodiless: bool) -> tuple[Headers, str | None]:
     """Return the headers of a response, and the coding that its content is to be sent in."""
     if status == NOT_MODIFIED:
         return not_modified(headers, client.if_none_match), None

@@ -19,7 +19,7 @@ PREFIX: Final = "access-control-"
 ANY: Final = "*"
 
 
-class Cors:
+class CorsPolicy:
     """The policy of one route, or of the gateway's own API."""
 
     def __init__(self, rules: Rules) -> None:
@@ -34,7 +34,7 @@ class Cors:
         self.common = common
 
     @classmethod
-    def of(cls, rules: Rules) -> "Cors | None":
+    def of(cls, rules: Rules) -> "CorsPolicy | None":
         """Return the policy, `None` for rules without an origin."""
         return cls(rules) if rules.origins else None
 

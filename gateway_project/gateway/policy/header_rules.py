@@ -7,7 +7,7 @@ from gateway.config import HeaderRules as Rules
 from .headers import Headers
 
 
-class HeaderRules:
+class HeaderChanges:
     """The rules of one direction of a route."""
 
     __slots__ = ("added", "dropped")
@@ -18,7 +18,7 @@ class HeaderRules:
         self.dropped = frozenset(name.lower() for name in (*rules.set, *rules.remove))
 
     @classmethod
-    def of(cls, rules: Rules) -> "HeaderRules | None":
+    def of(cls, rules: Rules) -> "HeaderChanges | None":
         """Return the rules, `None` if nothing is set or removed."""
         return cls(rules) if rules.set or rules.remove else None
 

@@ -86,7 +86,7 @@ class RouteLimit:
     announce: bool = True
 
 
-class Client(Protocol):
+class LimitedClient(Protocol):
     """What a request's headers say of the client."""
 
     pairs: Headers
@@ -111,7 +111,7 @@ class RouteLimits:
         self.state = ", ".join(f'"{each.name}";r=%d;t=%d' for each in shown)
         self.lines = f"\r\nratelimit-policy: {self.policy}\r\nratelimit: {self.state}".encode()
 
-    def keys(self, identity: Identity | None, client: Client, params: Mapping[str, str]) -> list[str]:
+    def keys(self, identity: Identity | None, client: LimitedClient, params: Mapping[str, str]) -> list[str]:
         """Return what a request is counted under, by limit."""
         if self.user_prefix is not None and identity is not None:
             return [self.user_prefix + identity.user_id]
@@ -164,7 +164,7 @@ class Standing:
         return rejection
 
 
-def counted_as(limit: RouteLimit, identity: Identity | None, client: Client, params: Mapping[str, str]) -> str:
+def counted_as(limit: RouteLimit, identity: Identity | None, client: LimitedClient, params: Mapping[str, str]) -> str:
     """Return what the limit counts a request as; the client's address where the request lacks what it counts by."""
     if limit.by == "user" and identity is not None:
         return f"user {identity.user_id}"

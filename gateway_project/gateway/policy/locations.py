@@ -43,7 +43,7 @@ def authority(parts: SplitResult) -> str:
     return f"{parts.hostname or ''}{'' if is_default else f':{parts.port}'}"
 
 
-class Asked(NamedTuple):
+class PublicURL(NamedTuple):
     """The client's request: scheme, host, and path with query."""
 
     scheme: str
@@ -61,7 +61,7 @@ class Locations:
         # The longest first: one may begin with another.
         self.bases = {name: sorted({url.path for url in each}, key=len, reverse=True) for name, each in urls.items()}
 
-    def public(self, headers: Headers, *, service: str, status: int, sent: str, asked: Asked) -> Headers:
+    def public(self, headers: Headers, *, service: str, status: int, sent: str, asked: PublicURL) -> Headers:
         """Return the headers, naming public places; `sent` is the path that the service was sent.
 
         Raises `UpstreamRedirects` for a redirect that would lead the client back here.
@@ -71,7 +71,7 @@ class Locations:
             for name, value in headers
         ]
 
-    def place(self, value: str, service: str, status: int, sent: str, asked: Asked) -> str:
+    def place(self, value: str, service: str, status: int, sent: str, asked: PublicURL) -> str:
         """Return the public URL or path of a location; one that is not the service's stays unchanged."""
         parts = split(value)
         own = self.own_path(parts, service, asked.host) if parts else None

@@ -44,7 +44,7 @@ from chassis.statuses import code_of_status
 
 if TYPE_CHECKING:
     from .access import Identity
-    from .cors import Cors
+    from .cors import CorsPolicy
 
 QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 QUOTA_TITLE: Final = "Request cannot be satisfied as assigned quota has been exceeded"
@@ -58,7 +58,7 @@ class RequestRejected(Exception):
     # The key of the route in gateway.yaml that rejects, if one does.
     policy: ClassVar[str] = ""
     # Of the path, where no route is found.
-    cors: "Cors | None" = None
+    cors: "CorsPolicy | None" = None
     # The user, if the request was identified before it was rejected.
     identity: "Identity | None" = None
     # The names of the limits that are used up.

@@ -7,10 +7,10 @@ from gateway.config import Route
 
 from . import clients, compression
 from .codings import preferred
-from .compression import Client
-from .cors import Cors
+from .compression import ClientHeaders
+from .cors import CorsPolicy
 from .deprecation import Deprecation
-from .header_rules import HeaderRules
+from .header_rules import HeaderChanges
 from .headers import Headers
 from .rejections import AddressForbidden
 
@@ -19,9 +19,9 @@ from .rejections import AddressForbidden
 class RoutePolicies:
     """What a route's requests and responses are changed and checked by."""
 
-    cors: Cors | None
-    request_rules: HeaderRules | None
-    response_rules: HeaderRules | None
+    cors: CorsPolicy | None
+    request_rules: HeaderChanges | None
+    response_rules: HeaderChanges | None
     is_validated: bool
     allow_from: clients.Networks
     deprecation: Deprecation | None
@@ -31,9 +31,9 @@ class RoutePolicies:
     def of(cls, route: Route) -> "RoutePolicies | None":
         """Return the route's policies; `None` if there is nothing to do, which is what most requests test."""
         made = cls(
-            cors=Cors.of(route.cors),
-            request_rules=HeaderRules.of(route.headers.request),
-            response_rules=HeaderRules.of(route.headers.response),
+            cors=CorsPolicy.of(route.cors),
+            request_rules=HeaderChanges.of(route.headers.request),
+            response_rules=HeaderChanges.of(route.headers.response),
             is_validated=route.validate != "skip",
             allow_from=route.allow_from,
             deprecation=Deprecation.of(route.deprecated),
@@ -70,7 +70,7 @@ class RoutePolicies:
             return headers
         return [*self.deprecation.without_own(headers), *self.deprecation.headers(params)]
 
-    def variant(self, client: Client) -> Hashable:
+    def variant(self, client: ClientHeaders) -> Hashable:
         """Return what a response depends on beside its headers: equal values, equal responses. A 304 has no equal."""
         origin = self.cors.allowed(client.page_origin) if self.cors else None
         return (origin, preferred(client.accept_encoding)) if self.compresses else origin

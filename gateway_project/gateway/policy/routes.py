@@ -11,7 +11,7 @@ from typing import Final
 from gateway.config import RESERVED, Config, Route, patterns
 
 from . import limits
-from .cors import Cors
+from .cors import CorsPolicy
 from .limits import RouteLimits
 from .paths import canonical, matched
 from .prepared_routes import PreparedRoute
@@ -105,7 +105,7 @@ class Shape:
         self.allow = ", ".join(sorted({*self.by_method, "OPTIONS"}))
 
     @property
-    def cors(self) -> Cors | None:
+    def cors(self) -> CorsPolicy | None:
         """The policy of the first of the routes that has one."""
         policies = (entry.policies for entry in self.by_method.values())
         return next((each.cors for each in policies if each and each.cors), None)
@@ -161,7 +161,7 @@ class RouteTable:
         self.current_version = config.current_version
         self.services = config.services
         # Of the gateway's own API, and of paths without a route.
-        self.cors = Cors.of(config.defaults.cors)
+        self.cors = CorsPolicy.of(config.defaults.cors)
         self.root = TreeNode()
         self.own = TreeNode()
         # The paths that services are sent by `rewrite`, each with its route's.
@@ -277,7 +277,7 @@ class RouteTable:
         return sent if plain is segments else [sent[0], *sent[2:]], plain
 
 
-def with_cors(rejected: RequestRejected, cors: Cors | None) -> RequestRejected:
+def with_cors(rejected: RequestRejected, cors: CorsPolicy | None) -> RequestRejected:
     """Return the rejection with the policy by which pages of other origins may read it."""
     rejected.cors = cors
     return rejected

@@ -49,7 +49,7 @@ class Form:
 
 
 @dataclass
-class Asked:
+class PageRequest:
     """The request that a page responds to."""
 
     context: RequestContext
@@ -84,7 +84,7 @@ def context(
     """Return what the template shows of a response and around it."""
     path, query = http.gateway.request.path, http.gateway.request.query
     document = descriptions.document(http.gateway.runtime.documents)
-    asked = Asked(http.gateway, path, query, http.gateway.signed_in(), document, getattr(http, "sent", None))
+    asked = PageRequest(http.gateway, path, query, http.gateway.signed_in(), document, getattr(http, "sent", None))
     data = None if is_cut else tables.parsed(text)
     table = tables.table_of(data, text, is_cut=is_cut)
     is_object = isinstance(data, dict) and table is None
@@ -138,7 +138,7 @@ def _deprecated(match: Match) -> dict[str, str] | None:
     }
 
 
-def _trail(asked: Asked) -> list[tuple[str, str]]:
+def _trail(asked: PageRequest) -> list[tuple[str, str]]:
     """Return the way here: each path above that the viewer may open, and this one."""
     found: list[tuple[str, str]] = []
     parts = asked.path.strip("/").split("/")
@@ -149,7 +149,7 @@ def _trail(asked: Asked) -> list[tuple[str, str]]:
     return [*found, (asked.path, asked.path)]
 
 
-def _below(asked: Asked, match: Match) -> list[tuple[str, str]]:
+def _below(asked: PageRequest, match: Match) -> list[tuple[str, str]]:
     """Return title and link of what the viewer may do below this path, such as to cancel this order."""
     start = f"{match.route.path.rstrip('/')}/"
     found: dict[str, str] = {}
@@ -164,7 +164,7 @@ def _below(asked: Asked, match: Match) -> list[tuple[str, str]]:
     return [(title, path) for path, title in found.items()]
 
 
-def _linked(table: Table, asked: Asked) -> Table:
+def _linked(table: Table, asked: PageRequest) -> Table:
     """Link each row's id to the page of the row, if that is routed."""
     if "id" not in table.columns:
         return table
@@ -182,7 +182,7 @@ def _linked(table: Table, asked: Asked) -> Table:
     return table
 
 
-def _paging(table: Table, asked: Asked) -> list[tuple[str, str]]:
+def _paging(table: Table, asked: PageRequest) -> list[tuple[str, str]]:
     """Return label and link of the pages beside this one, if they are the gateway's."""
     scheme, host = asked.context.origin()
     found = []
@@ -193,7 +193,7 @@ def _paging(table: Table, asked: Asked) -> list[tuple[str, str]]:
     return found
 
 
-def _call(asked: Asked, match: Match | None) -> Call:
+def _call(asked: PageRequest, match: Match | None) -> Call:
     """Return the page's request."""
     scheme, host = asked.context.origin()
     sent = asked.sent
@@ -207,7 +207,7 @@ def _call(asked: Asked, match: Match | None) -> Call:
     )
 
 
-def _filters(asked: Asked) -> dict[str, Any]:
+def _filters(asked: PageRequest) -> dict[str, Any]:
     """Return the list's filters: the query's parameters that the document has."""
     match = asked.match("GET")
     operation, document = asked.operation(match, "GET"), asked.document
@@ -229,7 +229,7 @@ def _filters(asked: Asked) -> dict[str, Any]:
     }
 
 
-def _forms(asked: Asked, sent_to: Match, *, current: Any, etag: str, rejected: Any) -> list[Form]:  # noqa: ANN401  # JSON
+def _forms(asked: PageRequest, sent_to: Match, *, current: Any, etag: str, rejected: Any) -> list[Form]:  # noqa: ANN401  # JSON
     found = []
     for method in ("POST", "PATCH", "PUT", "DELETE"):
         was_sent = bool(asked.sent) and asked.sent.method == method
@@ -241,7 +241,7 @@ def _forms(asked: Asked, sent_to: Match, *, current: Any, etag: str, rejected: A
     return found
 
 
-def _form(asked: Asked, match: Match, method: str, *, current: Any, etag: str, rejected: Any) -> Form:  # noqa: ANN401  # JSON
+def _form(asked: PageRequest, match: Match, method: str, *, current: Any, etag: str, rejected: Any) -> Form:  # noqa: ANN401  # JSON
     """Return the form for a method: filled in with what is stored, or with what was sent and rejected."""
     operation, document = asked.operation(match, method), asked.document
     taken = schemas.request_body(operation, document)

@@ -58,7 +58,7 @@ class AttachGateway(Middleware):
         return self.get_response(request)
 
 
-class CrossOrigin(Middleware):
+class CorsMiddleware(Middleware):
     """Lets pages of other origins read the gateway's own responses, by `cors` of the route or of `defaults`.
 
     Those of services have their headers already, and get the same ones.

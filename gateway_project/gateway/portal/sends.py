@@ -22,7 +22,7 @@ from gateway.policy import origins
 from gateway.policy.rejections import BadRequest, ContentTooLarge, RequestRejected, RouteNotFound, Unauthenticated
 
 from . import descriptions, forms, schemas
-from .api_page import Asked
+from .api_page import PageRequest
 from .context import WebRequest, parse_request, target_of
 from .drf import rejection
 from .schemas import MULTIPART
@@ -35,7 +35,7 @@ METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 @dataclass
-class Sent:
+class SentForm:
     """A form that was sent: for which method, what was typed, and the body that was made of it: JSON, or parts."""
 
     method: str
@@ -117,7 +117,7 @@ def _target(request: WebRequest, prefix: str) -> tuple[str, str]:
 
 def _posted(request: WebRequest, path: str) -> dict[str, list[str]]:
     """Return the form's values. It may be as large as what one of the path's routes takes from the viewer."""
-    asked = Asked(request.gateway, path, "", request.gateway.signed_in(), {})
+    asked = PageRequest(request.gateway, path, "", request.gateway.signed_in(), {})
     bounds = [match.route.max_body for method in METHODS if (match := asked.match(method))]
     # The form has a little more than the body that is made of it.
     most = settings.MAX_BODY + min(max(bounds, default=0), bodies.MAX_UPLOAD - settings.MAX_BODY)
@@ -130,34 +130,34 @@ def _posted(request: WebRequest, path: str) -> dict[str, list[str]]:
     return {name: [str(value) for value in each] for name, each in values.lists()}
 
 
-def _sent(request: WebRequest, method: str, path: str, values: dict[str, list[str]]) -> Sent:
+def _sent(request: WebRequest, method: str, path: str, values: dict[str, list[str]]) -> SentForm:
     if "json" in values:
         body = values["json"][0].replace("\r\n", "\n")
-        return Sent(method, values, JSON if body.strip() else "", body)
+        return SentForm(method, values, JSON if body.strip() else "", body)
     runtime = request.gateway.runtime
     try:
         route = runtime.gate.route(method, path).route
     except RequestRejected:
-        return Sent(method, values)
+        return SentForm(method, values)
     document = descriptions.document(runtime.documents)
     taken = schemas.request_body(descriptions.operations(document, route).get(method, {}), document)
     if taken is None:
-        return Sent(method, values)
+        return SentForm(method, values)
     fields = forms.fields_of(taken.schema, document)
     is_partial = method == "PATCH"
     if taken.is_json:
         body = json.dumps(forms.body_of(fields, values, is_partial=is_partial), ensure_ascii=False)
-        return Sent(method, values, JSON, body)
+        return SentForm(method, values, JSON, body)
     parts = [Part(*each) for each in forms.parts_of(fields, values, is_partial=is_partial)]
     for pointer, name in forms.file_names(fields).items():
         chosen = request.FILES.getlist(pointer)
         values[f"file:{pointer}"] = [str(file.name) for file in chosen]
         parts += [Part(name, str(file.name), file) for file in chosen]
-    return Sent(method, values, taken.media, parts=parts)
+    return SentForm(method, values, taken.media, parts=parts)
 
 
 def _forward(
-    request: WebRequest, path: str, query: str, sent: Sent | None, environ: dict[str, Any]
+    request: WebRequest, path: str, query: str, sent: SentForm | None, environ: dict[str, Any]
 ) -> HttpResponseBase:
     """Respond to the path as the proxy view does."""
     meta = {name: value for name, value in request.META.items() if name != "HTTP_TRANSFER_ENCODING"}

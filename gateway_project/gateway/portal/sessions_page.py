@@ -12,7 +12,7 @@ from gateway.policy.access import Identity
 from gateway.policy.rejections import RequestRejected, Unauthenticated
 
 from . import browsers
-from .api_page import Asked
+from .api_page import PageRequest
 from .context import WebRequest
 from .devices import device
 from .drf import problem_of
@@ -113,4 +113,4 @@ def _change_password(request: WebRequest, identity: Identity) -> str:
     """Return the page with which users change their password, if gateway.yaml names one that is routed."""
     login = request.gateway.runtime.config.login
     path = (login.change_password if login else None) or ""
-    return path if path and Asked(request.gateway, path, "", identity, {}).match("POST") else ""
+    return path if path and PageRequest(request.gateway, path, "", identity, {}).match("POST") else ""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from chassis import problems
-from gateway.policy.cors import Cors
+from gateway.policy.cors import CorsPolicy
 from gateway.policy.headers import Headers
 from gateway.policy.rejections import RequestRejected, UpstreamError
 from gateway.recent_problems import described
@@ -50,7 +50,7 @@ def path_of(exchange: "Exchange") -> str:
     return unquote(exchange.request.path, errors="replace")
 
 
-def readable(exchange: "Exchange", headers: Headers, cors: Cors | None = None) -> Headers:
+def readable(exchange: "Exchange", headers: Headers, cors: CorsPolicy | None = None) -> Headers:
     """Return a problem's headers, so that a page that may send the request can read it."""
     match = exchange.match
     if match is not None and match.policies is not None:

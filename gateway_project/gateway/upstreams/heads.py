@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.policy import compression, locations
-from gateway.policy.compression import Client
+from gateway.policy.compression import ClientHeaders
 from gateway.policy.headers import HOP_BY_HOP, Headers, from_upstream, values, varying_by_accept
 from gateway.policy.rejections import InvalidUpstreamResponse
 from gateway.policy.route_policies import RoutePolicies
@@ -72,7 +72,9 @@ def encode_headers(status: int, headers: Headers) -> HeaderBlock:
     return HeaderBlock(b"".join(lines), length, has_date)
 
 
-def encode_by(policies: RoutePolicies, status: int, headers: Headers, client: Client, *, bodiless: bool) -> HeaderBlock:
+def encode_by(
+    policies: RoutePolicies, status: int, headers: Headers, client: ClientHeaders, *, bodiless: bool
+) -> HeaderBlock:
     """Return the encoded headers as the route's policies change them for the client."""
     headers = policies.response(headers, client.page_origin)
     if not policies.compresses:
@@ -129,7 +131,7 @@ class ResponseHead:
             self.blocks[varies] = block
         return block
 
-    def block_by(self, policies: RoutePolicies, client: Client, *, varies: bool) -> HeaderBlock:
+    def block_by(self, policies: RoutePolicies, client: ClientHeaders, *, varies: bool) -> HeaderBlock:
         """Return the encoded headers as the route's policies change them for the client."""
         key = (policies, policies.variant(client), varies)
         block = self.blocks.get(key)
@@ -209,7 +211,7 @@ class KnownHead:
             text = self.texts[varies] = b"\r\n".join([b"", *lines]), self.first.block(varies=varies).has_date
         return text
 
-    def text_by(self, policies: RoutePolicies, client: Client, *, varies: bool) -> tuple[bytes, list[int], bool]:
+    def text_by(self, policies: RoutePolicies, client: ClientHeaders, *, varies: bool) -> tuple[bytes, list[int], bool]:
         """Return the encoded headers as the policies change them, with a `%b` for each value that differs and is
         still there, the places of those values, and whether a date is among the headers.
         """

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.config import Config
-from gateway.policy.locations import Asked, Locations
+from gateway.policy.locations import Locations, PublicURL
 from gateway.policy.rejections import UpstreamRedirects
 from gateway.policy.routes import RouteTable
 
@@ -36,7 +36,7 @@ PUBLIC = "https://api.example"
 
 def public(service: str, value: str, asked: str = "/api/other", sent: str = "/api/other", status: int = 201) -> str:
     """Return what the client gets for the value of a `Location`, and for a `Content-Location`."""
-    host = Asked("https", "api.example", asked)
+    host = PublicURL("https", "api.example", asked)
     headers = [("Location", value), ("X-Location", value), ("content-location", value)]
     first, other, second = LOCATIONS.public(headers, service=service, status=status, sent=sent, asked=host)
     assert other == ("X-Location", value)

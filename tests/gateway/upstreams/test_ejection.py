@@ -1,7 +1,6 @@
 """An address that fails rests, and is tried again."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -21,6 +20,7 @@ from tests.gateway.upstreams.origin import (
     until,
 )
 from tests.gateway.upstreams.test_forwarding import OK, answered, outgoing
+from tests.ports import swallowing_port
 
 from gateway.config import Eject, WeightedURL
 from gateway.policy.rejections import CircuitOpen, RequestRejected, UpstreamDisconnected
@@ -64,13 +64,8 @@ async def refusing() -> AsyncIterator[Origin]:
 async def swallowing() -> AsyncIterator[Origin]:
     """A service whose queue of connections is full: the system drops the SYNs of others."""
     origin = Origin(silent)
-    with socket.socket() as listener, socket.socket() as one, socket.socket() as other:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for client in (one, other):
-            client.setblocking(False)
-            client.connect_ex(listener.getsockname())
-        origin.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with swallowing_port() as port:
+        origin.url = f"http://127.0.0.1:{port}"
         yield origin
 
 
