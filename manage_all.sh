@@ -123,6 +123,15 @@ ORDERS_URL=${ORDERS_URL:-$(url orders)}
 JWKS_URL=${JWKS_URL:-$(url gateway)/.well-known/jwks.json}
 export USERS_URL ORDERS_URL JWKS_URL
 
+# check_config: fail if the gateway runs with another gateway.yaml than the settings name: a process keeps its settings.
+check_config() {
+  local file=$run/gateway.config own
+  [[ -f $file ]] && pid gateway > /dev/null || return 0
+  own=$(<"$file")
+  [[ $own == "${GATEWAY_CONFIG:-}" ]] ||
+    fail "the gateway is running with ${own:-its own gateway.yaml}, not with ${GATEWAY_CONFIG:-its own}; stop it with ./manage_all.sh down gateway"
+}
+
 # running_url NAME: the URL at which it was started, which the settings may no longer have.
 running_url() {
   if [[ -f $run/$1.url ]]; then cat "$run/$1.url"; else url "$1"; fi
@@ -285,6 +294,7 @@ start() {
   fi
   rm -f "$run/$name.pid"
   url "$name" > "$run/$name.url"
+  [[ $name != gateway ]] || echo "${GATEWAY_CONFIG:-}" > "$run/gateway.config"
   (
     cd "$root/${name}_project"
     # glibc returns blocks as large as a password hash's to the system; by default each thread keeps one.
@@ -350,7 +360,7 @@ stop() {
       sleep 0.05
     done
     end_orphans "$name"
-    rm -f "$run/$name.pid" "$run/$name.url"
+    rm -f "$run/$name.pid" "$run/$name.url" "$run/$name.config"
     if [[ -n ${numbers[$name]} ]]; then say "$name is stopped"; else say "$name was not running"; fi
   done
 }
@@ -358,6 +368,7 @@ stop() {
 reload() {
   local name number stopped=() lines failed=''
   install_projects
+  [[ " $* " != *" gateway "* ]] || check_config
   for name in "$@"; do
     if number=$(pid "$name"); then
       prepare "$name"
@@ -443,6 +454,7 @@ up() {
     # A running process keeps its address until it stops.
     [[ ! -f $run/$name.url || $(<"$run/$name.url") == "$(url "$name")" ]] || ! pid "$name" > /dev/null ||
       fail "$name is running at $(<"$run/$name.url"), not at $(url "$name"); stop it with ./manage_all.sh down $name"
+    [[ $name != gateway ]] || check_config
   done
   # With a full disk each project fails in another way, and cannot log it.
   head -c 1048576 /dev/zero > "$run/room" 2>/dev/null || { rm -f "$run/room"; fail "no room on the disk of $GATEHOUSE_VAR"; }

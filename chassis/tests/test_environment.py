@@ -1,6 +1,8 @@
 """Environment variables of a project, and what is said of a bad one."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,18 @@ def test_a_bad_setting_ends_a_program_with_its_message_alone(monkeypatch):
     monkeypatch.setenv("LOG_LEVEL", "loud")
     with pytest.raises(SystemExit, match=r"^LOG_LEVEL: .* got 'loud'$"):
         or_exit(read)
+
+
+def test_a_reader_of_the_output_that_ends_causes_no_traceback():
+    program = "from chassis.environment import or_exit; or_exit(lambda: print('x' * {}))"
+    for length in (1, 1_000_000):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program.format(length)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        process.stderr.close()
+        assert process.wait(30) == 1
 
 
 @pytest.mark.parametrize(

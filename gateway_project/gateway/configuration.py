@@ -39,6 +39,14 @@ class Loaded:
 loaded: Loaded | None = None
 
 
+def digest_on_disk(path: Path) -> str:
+    """Return the first digits of the digest of the file as it is now, empty if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:DIGITS]
+    except OSError:
+        return ""
+
+
 def load_in_master(path: Path, copy: Path | None = None) -> Loaded:
     """Load the file for the workers that are forked next, with `copy` also for those that run.
 

@@ -64,10 +64,18 @@ def test_a_reload_names_the_file_that_is_in_force(tmp_path: Path) -> None:
         stack.manage("up", "-d", "gateway")
         done = stack.manage("reload", "gateway")
         assert "gateway: new workers serve 0 routes of gateway.yaml (sha256 " in done.stderr
+        assert "in force" not in stack.manage("gateway", "explain", "GET", "/x").stderr
+        config.write_text("version: 1\nservices: {}\nroutes: [ ]\n")
+        assert "gateway.yaml is not in force as it is" in stack.manage("gateway", "explain", "GET", "/x").stderr
         config.write_text("version: 1\nservices: {}\nroutes: 7\n")
         faulty = stack.manage("reload", "gateway", check=False)
         assert faulty.returncode == 1
         assert "gateway.yaml:3:9: got 7; expected a list" in faulty.stderr
+        own, stack.environ["GATEWAY_CONFIG"] = str(config), str(tmp_path / "other.yaml")
+        for command in ("up", "-d", "gateway"), ("reload", "gateway"):
+            other = stack.manage(*command, check=False)
+            assert other.returncode == 1
+            assert f"running with {own}, not with {tmp_path}/other.yaml; stop it with" in other.stderr
     finally:
         stack.manage("down", "gateway")
 

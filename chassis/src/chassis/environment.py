@@ -229,6 +229,12 @@ def state_directory(var: Path, project: str) -> Path:
 def or_exit(work: Callable[[], Result]) -> Result:
     """Return what the work does; where a setting is bad, end the program with that message alone, and status 1."""
     try:
-        return work()
+        result = work()
+        sys.stdout.flush()
     except ImproperlyConfigured as exc:
         sys.exit(str(exc))
+    except BrokenPipeError:
+        # The reader of the output, such as `head`, has ended. Nothing more can be written, also not at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    return result

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
+from gateway import configuration
 from gateway.config import ConfigError, RateLimit, load_with_lines
 from gateway.counters import Counters
 from gateway.explaining import Explainer, Explanation, fault_of_role, unused, user_of, with_host, with_states
@@ -69,7 +70,12 @@ class Command(BaseCommand):
         user = user_of(config, options["user"], options["role"])
         method, target = options["method"].upper(), options["target"]
         found = explainer.explain(method, target, user=user, address=options["address"], headers=headers)
-        found = with_states(found, statuses(settings.STATE))
+        workers = list(statuses(settings.STATE))
+        on_disk = configuration.digest_on_disk(settings.GATEWAY_CONFIG)
+        if any(worker["config"]["sha256"] not in {"", on_disk} for worker in workers):
+            what = "is not in force as it is on disk: below is what it would do after a reload."
+            self.stderr.write(self.style.WARNING(f"{settings.GATEWAY_CONFIG.name} {what}"))
+        found = with_states(found, workers)
         if options["json"]:
             self.stdout.write(found.as_json())
             return

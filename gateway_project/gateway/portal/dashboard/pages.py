@@ -155,7 +155,7 @@ def rest(runtime: Runtime, window: str) -> str:
         "configs": [(row, moment(row.since), moment(row.started)) for row in configs],
         "digests": len({row.digest for row in configs}),
         "file": settings.GATEWAY_CONFIG.name,
-        "file_digest": state.file_digest(),
+        "file_digest": configuration.digest_on_disk(settings.GATEWAY_CONFIG),
         "in_force": configuration.loaded.digest[: configuration.DIGITS] if configuration.loaded else "",
         "uncalled": state.uncalled(board, figures.sums(slots)),
         "since": moment(first) if first else "",

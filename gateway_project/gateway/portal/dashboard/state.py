@@ -1,6 +1,5 @@
 """What the workers, the database and the files have now: addresses, limits, sign-ins, keys, configuration."""
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +12,6 @@ from django.db import DatabaseError
 from django.db.models import Count
 from django.utils import timezone
 
-from gateway import configuration
 from gateway.history import AnySeries, Times
 from gateway.identity import audit
 from gateway.identity.audit import Event
@@ -210,14 +208,6 @@ def config_rows(found: Iterable[dict[str, Any]]) -> list[ConfigRow]:
         config = worker.get("config") or {}
         rows.append(ConfigRow(worker["pid"], config.get("sha256", ""), config.get("since", 0.0), worker["started"]))
     return rows
-
-
-def file_digest() -> str:
-    """Return the first digits of the digest of gateway.yaml as it is on disk, empty if it cannot be read."""
-    try:
-        return hashlib.sha256(settings.GATEWAY_CONFIG.read_bytes()).hexdigest()[: configuration.DIGITS]
-    except OSError:
-        return ""
 
 
 def uncalled(board: Board, counted: Mapping[AnySeries, Times]) -> list[tuple[str, str]]:
