@@ -115,8 +115,9 @@ def test_a_history_is_paged_forward_and_back(as_admin, admin, make, limit):
 
 @pytest.mark.parametrize(
     ("query", "field"),
-    [("limit=0", "limit"), ("cursor=9", "cursor"), ("page=2", "page"), ("limit=1&limit=1", "limit")],
-)
+    [("limit=0", "limit"), ("cursor=nonsense", "cursor"), ("cursor=0", "cursor"), ("cursor=9", "cursor"),
+     ("page=2", "page"), ("limit=1&limit=1", "limit")],
+)  # fmt: skip
 def test_a_bad_parameter_is_named(as_admin, admin, make, query, field):
     assert_problem(as_admin("GET", f"/api/users/{make('eva').pk}/history?{query}"), 400, **{field: ""})
 

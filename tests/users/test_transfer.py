@@ -113,18 +113,21 @@ def test_a_dry_run_reports_the_same_and_writes_nothing(old, capsys):
         ([user(shoe_size=5)], "shoe_size: Extra inputs are not permitted"),
         ([{"username": "eva"}], "email: Field required; hashed_password: Field required"),
         ([user(username="e va")], "username: Use only ASCII letters"),
-        ([user(id=10**18)], "id: Input should be less than"),
+        ([user(id=10**18)], "id: Input should be less than"), ([user(id=0)], "id: "), ([user(id="1")], "id: "),
+        ([user(username="x" * 151)], "username: .*150"), ([user(username=5)], "username: "),
+        ([user(email="eva")], "email: Enter a valid email"), ([user(full_name="Eva\u202e")], r"full_name: .*U\+202E"),
+        ([user(user_type="root")], "user_type: "), ([user(is_active=1)], "is_active: "),
+        ([user(session_epoch=-1)], "session_epoch: "),
         ([user(hashed_password="$1$salt$x")], "hashed_password: "),
         ([user(hashed_password=BCRYPT.replace("$12$", "$31$"))], "hashed_password: .*bcrypt"),
         ([user(), user()], "entry 2: rejected: id: is also that of entry 1"),
         ([user(), user(id=8, username="EVA", email="x@example.com")], "entry 2: .*username: is also that of entry 1"),
         ([user(), user(id=8, username="ada", email="Eva@Example.com")], "entry 2: .*email: is also that of entry 1"),
-        ([user(username="Root", id=9)], "username: is taken by a stored user"),
-        ([user(id=1)], "id: is taken by a stored user"),
+        ([user(username="Root", id=9)], "username: is taken by a"), ([user(id=1)], "id: is taken by a stored user"),
         ([user(id=2)], "id: 2 was a deleted user's, and ids are not reused"),
         ([{"model": "users.group", "pk": 3, "fields": {}}], r"not a line of a users\.jsonl"),
     ],
-)
+)  # fmt: skip
 def test_a_rejected_entry_keeps_all_out_unless_told_to_go_on(values, reason, make, admin, tmp_path, capsys):
     services.user_delete(user_id=make("gone").pk, actor=admin.pk)
     before = rows()
@@ -175,12 +178,11 @@ def test_a_user_without_an_id_gets_one_above_all_others(make, tmp_path):
         ("x.json", b"[\n{]", "Line 2: "),
         ("x.json", b'["\xe9"]', "not UTF-8"),
         ("x.csv", b"a,a,username\n", "a header with some of these columns"),
-        ("x.csv", b"", "a header with some of these columns"),
-        ("x.csv", b'username\n"x', "Line 1: "),
-        ("x.txt", b"[]", "Choose a --format"),
-        ("missing.json", None, "No such file"),
+        ("x.csv", b"", "a header with some of these columns"), ("x.csv", b'username\n"x', "Line 1: "),
+        ("x.csv", b"username;email\n", "a header with"), ("x.csv", b"username,full_name\neva,Ev\xe4\n", "not UTF-8"),
+        ("x.txt", b"[]", "Choose a --format"), ("missing.json", None, "No such file"),
     ],
-)
+)  # fmt: skip
 def test_a_file_of_another_format_is_rejected_as_a_whole(tmp_path, name, content, reason):
     if content is not None:
         (tmp_path / name).write_bytes(content)
