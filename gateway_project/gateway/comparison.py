@@ -24,7 +24,7 @@ ACCESS: Final = ("allow", "allow_from")
 LETS_IN: Final = frozenset({"added", "opened"})
 # Keys of the file that are compared as they are.
 GENERAL: Final = ("versions", "login", "roles")
-NOBODY: Final = "(no route)"
+NO_ROUTE: Final = "(no route)"
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,11 @@ def routes(before: Side, after: Side) -> Iterator[Change]:
         if one is None and other is not None:
             allow = written(new.route(other), "allow")
             line = after.lines.route(other)
-            yield Change("added", "route", path, tuple(methods), "allow", NOBODY, allow, after.name, line)
+            yield Change("added", "route", path, tuple(methods), "allow", NO_ROUTE, allow, after.name, line)
         elif one is not None and other is None:
             allow = written(old.route(one), "allow")
             line = before.lines.route(one)
-            yield Change("removed", "route", path, tuple(methods), "allow", allow, NOBODY, before.name, line)
+            yield Change("removed", "route", path, tuple(methods), "allow", allow, NO_ROUTE, before.name, line)
         elif one is not None and other is not None:
             yield from route_changes(old, new, (one, other), path, tuple(methods))
 
