@@ -1,6 +1,7 @@
 """Start, stop, and failures to start."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -149,7 +150,8 @@ def test_up_does_not_stop_a_gateway_that_is_not_ready(tmp_path: Path) -> None:
         try:
             done = stack.manage("up", "-d", check=False)
             assert done.returncode == 1
-            assert "login: did not respond in time" in done.stderr
+            # By now it may be ejected, with that as the reason.
+            assert re.search("login: .*did not respond in time", done.stderr)
             assert "ready." not in done.stdout
             assert stack.ask("GET", "/healthz").status == 200
             assert stack.ask("GET", "/readyz").status == 503
