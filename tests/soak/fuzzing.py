@@ -19,7 +19,8 @@ SEED = int(os.environ.get("FUZZ_SEED") or SystemRandom().randrange(2**32))
 SERVICE = free_port()
 MAX_BODY = 2 * KIB
 CONFIG: dict[str, Any] = {
-    "services": {"one": {"url": f"http://127.0.0.1:{SERVICE}"}},
+    # Malformed responses must not eject the service: each input has to reach it.
+    "services": {"one": {"url": f"http://127.0.0.1:{SERVICE}", "eject": {"most": "0%"}}},
     "versions": {"current": "v1"},
     "routes": [
         {"path": "/api/open/{id}", "service": "one", "allow": "public", "max_body": MAX_BODY},

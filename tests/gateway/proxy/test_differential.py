@@ -177,7 +177,8 @@ def compare(configure: Configure, count: int, seed: int) -> None:
         seen: list[Any] = []
         async with Origin(service(seen)) as origin:
             configure(
-                services={"things": {"url": origin.url}},
+                # Malformed responses must not eject the service.
+                services={"things": {"url": origin.url, "eject": {"most": "0%"}}},
                 versions={"current": "v1"},
                 routes=[
                     {"path": "/api/things", "methods": ["GET", "POST"], "service": "things", "allow": "public"},
