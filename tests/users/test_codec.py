@@ -63,22 +63,19 @@ def test_a_line_can_be_written_and_read_without_its_hash(state):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("nonsense", "JSON object: Expecting value, at character 1"),
-        ("[" * 100_000, "nested too deeply"), ("[1]", "expected a JSON object"), (b"\xff", "in UTF-8"),
-        ('{"id": 7, "id": 8}', 'expected each name once, got "id" again'),
+        ("nonsense", "JSON object: Expecting value, at character 1"), ("[" * 100_000, "nested too deeply"),
+        ("[1]", "a JSON object"), (b"\xff", "in UTF-8"), ('{"id": 7, "id": 8}', 'each name once, got "id" again'),
         (USER | {"shoe_size": 5}, "shoe_size: Extra inputs are not permitted"),
         ({"id": 7}, "username: Field required; email: Field required; password: Field required; created_at: "),
         (USER | {"id": 0}, "id: Input should be greater"), (USER | {"id": 10**18}, "id: Input should be less than"),
         (USER | {"id": True}, "id: Input should be a valid integer"), (USER | {"id": "7"}, "id: Input should be"),
         (USER | {"username": "a b"}, "username: Use only ASCII letters"), (USER | {"username": None}, "username: "),
         (USER | {"email": "eva"}, "email: Enter a valid"), (USER | {"full_name": "a\u202eb"}, "Contains U+202E"),
-        (USER | {"user_type": "root"}, "user_type: Input should be 'admin' or 'default'"),
-        (USER | {"is_active": 1}, "is_active: Input should be a valid boolean"),
+        (USER | {"user_type": "root"}, "user_type: Input should be"), (USER | {"is_active": 1}, "boolean"),
         (USER | {"created_at": "2026-01-31T12:00:00"}, "created_at: expected a time in ISO 8601 with its offset"),
         (USER | {"created_at": 5}, "created_at: expected a time"), (USER | {"created_at": "yesterday"}, "created_at: "),
         (USER | {"session_epoch": -1}, "session_epoch: "), (USER | {"session_epoch": 2**70}, "session_epoch: "),
-        ({"id": 7, "updated_at": TIME, "deleted": 1}, "deleted: Input should be a valid boolean"),
-        (DELETION | {"username": "eva"}, "username: "),
+        ({"id": 7, "updated_at": TIME, "deleted": 1}, "deleted: Input"), (DELETION | {"username": "eva"}, "username: "),
     ],
 )  # fmt: skip
 def test_a_line_that_is_no_user_is_rejected_without_its_values(state, text, reason):

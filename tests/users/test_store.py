@@ -32,6 +32,10 @@ texts = st.text(max_size=5).filter(lambda text: text.isprintable())
 picks = st.integers(0, 50)
 
 
+def latest(record: bytes) -> dict[int, object]:
+    return {line["id"]: line for line in map(json.loads, filter(bytes.strip, record.splitlines()[:-1]))}
+
+
 class Store(RuleBasedStateMachine):
     """A record in a directory of its own."""
 
@@ -195,6 +199,9 @@ class Store(RuleBasedStateMachine):
         whole = self.record.read_bytes()
         end = whole.rindex(b"\n") + 1 - at
         damaged = whole[: max(1, end)].rstrip(b"\n}") + byte
+        # A damaged line that repeats an earlier one is taken for a torn write: nothing is missing.
+        if latest(damaged + b"\n") == latest(whole.rpartition(b"\n")[0] + b"\n\n"):
+            return
         self.record.write_bytes(damaged)
         with pytest.raises(StoreError), store.writing():
             pass

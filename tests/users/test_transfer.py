@@ -109,16 +109,14 @@ def test_a_dry_run_reports_the_same_and_writes_nothing(old, capsys):
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        (["no object"], "expected a JSON object"),
-        ([user(shoe_size=5)], "shoe_size: Extra inputs are not permitted"),
+        (["no object"], "expected a JSON object"), ([user(shoe_size=5)], "shoe_size: Extra inputs are not permitted"),
         ([{"username": "eva"}], "email: Field required; hashed_password: Field required"),
         ([user(username="e va")], "username: Use only ASCII letters"),
         ([user(id=10**18)], "id: Input should be less than"), ([user(id=0)], "id: "), ([user(id="1")], "id: "),
         ([user(username="x" * 151)], "username: .*150"), ([user(username=5)], "username: "),
         ([user(email="eva")], "email: Enter a valid email"), ([user(full_name="Eva\u202e")], r"full_name: .*U\+202E"),
         ([user(user_type="root")], "user_type: "), ([user(is_active=1)], "is_active: "),
-        ([user(session_epoch=-1)], "session_epoch: "),
-        ([user(hashed_password="$1$salt$x")], "hashed_password: "),
+        ([user(session_epoch=-1)], "session_epoch: "), ([user(hashed_password="$1$salt$x")], "hashed_password: "),
         ([user(hashed_password=BCRYPT.replace("$12$", "$31$"))], "hashed_password: .*bcrypt"),
         ([user(), user()], "entry 2: rejected: id: is also that of entry 1"),
         ([user(), user(id=8, username="EVA", email="x@example.com")], "entry 2: .*username: is also that of entry 1"),
@@ -174,9 +172,7 @@ def test_a_user_without_an_id_gets_one_above_all_others(make, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("x.json", b"{}", "JSON array"),
-        ("x.json", b"[\n{]", "Line 2: "),
-        ("x.json", b'["\xe9"]', "not UTF-8"),
+        ("x.json", b"{}", "JSON array"), ("x.json", b"[\n{]", "Line 2: "), ("x.json", b'["\xe9"]', "not UTF-8"),
         ("x.csv", b"a,a,username\n", "a header with some of these columns"),
         ("x.csv", b"", "a header with some of these columns"), ("x.csv", b'username\n"x', "Line 1: "),
         ("x.csv", b"username;email\n", "a header with"), ("x.csv", b"username,full_name\neva,Ev\xe4\n", "not UTF-8"),
