@@ -138,7 +138,7 @@ def test_another_content_type_is_415(user, content_type):
 
 # A body, and what is said of it.
 NO_JSON = [
-    (b'{"item": "a",}', "Invalid JSON at line 1, column 14."),
+    (b'{"item": "a";}', "Invalid JSON at line 1, column 13."),
     (b'{\n  "item": book\n}', "Invalid JSON at line 2, column 11."),
     (b"{'item': 1}", "Invalid JSON at line 1, column 2."),
     (b'{"item": "a\nb"}', "Invalid JSON at line 1, column 12."),

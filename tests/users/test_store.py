@@ -199,7 +199,7 @@ class Store(RuleBasedStateMachine):
         whole = self.record.read_bytes()
         end = whole.rindex(b"\n") + 1 - at
         damaged = whole[: max(1, end)].rstrip(b"\n}") + byte
-        # A damaged line that repeats an earlier one is taken for a torn write: nothing is missing.
+        # A damaged line that repeats an earlier one is treated as a torn write: nothing is missing.
         if latest(damaged + b"\n") == latest(whole.rpartition(b"\n")[0] + b"\n\n"):
             return
         self.record.write_bytes(damaged)
