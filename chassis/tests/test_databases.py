@@ -76,14 +76,14 @@ def test_an_exception_that_is_not_a_database_s_means_nothing():
     assert databases.meaning_of(ValueError()) is None
 
 
-def test_a_problem_says_that_nothing_was_stored_only_if_that_is_known():
+def test_a_problem_states_that_nothing_was_stored_only_if_that_is_known():
     assert "Nothing was stored" in AWAY.value.default_detail
     assert "Nothing was stored" in FULL.value.default_detail
     assert "Nothing was stored" not in UNKNOWN.value.default_detail
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-def test_a_read_that_fails_says_nothing_about_storing(method):
+def test_a_failed_read_does_not_mention_storing(method):
     problem = databases.problem_of(raised(OperationalError, psycopg.errors.AdminShutdown()), method)
     assert problem.get_codes() == "database_unavailable"
     assert "stored" not in str(problem.detail)

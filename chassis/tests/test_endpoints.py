@@ -55,7 +55,7 @@ def test_an_endpoint_has_another_path_or_none(configure):
     assert Client().get("/healthz").status_code == Client().get("/openapi.json").status_code == 404
 
 
-def test_the_openapi_document_is_valid_and_says_what_a_service_asks_for():
+def test_the_openapi_document_is_valid_and_describes_the_service_s_requirements():
     reply = Client().get("/openapi.json")
     document = reply.json()
     validate_schema(document)

@@ -143,7 +143,7 @@ def test_a_reader_of_the_output_that_ends_causes_no_traceback():
         ),
     ],
 )
-def test_a_bad_value_is_told_in_plain_words(monkeypatch, name, value, said):
+def test_a_bad_value_is_described_in_plain_words(monkeypatch, name, value, said):
     monkeypatch.setenv(name, value)
     with pytest.raises(ImproperlyConfigured) as refused:
         read()

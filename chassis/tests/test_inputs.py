@@ -122,7 +122,7 @@ def test_a_body_that_is_no_json_object_is_400(user, body):
     assert not Sale.objects.exists()
 
 
-def test_a_body_of_null_is_told_what_was_expected(user):
+def test_a_body_of_null_is_a_problem_that_names_what_was_expected(user):
     assert user().post("/sales", b"null").json()["errors"] == {"non_field_errors": ["Expected an object."]}
 
 
@@ -186,7 +186,7 @@ def test_the_same_name_in_different_objects_is_no_fault_of_theirs(user):
     assert set(answer.json()["errors"]) == {"item", "address"}
 
 
-def test_the_answer_to_many_names_that_are_there_twice_is_short(user):
+def test_the_response_to_many_duplicate_names_is_short(user):
     answer = user().post("/sales", "{" + ",".join(f'"f{number}": 0' for number in [*range(30_000)] * 2) + "}")
     assert answer.status_code == 400
     assert len(answer.json()["errors"]) == MAX_NAMED
@@ -255,7 +255,7 @@ def test_a_charset_decompresses_nothing(user):
     assert len(answer.content) < 1000
 
 
-def test_the_answer_to_many_unknown_fields_is_short(user):
+def test_the_response_to_many_unknown_fields_is_short(user):
     answer = user().post("/sales", {f"f{number}": 0 for number in range(50_000)})
     assert answer.status_code == 400
     assert len(answer.json()["errors"]) == MAX_NAMED
@@ -272,7 +272,7 @@ FIELD_LIKE = st.dictionaries(st.sampled_from(["item", "address", "quantity", "id
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=JSON | FIELD_LIKE | FIELD_LIKE.map(lambda more: BOOK | more))
-def test_no_json_at_all_is_a_500_and_what_is_accepted_is_stored_as_said(user, body):
+def test_no_json_at_all_is_a_500_and_what_is_accepted_is_stored(user, body):
     before = Sale.objects.count()
     answer = user().post("/sales", json.dumps(body))
     assert answer.status_code in {201, 400}, answer.content
@@ -306,7 +306,7 @@ class Everything(StrictSerializer):
         ({"other": 1}, {"other": ["Unknown field. Expected one of: flag, kind, when."]}),
     ],
 )
-def test_each_json_type_is_what_its_field_says(data, errors):
+def test_each_json_type_is_that_of_its_field(data, errors):
     serializer = Everything(data=data)
     assert serializer.is_valid() is not bool(errors)
     assert serializer.errors == errors
@@ -345,7 +345,7 @@ def test_the_pattern_of_a_validator_allows_what_the_validator_allows(validator):
     assert [text for text in texts if bool(re.search(validator.pattern, text)) != allows(text)] == []
 
 
-def test_the_openapi_document_says_what_strict_input_rejects():
+def test_the_openapi_document_describes_what_strict_input_rejects():
     document = Client().get("/openapi.json").json()
     body = document["components"]["schemas"]["SaleInRequest"]
     assert body["additionalProperties"] is False

@@ -46,7 +46,7 @@ def test_a_malformed_request_id_is_replaced(said):
     assert len(given) == 32
 
 
-def test_an_answer_is_in_the_log_once_and_an_exception_with_the_id_of_its_request(monkeypatch, caplog):
+def test_a_response_is_logged_once_and_an_exception_with_the_id_of_its_request(monkeypatch, caplog):
     monkeypatch.setattr(connection, "cursor", Mock(side_effect=OperationalError("away")))
     assert Client().get("/healthz").status_code == 503
     assert [record.name for record in caplog.records] == ["chassis.health", "access"]
@@ -59,7 +59,7 @@ def test_an_answer_is_in_the_log_once_and_an_exception_with_the_id_of_its_reques
     assert fault.request_id == access.request_id == reply["X-Request-ID"]
 
 
-def test_a_problem_says_the_id_of_its_request():
+def test_a_problem_contains_the_id_of_its_request():
     reply = Client().get("/nothing")
     assert reply.status_code == 404
     assert reply.json()["request_id"] == reply["X-Request-ID"]

@@ -105,7 +105,7 @@ REFUSED = {
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED.keys())
-def test_anything_but_a_passport_of_ours_is_401(issuer, make):
+def test_anything_but_the_gateway_s_passport_is_401(issuer, make):
     answer = post(make(issuer))
     assert answer.status_code == 401, answer.content
     assert answer["Content-Type"] == "application/problem+json"

@@ -78,7 +78,7 @@ def test_what_a_view_raises_becomes_a_problem(error, status, code, more):
     assert reply.get("Retry-After") == (str(wait) if wait else None)
 
 
-def test_what_nobody_expected_is_django_s_to_log():
+def test_an_unexpected_exception_is_logged_by_django():
     with pytest.raises(ZeroDivisionError):
         Failing.as_view(error=ZeroDivisionError())(APIRequestFactory().get("/api/x"))
 
@@ -92,7 +92,7 @@ def test_what_nobody_expected_is_django_s_to_log():
         (problems.server_error, 500),
     ],
 )
-def test_django_s_handlers_answer_problems(handler, status):
+def test_django_s_handlers_return_problems(handler, status):
     reply = handler(RequestFactory().get("/x"))
     assert reply.status_code == status
     assert reply["Content-Type"] == "application/problem+json"

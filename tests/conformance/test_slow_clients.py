@@ -205,7 +205,7 @@ async def test_unread_responses_occupy_no_thread_and_little_memory(gateway: Gate
 
 
 @on_a_loop(within=60)
-async def test_many_pipelined_requests_are_answered_in_order(gateway: Gateway, worker: int) -> None:
+async def test_many_pipelined_requests_get_their_responses_in_order(gateway: Gateway, worker: int) -> None:
     async with Service(SERVICE, ok), await Wire.to(gateway.port) as wire:
         many = b"".join(
             ask("GET /api/small") + ask("POST /api/small", body=b"x" * size) for size in range(0, 20_000, 100)
@@ -243,7 +243,7 @@ PROBES = ["/healthz", "/.well-known/jwks.json", "/readyz"]
 
 
 @on_a_loop(within=60)
-async def test_probes_and_keys_are_answered_while_every_thread_waits(gateway: Gateway) -> None:
+async def test_probes_and_keys_respond_while_every_thread_waits(gateway: Gateway) -> None:
     async with contextlib.AsyncExitStack() as stack:
         for number in range(MANY):
             wire = await stack.enter_async_context(await Wire.to(gateway.port))

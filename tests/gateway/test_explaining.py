@@ -167,7 +167,7 @@ def lines_of(*arguments: str) -> list[str]:
     return [re.sub(" +", " ", line).strip() for line in command(*arguments).splitlines()]
 
 
-def test_the_first_line_says_whom_the_request_comes_from(in_force: Path) -> None:
+def test_the_first_line_names_the_request_s_user(in_force: Path) -> None:
     assumed = "GET /api/users as user 1, role default (assumed; set it with --role)"
     assert lines_of("GET", "/api/users", "--as", "1")[0] == assumed
     assert lines_of("GET", "/api/users", "--as", "1", "--role", "admin")[0] == "GET /api/users as user 1, role admin"

@@ -85,7 +85,7 @@ def admitted(asked: Request) -> Decision:
         ("GET", "/api/open", "a=%0d%0a&b=%zz", "/api/open?a=%0d%0a&b=%zz"),
     ],
 )
-def test_a_request_goes_where_its_route_says(method: str, path: str, query: str, target: str) -> None:
+def test_a_request_goes_to_the_service_of_its_route(method: str, path: str, query: str, target: str) -> None:
     assert admitted(request(method=method, path=path, query=query)).target == target
 
 

@@ -47,7 +47,7 @@ def test_a_database_without_tables_is_503():
 
 
 @pytest.mark.skipif(not ON_SQLITE, reason="of a server that does not respond, whatever is tested")
-def test_the_probes_respond_in_a_second_while_a_server_accepts_connections_and_says_nothing(issuer, tmp_path):
+def test_the_probes_respond_in_a_second_while_a_server_accepts_connections_and_sends_nothing(issuer, tmp_path):
     with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
         url = f"postgres://orders@127.0.0.1:{silent.getsockname()[1]}/orders"
         service = Service(issuer, tmp_path, workers=1, environ={"ORDERS_DATABASE_URL": url}, migrated=False)

@@ -51,7 +51,7 @@ def test_no_path_shows_or_changes_another_users_order(user, path, method, role):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("path", paths())
-def test_no_path_answers_without_a_passport_or_to_the_gateway_itself(issuer, path, method):
+def test_no_path_responds_without_a_passport_or_to_the_gateway_itself(issuer, path, method):
     url = "/" + path.format(1)
     assert Client().generic(method, url).status_code == 401
     passport = issuer.passport("gateway", audience="orders", role="service")

@@ -204,7 +204,7 @@ def test_djangos_own_login_form_signs_in_through_each_door(gateway: Gateway) -> 
     assert client.get(gateway.url + style).headers["Content-Type"].startswith("text/css")
 
 
-def test_without_host_keep_a_form_is_403_as_the_chapter_says(gateway: Gateway) -> None:
+def test_without_host_keep_a_form_is_403_as_documented(gateway: Gateway) -> None:
     done = sign_in(session(), f"{gateway.url}/shop/accounts/login/", gateway.url)
     assert (done.status_code, "CSRF verification failed" in done.text) == (403, True)
 

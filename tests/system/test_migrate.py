@@ -37,7 +37,7 @@ def test_replicas_that_migrate_at_once_all_succeed(server, tmp_path):
     assert [end(process) for process in running] == [(0, "")] * len(projects)
 
 
-def test_a_migration_waits_for_a_database_that_cannot_be_reached_and_says_so_once(server, tmp_path):
+def test_a_migration_waits_for_a_database_that_cannot_be_reached_and_logs_it_once(server, tmp_path):
     url = server.database("later")
     server.stop()
     process = migrate("orders_project", url, tmp_path, "--wait")

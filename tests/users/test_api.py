@@ -40,7 +40,7 @@ def assert_problem(response, status: int, **errors: str) -> None:
 # Create
 
 
-def test_a_created_user_is_answered_stored_and_found(as_admin, admin):
+def test_a_created_user_is_returned_stored_and_found(as_admin, admin):
     response = as_admin("POST", "/api/users", NEW)
     user = User.objects.get(username="ada")
     assert response.status_code == 201

@@ -110,7 +110,7 @@ def test_an_index_that_cannot_be_made_ends_a_command_with_its_name(make, manage,
 
 
 @pytest.mark.postgresql
-def test_a_database_that_is_away_ends_a_command_with_what_it_says(manage):
+def test_a_database_that_is_away_ends_a_command_with_its_error(manage):
     refused = manage("demo_users", USERS_DATABASE_URL="postgres://eva:hunter2@127.0.0.1:1/users")
     assert refused.returncode == 1
     assert "connection to server at" in refused.stderr

@@ -126,7 +126,7 @@ def test_a_dry_run_reports_the_same_and_writes_nothing(old, capsys):
         ([{"model": "users.group", "pk": 3, "fields": {}}], r"not a line of a users\.jsonl"),
     ],
 )  # fmt: skip
-def test_a_rejected_entry_keeps_all_out_unless_told_to_go_on(values, reason, make, admin, tmp_path, capsys):
+def test_a_rejected_entry_rejects_the_import_unless_it_is_skipped(values, reason, make, admin, tmp_path, capsys):
     services.user_delete(user_id=make("gone").pk, actor=admin.pk)
     before = rows()
     path = written(tmp_path, *values, user(id=20, username="good", email="good@example.com"))

@@ -372,7 +372,7 @@ def test_a_name_without_any_limits_is_a_fault(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["route", "defaults"])
-def test_a_rate_with_keys_is_one_fault_that_says_where_limits_are_declared(tmp_path: Path, place: str) -> None:
+def test_a_rate_with_keys_is_one_fault_that_names_where_limits_are_declared(tmp_path: Path, place: str) -> None:
     written = "{rate: 5/minute, by: user}"
     text = route(rate_limit=written) if place == "route" else route() + f"defaults: {{rate_limit: {written}}}\n"
     (found,) = faults(tmp_path, text)

@@ -210,7 +210,7 @@ def readiness() -> tuple[int, Any]:
     return runtime().upstreams.run(runtime().readiness.report())
 
 
-def test_readiness_says_which_documents_are_missing_and_stays_ready(
+def test_readiness_names_missing_documents_and_stays_ready(
     serve: Callable[..., Service], configure: Callable[..., None]
 ) -> None:
     present = False

@@ -213,7 +213,7 @@ def test_a_method_without_a_route_is_a_405_with_the_path_s_methods(method: str, 
         ("/admin/", "GET, HEAD, OPTIONS, POST", False),
     ],
 )
-def test_the_gateway_answers_options_unless_a_route_lists_it(path: str, allow: str, *, answered: bool) -> None:
+def test_the_gateway_responds_to_options_unless_a_route_lists_it(path: str, allow: str, *, answered: bool) -> None:
     match = TABLE.match("OPTIONS", path)
     assert (match.allow, match.handles_options) == (allow, answered)
 

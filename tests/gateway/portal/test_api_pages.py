@@ -277,7 +277,7 @@ LARGE = {"results": [{"id": number, "name": "x" * 500} for number in range(10_00
 
 
 @pytest.mark.parametrize("value", [LARGE, LARGE["results"], "x" * 5_000_000], ids=["page", "list", "text"])
-def test_of_a_large_answer_the_first_part_is_shown(service: Service, client: Client, value: object) -> None:
+def test_a_page_shows_the_first_part_of_a_large_response(service: Service, client: Client, value: object) -> None:
     service.answer = lambda seen: Reply.json(DOCUMENT if seen.target == "/openapi.json" else value)
     reply = client.get("/things/", headers=PAGE)
     page = reply.content.decode()
@@ -354,7 +354,7 @@ def test_a_page_has_its_request_as_commands(service: Service, client: Client, si
     assert """curl -H "Authorization: Bearer $TOKEN" 'http://testserver/things/7/?a=1&b=""" in page
 
 
-def test_a_page_of_a_deprecated_route_says_what_to_use_instead(
+def test_a_page_of_a_deprecated_route_names_its_successor(
     serve: Callable[..., Service], configure: Callable[..., None], client: Client
 ) -> None:
     service = serve(answer)

@@ -26,7 +26,7 @@ def preflight(client: Client, path: str, origin: str = APP) -> Any:
 
 
 @pytest.mark.parametrize("path", OWN)
-def test_the_gateways_own_api_answers_preflights(client: Client, path: str) -> None:
+def test_the_gateways_own_api_responds_to_preflights(client: Client, path: str) -> None:
     response = preflight(client, path)
     assert (response.status_code, response.content) == (204, b"")
     assert response["Access-Control-Allow-Origin"] == APP

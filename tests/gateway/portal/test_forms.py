@@ -138,7 +138,7 @@ def test_a_message_of_a_list_s_entry_is_at_the_list() -> None:
 
 
 @pytest.mark.parametrize("data", [None, [], "x", {"detail": "Not found."}, {"title": "x", "a": ["b"]}])
-def test_an_answer_without_messages_has_none(data: Any) -> None:
+def test_a_response_without_messages_has_none(data: Any) -> None:
     assert forms.messages_of(data) == {}
 
 

@@ -87,7 +87,7 @@ def test_each_service_has_its_health(service: Service, client: Client) -> None:
     assert [text for *_, text in states][:2] == ["healthy", "answered 503"]
 
 
-def test_what_a_service_says_of_its_routes_is_text(service: Service, client: Client) -> None:
+def test_descriptions_of_a_service_are_shown_as_text(service: Service, client: Client) -> None:
     page = home(client)
     assert "List &lt;b&gt;things&lt;/b&gt;" in page
     assert "<b>things" not in page

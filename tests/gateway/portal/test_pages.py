@@ -211,7 +211,7 @@ def test_a_page_has_the_service_s_status(
     assert client.get("/api/open", headers=headers).status_code == status
 
 
-def test_options_is_answered_as_for_a_program(service: Service, client: Client) -> None:
+def test_options_gets_the_response_of_a_program(service: Service, client: Client) -> None:
     page, data = (client.options("/api/open", headers=headers) for headers in (BROWSER, {"Accept": "application/json"}))
     assert (page.status_code, page.content, page["Allow"]) == (204, b"", "GET, HEAD, OPTIONS, POST")
     assert {name for name, _ in pairs(page)} == {name for name, _ in pairs(data)}

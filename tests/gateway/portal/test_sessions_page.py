@@ -49,7 +49,7 @@ def test_it_lists_the_user_s_sessions_this_one_first_and_marked(login: LoginServ
     assert "127.0.0.1" in text
 
 
-def test_what_a_client_says_of_itself_is_escaped(login: LoginService) -> None:
+def test_what_a_client_sends_about_itself_is_escaped(login: LoginService) -> None:
     text = page(browser(agent="<script>alert(1)</script>"))
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text

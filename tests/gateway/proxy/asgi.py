@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 Message = dict[str, Any]
-LEFT: Message = {"type": "http.disconnect"}
+DISCONNECT: Message = {"type": "http.disconnect"}
 
 
 def scope_of(
@@ -55,25 +55,25 @@ class Server:
 
     @property
     def status(self) -> int:
-        """The answer's status."""
+        """The response's status."""
         assert self.sent[0]["type"] == "http.response.start"
         return int(self.sent[0]["status"])
 
     @property
     def headers(self) -> dict[str, str]:
-        """The answer's headers, of which none may come twice here."""
+        """The response's headers, of which none may come twice here."""
         pairs = [(name.decode().lower(), value.decode("latin-1")) for name, value in self.sent[0]["headers"]]
         assert len(dict(pairs)) == len(pairs), pairs
         return dict(pairs)
 
     @property
     def body(self) -> bytes:
-        """The answer's body, as far as it has come."""
+        """The response's body, as far as it has come."""
         return b"".join(message.get("body", b"") for message in self.sent[1:])
 
     @property
     def is_whole(self) -> bool:
-        """Whether the answer has its end, and nothing after it."""
+        """Whether the response has its end, and nothing after it."""
         ends = [not message.get("more_body", False) for message in self.sent[1:]]
         return ends.count(True) == 1 and ends[-1]
 

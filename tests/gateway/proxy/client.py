@@ -10,6 +10,7 @@ from types import SimpleNamespace, TracebackType
 from typing import Any, Self
 
 import httptools
+import pytest
 from tests.gateway.runtimes import runtime
 
 from gateway import gate
@@ -155,3 +156,9 @@ async def opened(
         for _ in range(3):
             await asyncio.sleep(0)
         door.close()
+
+
+def access_lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """Return the access log's lines."""
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    return [line for line in lines if line["logger"] == "access"]

@@ -146,7 +146,7 @@ async def test_what_waits_can_be_written_at_once_and_is_written_once(written: Wr
 
 
 @on_a_loop
-async def test_a_log_that_cannot_be_written_keeps_nobody_from_going_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_log_that_cannot_be_written_stops_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as stream:

@@ -9,7 +9,7 @@ import pytest
 from tests.gateway.proxy.asgi import Message
 from tests.gateway.proxy.client import ask
 from tests.gateway.runtimes import runtime
-from tests.gateway.upstreams.origin import Origin, answering, on_a_loop, until
+from tests.gateway.upstreams.origin import Origin, on_a_loop, responding, until
 
 from gateway.proxy.application import Gateway
 
@@ -32,7 +32,7 @@ def django(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
 
 
 class Life:
-    """The server's start and stop, as it says them."""
+    """The server's start and stop, as it announces them."""
 
     def __init__(self, application: Gateway) -> None:
         self.said: asyncio.Queue[Message] = asyncio.Queue()
@@ -40,7 +40,7 @@ class Life:
         self.task = asyncio.ensure_future(application({"type": "lifespan"}, self.said.get, self.send))
 
     async def send(self, message: Any) -> None:
-        """Note what the application says."""
+        """Record what the application sends."""
         self.sent.append(message["type"])
 
     async def start(self) -> None:
@@ -57,7 +57,7 @@ class Life:
 def test_it_starts_serves_and_stops(configure: Callable[..., None], as_before: None) -> None:
     @on_a_loop
     async def live() -> None:
-        async with Origin(answering(OK)) as origin:
+        async with Origin(responding(OK)) as origin:
             configure(
                 services={"things": {"url": origin.url}},
                 routes=[{"path": "/api/things", "service": "things", "allow": "public"}],
@@ -99,7 +99,7 @@ def test_what_is_loaded_is_not_looked_through_again(configure: Callable[..., Non
 
 
 @on_a_loop
-async def test_anything_but_requests_and_its_life_is_not_answered() -> None:
+async def test_scopes_other_than_http_websocket_and_lifespan_are_refused() -> None:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

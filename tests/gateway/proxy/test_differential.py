@@ -162,7 +162,7 @@ def service(wire_seen: list[tuple[str, str, list[tuple[str, str]], bytes]]) -> C
             response = RESPONSES[crc32(f"{seen.method} {seen.target} {seen.body!r}".encode()) % len(RESPONSES)]
             if seen.method == "HEAD":
                 response = response.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-            await wire.say(response)
+            await wire.send(response)
             if b"Connection: close" in response or response.startswith(b"hello"):
                 return
 
@@ -207,10 +207,10 @@ def compare(configure: Configure, count: int, seed: int) -> None:
         runner.run(run())
 
 
-def test_a_request_without_a_task_is_answered_as_one_with_a_task(configure: Configure) -> None:
+def test_a_request_without_a_task_gets_the_response_of_one_with_a_task(configure: Configure) -> None:
     compare(configure, 300, 1)
 
 
 @pytest.mark.long
-def test_many_requests_without_a_task_are_answered_as_with_a_task(configure: Configure) -> None:
+def test_many_requests_without_a_task_get_the_responses_of_those_with_a_task(configure: Configure) -> None:
     compare(configure, share(50_000), Random().randrange(2**32))

@@ -1,50 +1,24 @@
-"""The fast door, asked over real connections, in front of services that send exactly the bytes of a test."""
+"""The fast door, over real connections, in front of services that send exactly the bytes of a test."""
 
-import asyncio
-import json
 from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from tests.gateway.proxy.client import Client, ask, opened, request_of
+from tests.gateway.proxy.client import Client, access_lines, ask, opened, request_of
 from tests.gateway.runtimes import runtime
-from tests.gateway.upstreams.origin import Origin, Wire, answering, on_a_loop, until
+from tests.gateway.upstreams.origin import Origin, Wire, on_a_loop, responding, until
 
 from gateway import gate
 from gateway.policy.routes import Match, RouteTable
 from gateway.portal.prometheus import REGISTRY
 
-Configure = Callable[..., None]
 SignedIn = Callable[..., dict[str, str]]
+RouteTo = Callable[..., None]
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 PAGE = ("accept", "text/html")
-ROUTES: list[dict[str, Any]] = [
-    {"path": "/api/things", "methods": ["GET", "POST"], "allow": "public"},
-    {"path": "/api/mine", "methods": ["GET"], "allow": "authenticated"},
-    {"path": "/api/small", "methods": ["POST"], "allow": "public", "max_body": 10},
-    {"path": "/api/few", "methods": ["GET"], "allow": "public", "rate_limit": "1/hour"},
-    {"path": "/pages/{path...}", "methods": ["GET"], "allow": "public", "browser": "passthrough"},
-]
-
-
-@pytest.fixture
-def put(configure: Configure) -> "Put":
-    """Put the service at a URL behind every route."""
-
-    def put(url: str, total: str = "200ms") -> None:
-        configure(
-            services={"things": {"url": url, "timeouts": {"total": total}}},
-            versions={"current": "v1"},
-            routes=[route | {"service": "things"} for route in ROUTES],
-        )
-
-    return put
-
-
-Put = Callable[..., None]
 
 
 class Django:
@@ -60,10 +34,10 @@ class Django:
 
 
 @on_a_loop
-async def test_a_request_goes_through_and_its_answer_comes_back(put: Put) -> None:
+async def test_a_request_goes_through_and_its_response_comes_back(route_to: RouteTo) -> None:
     said = OK.replace(b"Content-Type", b"X-Request-ID: theirs\r\nConnection: x-hop\r\nX-Hop: 1\r\nContent-Type")
-    async with Origin(answering(said)) as origin:
-        put(origin.url)
+    async with Origin(responding(said)) as origin:
+        route_to(origin.url)
         async with opened() as door:
             got = await ask(door, "POST", "/api/v1/things?a=%20b", [("x-a", "\xe9"), ("content-length", "3")], b"abc")
         assert (got.status, got.body, got.is_whole) == (200, b"ok", True)
@@ -91,12 +65,12 @@ async def test_a_request_goes_through_and_its_answer_comes_back(put: Put) -> Non
     ],
 )
 @on_a_loop
-async def test_pages_for_people_and_what_is_no_route_are_django_s(
-    put: Put, method: str, target: str, headers: list[tuple[str, str]], asked: bool
+async def test_pages_and_unknown_routes_are_served_by_django(
+    route_to: RouteTo, method: str, target: str, headers: list[tuple[str, str]], asked: bool
 ) -> None:
     django = Django()
-    async with Origin(answering(OK)) as origin:
-        put(origin.url)
+    async with Origin(responding(OK)) as origin:
+        route_to(origin.url)
         async with opened(django) as door:
             got = await ask(door, method, target, headers)
         assert (got.status, django.asked) == ((299, [target]) if asked else (200, []))
@@ -117,11 +91,11 @@ REFUSED: list[tuple[str, str, list[tuple[str, str]], int]] = [
 
 @pytest.mark.parametrize(("method", "target", "headers", "status"), REFUSED)
 @on_a_loop
-async def test_what_is_refused_is_a_problem_and_reaches_no_service(
-    put: Put, method: str, target: str, headers: list[tuple[str, str]], status: int
+async def test_a_rejected_request_is_a_problem_and_reaches_no_service(
+    route_to: RouteTo, method: str, target: str, headers: list[tuple[str, str]], status: int
 ) -> None:
-    async with Origin(answering(OK)) as origin:
-        put(origin.url)
+    async with Origin(responding(OK)) as origin:
+        route_to(origin.url)
         async with opened() as door:
             got = await ask(door, method, target, headers, *([b"x" * 11] if method == "POST" else []))
         assert origin.wires == []
@@ -163,9 +137,11 @@ MALFORMED = [
 
 @pytest.mark.parametrize(("head", "status"), MALFORMED)
 @on_a_loop
-async def test_what_is_malformed_is_a_problem_and_ends_the_connection(put: Put, head: str, status: int) -> None:
-    async with Origin(answering(OK)) as origin:
-        put(origin.url)
+async def test_a_malformed_request_is_a_problem_and_ends_the_connection(
+    route_to: RouteTo, head: str, status: int
+) -> None:
+    async with Origin(responding(OK)) as origin:
+        route_to(origin.url)
         async with opened() as door, Client(door) as client:
             await client.send(head.encode("latin-1") + b"\r\n1\r\na\r\n0\r\n\r\n")
             got = await client.reply()
@@ -176,9 +152,9 @@ async def test_what_is_malformed_is_a_problem_and_ends_the_connection(put: Put, 
 
 
 @on_a_loop
-async def test_another_host_is_refused_and_an_absolute_target_names_the_host(put: Put) -> None:
-    async with Origin(answering(OK)) as origin:
-        put(origin.url)
+async def test_another_host_is_refused_and_an_absolute_target_names_the_host(route_to: RouteTo) -> None:
+    async with Origin(responding(OK)) as origin:
+        route_to(origin.url)
         async with opened() as door:
             statuses = {
                 (target, host): (await ask(door, "GET", target, host=host)).status
@@ -194,16 +170,16 @@ async def test_another_host_is_refused_and_an_absolute_target_names_the_host(put
 
 
 @on_a_loop
-async def test_a_problem_names_the_path_encoded_anew(put: Put) -> None:
-    put("http://127.0.0.1:1")
+async def test_a_problem_names_the_path_encoded_again(route_to: RouteTo) -> None:
+    route_to("http://127.0.0.1:1")
     async with opened() as door:
         got = await ask(door, "GET", "/api/%ff%C3%A9")
     assert (got.status, got.json()["instance"]) == (400, "/api/%EF%BF%BD%C3%A9")
 
 
 @on_a_loop
-async def test_options_that_no_route_has_are_the_gateway_s_to_answer(put: Put) -> None:
-    put("http://127.0.0.1:1")
+async def test_the_gateway_responds_to_options_that_no_route_lists(route_to: RouteTo) -> None:
+    route_to("http://127.0.0.1:1")
     async with opened() as door:
         got = await ask(door, "OPTIONS", "/api/things")
     assert (got.status, got.headers["allow"], got.body) == (204, "GET, HEAD, OPTIONS, POST", b"")
@@ -211,9 +187,9 @@ async def test_options_that_no_route_has_are_the_gateway_s_to_answer(put: Put) -
 
 
 @on_a_loop
-async def test_a_used_up_limit_says_when_to_come_again(put: Put) -> None:
-    async with Origin(answering(OK)) as origin:
-        put(origin.url)
+async def test_an_exhausted_limit_is_429_with_retry_after(route_to: RouteTo) -> None:
+    async with Origin(responding(OK)) as origin:
+        route_to(origin.url)
         async with opened() as door:
             first, second = [await ask(door, "GET", "/api/few") for _ in range(2)]
     assert (first.status, second.status) == (200, 429)
@@ -221,19 +197,21 @@ async def test_a_used_up_limit_says_when_to_come_again(put: Put) -> None:
 
 
 @pytest.mark.parametrize(
-    ("says", "status"), [(b"", 502), (b"hello\r\n\r\n", 502), (None, 504), (OK[:-1], 502)], ids=str
+    ("response_bytes", "status"), [(b"", 502), (b"hello\r\n\r\n", 502), (None, 504), (OK[:-1], 502)], ids=str
 )
 @on_a_loop
-async def test_a_service_that_fails_is_named_in_the_problem(put: Put, says: bytes | None, status: int) -> None:
+async def test_a_service_that_fails_is_named_in_the_problem(
+    route_to: RouteTo, response_bytes: bytes | None, status: int
+) -> None:
     async def behave(wire: Wire) -> None:
         await wire.request()
-        if says is None:
+        if response_bytes is None:
             await wire.ended()
         else:
-            await wire.say(says)
+            await wire.send(response_bytes)
 
     async with Origin(behave) as origin:
-        put(origin.url)
+        route_to(origin.url)
         async with opened() as door:
             got = await ask(door, "POST", "/api/things")
             assert (got.status, got.json()["service"], got.json()["origin"]) == (status, "things", "gateway")
@@ -241,9 +219,9 @@ async def test_a_service_that_fails_is_named_in_the_problem(put: Put, says: byte
 
 
 @on_a_loop
-async def test_a_body_that_stops_coming_is_a_408(put: Put) -> None:
-    async with Origin(answering(OK)) as origin:
-        put(origin.url)
+async def test_a_body_that_stops_coming_is_a_408(route_to: RouteTo) -> None:
+    async with Origin(responding(OK)) as origin:
+        route_to(origin.url)
         async with opened() as door, Client(door) as client:
             await client.send(request_of("POST", "/api/things", [("content-length", "5")]) + b"abc")
             await until(lambda: client.connection.current)
@@ -257,135 +235,7 @@ async def test_a_body_that_stops_coming_is_a_408(put: Put) -> None:
         assert (got.status, origin.wires) == (408, [])
 
 
-# Responses on their way.
-
-
-@on_a_loop
-async def test_a_response_goes_on_as_it_comes(put: Put) -> None:
-    taken = [asyncio.Event() for _ in range(3)]
-
-    async def behave(wire: Wire) -> None:
-        await wire.request()
-        await wire.say(CHUNKED)
-        for number, event in enumerate(taken):
-            await event.wait()
-            await wire.say(b"1\r\n%d\r\n" % number)
-        await wire.say(b"0\r\n\r\n")
-        await wire.ended()
-
-    async with Origin(behave) as origin:
-        put(origin.url)
-        async with opened() as door, Client(door) as client:
-            await client.send(request_of("GET", "/api/things"))
-            # The head is sent before there is any of the body.
-            reply = await client.reply(until=lambda reply: reply.has_head)
-            assert (reply.status, reply.body) == (200, b"")
-            for number, event in enumerate(taken):
-                event.set()
-                await client.more(reply, lambda reply: reply.body.endswith(b"%d" % number))  # noqa: B023
-            await client.more(reply)
-            assert (reply.body, reply.is_whole) == (b"012", True)
-            assert door.pools.of("things").pools[0].acquire_idle(repeatable=False)
-
-
-@on_a_loop
-async def test_a_response_that_is_cut_off_gets_no_end(put: Put, caplog: pytest.LogCaptureFixture) -> None:
-    async def behave(wire: Wire) -> None:
-        await wire.request()
-        await wire.say(CHUNKED + b"2\r\nab\r\n")
-
-    async with Origin(behave) as origin:
-        put(origin.url)
-        async with opened() as door:
-            got = await ask(door, "GET", "/api/things")
-    assert (got.status, got.body, got.is_whole) == (200, b"ab", False)
-    assert "cut off" in caplog.text
-
-
-@on_a_loop
-async def test_a_client_that_is_slow_holds_the_service_back(put: Put) -> None:
-    size = 8 * 2**20
-
-    async def behave(wire: Wire) -> None:
-        await wire.request()
-        await wire.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
-        await wire.say(b"x" * size)
-        await wire.ended()
-
-    async with Origin(behave) as origin:
-        put(origin.url, "60s")
-        async with opened() as door, Client(door, receive_buffer=64 * 1024) as client:
-            await client.send(request_of("GET", "/api/things"))
-            (pool,) = door.pools.of("things").pools
-            await until(lambda: pool.live)
-            (connection,) = pool.live
-            await until(lambda: not connection.transport.is_reading())
-            assert client.connection.transport.get_write_buffer_size() < size // 2
-            got = await client.reply()
-            assert (len(got.body), got.is_whole) == (size, True)
-
-
-# Clients that leave.
-
-
-@pytest.mark.parametrize("idle", [False, True])
-@on_a_loop
-async def test_a_client_that_leaves_takes_its_request_with_it(
-    put: Put, idle: bool, capfd: pytest.CaptureFixture[str]
-) -> None:
-    async def behave(wire: Wire) -> None:
-        if idle:
-            await wire.request()
-            await wire.say(OK)
-        wire.origin.seen.append(await wire.request())
-        await wire.ended()
-
-    async with Origin(behave) as origin:
-        put(origin.url)
-        async with opened() as door:
-            async with Client(door) as client:
-                if idle:
-                    assert (await client.ask("GET", "/api/things")).status == 200
-                await client.send(request_of("GET", "/api/things"))
-                await until(lambda: origin.seen)
-                assert client.connection.current
-                # On an idle connection the request needs no task.
-                assert (client.connection.current.task is None) is idle
-            await until(lambda: not door.pools.of("things").pools[0].live)
-    assert [line["status"] for line in access_lines(capfd)] == ([200, 499] if idle else [499])
-
-
-@on_a_loop
-async def test_a_client_that_leaves_amid_its_response_ends_it_for_the_service(put: Put) -> None:
-    async def behave(wire: Wire) -> None:
-        await wire.request()
-        await wire.say(CHUNKED + b"2\r\nab\r\n")
-        await wire.ended()
-
-    async with Origin(behave) as origin:
-        put(origin.url)
-        async with opened() as door:
-            async with Client(door) as client:
-                await client.send(request_of("GET", "/api/things"))
-                await client.reply(until=lambda reply: reply.body)
-            await until(lambda: not door.pools.of("things").pools[0].live)
-
-
-@pytest.mark.parametrize("path", ["/api/things", "/login/"])
-@on_a_loop
-async def test_a_body_that_is_malformed_at_once_ends_an_exchange_that_has_not_begun(
-    put: Put, path: str, capfd: pytest.CaptureFixture[str]
-) -> None:
-    put("http://127.0.0.1:1")
-    async with opened() as door, Client(door) as client:
-        await client.send(request_of("POST", path, [("transfer-encoding", "chunked")]) + b"xyz\r\n")
-        assert (await client.reply()).status == 400
-        assert client.connection.current is None
-        assert await client.reader.read() == b""
-    assert [line["status"] for line in access_lines(capfd)] == ([499] if path == "/api/things" else [])
-
-
-# Faults of ours.
+# Internal errors.
 
 
 class Faulty(RouteTable):
@@ -408,10 +258,10 @@ def faulty_gate() -> gate.Gate:
 
 
 @on_a_loop
-async def test_a_fault_of_ours_is_a_problem_with_nothing_of_it_inside(
-    put: Put, caplog: pytest.LogCaptureFixture
+async def test_an_internal_error_is_a_problem_without_its_details(
+    route_to: RouteTo, caplog: pytest.LogCaptureFixture
 ) -> None:
-    put("http://127.0.0.1:1")
+    route_to("http://127.0.0.1:1")
     async with opened(its_gate=faulty_gate()) as door:
         got = await ask(door, "GET", "/api/th%C3%AFngs")
     assert (got.status, got.headers["content-type"]) == (500, "application/problem+json")
@@ -426,7 +276,7 @@ async def test_a_fault_of_ours_is_a_problem_with_nothing_of_it_inside(
 @pytest.mark.parametrize("begun", [False, True])
 @on_a_loop
 async def test_a_fault_of_django_s_is_a_500_unless_the_response_has_begun(
-    put: Put, begun: bool, caplog: pytest.LogCaptureFixture
+    route_to: RouteTo, begun: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def django(scope: Any, receive: Any, send: Any) -> None:
         if begun:
@@ -434,18 +284,20 @@ async def test_a_fault_of_django_s_is_a_500_unless_the_response_has_begun(
             await send({"type": "http.response.body", "body": b"ab", "more_body": True})
         raise RuntimeError("a fault")
 
-    put("http://127.0.0.1:1")
+    route_to("http://127.0.0.1:1")
     async with opened(django) as door:
         got = await ask(door, "GET", "/login/")
     assert (got.status, got.is_whole) == ((200, False) if begun else (500, True))
     assert "GET /login/ failed" in caplog.text
 
 
-# What is heard once.
+# Request headers that a connection repeats.
 
 
 @on_a_loop
-async def test_headers_that_a_connection_repeats_mean_the_same_and_others_do_not(put: Put, signed_in: SignedIn) -> None:
+async def test_headers_that_a_connection_repeats_mean_the_same_and_others_do_not(
+    route_to: RouteTo, signed_in: SignedIn
+) -> None:
     one, other = signed_in("2")["Authorization"], signed_in("3")["Authorization"]
     asked = [
         [("authorization", one)],
@@ -459,8 +311,8 @@ async def test_headers_that_a_connection_repeats_mean_the_same_and_others_do_not
         [PAGE],
         [("authorization", other)],
     ]
-    async with Origin(answering(OK)) as origin:
-        put(origin.url)
+    async with Origin(responding(OK)) as origin:
+        route_to(origin.url)
         async with opened(Django()) as door, Client(door) as client:
             got = [await client.ask("GET", "/api/mine", headers) for headers in asked]
     assert [each.status for each in got] == [200, 200, 200, 401, 200, 200, 417, 417, 299, 200]
@@ -471,9 +323,9 @@ async def test_headers_that_a_connection_repeats_mean_the_same_and_others_do_not
 
 
 @on_a_loop
-async def test_a_body_is_framed_for_each_request_of_a_connection(put: Put) -> None:
-    async with Origin(answering(OK)) as origin:
-        put(origin.url)
+async def test_a_body_is_framed_for_each_request_of_a_connection(route_to: RouteTo) -> None:
+    async with Origin(responding(OK)) as origin:
+        route_to(origin.url)
         async with opened() as door, Client(door) as client:
             for content in (b"abc", b"xyz"):
                 await client.ask("POST", "/api/things", [("content-length", "3")], content)
@@ -482,7 +334,7 @@ async def test_a_body_is_framed_for_each_request_of_a_connection(put: Put) -> No
 
 
 @on_a_loop
-async def test_a_proxy_of_ours_names_the_request_and_its_client(put: Put, settings: Any) -> None:
+async def test_a_trusted_proxy_names_the_request_and_its_client(route_to: RouteTo, settings: Any) -> None:
     settings.TRUSTED_PROXIES = (ip_network("127.0.0.0/8"),)
     headers = [
         ("x-request-id", "from-the-proxy"),
@@ -490,8 +342,8 @@ async def test_a_proxy_of_ours_names_the_request_and_its_client(put: Put, settin
         ("x-forwarded-proto", "https"),
         ("x-forwarded-host", "testserver"),
     ]
-    async with Origin(answering(OK)) as origin:
-        put(origin.url)
+    async with Origin(responding(OK)) as origin:
+        route_to(origin.url)
         async with opened() as door:
             trusted = await ask(door, "GET", "/api/things", headers)
             other = await ask(door, "GET", "/api/things", headers, peer="192.0.2.1")
@@ -504,18 +356,12 @@ async def test_a_proxy_of_ours_names_the_request_and_its_client(put: Put, settin
     assert third.header("x-forwarded-for") in {"", None}
 
 
-# What is written down.
-
-
-def access_lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    """Return the access log's lines."""
-    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
-    return [line for line in lines if line["logger"] == "access"]
+# The access log.
 
 
 @on_a_loop
 async def test_each_request_is_logged_and_counted_once(
-    put: Put, signed_in: SignedIn, capfd: pytest.CaptureFixture[str]
+    route_to: RouteTo, signed_in: SignedIn, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def count(method: str, route: str, status: int) -> float:
         labels = {"method": method, "route": route, "status": str(status)}
@@ -526,8 +372,8 @@ async def test_each_request_is_logged_and_counted_once(
         ("GET", "none", 400),
     ]  # fmt: skip
     before = [count(*labels) for labels in counted]
-    async with Origin(answering(OK)) as origin:
-        put(origin.url)
+    async with Origin(responding(OK)) as origin:
+        route_to(origin.url)
         async with opened() as door:
             await ask(door, "GET", "/api/things?q=secret")
             await ask(door, "PATCH", "/api/things")

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 from tests.gateway.proxy.client import Client, opened, request_of
 from tests.gateway.runtimes import runtime
-from tests.gateway.upstreams.origin import Origin, Ours, Wire, begin, on_a_loop, only, ready, until
+from tests.gateway.upstreams.origin import OpenPools, Origin, Wire, begin, on_a_loop, only, ready, until
 
 from gateway.policy.access import Identity
 from gateway.policy.rejections import UpstreamProtocolError
@@ -63,7 +63,7 @@ class Joined:
     side: ClientSide
     response: ServiceResponse
 
-    async def client_says(self, data: bytes) -> None:
+    async def client_sends(self, data: bytes) -> None:
         """Send from the client."""
         await asyncio.get_running_loop().sock_sendall(self.client, data)
 
@@ -76,21 +76,21 @@ class Joined:
 
 
 @asynccontextmanager
-async def joined(identity: Identity | None = None, *, says: bytes = b"", within: float = 5) -> AsyncIterator[Joined]:
+async def joined(identity: Identity | None = None, *, first: bytes = b"", within: float = 5) -> AsyncIterator[Joined]:
     """A client and a service that have become a WebSocket."""
     loop = asyncio.get_running_loop()
     wires: list[Wire] = []
 
     async def behave(wire: Wire) -> None:
         await wire.reader.readuntil(b"\r\n\r\n")
-        await wire.say(SWITCH + says)
+        await wire.send(SWITCH + first)
         wires.append(wire)
         await asyncio.Event().wait()
 
     near, far = socket.socketpair()
     far.setblocking(False)
     with far:
-        async with Origin(behave) as origin, Ours((origin.url,)) as pools:
+        async with Origin(behave) as origin, OpenPools((origin.url,)) as pools:
             connection = await only(pools).connect(1)
             response = await ready(begin(connection, within=within, may_upgrade=True))
             assert (response.status, response.is_upgraded, dict(response.headers)["X-A"]) == (101, True, "1")
@@ -108,9 +108,9 @@ async def joined(identity: Identity | None = None, *, says: bytes = b"", within:
 async def test_bytes_go_both_ways_as_they_come() -> None:
     async with joined() as pair:
         for number in range(3):
-            await pair.client_says(b"ping %d" % number)
+            await pair.client_sends(b"ping %d" % number)
             assert await pair.wire.reader.readexactly(6) == b"ping %d" % number
-            await pair.wire.say(b"pong %d" % number)
+            await pair.wire.send(b"pong %d" % number)
             assert await pair.client_hears(6) == b"pong %d" % number
 
 
@@ -118,28 +118,28 @@ async def test_bytes_go_both_ways_as_they_come() -> None:
 async def test_the_deadline_of_the_handshake_is_not_the_tunnel_s() -> None:
     async with joined(within=0.6) as pair:
         await asyncio.sleep(0.7)
-        await pair.client_says(b"ping")
+        await pair.client_sends(b"ping")
         assert await pair.wire.reader.readexactly(4) == b"ping"
 
 
 @on_a_loop
-async def test_what_came_with_the_answer_is_kept_for_the_tunnel() -> None:
-    async with joined(says=b"first") as pair:
+async def test_bytes_after_the_response_are_kept_for_the_tunnel() -> None:
+    async with joined(first=b"first") as pair:
         await until(lambda: pair.response.rest == b"first")
         pair.tunnel.forward(pair.connection, pair.response.rest)
-        await pair.wire.say(b" second")
+        await pair.wire.send(b" second")
         assert await pair.client_hears(12) == b"first second"
 
 
 @on_a_loop
-async def test_what_comes_between_the_answer_and_the_tunnel_is_kept_too() -> None:
+async def test_bytes_between_the_response_and_the_tunnel_are_kept() -> None:
     async def behave(wire: Wire) -> None:
         await wire.reader.readuntil(b"\r\n\r\n")
-        await wire.say(SWITCH)
-        await wire.say(b"first")
+        await wire.send(SWITCH)
+        await wire.send(b"first")
         await wire.ended()
 
-    async with Origin(behave) as origin, Ours((origin.url,)) as pools:
+    async with Origin(behave) as origin, OpenPools((origin.url,)) as pools:
         connection = await only(pools).connect(1)
         response = await ready(begin(connection, may_upgrade=True))
         await until(lambda: response.rest == b"first")
@@ -151,10 +151,10 @@ async def test_what_comes_between_the_answer_and_the_tunnel_is_kept_too() -> Non
 async def test_a_switch_to_anything_else_is_malformed(upgrade: bytes) -> None:
     async def behave(wire: Wire) -> None:
         await wire.reader.readuntil(b"\r\n\r\n")
-        await wire.say(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n" + upgrade + b"\r\n")
+        await wire.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n" + upgrade + b"\r\n")
         await wire.ended()
 
-    async with Origin(behave) as origin, Ours((origin.url,)) as pools:
+    async with Origin(behave) as origin, OpenPools((origin.url,)) as pools:
         connection = await only(pools).connect(1)
         with pytest.raises(UpstreamProtocolError):
             await ready(begin(connection, may_upgrade=True))
@@ -165,7 +165,7 @@ async def test_a_client_that_leaves_is_gone_for_the_service_after_its_last_bytes
     async with joined() as pair:
         open_ = Tunnels(runtime().revocations)
         keeping = asyncio.create_task(open_.keep(pair.tunnel))
-        await pair.client_says(b"bye")
+        await pair.client_sends(b"bye")
         pair.client.shutdown(socket.SHUT_WR)
         assert await pair.wire.ended() == b"bye"
         await keeping
@@ -177,7 +177,7 @@ async def test_a_service_that_leaves_is_gone_for_the_client_after_its_last_bytes
     async with joined() as pair:
         open_ = Tunnels(runtime().revocations)
         keeping = asyncio.create_task(open_.keep(pair.tunnel))
-        await pair.wire.say(b"bye")
+        await pair.wire.send(b"bye")
         pair.wire.close()
         assert await pair.client_hears(4) == b"bye"
         await keeping
@@ -187,7 +187,7 @@ async def test_a_service_that_leaves_is_gone_for_the_client_after_its_last_bytes
 @on_a_loop
 async def test_a_client_that_does_not_read_holds_the_service_back() -> None:
     async with joined() as pair:
-        sending = asyncio.create_task(pair.wire.say(b"x" * 16 * MIB))
+        sending = asyncio.create_task(pair.wire.send(b"x" * 16 * MIB))
         await until(lambda: not pair.connection.transport.is_reading())
         assert pair.side.transport.get_write_buffer_size() < 2 * MIB
         assert len(await pair.client_hears(16 * MIB)) == 16 * MIB
@@ -198,7 +198,7 @@ async def test_a_client_that_does_not_read_holds_the_service_back() -> None:
 @on_a_loop
 async def test_a_service_that_does_not_read_holds_the_client_back() -> None:
     async with joined() as pair:
-        sending = asyncio.create_task(pair.client_says(b"x" * 16 * MIB))
+        sending = asyncio.create_task(pair.client_sends(b"x" * 16 * MIB))
         await until(lambda: not pair.side.transport.is_reading())
         assert pair.connection.transport.get_write_buffer_size() < 2 * MIB
         assert len(await pair.wire.reader.readexactly(16 * MIB)) == 16 * MIB
@@ -209,7 +209,7 @@ async def test_a_service_that_does_not_read_holds_the_client_back() -> None:
 @on_a_loop
 async def test_one_that_ends_while_it_is_full_ends() -> None:
     async with joined() as pair:
-        sending = asyncio.create_task(pair.wire.say(b"x" * 16 * MIB))
+        sending = asyncio.create_task(pair.wire.send(b"x" * 16 * MIB))
         await until(lambda: not pair.connection.transport.is_reading())
         pair.tunnel.end()
         # Told so once more while it closes, neither minds.
@@ -225,7 +225,7 @@ async def test_one_that_ends_while_it_is_full_ends() -> None:
 async def test_one_that_takes_nothing_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tunnels, "LINGER", 0.05)
     async with joined() as pair:
-        saying = asyncio.create_task(pair.wire.say(b"x" * 16 * MIB))
+        saying = asyncio.create_task(pair.wire.send(b"x" * 16 * MIB))
         await until(lambda: not pair.connection.transport.is_reading())
         pair.tunnel.end()
         assert pair.side.transport.get_write_buffer_size() > 0
@@ -234,7 +234,7 @@ async def test_one_that_takes_nothing_is_not_waited_for_for_ever(monkeypatch: py
 
 
 @on_a_loop
-async def test_nobody_keeps_a_tunnel_that_is_cancelled() -> None:
+async def test_a_cancelled_tunnel_is_closed() -> None:
     async with joined() as pair:
         open_ = Tunnels(runtime().revocations)
         keeping = asyncio.create_task(open_.keep(pair.tunnel))
@@ -261,7 +261,7 @@ def test_a_tunnel_ends_with_its_session_and_no_other_does(monkeypatch: pytest.Mo
             assert await mine.client_hears(1) == b""
             assert open_.open == {other.tunnel, public.tunnel}
             # They still work, and are still looked after.
-            await other.client_says(b"ping")
+            await other.client_sends(b"ping")
             assert await other.wire.reader.readexactly(4) == b"ping"
             runtime().revocations.ended = frozenset({"s3"})
             await keeping[1]
@@ -340,15 +340,15 @@ def test_a_close_frame_goes_out_between_two_frames_wherever_the_stop_comes(step:
 
 
 @on_a_loop
-async def test_both_sides_of_a_tunnel_are_told_when_the_worker_stops() -> None:
+async def test_both_sides_of_a_tunnel_get_a_close_frame_when_the_worker_stops() -> None:
     async with joined() as pair:
         pair.tunnel.close()
         pair.tunnel.close()
         assert await pair.client_hears(4) == TO_CLIENT
         assert unmasked(await pair.wire.reader.readexactly(8)) == TO_CLIENT
-        # What either says now is not passed on: nothing follows a close frame.
-        await pair.client_says(frame(8, b"\x03\xf4", masked=True))
-        await pair.wire.say(frame(1, b"late"))
+        # What either sends now is not passed on: nothing follows a close frame.
+        await pair.client_sends(frame(8, b"\x03\xf4", masked=True))
+        await pair.wire.send(frame(1, b"late"))
         assert await pair.wire.ended() == b""
         assert await pair.client_hears(1) == b""
 
@@ -357,10 +357,10 @@ async def test_both_sides_of_a_tunnel_are_told_when_the_worker_stops() -> None:
 async def test_a_frame_under_way_is_finished_before_the_close_frame() -> None:
     async with joined() as pair:
         whole = frame(1, b"hello")
-        await pair.wire.say(whole[:3])
+        await pair.wire.send(whole[:3])
         assert await pair.client_hears(3) == whole[:3]
         pair.tunnel.close()
-        await pair.wire.say(whole[3:] + frame(1, b"late"))
+        await pair.wire.send(whole[3:] + frame(1, b"late"))
         assert await pair.client_hears(8) == whole[3:] + TO_CLIENT
 
 
@@ -368,7 +368,7 @@ async def test_a_frame_under_way_is_finished_before_the_close_frame() -> None:
 async def test_a_frame_that_does_not_end_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tunnels, "LINGER", 0.05)
     async with joined() as pair:
-        await pair.wire.say(frame(1, b"hello")[:3])
+        await pair.wire.send(frame(1, b"hello")[:3])
         assert len(await pair.client_hears(3)) == 3
         pair.tunnel.close()
         assert await pair.client_hears(1) == b""
@@ -398,16 +398,16 @@ def test_a_handshake_is_sent_on_where_it_can_be_accepted(
         async def behave(wire: Wire) -> None:
             if idle:
                 await wire.request()
-                await wire.say(b"HTTP/1.1 204 No Content\r\n\r\n")
+                await wire.send(b"HTTP/1.1 204 No Content\r\n\r\n")
             head = await wire.reader.readuntil(b"\r\n\r\n")
             assert (b"\r\nupgrade: websocket\r\nconnection: Upgrade\r\n" in head) is asked
             assert b"\r\nsec-websocket-key: x\r\n" in head
             if not asked:
-                await wire.say(b"HTTP/1.1 204 No Content\r\n\r\n")
+                await wire.send(b"HTTP/1.1 204 No Content\r\n\r\n")
                 return
-            await wire.say(SWITCH.replace(b"X-A", b"Sec-WebSocket-Accept") + b"hello")
+            await wire.send(SWITCH.replace(b"X-A", b"Sec-WebSocket-Accept") + b"hello")
             assert await wire.reader.readexactly(4) == b"ping"
-            await wire.say(b"pong")
+            await wire.send(b"pong")
 
         async with Origin(behave) as origin:
             configure(

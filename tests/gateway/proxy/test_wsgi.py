@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from tests.gateway.proxy.asgi import LEFT, Server, ask, scope_of
+from tests.gateway.proxy.asgi import DISCONNECT, Server, ask, scope_of
 from tests.gateway.upstreams.origin import on_a_loop, until
 
 from gateway.policy.rejections import RequestTimeout
@@ -30,7 +30,7 @@ async def threaded(application: WSGIApplication) -> Any:
         await asyncio.to_thread(server.threads.shutdown)
 
 
-def answering(
+def responding(
     *pieces: bytes, status: str = "200 OK", headers: Iterable[tuple[str, str]] = ()
 ) -> Callable[[Environ, StartResponse], Iterable[bytes]]:
     """Return an application that answers in these pieces."""
@@ -139,7 +139,7 @@ async def test_a_body_that_stops_coming_is_late() -> None:
         return [b"late"]
 
     async with threaded(application) as server:
-        got = await ask(server, "POST", "/", [], b"ab", then=LEFT)
+        got = await ask(server, "POST", "/", [], b"ab", then=DISCONNECT)
     assert (got.status, got.body, late) == (408, b"late", [True])
 
 
@@ -160,22 +160,22 @@ async def test_a_body_that_stops_coming_is_late() -> None:
 async def test_a_response_leaves_its_thread_whole_and_is_sent_in_pieces(
     pieces: list[bytes], sent: list[tuple[bytes, bool]]
 ) -> None:
-    async with threaded(answering(*pieces, status="201 Created")) as server:
+    async with threaded(responding(*pieces, status="201 Created")) as server:
         got = await ask(server, "GET", "/")
     assert got.status == 201
     assert [(message["body"], message["more_body"]) for message in got.sent[1:]] == sent
 
 
 @on_a_loop
-async def test_an_answer_s_headers_go_on_as_they_are() -> None:
+async def test_a_response_s_headers_are_forwarded_unchanged() -> None:
     headers = [("X-A", "\xe9"), ("Set-Cookie", "a"), ("Set-Cookie", "b")]
-    async with threaded(answering(b"a", headers=headers)) as server:
+    async with threaded(responding(b"a", headers=headers)) as server:
         got = await ask(server, "GET", "/")
     assert got.sent[0]["headers"] == [(b"x-a", b"\xe9"), (b"set-cookie", b"a"), (b"set-cookie", b"b")]
 
 
 class Pieces:
-    """An answer made piece by piece that notes whether it has been closed, and what has been taken of it."""
+    """A response made piece by piece that notes whether it has been closed, and what has been taken of it."""
 
     streaming = True
 
@@ -202,7 +202,7 @@ class Pieces:
 
 
 @on_a_loop
-async def test_an_answer_is_closed_when_it_has_been_sent() -> None:
+async def test_a_response_is_closed_when_it_has_been_sent() -> None:
     pieces = Pieces(b"a", b"b")
     async with threaded(pieces) as server:
         assert (await ask(server, "GET", "/")).body == b"ab"
@@ -210,7 +210,7 @@ async def test_an_answer_is_closed_when_it_has_been_sent() -> None:
 
 
 @on_a_loop
-async def test_an_answer_that_fails_is_closed_and_gets_no_end() -> None:
+async def test_a_response_that_fails_is_closed_and_gets_no_end() -> None:
     pieces = Pieces(b"a", ValueError("a fault"))
     server = Server()
     async with threaded(pieces) as application:
@@ -221,7 +221,7 @@ async def test_an_answer_that_fails_is_closed_and_gets_no_end() -> None:
 
 
 @on_a_loop
-async def test_an_application_that_fails_leaves_the_answer_to_the_server() -> None:
+async def test_the_server_responds_for_an_application_that_fails() -> None:
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         raise ValueError("a fault")
 
@@ -233,7 +233,7 @@ async def test_an_application_that_fails_leaves_the_answer_to_the_server() -> No
 
 
 @on_a_loop
-async def test_a_client_that_leaves_ends_the_answer_which_is_closed() -> None:
+async def test_a_client_that_leaves_ends_the_response_which_is_closed() -> None:
     first, go_on = threading.Event(), threading.Event()
 
     class Waiting(Pieces):
@@ -274,7 +274,7 @@ class Untaken(Server):
 
 
 @on_a_loop
-async def test_an_answer_is_made_no_faster_than_the_client_takes_it() -> None:
+async def test_a_response_is_produced_no_faster_than_the_client_reads() -> None:
     pieces = Pieces(*[b"x"] * 10)
     server = Untaken()
     async with threaded(pieces) as application:
@@ -401,7 +401,7 @@ async def test_a_request_whose_client_left_while_it_waited_for_a_thread_is_not_r
 
 
 @on_a_loop
-async def test_requests_are_answered_side_by_side() -> None:
+async def test_requests_are_served_side_by_side() -> None:
     together = threading.Barrier(8, timeout=5)
 
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

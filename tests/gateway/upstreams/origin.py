@@ -1,4 +1,4 @@
-"""A service on the test's own event loop: it reads requests strictly and sends exactly the bytes of a test."""
+"""A service on the test's event loop: it parses requests strictly and sends exactly the bytes of a test."""
 
 import asyncio
 import functools
@@ -108,8 +108,8 @@ class Wire:
         seen.method = parser.get_method().decode()
         return seen
 
-    async def say(self, data: bytes) -> None:
-        """Say it."""
+    async def send(self, data: bytes) -> None:
+        """Send the bytes."""
         self.writer.write(data)
         await self.writer.drain()
 
@@ -171,23 +171,23 @@ class Origin:
         assert [outcome for outcome in outcomes if outcome is not None] == []
 
 
-def answering(*answers: bytes) -> Behaviour:
-    """Answer each request with the next of them, the last one ever again; an empty one closes. `seen` has them all."""
+def responding(*responses: bytes) -> Behaviour:
+    """Respond to each request with the next response, then always with the last; an empty one closes."""
 
     async def behave(wire: Wire) -> None:
         seen = wire.origin.seen
         while True:
             seen.append(await wire.request())
-            answer = answers[min(len(seen), len(answers)) - 1]
-            if not answer:
+            response = responses[min(len(seen), len(responses)) - 1]
+            if not response:
                 return
-            await wire.say(answer)
+            await wire.send(response)
 
     return behave
 
 
 async def silent(wire: Wire) -> None:
-    """Say nothing, until the other end closes."""
+    """Send nothing until the other end closes."""
     await wire.ended()
 
 
@@ -214,7 +214,7 @@ def pools_at(
 
 
 @dataclass
-class Ours:
+class OpenPools:
     """Pools of one service, closed at the end."""
 
     urls: tuple[str, ...]

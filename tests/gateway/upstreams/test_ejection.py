@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from tests.gateway.upstreams.origin import (
     PATIENCE,
+    OpenPools,
     Origin,
-    Ours,
     Wire,
-    answering,
     begin,
     on_a_loop,
     only,
     ready,
+    responding,
     silent,
     until,
 )
-from tests.gateway.upstreams.test_forwarding import OK, answered, outgoing
+from tests.gateway.upstreams.requests import OK, status_and_body, upstream_request
 from tests.ports import swallowing_port
 
 from gateway.config import Eject, WeightedURL
@@ -47,7 +47,7 @@ def states(pools: Pools) -> list[State]:
 async def outcome(pools: Pools, method: str = "GET", **timeouts: float) -> int | str:
     """Send a request; return the status, or the code of the gateway's rejection."""
     try:
-        return (await answered(pools, outgoing(method, **timeouts)))[0]
+        return (await status_and_body(pools, upstream_request(method, **timeouts)))[0]
     except RequestRejected as rejected:
         return rejected.code
 
@@ -55,7 +55,7 @@ async def outcome(pools: Pools, method: str = "GET", **timeouts: float) -> int |
 @asynccontextmanager
 async def refusing() -> AsyncIterator[Origin]:
     """A service that has stopped: its port refuses connections."""
-    async with Origin(answering(OK)) as origin:
+    async with Origin(responding(OK)) as origin:
         pass
     yield origin
 
@@ -73,10 +73,10 @@ Fault = Callable[[], Any]
 FAULTS: dict[str, Fault] = {
     "refuses": refusing,
     "swallows": swallowing,
-    "breaks off": lambda: Origin(answering(b"")),
+    "breaks off": lambda: Origin(responding(b"")),
     "hangs": lambda: Origin(silent),
-    "sends garbage": lambda: Origin(answering(b"hello\r\n\r\n")),
-    "fails": lambda: Origin(answering(FAILED)),
+    "sends garbage": lambda: Origin(responding(b"hello\r\n\r\n")),
+    "fails": lambda: Origin(responding(FAILED)),
 }
 
 
@@ -84,7 +84,7 @@ FAULTS: dict[str, Fault] = {
 @on_a_loop
 async def test_an_address_that_fails_five_times_in_a_row_gets_no_more_requests(fault: str) -> None:
     eject = policy(on=("connect", "reset", "timeout", "5xx"))
-    async with FAULTS[fault]() as bad, Origin(answering(OK)) as good, Ours((bad.url, good.url), eject) as pools:
+    async with FAULTS[fault]() as bad, Origin(responding(OK)) as good, OpenPools((bad.url, good.url), eject) as pools:
         for _ in range(9):
             assert states(pools) == [State.HEALTHY, State.HEALTHY]
             await outcome(pools, connect=0.1, total=0.3)
@@ -96,15 +96,15 @@ async def test_an_address_that_fails_five_times_in_a_row_gets_no_more_requests(f
 
 @on_a_loop
 async def test_a_status_of_5xx_is_no_failure_unless_the_policy_names_it() -> None:
-    async with Origin(answering(FAILED)) as origin, Ours((origin.url,)) as pools:
+    async with Origin(responding(FAILED)) as origin, OpenPools((origin.url,)) as pools:
         assert [await outcome(pools) for _ in range(10)] == [500] * 10
 
 
 @on_a_loop
 async def test_a_response_between_failures_forgives_them() -> None:
     async with (
-        Origin(answering(b"", b"", OK, b"", b"", OK)) as origin,
-        Ours((origin.url,), policy(failures=3)) as pools,
+        Origin(responding(b"", b"", OK, b"", b"", OK)) as origin,
+        OpenPools((origin.url,), policy(failures=3)) as pools,
     ):
         met = [await outcome(pools, "POST") for _ in range(7)]
         assert met == ["upstream_disconnected"] * 2 + [200] + ["upstream_disconnected"] * 2 + [200] * 2
@@ -113,12 +113,12 @@ async def test_a_response_between_failures_forgives_them() -> None:
 
 @on_a_loop
 async def test_at_most_half_of_the_addresses_rest_and_the_others_are_tried_though_they_fail() -> None:
-    broken = answering(b"")
+    broken = responding(b"")
     async with (
         Origin(broken) as a,
         Origin(broken) as b,
         Origin(broken) as c,
-        Ours((a.url, b.url, c.url), policy(failures=1)) as pools,
+        OpenPools((a.url, b.url, c.url), policy(failures=1)) as pools,
     ):
         for _ in range(6):
             await outcome(pools)
@@ -129,9 +129,9 @@ async def test_at_most_half_of_the_addresses_rest_and_the_others_are_tried_thoug
 @on_a_loop
 async def test_all_are_tried_where_all_are_ejected() -> None:
     async with (
-        Origin(answering(b"", OK)) as a,
-        Origin(answering(b"", OK)) as b,
-        Ours((a.url, b.url), policy(failures=1, most=1.0)) as pools,
+        Origin(responding(b"", OK)) as a,
+        Origin(responding(b"", OK)) as b,
+        OpenPools((a.url, b.url), policy(failures=1, most=1.0)) as pools,
     ):
         assert [await outcome(pools) for _ in range(2)] == ["upstream_disconnected"] * 2
         assert states(pools) == [State.EJECTED] * 2
@@ -140,17 +140,17 @@ async def test_all_are_tried_where_all_are_ejected() -> None:
 
 @on_a_loop
 async def test_no_address_is_ejected_at_a_most_of_zero() -> None:
-    async with Origin(answering(b"")) as origin, Ours((origin.url,), policy(failures=1, most=0.0)) as pools:
+    async with Origin(responding(b"")) as origin, OpenPools((origin.url,), policy(failures=1, most=0.0)) as pools:
         assert [await outcome(pools) for _ in range(10)] == ["upstream_disconnected"] * 10
 
 
 @on_a_loop
 async def test_requests_to_an_only_address_that_is_ejected_are_rejected_at_once() -> None:
     eject = policy(rest=20.0, on=("5xx",))
-    async with Origin(answering(FAILED)) as origin, Ours((origin.url,), eject) as pools:
+    async with Origin(responding(FAILED)) as origin, OpenPools((origin.url,), eject) as pools:
         assert [await outcome(pools) for _ in range(5)] == [500] * 5
         with pytest.raises(CircuitOpen) as rejected:
-            await answered(pools, outgoing())
+            await status_and_body(pools, upstream_request())
         assert (rejected.value.status, rejected.value.code) == (503, "upstream_ejected")
         # For /readyz, which asks no ejected service.
         assert rejected.value.reason.endswith("for now: it responded with errors")
@@ -161,7 +161,7 @@ async def test_requests_to_an_only_address_that_is_ejected_are_rejected_at_once(
 
 @on_a_loop
 async def test_an_only_address_that_refused_is_back_with_the_first_requests_after_it_listens() -> None:
-    async with refusing() as gone, Ours((gone.url,), policy()) as pools:
+    async with refusing() as gone, OpenPools((gone.url,), policy()) as pools:
         assert [await outcome(pools) for _ in range(8)] == ["upstream_unreachable"] * 5 + ["upstream_ejected"] * 3
         assert states(pools) == [State.EJECTED]
         async with await asyncio.start_server(gone.serve, "127.0.0.1", gone.port):
@@ -176,9 +176,9 @@ async def test_an_only_address_that_refused_is_back_with_the_first_requests_afte
 async def test_an_address_that_refused_is_back_without_requests() -> None:
     async with (
         refusing() as gone,
-        Origin(answering(OK)) as good,
-        Ours((gone.url,), policy()) as alone,
-        Ours((gone.url, good.url), policy()) as pair,
+        Origin(responding(OK)) as good,
+        OpenPools((gone.url,), policy()) as alone,
+        OpenPools((gone.url, good.url), policy()) as pair,
     ):
         for pools in alone, pair:
             await all_ejected(pools)
@@ -193,7 +193,7 @@ async def test_an_address_that_refused_is_back_without_requests() -> None:
 @on_a_loop
 async def test_an_only_address_that_closed_connections_is_back_soon_after_it_responds() -> None:
     responses = [b""] * 5 + [OK]
-    async with Origin(answering(*responses)) as origin, Ours((origin.url,), policy()) as pools:
+    async with Origin(responding(*responses)) as origin, OpenPools((origin.url,), policy()) as pools:
         await all_ejected(pools)
         # Its rest would be an hour. A proxy accepts connections before its service does.
         await until(lambda: states(pools) == [State.PROBING])
@@ -215,9 +215,9 @@ async def test_one_request_at_a_time_probes_an_address_and_its_response_brings_i
         wire.origin.seen.append(await wire.request())
         if len(wire.origin.seen) > 1:
             await respond.wait()
-            await wire.say(OK)
+            await wire.send(OK)
 
-    async with Origin(behave) as origin, Ours((origin.url,), policy(failures=1, rest=0.1)) as pools:
+    async with Origin(behave) as origin, OpenPools((origin.url,), policy(failures=1, rest=0.1)) as pools:
         await all_ejected(pools)
         await until(lambda: states(pools) == [State.PROBING])
         probe = asyncio.create_task(outcome(pools, total=PATIENCE))
@@ -231,8 +231,8 @@ async def test_one_request_at_a_time_probes_an_address_and_its_response_brings_i
 @on_a_loop
 async def test_a_probe_that_fails_doubles_the_rest_up_to_its_maximum() -> None:
     async with (
-        Origin(answering(FAILED)) as origin,
-        Ours((origin.url,), policy(failures=1, rest=0.1, max_rest=0.35, on=("5xx",))) as pools,
+        Origin(responding(FAILED)) as origin,
+        OpenPools((origin.url,), policy(failures=1, rest=0.1, max_rest=0.35, on=("5xx",))) as pools,
     ):
         rests = []
         # Sooner than a probe without an outcome is given up.
@@ -247,7 +247,7 @@ async def test_a_probe_that_fails_doubles_the_rest_up_to_its_maximum() -> None:
 @on_a_loop
 async def test_a_probe_whose_client_left_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.upstreams.ejection.PROBE_TIMEOUT", PROBE_TIMEOUT / 100)
-    async with Origin(silent) as origin, Ours((origin.url,), policy(failures=1, rest=0.1)) as pools:
+    async with Origin(silent) as origin, OpenPools((origin.url,), policy(failures=1, rest=0.1)) as pools:
         await all_ejected(pools, total=0.1)
         await until(lambda: states(pools) == [State.PROBING])
         leaving = asyncio.create_task(outcome(pools))
@@ -261,9 +261,9 @@ async def test_a_probe_whose_client_left_is_given_up_in_time(monkeypatch: pytest
 @on_a_loop
 async def test_an_address_that_is_back_gets_few_requests_at_first() -> None:
     async with (
-        Origin(answering(b"", OK)) as weak,
-        Origin(answering(OK)) as strong,
-        Ours((weak.url, strong.url), policy(failures=1, rest=0.1)) as pools,
+        Origin(responding(b"", OK)) as weak,
+        Origin(responding(OK)) as strong,
+        OpenPools((weak.url, strong.url), policy(failures=1, rest=0.1)) as pools,
     ):
         await outcome(pools)
         await until(lambda: states(pools) == [State.PROBING, State.HEALTHY])
@@ -280,9 +280,9 @@ async def test_an_address_that_is_back_gets_few_requests_at_first() -> None:
 @on_a_loop
 async def test_weights_share_out_requests() -> None:
     async with (
-        Origin(answering(OK)) as one,
-        Origin(answering(OK)) as other,
-        Ours((WeightedURL.of(one.url, 3), other.url)) as pools,
+        Origin(responding(OK)) as one,
+        Origin(responding(OK)) as other,
+        OpenPools((WeightedURL.of(one.url, 3), other.url)) as pools,
     ):
         assert [await outcome(pools) for _ in range(12)] == [200] * 12
         assert (len(one.seen), len(other.seen)) == (9, 3)
@@ -292,9 +292,9 @@ async def test_weights_share_out_requests() -> None:
 async def test_a_websocket_that_the_service_ends_is_no_failure() -> None:
     async def behave(wire: Wire) -> None:
         await wire.reader.readuntil(b"\r\n\r\n")
-        await wire.say(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        await wire.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
 
-    async with Origin(behave) as origin, Ours((origin.url,), policy()) as pools:
+    async with Origin(behave) as origin, OpenPools((origin.url,), policy()) as pools:
         connection = await only(pools).connect(PATIENCE)
         response = await ready(begin(connection, may_upgrade=True))
         await until(lambda: connection.closed)
@@ -306,12 +306,12 @@ async def test_a_websocket_that_the_service_ends_is_no_failure() -> None:
 async def test_a_response_that_is_cut_off_is_a_failure_though_its_status_was_good() -> None:
     async def behave(wire: Wire) -> None:
         await wire.request()
-        await wire.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nabc")
+        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nabc")
         wire.close()
 
-    async with Origin(behave) as origin, Ours((origin.url,), policy()) as pools:
+    async with Origin(behave) as origin, OpenPools((origin.url,), policy()) as pools:
         with pytest.raises(UpstreamDisconnected):
-            await answered(pools, outgoing())
+            await status_and_body(pools, upstream_request())
         assert only(pools).ejection.failures == 1
 
 
@@ -320,8 +320,8 @@ async def test_a_response_that_is_cut_off_is_a_failure_though_its_status_was_goo
 async def test_each_change_of_an_address_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     async with (
-        Origin(answering(FAILED, FAILED, OK)) as origin,
-        Ours((origin.url,), policy(failures=1, rest=0.1, on=("5xx",))) as pools,
+        Origin(responding(FAILED, FAILED, OK)) as origin,
+        OpenPools((origin.url,), policy(failures=1, rest=0.1, on=("5xx",))) as pools,
     ):
         for _ in range(2):
             await all_ejected(pools)
@@ -339,7 +339,7 @@ async def test_each_change_of_an_address_is_one_line_of_the_log(caplog: pytest.L
 
 @on_a_loop
 async def test_an_address_that_fails_and_stays_in_use_is_shown_as_failing() -> None:
-    async with refusing() as one, refusing() as other, Ours((one.url, other.url), policy()) as pools:
+    async with refusing() as one, refusing() as other, OpenPools((one.url, other.url), policy()) as pools:
         for _ in range(20):
             await outcome(pools)
         shown = sorted(each["state"] for each in pools.of("things").status())

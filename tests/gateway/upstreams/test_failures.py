@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.gateway.upstreams.origin import Origin, Ours, Wire, answering, on_a_loop, silent
+from tests.gateway.upstreams.origin import OpenPools, Origin, Wire, on_a_loop, responding, silent
 from tests.gateway.upstreams.test_pools import certificate
 
 from gateway.config import Timeouts
@@ -28,7 +28,7 @@ async def failure(pools: Pools, **timeouts: float) -> UpstreamError:
 async def test_a_refused_connection_is_logged_once_with_its_address(caplog: pytest.LogCaptureFixture) -> None:
     async with Origin(silent) as origin:
         url = origin.url
-    async with Ours((url,)) as ours:
+    async with OpenPools((url,)) as ours:
         for _ in range(3):
             failed = await failure(ours)
             assert failed.reason == "cannot be reached: connection refused"
@@ -43,14 +43,14 @@ async def test_a_refused_connection_is_logged_once_with_its_address(caplog: pyte
 async def test_an_address_that_another_stands_in_for_is_logged_too(caplog: pytest.LogCaptureFixture) -> None:
     async with Origin(silent) as origin:
         gone = origin.url
-    async with Origin(answering(OK)) as origin, Ours((gone, origin.url)) as ours:
+    async with Origin(responding(OK)) as origin, OpenPools((gone, origin.url)) as ours:
         assert (await fetch(ours, "things", "/", timeouts=TIMEOUTS)).status == 200
     assert [record.__dict__["address"] for record in caplog.records] == [gone.removeprefix("http://")]
 
 
 @on_a_loop
 async def test_an_unknown_name_is_called_one(caplog: pytest.LogCaptureFixture) -> None:
-    async with Ours(("http://things.invalid:81",)) as ours:
+    async with OpenPools(("http://things.invalid:81",)) as ours:
         failed = await failure(ours, connect=9.0, total=9.0)
     assert failed.reason == "cannot be reached: its name cannot be resolved"
     assert "at things.invalid:81 cannot be reached: its name cannot be resolved (" in caplog.text
@@ -66,7 +66,10 @@ def test_a_certificate_that_is_not_accepted_is_called_one(
 
     @on_a_loop
     async def ask() -> None:
-        async with Origin(answering(OK), tls=context) as origin, Ours((f"https://127.0.0.1:{origin.port}",)) as ours:
+        async with (
+            Origin(responding(OK), tls=context) as origin,
+            OpenPools((f"https://127.0.0.1:{origin.port}",)) as ours,
+        ):
             failed = await failure(ours)
             assert failed.reason == "cannot be reached: its certificate is not accepted"
 
@@ -80,10 +83,10 @@ def test_a_certificate_that_is_not_accepted_is_called_one(
 @on_a_loop
 async def test_a_service_without_tls_is_called_one(caplog: pytest.LogCaptureFixture) -> None:
     async def without_tls(wire: Wire) -> None:
-        await wire.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await wire.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         await wire.ended()
 
-    async with Origin(without_tls) as origin, Ours((f"https://127.0.0.1:{origin.port}",)) as ours:
+    async with Origin(without_tls) as origin, OpenPools((f"https://127.0.0.1:{origin.port}",)) as ours:
         failed = await failure(ours)
     assert failed.reason == "cannot be reached: no TLS connection could be made"
 
@@ -100,14 +103,14 @@ async def test_a_service_without_tls_is_called_one(caplog: pytest.LogCaptureFixt
 async def test_what_goes_wrong_after_that_is_logged_too(
     caplog: pytest.LogCaptureFixture, said: bytes, timeouts: dict[str, Any], reason: str
 ) -> None:
-    async with Origin(answering(said)) as origin, Ours((origin.url,)) as ours:
+    async with Origin(responding(said)) as origin, OpenPools((origin.url,)) as ours:
         failed = await failure(ours, **timeouts)
     assert (failed.reason, failed.cause) == (reason, "")
     (line,) = caplog.records
     assert line.getMessage() == f"The things service at {failed.address} {reason}"
 
 
-def test_the_next_line_says_how_many_there_were_and_each_cause_has_its_own(
+def test_the_next_line_counts_the_suppressed_ones_by_cause(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = FailureLog(interval=60)

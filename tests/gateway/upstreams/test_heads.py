@@ -7,7 +7,18 @@ from typing import Any, NamedTuple
 
 import pytest
 import uvloop
-from tests.gateway.upstreams.origin import Origin, Ours, Wire, begin, body_of, on_a_loop, only, pools_at, ready, until
+from tests.gateway.upstreams.origin import (
+    OpenPools,
+    Origin,
+    Wire,
+    begin,
+    body_of,
+    on_a_loop,
+    only,
+    pools_at,
+    ready,
+    until,
+)
 from tests.shares import share
 
 from gateway.config import Route
@@ -169,9 +180,9 @@ async def test_the_memory_of_heads_is_bounded() -> None:
     async def behave(wire: Wire) -> None:
         for number in range(count):
             await wire.request()
-            await wire.say(response("Content-Length: 2", status=f"HTTP/1.1 200 {number}"))
+            await wire.send(response("Content-Length: 2", status=f"HTTP/1.1 200 {number}"))
 
-    async with Origin(behave) as origin, Ours((origin.url,)) as pools:
+    async with Origin(behave) as origin, OpenPools((origin.url,)) as pools:
         connection = await only(pools).connect(1)
         for _ in range(count):
             got = await ready(begin(connection))

@@ -7,9 +7,9 @@ from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import pytest
-from tests.gateway.upstreams.origin import Origin, Ours, Wire, on_a_loop, until
+from tests.gateway.upstreams.origin import OpenPools, Origin, Wire, on_a_loop, until
+from tests.gateway.upstreams.requests import OK, status_and_body, upstream_request
 from tests.gateway.upstreams.test_ejection import states
-from tests.gateway.upstreams.test_forwarding import OK, answered, outgoing
 
 from gateway.config import HealthCheck
 from gateway.upstreams.ejection import State
@@ -19,7 +19,7 @@ UNWELL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
 
 class Checked(Origin):
-    """A service whose health path responds as the test says."""
+    """A service whose health path responds as the test wants."""
 
     def __init__(self) -> None:
         super().__init__(self.serve_requests)
@@ -32,7 +32,7 @@ class Checked(Origin):
             response = self.health if seen.target == "/up" else OK
             if not response:
                 return
-            await wire.say(response)
+            await wire.send(response)
 
     @property
     def requests(self) -> int:
@@ -49,7 +49,7 @@ class Checked(Origin):
 async def test_an_address_that_fails_its_checks_gets_no_requests_until_they_succeed(
     tmp_path: Path, response: bytes
 ) -> None:
-    async with Checked() as a, Checked() as b, Ours((a.url, b.url), health=CHECK, state=tmp_path) as pools:
+    async with Checked() as a, Checked() as b, OpenPools((a.url, b.url), health=CHECK, state=tmp_path) as pools:
         await until(lambda: a.checks and b.checks)
         a.health = response
         await until(lambda: states(pools) == [State.EJECTED, State.HEALTHY])
@@ -57,7 +57,7 @@ async def test_an_address_that_fails_its_checks_gets_no_requests_until_they_succ
         assert fault == ("responded with 503" if response else "closed the connection before its response was complete")
         before = a.requests
         for _ in range(4):
-            assert await answered(pools, outgoing()) == (200, b"ok")
+            assert await status_and_body(pools, upstream_request()) == (200, b"ok")
         assert a.requests == before
         # It is checked all the same, and back after two good checks.
         a.health = OK
@@ -66,18 +66,18 @@ async def test_an_address_that_fails_its_checks_gets_no_requests_until_they_succ
 
 @on_a_loop
 async def test_where_all_fail_their_checks_half_of_them_get_requests(tmp_path: Path) -> None:
-    async with Checked() as a, Checked() as b, Ours((a.url, b.url), health=CHECK, state=tmp_path) as pools:
+    async with Checked() as a, Checked() as b, OpenPools((a.url, b.url), health=CHECK, state=tmp_path) as pools:
         a.health = b.health = UNWELL
         balancer = pools.of("things")
         await until(lambda: balancer.checked_state() == "responded with 503")
         assert sorted(states(pools)) == [State.EJECTED, State.HEALTHY]
-        assert await answered(pools, outgoing()) == (200, b"ok")
+        assert await status_and_body(pools, upstream_request()) == (200, b"ok")
 
 
 @on_a_loop
 async def test_one_checks_and_the_others_use_its_results_until_it_ends(tmp_path: Path) -> None:
-    async with Checked() as a, Checked() as b, Ours((a.url, b.url), health=CHECK, state=tmp_path) as other:
-        async with Ours((a.url, b.url), health=CHECK, state=tmp_path) as first:
+    async with Checked() as a, Checked() as b, OpenPools((a.url, b.url), health=CHECK, state=tmp_path) as other:
+        async with OpenPools((a.url, b.url), health=CHECK, state=tmp_path) as first:
             await until(lambda: a.checks)
             assert [pools.checks.is_checker for pools in (first, other) if pools.checks].count(True) == 1
             b.health = UNWELL
@@ -106,7 +106,7 @@ async def test_another_process_that_is_killed_is_replaced(tmp_path: Path) -> Non
         holder = await asyncio.create_subprocess_exec(sys.executable, *command, stdin=PIPE, stdout=PIPE)
         assert holder.stdout is not None
         assert await holder.stdout.readline() == b"locked\n"
-        async with Ours((a.url, b.url), health=CHECK, state=tmp_path) as pools:
+        async with OpenPools((a.url, b.url), health=CHECK, state=tmp_path) as pools:
             checks = pools.checks
             assert checks is not None
             await until(lambda: states(pools) == [State.EJECTED, State.HEALTHY])
@@ -118,7 +118,7 @@ async def test_another_process_that_is_killed_is_replaced(tmp_path: Path) -> Non
 
 @on_a_loop
 async def test_the_only_address_of_a_service_is_not_checked(tmp_path: Path) -> None:
-    async with Checked() as only, Ours((only.url,), health=CHECK, state=tmp_path) as pools:
+    async with Checked() as only, OpenPools((only.url,), health=CHECK, state=tmp_path) as pools:
         assert pools.checks is None
         await asyncio.sleep(0)
         assert only.checks == 0

@@ -12,14 +12,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.gateway.upstreams.origin import (
+    OpenPools,
     Origin,
-    Ours,
-    answering,
     begin,
     body_of,
     on_a_loop,
     only,
     ready,
+    responding,
     silent,
     until,
 )
@@ -63,7 +63,7 @@ def connection_of(response: ServiceResponse) -> ServiceConnection:
 
 @on_a_loop
 async def test_the_connection_that_was_used_last_is_used_first() -> None:
-    async with Origin(answering(OK)) as origin, Ours((origin.url,)) as ours:
+    async with Origin(responding(OK)) as origin, OpenPools((origin.url,)) as ours:
         pool = only(ours)
         assert pool.acquire_idle(repeatable=True) is None
         responses = [await used(pool) for _ in range(3)]
@@ -75,7 +75,7 @@ async def test_the_connection_that_was_used_last_is_used_first() -> None:
 
 @on_a_loop
 async def test_a_connection_that_the_service_has_closed_is_passed_over() -> None:
-    async with Origin(answering(OK)) as origin, Ours((origin.url,)) as ours:
+    async with Origin(responding(OK)) as origin, OpenPools((origin.url,)) as ours:
         pool = only(ours)
         responses = [await used(pool) for _ in range(2)]
         one, two = map(connection_of, responses)
@@ -89,7 +89,7 @@ async def test_a_connection_that_the_service_has_closed_is_passed_over() -> None
 
 @on_a_loop
 async def test_a_connection_in_doubt_is_not_kept() -> None:
-    async with Origin(answering(OK + OK)) as origin, Ours((origin.url,)) as ours:
+    async with Origin(responding(OK + OK)) as origin, OpenPools((origin.url,)) as ours:
         pool = only(ours)
         connection = await pool.connect(1)
         response = await ready(begin(connection))
@@ -103,7 +103,7 @@ async def test_no_more_than_so_many_idle_connections_are_kept_and_the_oldest_goe
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pools, "MAX_IDLE", 2)
-    async with Origin(answering(OK)) as origin, Ours((origin.url,)) as ours:
+    async with Origin(responding(OK)) as origin, OpenPools((origin.url,)) as ours:
         pool = only(ours)
         responses = [await used(pool) for _ in range(3)]
         one, two, three = map(connection_of, responses)
@@ -116,7 +116,7 @@ async def test_no_more_than_so_many_idle_connections_are_kept_and_the_oldest_goe
 @on_a_loop
 async def test_a_service_is_not_asked_with_very_many_requests_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "MAX_CONNECTIONS", 2)
-    async with Origin(answering(OK)) as origin, Ours((origin.url,)) as ours:
+    async with Origin(responding(OK)) as origin, OpenPools((origin.url,)) as ours:
         pool = only(ours)
         # Those that are still being made count.
         fresh = await asyncio.gather(*(pool.connect(1) for _ in range(3)), return_exceptions=True)
@@ -141,7 +141,7 @@ async def test_a_connection_that_could_not_be_made_does_not_count(monkeypatch: p
     monkeypatch.setattr(pools, "MAX_CONNECTIONS", 1)
     async with Origin(silent) as origin:
         gone = origin.url
-    async with Ours((gone,)) as ours:
+    async with OpenPools((gone,)) as ours:
         for _ in range(3):
             with pytest.raises(ConnectFailed) as failed:
                 await only(ours).connect(1)
@@ -150,7 +150,7 @@ async def test_a_connection_that_could_not_be_made_does_not_count(monkeypatch: p
 
 @on_a_loop
 async def test_a_connection_that_takes_too_long_is_late() -> None:
-    async with Origin(silent) as origin, Ours((origin.url,)) as ours:
+    async with Origin(silent) as origin, OpenPools((origin.url,)) as ours:
         with pytest.raises(ConnectFailed) as failed:
             await only(ours).connect(0)
         assert isinstance(failed.value.rejection, UpstreamTimeout)
@@ -158,8 +158,8 @@ async def test_a_connection_that_takes_too_long_is_late() -> None:
 
 
 @on_a_loop
-async def test_whoever_is_gone_leaves_no_connection_behind() -> None:
-    async with Origin(silent) as origin, Ours((origin.url,)) as ours:
+async def test_a_client_that_left_leaves_no_connection_behind() -> None:
+    async with Origin(silent) as origin, OpenPools((origin.url,)) as ours:
         making = asyncio.create_task(only(ours).connect(1))
         await asyncio.sleep(0)
         making.cancel()
@@ -170,7 +170,7 @@ async def test_whoever_is_gone_leaves_no_connection_behind() -> None:
 
 @on_a_loop
 async def test_all_connections_close_at_the_end() -> None:
-    async with Origin(answering(OK)) as origin, Ours((origin.url, f"{origin.url}/b")) as ours:
+    async with Origin(responding(OK)) as origin, OpenPools((origin.url, f"{origin.url}/b")) as ours:
         first, second = ours.of("things").pools
         response = await used(first)
         idle, busy = connection_of(response), await second.connect(1)
@@ -222,7 +222,7 @@ def test_an_https_service_has_to_prove_who_it_is(
 
     @on_a_loop
     async def ask() -> None:
-        async with Origin(answering(OK), tls=context) as origin, Ours((f"https://{host}:{origin.port}",)) as ours:
+        async with Origin(responding(OK), tls=context) as origin, OpenPools((f"https://{host}:{origin.port}",)) as ours:
             pool = only(ours)
             if known and host == "127.0.0.1":
                 response = await used(pool)

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from tests.gateway.upstreams.origin import Origin, Ours, answering, on_a_loop, silent, until
-from tests.gateway.upstreams.test_forwarding import OK, answered, outgoing
+from tests.gateway.upstreams.origin import OpenPools, Origin, on_a_loop, responding, silent, until
+from tests.gateway.upstreams.requests import OK, status_and_body, upstream_request
 from tests.ports import free_port
 
 from gateway.config import Timeouts
@@ -46,7 +46,7 @@ def ips(pools: Pools) -> list[str | None]:
 
 async def listening(running: AsyncExitStack, ip: str, port: int) -> Origin:
     """Return a service at the address."""
-    origin = await running.enter_async_context(Origin(answering(OK)))
+    origin = await running.enter_async_context(Origin(responding(OK)))
     server = await asyncio.start_server(origin.serve, ip, port)
     running.callback(server.close)
     return origin
@@ -57,10 +57,10 @@ async def test_all_addresses_of_a_name_get_requests_which_still_name_it() -> Non
     port, server = free_port(), NameServer("127.0.0.1", "127.0.0.2")
     async with AsyncExitStack() as running:
         origins = [await listening(running, ip, port) for ip in server.addresses]
-        async with Ours((f"http://things.test:{port}",), look_up=server.look_up) as pools:
+        async with OpenPools((f"http://things.test:{port}",), look_up=server.look_up) as pools:
             await until(lambda: ips(pools) == ["127.0.0.1", "127.0.0.2"])
             for _ in range(6):
-                assert await answered(pools, outgoing()) == (200, b"ok")
+                assert await status_and_body(pools, upstream_request()) == (200, b"ok")
         assert [len(origin.seen) for origin in origins] == [3, 3]
         assert origins[1].seen[0].header("host") == f"things.test:{port}"
 
@@ -70,18 +70,18 @@ async def test_a_name_that_moves_is_followed_and_requests_in_flight_end_where_th
     port, server = free_port(), NameServer("127.0.0.1")
     async with AsyncExitStack() as running:
         old, new = [await listening(running, ip, port) for ip in ("127.0.0.1", "127.0.0.2")]
-        async with Ours((f"http://things.test:{port}",), look_up=server.look_up) as pools:
+        async with OpenPools((f"http://things.test:{port}",), look_up=server.look_up) as pools:
             await until(lambda: ips(pools) == ["127.0.0.1"])
             (before,) = pools.of("things").pools
-            await answered(pools, outgoing())
+            await status_and_body(pools, upstream_request())
             old.behave, respond = answering_late(), asyncio.Event()
             old.respond = respond  # type: ignore[attr-defined]
             before.close_idle()
-            waiting = asyncio.create_task(answered(pools, outgoing()))
+            waiting = asyncio.create_task(status_and_body(pools, upstream_request()))
             await until(lambda: len(old.seen) == 2)
             server.addresses = ("127.0.0.2",)
             await until(lambda: ips(pools) == ["127.0.0.2"])
-            assert await answered(pools, outgoing()) == (200, b"ok")
+            assert await status_and_body(pools, upstream_request()) == (200, b"ok")
             respond.set()
             assert await waiting == (200, b"ok")
             await until(lambda: not before.live)
@@ -92,7 +92,7 @@ def answering_late() -> Any:
     async def behave(wire: Any) -> None:
         wire.origin.seen.append(await wire.request())
         await wire.origin.respond.wait()
-        await wire.say(OK)
+        await wire.send(OK)
         await wire.ended()
 
     return behave
@@ -103,12 +103,12 @@ async def test_what_is_known_stays_in_use_while_a_name_cannot_be_resolved() -> N
     port, server = free_port(), NameServer("127.0.0.1")
     async with AsyncExitStack() as running:
         await listening(running, "127.0.0.1", port)
-        async with Ours((f"http://things.test:{port}",), look_up=server.look_up) as pools:
+        async with OpenPools((f"http://things.test:{port}",), look_up=server.look_up) as pools:
             await until(lambda: ips(pools) == ["127.0.0.1"])
             server.addresses, asked = (), server.asked
             await until(lambda: server.asked > asked + 1)
             assert ips(pools) == ["127.0.0.1"]
-            assert await answered(pools, outgoing()) == (200, b"ok")
+            assert await status_and_body(pools, upstream_request()) == (200, b"ok")
 
 
 @on_a_loop
@@ -117,13 +117,13 @@ async def test_a_connection_that_fails_has_its_name_resolved_soon(monkeypatch: p
     port, server = free_port(), NameServer("127.0.0.1")
     async with AsyncExitStack() as running:
         await listening(running, "127.0.0.2", port)
-        async with Ours((f"http://things.test:{port}",), look_up=server.look_up) as pools:
+        async with OpenPools((f"http://things.test:{port}",), look_up=server.look_up) as pools:
             await until(lambda: ips(pools) == ["127.0.0.1"])
             server.addresses = ("127.0.0.2",)
             with pytest.raises(RequestRejected):
-                await answered(pools, outgoing())
+                await status_and_body(pools, upstream_request())
             await until(lambda: ips(pools) == ["127.0.0.2"])
-            assert await answered(pools, outgoing()) == (200, b"ok")
+            assert await status_and_body(pools, upstream_request()) == (200, b"ok")
 
 
 @pytest.mark.parametrize(("listens", "used"), [("::1", ["::1"]), ("127.0.0.1", ["127.0.0.1", "127.0.0.2"])])
@@ -133,7 +133,7 @@ async def test_the_family_that_connects_first_is_used(listens: str, used: list[s
     async with AsyncExitStack() as running:
         port = free_port()
         await listening(running, listens, port)
-        async with Ours((f"http://things.test:{port}",), look_up=server.look_up) as pools:
+        async with OpenPools((f"http://things.test:{port}",), look_up=server.look_up) as pools:
             await until(lambda: ips(pools) != [None])
             assert ips(pools) == used
             assert pools.of("things").pools[0].label == (f"[::1]:{port}" if listens == "::1" else f"127.0.0.1:{port}")
@@ -155,7 +155,7 @@ async def test_a_family_that_drops_syns_loses_its_head_start() -> None:
         await listening(running, "127.0.0.1", port)
         began = loop.time()
         timeouts = Timeouts().model_copy(update={"connect": 60.0})
-        async with Ours((f"http://things.test:{port}",), look_up=server.look_up, timeouts=timeouts) as pools:
+        async with OpenPools((f"http://things.test:{port}",), look_up=server.look_up, timeouts=timeouts) as pools:
             await until(lambda: ips(pools) == ["127.0.0.1"])
             assert resolution.HEAD_START <= loop.time() - began < 30
 
@@ -165,10 +165,10 @@ async def test_an_address_that_stays_keeps_its_state_and_its_connections() -> No
     port, server = free_port(), NameServer("127.0.0.1")
     async with AsyncExitStack() as running:
         await listening(running, "127.0.0.1", port)
-        async with Ours((f"http://things.test:{port}",), look_up=server.look_up) as pools:
+        async with OpenPools((f"http://things.test:{port}",), look_up=server.look_up) as pools:
             await until(lambda: ips(pools) == ["127.0.0.1"])
             (before,) = pools.of("things").pools
-            await answered(pools, outgoing())
+            await status_and_body(pools, upstream_request())
             server.addresses = ("127.0.0.2", "127.0.0.1")
             await until(lambda: len(ips(pools)) == 2)
             assert before in pools.of("things").pools
@@ -178,19 +178,19 @@ async def test_an_address_that_stays_keeps_its_state_and_its_connections() -> No
 @on_a_loop
 async def test_an_address_that_is_no_name_is_not_resolved() -> None:
     server = NameServer()
-    async with Origin(silent) as origin, Ours((origin.url, f"http://[::1]:{origin.port}"), look_up=server.look_up):
+    async with Origin(silent) as origin, OpenPools((origin.url, f"http://[::1]:{origin.port}"), look_up=server.look_up):
         await asyncio.sleep(0)
         assert server.asked == 0
 
 
 @on_a_loop
 async def test_a_connection_gets_no_more_requests_after_its_lifetime(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with Origin(answering(OK)) as origin, Ours((origin.url,)) as pools:
+    async with Origin(responding(OK)) as origin, OpenPools((origin.url,)) as pools:
         for _ in range(3):
-            await answered(pools, outgoing())
+            await status_and_body(pools, upstream_request())
         assert len(origin.wires) == 1
         monkeypatch.setattr(service, "LIFETIME", 0.0)
         pools.of("things").pools[0].close_idle()
         for _ in range(3):
-            assert await answered(pools, outgoing()) == (200, b"ok")
+            assert await status_and_body(pools, upstream_request()) == (200, b"ok")
         assert len(origin.wires) == 4

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.gateway.upstreams.origin import Behaviour, Origin, Ours, Wire, on_a_loop, silent, until
-from tests.gateway.upstreams.test_forwarding import OK, answered, coming, outgoing
+from tests.gateway.upstreams.origin import Behaviour, OpenPools, Origin, Wire, on_a_loop, silent, until
+from tests.gateway.upstreams.requests import OK, receive_pieces, status_and_body, upstream_request
 
 from gateway.config import Policies, Retry, Timeouts
 from gateway.metrics import UPSTREAMS
@@ -30,11 +30,11 @@ def retrying(
     """Return a request of a route with that `retry`."""
     policies = Policies(timeouts=Timeouts.model_construct(total=total), retry=Retry.model_validate(retry))
     whole = body if isinstance(body, Body) else Body.of(body)
-    return replace(outgoing(method, whole, headers=headers, total=total), policies=policies)
+    return replace(upstream_request(method, whole, headers=headers, total=total), policies=policies)
 
 
 def saying(*responses: bytes) -> Behaviour:
-    """Return a service that says the responses one after the other, whatever the connection, and then closes."""
+    """Return a service that sends the responses in turn, whatever the connection, and then closes."""
     left = list(responses)
 
     async def behave(wire: Wire) -> None:
@@ -43,7 +43,7 @@ def saying(*responses: bytes) -> Behaviour:
             said = left.pop(0) if left else b""
             if not said:
                 return
-            await wire.say(said)
+            await wire.send(said)
 
     return behave
 
@@ -57,14 +57,14 @@ def saying(*responses: bytes) -> Behaviour:
 async def test_a_failure_is_retried_if_the_method_is_idempotent(method: str, again: bool, failure: bytes) -> None:
     said = OK.removesuffix(b"ok") if method == "HEAD" else OK
     failure = failure.removesuffix(b"busy") if method == "HEAD" else failure
-    async with Origin(saying(failure, said)) as origin, Ours((origin.url,)) as pools:
+    async with Origin(saying(failure, said)) as origin, OpenPools((origin.url,)) as pools:
         if again:
-            assert (await answered(pools, retrying(method, b"abc")))[0] == 200
+            assert (await status_and_body(pools, retrying(method, b"abc")))[0] == 200
         elif failure:
-            assert (await answered(pools, retrying(method, b"abc")))[0] == 503
+            assert (await status_and_body(pools, retrying(method, b"abc")))[0] == 503
         else:
             with pytest.raises(UpstreamDisconnected):
-                await answered(pools, retrying(method, b"abc"))
+                await status_and_body(pools, retrying(method, b"abc"))
         assert [(seen.method, seen.body) for seen in origin.seen] == [(method, b"abc")] * (2 if again else 1)
 
 
@@ -76,11 +76,11 @@ KEYS = [("Idempotency-Key", "a1", True), ("idempotency-key", "a1", True), ("Idem
 @pytest.mark.parametrize("encoded", [True, False])
 @on_a_loop
 async def test_a_post_is_retried_with_an_idempotency_key(name: str, value: str, encoded: bool, again: bool) -> None:
-    async with Origin(saying(BUSY, OK)) as origin, Ours((origin.url,)) as pools:
+    async with Origin(saying(BUSY, OK)) as origin, OpenPools((origin.url,)) as pools:
         request = retrying("POST", b"abc", headers=[] if encoded else [(name, value)])
         if encoded:
             request = replace(request, block=f"a: b\r\n{name}: {value}\r\nc: d\r\n".encode())
-        status, _ = await answered(pools, request)
+        status, _ = await status_and_body(pools, request)
         assert (status, len(origin.seen)) == ((200, 2) if again else (503, 1))
 
 
@@ -89,11 +89,11 @@ async def test_a_body_that_is_sent_as_it_comes_is_not_retried() -> None:
     async def behave(wire: Wire) -> None:
         wire.origin.seen.append(await wire.request())
 
-    async with Origin(behave) as origin, Ours((origin.url,)) as pools:
-        body = Body(coming(b"a" * (HELD + 1), b"b"), None, 2 * HELD)
+    async with Origin(behave) as origin, OpenPools((origin.url,)) as pools:
+        body = Body(receive_pieces(b"a" * (HELD + 1), b"b"), None, 2 * HELD)
         await body.begin()
         with pytest.raises(UpstreamDisconnected):
-            await answered(pools, retrying("PUT", body, headers=[("Idempotency-Key", "a")]))
+            await status_and_body(pools, retrying("PUT", body, headers=[("Idempotency-Key", "a")]))
         assert len(origin.seen) == 1
 
 
@@ -120,13 +120,13 @@ CHUNKED = b"HTTP/1.1 503 X\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbusy\r\n"
 async def test_what_on_names_is_retried(on: Sequence[str], failure: bytes, again: bool) -> None:
     async def behave(wire: Wire) -> None:
         wire.origin.seen.append(await wire.request())
-        await wire.say(OK if len(wire.origin.seen) == 2 else failure)
+        await wire.send(OK if len(wire.origin.seen) == 2 else failure)
         if failure is CHUNKED:
             await wire.ended()
 
-    async with Origin(behave) as origin, Ours((origin.url,)) as pools:
+    async with Origin(behave) as origin, OpenPools((origin.url,)) as pools:
         try:
-            status, _ = await answered(pools, retrying(on=on))
+            status, _ = await status_and_body(pools, retrying(on=on))
         except UpstreamError as exc:
             status = exc.status
         assert (status == 200) is again
@@ -139,37 +139,37 @@ async def test_a_response_that_does_not_begin_in_time_is_retried_with_504() -> N
         wire.origin.seen.append(await wire.request())
         if len(wire.origin.seen) == 1:
             await wire.ended()
-        await wire.say(OK)
+        await wire.send(OK)
 
-    async with Origin(behave) as origin, Ours((origin.url,)) as pools:
+    async with Origin(behave) as origin, OpenPools((origin.url,)) as pools:
         request = retrying(on=["504"])
         request = replace(request, timeouts=request.timeouts.model_copy(update={"first_byte": 0.3}))
-        assert await answered(pools, request) == (200, b"ok")
+        assert await status_and_body(pools, request) == (200, b"ok")
         assert len(origin.seen) == 2
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 4])
 @on_a_loop
-async def test_a_request_is_sent_as_often_as_attempts_says(attempts: int) -> None:
-    async with Origin(saying(*[BUSY] * 9)) as origin, Ours((origin.url,)) as pools:
-        assert await answered(pools, retrying(attempts=attempts)) == (503, b"busy")
+async def test_a_request_is_sent_at_most_as_often_as_attempts(attempts: int) -> None:
+    async with Origin(saying(*[BUSY] * 9)) as origin, OpenPools((origin.url,)) as pools:
+        assert await status_and_body(pools, retrying(attempts=attempts)) == (503, b"busy")
         assert len(origin.seen) == attempts
 
 
 @on_a_loop
 async def test_a_retry_goes_to_another_address_on_a_new_connection() -> None:
     busy = saying(*[BUSY] * 9)
-    async with Origin(busy) as one, Origin(busy) as other, Ours((one.url, other.url)) as pools:
+    async with Origin(busy) as one, Origin(busy) as other, OpenPools((one.url, other.url)) as pools:
         for count in (1, 2, 3):
-            assert (await answered(pools, retrying()))[0] == 503
+            assert (await status_and_body(pools, retrying()))[0] == 503
             assert (len(one.seen), len(other.seen)) == (count, count)
 
 
 @on_a_loop
 async def test_after_all_addresses_have_failed_they_are_tried_once_more() -> None:
     one_ok, other_ok = saying(b"", OK), saying(b"", OK)
-    async with Origin(one_ok) as one, Origin(other_ok) as other, Ours((one.url, other.url)) as pools:
-        assert await answered(pools, retrying(attempts=3)) == (200, b"ok")
+    async with Origin(one_ok) as one, Origin(other_ok) as other, OpenPools((one.url, other.url)) as pools:
+        assert await status_and_body(pools, retrying(attempts=3)) == (200, b"ok")
         assert sorted((len(one.seen), len(other.seen))) == [1, 2]
 
 
@@ -177,13 +177,13 @@ async def test_after_all_addresses_have_failed_they_are_tried_once_more() -> Non
 async def test_an_idle_connection_that_was_closed_costs_no_budget_and_another_address_is_asked() -> None:
     async def behave(wire: Wire) -> None:
         wire.origin.seen.append(await wire.request())
-        await wire.say(OK)
+        await wire.send(OK)
         wire.origin.seen.append(await wire.request())
 
-    async with Origin(behave) as one, Origin(behave) as other, Ours((one.url, other.url)) as pools:
+    async with Origin(behave) as one, Origin(behave) as other, OpenPools((one.url, other.url)) as pools:
         for _ in range(2):
-            await answered(pools, retrying())
-        assert await answered(pools, retrying(attempts=1)) == (200, b"ok")
+            await status_and_body(pools, retrying())
+        assert await status_and_body(pools, retrying(attempts=1)) == (200, b"ok")
         assert sorted((len(one.seen), len(other.seen))) == [2, 2]
         assert budget_of(pools).retries == 0
 
@@ -193,12 +193,12 @@ async def test_an_idle_connection_that_was_closed_costs_no_budget_and_another_ad
 async def test_a_request_that_no_address_takes_is_retried_whatever_its_method(method: str) -> None:
     async with Origin(silent) as origin:
         gone = origin.url
-    async with Ours((gone,)) as pools:
+    async with OpenPools((gone,)) as pools:
         with pytest.raises(UpstreamConnectError):
-            await answered(pools, retrying(method))
+            await status_and_body(pools, retrying(method))
         assert budget_of(pools).retries == 1
         with pytest.raises(UpstreamConnectError):
-            await answered(pools, retrying(method, on=["reset"]))
+            await status_and_body(pools, retrying(method, on=["reset"]))
         assert budget_of(pools).retries == 1
 
 
@@ -209,9 +209,9 @@ async def test_a_request_that_no_address_takes_is_retried_whatever_its_method(me
 async def test_a_retry_after_is_respected() -> None:
     later = b"HTTP/1.1 503 X\r\nRetry-After: 1\r\nContent-Length: 4\r\n\r\nbusy"
     loop = asyncio.get_running_loop()
-    async with Origin(saying(later, OK)) as origin, Ours((origin.url,)) as pools:
+    async with Origin(saying(later, OK)) as origin, OpenPools((origin.url,)) as pools:
         began = loop.time()
-        assert await answered(pools, retrying()) == (200, b"ok")
+        assert await status_and_body(pools, retrying()) == (200, b"ok")
         assert loop.time() - began >= 0.99
         first, second = [seen.header("x-envoy-expected-rq-timeout-ms") or "" for seen in origin.seen]
         assert first == "60000"
@@ -222,8 +222,8 @@ async def test_a_retry_after_is_respected() -> None:
 @on_a_loop
 async def test_a_retry_after_beyond_the_deadline_is_passed_on(value: bytes) -> None:
     later = b"HTTP/1.1 503 X\r\nRetry-After: %s\r\nContent-Length: 4\r\n\r\nbusy" % value
-    async with Origin(saying(later, OK)) as origin, Ours((origin.url,)) as pools:
-        assert await answered(pools, retrying()) == (503, b"busy")
+    async with Origin(saying(later, OK)) as origin, OpenPools((origin.url,)) as pools:
+        assert await status_and_body(pools, retrying()) == (503, b"busy")
         assert len(origin.seen) == 1
 
 
@@ -232,13 +232,13 @@ async def test_all_tries_share_one_deadline() -> None:
     async def behave(wire: Wire) -> None:
         wire.origin.seen.append(await wire.request())
         await asyncio.sleep(0.3)
-        await wire.say(BUSY)
+        await wire.send(BUSY)
 
     loop = asyncio.get_running_loop()
-    async with Origin(behave) as origin, Ours((origin.url,)) as pools:
+    async with Origin(behave) as origin, OpenPools((origin.url,)) as pools:
         began = loop.time()
         try:
-            status, _ = await answered(pools, retrying(attempts=10, total=1.0, budget="100%"))
+            status, _ = await status_and_body(pools, retrying(attempts=10, total=1.0, budget="100%"))
             assert status == 503
         except UpstreamTimeout:
             pass
@@ -297,9 +297,9 @@ async def test_what_is_left_of_a_budget_is_seen_and_is_whole_again_after_its_win
         found = [numbers[-1] for series, numbers in UPSTREAMS.read().items() if series == ("things", "", BUDGET)]
         return found[0] if found else None
 
-    async with Origin(saying(BUSY, OK, BUSY, *[OK] * 99)) as origin, Ours((origin.url,)) as pools:
+    async with Origin(saying(BUSY, OK, BUSY, *[OK] * 99)) as origin, OpenPools((origin.url,)) as pools:
         for _ in range(2):
-            assert (await answered(pools, retrying()))[0] == 200
+            assert (await status_and_body(pools, retrying()))[0] == 200
         assert pools.plans.status() == {"things": {"queued": 0, "retries_left": FLOOR - 2}}
         await until(lambda: shown() == FLOOR - 2)
         # Without a request.
@@ -311,9 +311,9 @@ async def test_what_is_left_of_a_budget_is_seen_and_is_whole_again_after_its_win
 @on_a_loop
 async def test_without_a_budget_left_a_failure_is_final_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    async with Origin(saying(*[BUSY] * 99)) as origin, Ours((origin.url,)) as pools:
+    async with Origin(saying(*[BUSY] * 99)) as origin, OpenPools((origin.url,)) as pools:
         for _ in range(10):
-            assert (await answered(pools, retrying()))[0] == 503
+            assert (await status_and_body(pools, retrying()))[0] == 503
         assert len(origin.seen) == 10 + FLOOR
     lines = [record.getMessage() for record in caplog.records if "budget" in record.getMessage()]
     assert lines == ["The things service fails, and its retry budget is used up (503)"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.gateway.runtimes import runtime
 from tests.gateway.service import Reply, Seen, Service
-from tests.gateway.upstreams.origin import Origin, Wire, answering, on_a_loop, until
+from tests.gateway.upstreams.origin import Origin, Wire, on_a_loop, responding, until
 
 from gateway.config import Timeouts
 from gateway.policy.rejections import (
@@ -43,7 +43,7 @@ def service(serve: Serve, configure: Configure) -> Service:
 
 @contextmanager
 def saying(configure: Configure, *pieces: bytes, **options: Any) -> Iterator[Callable[[], bytes]]:
-    """Serve one connection, to whose request the pieces are the answer; yield what waits for the connection's end."""
+    """Serve one connection, to whose request the pieces are the response; yield what waits for the connection's end."""
     ended = threading.Event()
     rest: list[bytes] = []
 
@@ -126,13 +126,13 @@ def test_requests_of_many_threads_share_the_connections(configure: Configure, se
     assert 1 <= len(pool.live) <= 4
 
 
-def test_a_small_answer_gives_its_connection_back_at_once(service: Service) -> None:
+def test_a_small_response_releases_its_connection_at_once(service: Service) -> None:
     answers = [runtime().upstreams.send("things", "GET", f"/{number}") for number in range(3)]
     assert [answer.read() for answer in answers] == [b"{}"] * 3
     assert len(runtime().upstreams.pools.of("things").pools[0].live) == 1
 
 
-def test_an_answer_is_read_as_it_comes(configure: Configure) -> None:
+def test_a_response_is_read_as_it_arrives(configure: Configure) -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     with saying(configure, head, b"2\r\nab\r\n", b"1\r\nc\r\n0\r\n\r\n"):
         answer = runtime().upstreams.send("things", "GET", "/")
@@ -144,7 +144,7 @@ def test_an_answer_is_read_as_it_comes(configure: Configure) -> None:
 
 
 @pytest.mark.parametrize("reads", [0, 1])
-def test_an_answer_that_is_closed_early_takes_its_connection_with_it(configure: Configure, reads: int) -> None:
+def test_a_response_that_is_closed_early_closes_its_connection(configure: Configure, reads: int) -> None:
     with saying(configure, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n") as end:
         answer = runtime().upstreams.send("things", "GET", "/")
         body = answer.body()
@@ -166,7 +166,7 @@ FAILURES: list[tuple[tuple[bytes, ...], type[Exception]]] = [
 
 
 @pytest.mark.parametrize(("pieces", "failure"), FAILURES)
-def test_an_answer_without_even_the_beginning_of_its_body_is_none(
+def test_a_response_without_the_beginning_of_its_body_is_an_error(
     configure: Configure, pieces: tuple[bytes, ...], failure: type[Exception]
 ) -> None:
     with saying(configure, *pieces) as end:
@@ -175,7 +175,7 @@ def test_an_answer_without_even_the_beginning_of_its_body_is_none(
         assert end() == b""
 
 
-def test_an_answer_that_breaks_off_says_so_where_it_does(configure: Configure) -> None:
+def test_a_response_that_breaks_off_raises_where_it_does(configure: Configure) -> None:
     with saying(configure, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n") as end:
         answer = runtime().upstreams.send("things", "GET", "/", timeouts=Timeouts.model_construct(total=0.1))
         body = answer.body()
@@ -268,7 +268,7 @@ def test_more_than_a_route_takes_is_refused_on_the_way(configure: Configure) -> 
     assert source.tell() <= SIZE
 
 
-def test_a_client_that_leaves_ends_the_wait_for_the_answer(configure: Configure) -> None:
+def test_a_client_that_leaves_ends_the_wait_for_the_response(configure: Configure) -> None:
     leave: list[Callable[[], None]] = []
 
     def leave_once_asked() -> None:
@@ -286,7 +286,7 @@ def test_a_client_that_leaves_ends_the_wait_for_the_answer(configure: Configure)
         assert end() == b""
 
 
-def test_a_client_that_leaves_ends_the_answer(configure: Configure) -> None:
+def test_a_client_that_leaves_ends_the_response(configure: Configure) -> None:
     leave: list[Callable[[], None]] = []
     with saying(configure, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n") as end:
         answer = runtime().upstreams.send("things", "GET", "/", on_disconnect=leave.append)
@@ -342,7 +342,7 @@ def test_the_loop_of_a_thread_ends_with_the_session(service: Service) -> None:
 async def server_s_loop(configure: Configure) -> None:
     """Ask from threads while this loop serves."""
     loop = asyncio.get_running_loop()
-    async with Origin(answering(OK)) as origin:
+    async with Origin(responding(OK)) as origin:
         configure(services={"things": {"url": origin.url}})
         session = runtime().upstreams
         # The server asks first; in threads, too, they are its loop's then.
@@ -371,8 +371,8 @@ async def slow_reader(configure: Configure) -> None:
 
     async def behave(wire: Wire) -> None:
         await wire.request()
-        await wire.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
-        await wire.say(b"x" * size)
+        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        await wire.send(b"x" * size)
         await wire.ended()
 
     async with Origin(behave) as origin:
@@ -396,5 +396,5 @@ async def slow_reader(configure: Configure) -> None:
             session.close()
 
 
-def test_a_large_answer_comes_no_faster_than_it_is_read(configure: Configure) -> None:
+def test_a_large_response_comes_no_faster_than_it_is_read(configure: Configure) -> None:
     slow_reader(configure)

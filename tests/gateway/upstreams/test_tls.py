@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from tests.gateway.config.files import faults, read
-from tests.gateway.upstreams.origin import Origin, Ours, answering, on_a_loop
+from tests.gateway.upstreams.origin import OpenPools, Origin, on_a_loop, responding
+from tests.gateway.upstreams.requests import OK
 from tests.gateway.upstreams.test_ejection import outcome
-from tests.gateway.upstreams.test_forwarding import OK
 from tests.gateway.upstreams.test_pools import certificate
 
 from gateway.config import TLS
@@ -30,8 +30,8 @@ def test_the_services_authority_may_be_one_of_its_own(tmp_path: Path, knows: boo
     @on_a_loop
     async def run() -> None:
         async with (
-            Origin(answering(OK), tls=serving(its, key)) as origin,
-            Ours((f"https://127.0.0.1:{origin.port}",), tls=TLS(ca=str(its)) if knows else TLS()) as pools,
+            Origin(responding(OK), tls=serving(its, key)) as origin,
+            OpenPools((f"https://127.0.0.1:{origin.port}",), tls=TLS(ca=str(its)) if knows else TLS()) as pools,
         ):
             assert await outcome(pools) == expected
 
@@ -47,8 +47,8 @@ def test_the_certificate_has_to_have_the_name_that_is_configured(
     @on_a_loop
     async def run() -> None:
         async with (
-            Origin(answering(OK), tls=serving(its, key)) as origin,
-            Ours((f"https://127.0.0.1:{origin.port}",), tls=TLS(ca=str(its), server_name=name)) as pools,
+            Origin(responding(OK), tls=serving(its, key)) as origin,
+            OpenPools((f"https://127.0.0.1:{origin.port}",), tls=TLS(ca=str(its), server_name=name)) as pools,
         ):
             assert await outcome(pools) == expected
 
@@ -66,8 +66,8 @@ def test_the_gateway_identifies_itself_by_its_certificate(tmp_path: Path, identi
     @on_a_loop
     async def run() -> None:
         async with (
-            Origin(answering(OK), tls=serving(its, key, own)) as origin,
-            Ours((f"https://127.0.0.1:{origin.port}",), tls=TLS(ca=str(its), **pair)) as pools,
+            Origin(responding(OK), tls=serving(its, key, own)) as origin,
+            OpenPools((f"https://127.0.0.1:{origin.port}",), tls=TLS(ca=str(its), **pair)) as pools,
         ):
             # With TLS 1.3 the service rejects the client after the handshake.
             assert await outcome(pools) == (200 if identified else "upstream_disconnected")
