@@ -13,7 +13,6 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Lower
-from rest_framework.exceptions import ValidationError as APIValidationError
 
 from chassis.problems import Conflict
 from chassis.validators import printable
@@ -23,14 +22,6 @@ username_characters = RegexValidator(
 )
 ascii_only = RegexValidator(r"\A[\x21-\x7e]+\Z", "Use only ASCII characters, without spaces.", code="ascii_only")
 _BYPASS = "Users are written by users.services alone: this would change tables and not what is stored."
-
-
-def printable_text(value: str) -> None:
-    """Reject what the API rejects, as Django's forms and models expect it."""
-    try:
-        printable(value)
-    except APIValidationError as exc:
-        raise ValidationError(str(exc.detail[0] if isinstance(exc.detail, list) else exc.detail)) from exc
 
 
 class BypassError(TypeError):
@@ -94,7 +85,7 @@ class User(AbstractBaseUser):
         help_text="At most 150 ASCII letters, digits and @ . + - _",
     )
     email = models.EmailField(max_length=254, validators=[ascii_only])
-    full_name = models.CharField(max_length=150, blank=True, default="", validators=[printable_text])
+    full_name = models.CharField(max_length=150, blank=True, default="", validators=[printable])
     user_type = models.CharField(max_length=16, choices=Type, default=Type.DEFAULT)
     is_active = models.BooleanField(default=True)
     created_by = models.PositiveBigIntegerField(null=True, blank=True, default=None, editable=False)

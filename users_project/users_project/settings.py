@@ -52,6 +52,7 @@ MIDDLEWARE = [
     "users.admin.access.PassportAdminMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django.middleware.http.ConditionalGetMiddleware",
 ]
 ROOT_URLCONF = "users_project.urls"
 WSGI_APPLICATION = "users_project.wsgi.application"

@@ -1,10 +1,10 @@
-"""Validators for text fields. `pattern` is the same rule in the OpenAPI document."""
+"""Validators for text fields of serializers, models and forms. `pattern` is the same rule in the OpenAPI document."""
 
 import unicodedata
 from collections.abc import Callable
 from typing import TypeVar
 
-from rest_framework.exceptions import ValidationError
+from django.core.exceptions import ValidationError
 
 # Unicode's categories of characters that have no appearance. U+200C and U+200D are in category Cf.
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}

@@ -10,7 +10,7 @@ from rest_framework.exceptions import ValidationError
 
 from chassis.serializers import StrictSerializer
 from chassis.validators import printable
-from users.models import Deletion, Entry, User, ascii_only, username_characters
+from users.models import Deletion, Entry, User
 from users.passwords import MAX_LENGTH
 from users.store.history import Change
 
@@ -22,30 +22,20 @@ class Password(serializers.CharField):
         super().__init__(max_length=MAX_LENGTH, trim_whitespace=False, write_only=True, **kwargs)
 
 
-@extend_schema_serializer(
-    examples=[
-        OpenApiExample(
-            "A user",
-            {
-                "username": "kim",
-                "email": "kim@example.com",
-                "full_name": "Kim",
-                "user_type": "default",
-                "password": "correct horse battery",
-            },
-            request_only=True,
-        )
-    ]
-)
-class UserIn(StrictSerializer):
+_EXAMPLE = OpenApiExample("A user", request_only=True, value={
+    "username": "kim", "email": "kim@example.com", "full_name": "Kim", "password": "correct horse battery"
+})  # fmt: skip
+
+
+@extend_schema_serializer(examples=[_EXAMPLE])
+class UserIn(StrictSerializer, serializers.ModelSerializer[User]):
     """What creates a user."""
 
-    username = serializers.CharField(max_length=150, validators=[username_characters])
-    email = serializers.EmailField(max_length=254, validators=[ascii_only])
-    full_name = serializers.CharField(max_length=150, allow_blank=True, validators=[printable], required=False)
-    user_type = serializers.ChoiceField(User.Type.choices, required=False)
-    is_active = serializers.BooleanField(required=False)
     password = Password()
+
+    class Meta:
+        model = User
+        fields = ("username", "email", "full_name", "user_type", "is_active", "password")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Check the password against the validators of the settings, and against the user's names."""
@@ -63,11 +53,12 @@ class UserReplacement(UserIn):
     password = Password(required=False)
 
 
-class MyChanges(StrictSerializer):
+class MyChanges(StrictSerializer, serializers.ModelSerializer[User]):
     """What users may change of themselves."""
 
-    email = serializers.EmailField(max_length=254, validators=[ascii_only], required=False)
-    full_name = serializers.CharField(max_length=150, allow_blank=True, validators=[printable], required=False)
+    class Meta:
+        model = User
+        fields = ("email", "full_name")
 
 
 class PasswordChange(StrictSerializer):

@@ -1,5 +1,9 @@
 """The public users API."""
 
+import operator
+from collections.abc import Callable
+from typing import Any
+
 from django.http import Http404
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.exceptions import AuthenticationFailed
@@ -7,15 +11,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from chassis.pagination import PARAMETERS, CursorPages
+from chassis.etags import check_if_match, check_preconditions, expected_etags
+from chassis.pagination import PARAMETERS, CursorPages, Position
 from chassis.parameters import IF_MATCH, IF_NONE_MATCH
 from chassis.permissions import HasRole
 from chassis.queries import query_parameters
 from users import selectors, services
 from users.models import User
 
-from .conditional import conditional, precondition, tagged
-from .history_pages import HistoryPages
 from .serializers import (
     ChangeOut,
     MyChanges,
@@ -45,6 +48,34 @@ def caller_session(request: Request) -> str:
     return getattr(request.user, "sid", None) or ""
 
 
+def etag_of(user: User) -> str:
+    return f'"{user.version}"'
+
+
+def shown(user: User, *, status: int = 200, **headers: str) -> Response:
+    """Return the user as a response with their `ETag`, of which `ConditionalGetMiddleware` makes 304."""
+    return Response(UserOut(user).data, status=status, headers={"ETag": etag_of(user)} | headers)
+
+
+def precondition(request: Request) -> Callable[[User], None]:
+    """Return what raises `PreconditionFailed` for a user whom the request must not change. Raises 400 for no tag."""
+    expected_etags(request)
+    return lambda user: check_preconditions(request, etag_of(user))
+
+
+class HistoryPages(CursorPages):
+    """Pages of a list in memory: of changes, which come newest first and are numbered from the oldest."""
+
+    newest_by = ("number",)
+
+    def fetch(self, queryset: Any, start: Position | None, limit: int) -> list[Any]:  # noqa: ANN401  # the changes
+        if start is not None:
+            fits, number = getattr(operator, start.lookup.replace("te", "e")), int(start.values[0])
+            queryset = [change for change in queryset if fits(change.number, number)]
+            queryset = queryset[::-1] if start.is_newer else queryset
+        return list(queryset[:limit])
+
+
 class AdminView(APIView):
     permission_classes = (HasRole("admin"),)
 
@@ -68,7 +99,7 @@ class UsersView(AdminView):
         data = UserIn(data=request.data)
         data.is_valid(raise_exception=True)
         user = services.user_create(created_by=caller_id(request), **data.validated_data)
-        return tagged(user, UserOut(user).data, status=201, location=f"/api/users/{user.pk}")
+        return shown(user, status=201, Location=f"/api/users/{user.pk}")
 
 
 @extend_schema(tags=["users"])
@@ -77,7 +108,8 @@ class UserView(AdminView):
     def get(self, request: Request, user_id: int) -> Response:
         """Return the user."""
         user = selectors.user_get(user_id=user_id)
-        return conditional(request, user, UserOut(user).data)
+        check_if_match(request, etag_of(user))
+        return shown(user)
 
     @extend_schema(operation_id="users_replace", parameters=[IF_MATCH], request=UserReplacement, responses=CHANGED)
     def put(self, request: Request, user_id: int) -> Response:
@@ -114,7 +146,7 @@ class UserView(AdminView):
             if_version=precondition(request),
             **data.validated_data,
         )
-        return tagged(user, UserOut(user).data)
+        return shown(user)
 
 
 @extend_schema(tags=["users"])
@@ -139,12 +171,9 @@ class OwnView(APIView):
     def me(self) -> User:
         """Return the active user of the passport; 401 if the user was deleted or deactivated."""
         try:
-            user = selectors.user_get(user_id=caller_id(self.request))
-        except Http404:
-            user = None
-        if user is None or not user.is_active:
-            raise AuthenticationFailed("This user does not exist any more.")
-        return user
+            return selectors.account_get(user_id=caller_id(self.request))
+        except Http404 as exc:
+            raise AuthenticationFailed("This user does not exist any more.") from exc
 
 
 @extend_schema(tags=["users"])
@@ -153,18 +182,19 @@ class MeView(OwnView):
     def get(self, request: Request) -> Response:
         """Return your own profile."""
         user = self.me()
-        return conditional(request, user, UserOut(user).data)
+        check_if_match(request, etag_of(user))
+        return shown(user)
 
     @extend_schema(operation_id="me_change", parameters=[IF_MATCH], request=MyChanges(partial=True), responses=CHANGED)
     def patch(self, request: Request) -> Response:
         """Change your own email or full name."""
         user = self.me()
-        data = MyChanges(data=request.data)
+        data = MyChanges(data=request.data, partial=True)
         data.is_valid(raise_exception=True)
         user = services.user_update(
             user_id=user.pk, actor=user.pk, if_version=precondition(request), **data.validated_data
         )
-        return tagged(user, UserOut(user).data)
+        return shown(user)
 
 
 @extend_schema(tags=["users"])

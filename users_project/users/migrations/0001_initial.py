@@ -4,6 +4,7 @@ import django.core.validators
 import django.db.models.functions.text
 from django.db import migrations, models
 
+import chassis.validators
 import users.models
 
 
@@ -68,7 +69,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "full_name",
-                    models.CharField(blank=True, default="", max_length=150, validators=[users.models.printable_text]),
+                    models.CharField(blank=True, default="", max_length=150, validators=[chassis.validators.printable]),
                 ),
                 (
                     "user_type",

@@ -17,7 +17,8 @@ from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_naive
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
-from users.models import Deletion, Entry, User, ascii_only, printable_text, username_characters
+from chassis.validators import printable
+from users.models import Deletion, Entry, User, ascii_only, username_characters
 
 MAX_NUMBER = 10**18 - 1  # as many digits as an id in a URL may have
 
@@ -58,7 +59,7 @@ class UserLine(BaseModel, strict=True, extra="forbid"):
     id: _Id
     username: Annotated[str, Field(max_length=150), _rules(username_characters)]
     email: Annotated[str, Field(max_length=254), _rules(ascii_only, validate_email)]
-    full_name: Annotated[str, Field(max_length=150), _rules(printable_text)] = ""
+    full_name: Annotated[str, Field(max_length=150), _rules(printable)] = ""
     user_type: Literal["admin", "default"] = "default"
     is_active: bool = True
     password: Annotated[str, Field(min_length=1, max_length=128)]
