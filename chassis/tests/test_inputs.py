@@ -9,11 +9,11 @@ import zlib
 from wsgiref.util import setup_testing_defaults
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rest_framework import serializers
-from django.core.exceptions import ValidationError
 
 from chassis.converters import Id
 from chassis.serializers import MAX_NAMED, StrictSerializer

@@ -12,24 +12,21 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from threading import BoundedSemaphore
-from typing import Any
 
 import bcrypt
 from django.conf import settings
 from django.contrib.auth.hashers import (
     Argon2PasswordHasher,
-    BasePasswordHasher,
     BCryptPasswordHasher,
-    BCryptSHA256PasswordHasher,
     PBKDF2PasswordHasher,
     ScryptPasswordHasher,
     make_password,
     verify_password,
 )
-from django.core.exceptions import ValidationError
+from rest_framework.exceptions import ValidationError
 
 from chassis.problems import Unavailable
 
@@ -67,44 +64,31 @@ def turn() -> Iterator[None]:
         hashing.release()
 
 
-class _InTurn(BasePasswordHasher):
-    """Hashes when it is its turn. Hashers but Argon2's verify by encoding again."""
+def make(password: str) -> str:
+    """Return a new hash of the password. Raises `Busy`."""
+    if len(password) > MAX_LENGTH:
+        raise ValidationError({"password": [f"Use at most {MAX_LENGTH} characters."]})
+    with turn():
+        return make_password(password)
 
-    def encode(self, *args: Any) -> str:  # noqa: ANN401  # each hasher has other parameters
-        with turn():
-            return super().encode(*args)
 
-
-class Argon2idHasher(_InTurn, Argon2PasswordHasher):
+class Argon2idHasher(Argon2PasswordHasher):
     """Argon2id with the parameters of the settings."""
 
     memory_cost = property(lambda _: settings.ARGON2["memory_kib"])
     time_cost = property(lambda _: settings.ARGON2["time"])
     parallelism = property(lambda _: settings.ARGON2["parallelism"])
 
-    def verify(self, password: str, encoded: str) -> bool:
-        with turn():
-            return super().verify(password, encoded)
-
 
 class ImportedBcryptHasher(BCryptPasswordHasher):
     """bcrypt as passlib and others store it."""
 
     def encode(self, password: str, salt: str | bytes) -> str:
-        with turn():
-            data = bcrypt.hashpw(password.encode()[:BCRYPT_BYTES], salt.encode() if isinstance(salt, str) else salt)
+        data = bcrypt.hashpw(password.encode()[:BCRYPT_BYTES], salt.encode() if isinstance(salt, str) else salt)
         return f"{self.algorithm}${data.decode('ascii')}"
 
 
-class ImportedBcryptSHA256Hasher(_InTurn, BCryptSHA256PasswordHasher):
-    """bcrypt of the password's SHA-256, as Django stores it."""
-
-
-class ImportedPBKDF2Hasher(_InTurn, PBKDF2PasswordHasher):
-    """PBKDF2 with SHA-256, Django's default."""
-
-
-class ImportedScryptHasher(_InTurn, ScryptPasswordHasher):
+class ImportedScryptHasher(ScryptPasswordHasher):
     """scrypt as Django stores it."""
 
     # Bytes: more than any hash that is imported needs. OpenSSL's own bound is lower.
@@ -119,7 +103,7 @@ def check(user: User | None, password: str) -> tuple[bool, bool]:
     found = _verified(password, user.password) if user else None
     if user and not found:
         log.error("The hash of user %d cannot be checked: it is %s", user.pk, scheme(user.password))
-    return found or verify_password(password, "!")
+    return found or _verified(password, "!") or (False, False)
 
 
 def spend_time_of_others(encoded: str) -> None:
@@ -133,9 +117,10 @@ def spend_time_of_others(encoded: str) -> None:
             _verified("", other)
         elif _iterations(encoded) < _iterations(other):
             # Django raises its iterations with each version: users of one program may differ in them.
-            ImportedPBKDF2Hasher().encode("", "x", _iterations(other) - _iterations(encoded))
+            with turn():
+                PBKDF2PasswordHasher().encode("", "x", _iterations(other) - _iterations(encoded))
     if own not in {"argon2", "!"}:
-        make_password("")
+        make("")
 
 
 @lru_cache(maxsize=1)
@@ -152,12 +137,9 @@ def imported_hashes(period: int) -> list[str]:
 
 def _verified(password: str, encoded: str) -> tuple[bool, bool] | None:
     """Return what Django's `verify_password` does, None for a hash that cannot be checked. Raises `Busy`."""
-    try:
+    with turn(), suppress(Exception):  # the libraries' own, of many kinds: a file may contain anything
         return verify_password(password, encoded)
-    except Busy:
-        raise
-    except Exception:  # noqa: BLE001  # the libraries' own, of many kinds: a file may contain anything
-        return None
+    return None
 
 
 def _kind(encoded: str) -> str:
@@ -173,14 +155,3 @@ def scheme(encoded: str) -> str:
     """Return the kind of a stored hash for a message, and nothing else of the hash."""
     match = re.match(r"\$?([a-z0-9_-]{1,20})\$", encoded, re.ASCII)
     return f"one of the kind {match[1]}" if match else "none" if not encoded else "no hash of a known form"
-
-
-class MaximumLengthValidator:
-    """Rejects a password that is too long to hash."""
-
-    def validate(self, password: str, user: User | None = None) -> None:
-        if len(password) > MAX_LENGTH:
-            raise ValidationError(self.get_help_text(), code="password_too_long")
-
-    def get_help_text(self) -> str:
-        return f"Use at most {MAX_LENGTH} characters."

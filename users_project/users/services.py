@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TypedDict, Unpack
 
-from django.contrib.auth.hashers import make_password
 from django.db import DatabaseError
 from rest_framework.exceptions import APIException, ValidationError
 
@@ -47,7 +46,7 @@ def user_create(
         full_name=full_name,
         user_type=user_type,
         is_active=is_active,
-        password=make_password(password),
+        password=passwords.make(password),
     )
     with store.writing() as writer:
         _check_unique(user)
@@ -71,7 +70,7 @@ def user_update(
     """
     values: dict[str, object] = {name: value for name, value in changes.items() if name != "password"}
     if "password" in changes:
-        values["password"] = make_password(changes["password"])
+        values["password"] = passwords.make(changes["password"])
     with store.writing() as writer:
         user = user_get(user_id=user_id)
         if if_version:
@@ -133,7 +132,7 @@ def password_change(*, user_id: int, old_password: str, new_password: str, sessi
     before = user_get(user_id=user_id)
     if len(old_password) > MAX_LENGTH or not passwords.check(before, old_password)[0]:
         raise ValidationError({"old_password": ["This is not your password."]})
-    encoded = make_password(new_password)
+    encoded = passwords.make(new_password)
     with store.writing() as writer:
         user = user_get(user_id=user_id)
         if user.password != before.password:
@@ -179,7 +178,7 @@ def _check_unique(user: User) -> None:
 
 def _rehash(user: User, password: str) -> None:
     """Hash the password again with the parameters of the settings. A failure is no reason to reject the login."""
-    encoded = make_password(password)
+    encoded = passwords.make(password)
     try:
         with store.writing() as writer:
             current: User | None = User.objects.filter(pk=user.pk, password=user.password).first()

@@ -71,20 +71,20 @@ SILENCED_SYSTEM_CHECKS = ["auth.E003"]
 PASSWORD_HASHERS = [
     "users.passwords.Argon2idHasher",
     "users.passwords.ImportedBcryptHasher",
-    "users.passwords.ImportedBcryptSHA256Hasher",
-    "users.passwords.ImportedPBKDF2Hasher",
+    "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
     "users.passwords.ImportedScryptHasher",
 ]
 ARGON2 = {"memory_kib": ENV.argon2_memory_kib, "time": ENV.argon2_time, "parallelism": ENV.argon2_parallelism}
+_RULES = "django.contrib.auth.password_validation"
 AUTH_PASSWORD_VALIDATORS = [
     {
-        "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
+        "NAME": f"{_RULES}.UserAttributeSimilarityValidator",
         "OPTIONS": {"user_attributes": ("username", "full_name", "email")},
     },
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 8}},
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
-    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
-    {"NAME": "users.passwords.MaximumLengthValidator"},
+    {"NAME": f"{_RULES}.MinimumLengthValidator", "OPTIONS": {"min_length": 8}},
+    {"NAME": f"{_RULES}.CommonPasswordValidator"},
+    {"NAME": f"{_RULES}.NumericPasswordValidator"},
 ]
 
 # For the admin's messages on the next page alone, not for identity. Nothing is stored: the index may be deleted

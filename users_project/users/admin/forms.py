@@ -12,6 +12,7 @@ from chassis.etags import PreconditionFailed
 from chassis.problems import Conflict
 from users import selectors, services
 from users.models import User
+from users.passwords import MAX_LENGTH
 
 
 def if_version(version: str) -> Callable[[User], None]:
@@ -28,7 +29,8 @@ class PasswordField(forms.CharField):
     """A password to set; the stored one is never shown."""
 
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401  # Django's
-        super().__init__(strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}), **kwargs)
+        widget = forms.PasswordInput(attrs={"autocomplete": "new-password"})
+        super().__init__(strip=False, max_length=MAX_LENGTH, widget=widget, **kwargs)
 
 
 class StoredForm(SetPasswordMixin, forms.ModelForm):  # type: ignore[type-arg]  # generic in the stubs alone

@@ -35,7 +35,7 @@ class UserIn(StrictSerializer, serializers.ModelSerializer[User]):
 
     class Meta:
         model = User
-        fields = ("username", "email", "full_name", "user_type", "is_active", "password")
+        fields: tuple[str, ...] = ("username", "email", "full_name", "user_type", "is_active", "password")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Check the password against the validators of the settings, and against the user's names."""

@@ -5,7 +5,6 @@ import django.db.models.functions.text
 from django.db import migrations, models
 
 import chassis.validators
-import users.models
 
 
 class Migration(migrations.Migration):

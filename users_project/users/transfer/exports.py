@@ -2,65 +2,38 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import IO
 
 from users import store
 from users.models import Deletion, User
 from users.store.codec import plain
 
-from .columns import COLUMNS
+from .readers import COLUMNS
 
-_CHUNK = 2000
-_Row = dict[str, Any]
+FORMATS = ("jsonl", "csv")
 
 
 def export(file: IO[str], file_format: str) -> int:
-    """Write every user by id, and return how many. JSON also has the ids of deleted users; they are not reused."""
+    """Write every user by id, and return how many. JSON lines have the deleted ids too, which are not reused."""
     store.current().catch_up()
-    count = 0
-
-    def rows() -> Iterator[_Row]:
-        nonlocal count
-        for user in User.objects.order_by("id").iterator(chunk_size=_CHUNK):
-            yield {name: plain(getattr(user, name)) for name in COLUMNS if name != "hashed_password"} | {
-                "hashed_password": _bare(user.password)
-            }
-            count += 1
-        if file_format != "csv":
-            for deletion in Deletion.objects.order_by("id").iterator():
-                yield {"id": deletion.pk, "deleted": True, "updated_at": plain(deletion.updated_at)}
-
-    _WRITERS[file_format](file, rows())
+    # A spreadsheet treats a value that begins with `=` as a formula: docs/operations.md says to open it as text.
+    table, count = csv.DictWriter(file, COLUMNS), 0
+    if file_format == "csv":
+        table.writeheader()
+    for user in User.objects.order_by("id").iterator(chunk_size=2000):
+        row = {name: plain(getattr(user, name, None)) for name in COLUMNS} | {"hashed_password": _bare(user.password)}
+        if file_format == "csv":
+            table.writerow(row)
+        else:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        count += 1
+    if file_format == "jsonl":
+        for deletion in Deletion.objects.order_by("id").iterator():
+            row = {"id": deletion.pk, "deleted": True, "updated_at": plain(deletion.updated_at)}
+            file.write(json.dumps(row) + "\n")
     return count
 
 
 def _bare(encoded: str) -> str:
     """Return the hash without the name that Django puts before it."""
     return "!" if encoded.startswith("!") else encoded.removeprefix("bcrypt$").removeprefix("argon2")
-
-
-def _write_json(file: IO[str], rows: Iterator[_Row]) -> None:
-    separator = "[\n"
-    for row in rows:
-        file.write(separator + json.dumps(row, ensure_ascii=False))
-        separator = ",\n"
-    file.write("\n]\n" if separator != "[\n" else "[]\n")
-
-
-def _write_jsonl(file: IO[str], rows: Iterator[_Row]) -> None:
-    file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def _write_csv(file: IO[str], rows: Iterator[_Row]) -> None:
-    # A spreadsheet treats a value that begins with `=` as a formula: docs/operations.md says to open it as text.
-    writer = csv.DictWriter(file, COLUMNS)
-    writer.writeheader()
-    writer.writerows(row | {"is_active": "true" if row["is_active"] else "false"} for row in rows)
-
-
-_WRITERS: dict[str, Callable[[IO[str], Iterator[_Row]], None]] = {
-    "json": _write_json,
-    "jsonl": _write_jsonl,
-    "csv": _write_csv,
-}

@@ -1,16 +1,18 @@
-"""Entries of a file, one by one, before anything is known about users."""
+"""Rows of a file, one by one, before anything is known about users: a JSON array, JSON lines or CSV, in UTF-8."""
 
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from users.store.codec import unique
 
-from .columns import COLUMNS
-
+COLUMNS = (
+    *("id", "username", "email", "full_name", "user_type", "is_active", "hashed_password"),
+    *("created_by", "created_at", "updated_at", "session_epoch"),
+)
 _NUMBERS = {"id", "created_by", "session_epoch"}
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
@@ -24,9 +26,12 @@ class Row:
     fault: str = ""
 
 
-def read(path: Path, file_format: str) -> Iterator[Row]:
-    """Yield the rows. Raises `ValueError` if the file as a whole is not of that format, `OSError`."""
-    return _READERS[file_format](path)
+def format_of(path: Path, formats: Iterable[str]) -> str:
+    """Return the format by the file's name. Raises `ValueError`."""
+    found = path.suffix.lower().removeprefix(".")
+    if found not in formats:
+        raise ValueError(f"The name {path} ends with none of .{', .'.join(formats)}. Choose a --format")
+    return found
 
 
 def _text(path: Path) -> str:
@@ -80,8 +85,5 @@ def _typed(name: str, value: str) -> object:
     return _BOOLEANS.get(value.lower(), value) if name == "is_active" else value
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    "json": _read_json,
-    "jsonl": _read_jsonl,
-    "csv": _read_csv,
-}
+# Each yields rows, or raises `ValueError` if the file as a whole is not of that format, or `OSError`.
+READERS: dict[str, Callable[[Path], Iterator[Row]]] = {"json": _read_json, "jsonl": _read_jsonl, "csv": _read_csv}

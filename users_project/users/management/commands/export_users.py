@@ -1,13 +1,14 @@
 """`manage.py export_users [FILE]`: every user, with their hashes."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from users.transfer import exports
-from users.transfer.columns import FORMATS, format_of
+from users.transfer.readers import format_of
 
 
 class Command(BaseCommand):
@@ -15,18 +16,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path, nargs="?", help="A new file; without it, standard output.")
-        parser.add_argument("--format", choices=FORMATS, help="By default by the file's name, or jsonl.")
+        parser.add_argument("--format", choices=exports.FORMATS, help="By default by the file's name, or jsonl.")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
         path: Path | None = options["file"]
+        os.umask(0o077)
         try:
-            file_format = format_of(path, options["format"])
-            if path is None:
-                count = exports.export(self.stdout, file_format)  # type: ignore[arg-type]  # a wrapper of it
-            else:
-                os.umask(0o077)
-                with path.open("x", encoding="utf-8", newline="") as file:
-                    count = exports.export(file, file_format)
+            file_format = options["format"] or (format_of(path, exports.FORMATS) if path else "jsonl")
+            with path.open("x", encoding="utf-8", newline="") if path else nullcontext(self.stdout) as file:
+                count = exports.export(file, file_format)  # type: ignore[arg-type]  # or Django's wrapper of one
         except (OSError, ValueError) as exc:
             raise CommandError(str(exc)) from exc
         self.stderr.write(

@@ -8,7 +8,6 @@ from django.db import IntegrityError
 
 from users.models import User
 from users.transfer import imports, readers
-from users.transfer.columns import FORMATS, format_of
 
 
 class Command(BaseCommand):
@@ -16,14 +15,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path)
-        parser.add_argument("--format", choices=FORMATS, help="By default by the file's name.")
+        parser.add_argument("--format", choices=readers.READERS, help="By default by the file's name.")
         parser.add_argument("--dry-run", action="store_true", help="Check everything, write nothing.")
         parser.add_argument("--keep-going", action="store_true", help="Import the others if some are rejected.")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
         file: Path = options["file"]
         try:
-            plan = imports.plan(readers.read(file, format_of(file, options["format"])))
+            file_format = options["format"] or readers.format_of(file, readers.READERS)
+            plan = imports.plan(readers.READERS[file_format](file))
         except (OSError, ValueError, RecursionError) as exc:
             raise CommandError(f"{file}: {exc}. Nothing was imported.") from exc
         for place, reason in plan.rejected:
