@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -62,3 +62,20 @@ def test_a_project_whose_database_is_down_is_503_and_starts_when_it_is_back(
             wait_until(lambda: ask(port, "/livez")[0] == 200, "it lives")
             assert project != "gateway" or b'"sessions": "ok"' in ask(port, "/readyz")[2]
         assert all(json.loads(line) for line in whole_lines(log))
+
+
+def test_replicas_of_users_that_start_at_once_create_the_demo_users(tmp_path: Path) -> None:
+    with Postgres() as server:
+        environ = {"USERS_DATABASE_URL": server.database("users"), "GATEHOUSE_VAR": str(tmp_path)}
+        logs = [tmp_path / f"log{number}" for number in range(3)]
+        with ExitStack() as stack:
+            ports = [stack.enter_context(started("users", environ, log)) for log in logs]
+            for port in ports:
+                wait_until(lambda port=port: ask(port, "/readyz")[0] == 200, "it is ready")
+        command = [sys.executable, "manage.py", "export_users"]
+        exported = subprocess.run(
+            command, cwd=ROOT / "users_project", env={**os.environ, **environ}, check=True, capture_output=True
+        )
+        assert [json.loads(line)["username"] for line in exported.stdout.splitlines()] == ["admin", "user"]
+        lines = [json.loads(line)["message"] for log in logs for line in whole_lines(log)]
+        assert len([line for line in lines if line.startswith("Created the demo users")]) == 1

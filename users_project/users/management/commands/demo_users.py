@@ -5,6 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from chassis.problems import Conflict
 from users import services
 from users.models import User
 
@@ -19,6 +20,10 @@ class Command(BaseCommand):
         if User.objects.exists():
             self.stdout.write("There are users already; no demo users are created.")
             return
-        services.user_create(username="admin", email="admin@example.com", password="a", user_type=User.Type.ADMIN)
-        services.user_create(username="user", email="user@example.com", password="u")
+        try:
+            services.user_create(username="admin", email="admin@example.com", password="a", user_type=User.Type.ADMIN)
+            services.user_create(username="user", email="user@example.com", password="u")
+        except Conflict:
+            self.stdout.write("Another process creates the demo users.")
+            return
         self.stdout.write("Created the demo users admin (password a) and user (password u).")

@@ -5,9 +5,10 @@ import os
 import sys
 import threading
 from argparse import REMAINDER, ArgumentTypeError
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
+from io import StringIO
 from typing import Any
 
 from django.core.management import call_command
@@ -37,6 +38,7 @@ class Command(BaseCommand):
             "--bind", required=True, type=address_of, help="where to respond while the database is down"
         )
         parser.add_argument("--live", action="append", default=["/livez"], help="another path that is 200 then")
+        parser.add_argument("--then", action="append", default=[], help="a command to run after the migrations")
         parser.add_argument("command", nargs=REMAINDER)
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
@@ -44,18 +46,23 @@ class Command(BaseCommand):
         with probes_while_down(options):
             databases.wait_for(connection, log.warning)
             if os.environ.get("GATEHOUSE_MIGRATE") != "0":
-                self.migrate()
+                self.prepare(options["then"])
         connection.close()
         command = options["command"]
         os.execvp(command[0], command)  # noqa: S606  # the container's own
 
-    def migrate(self) -> None:
+    def prepare(self, commands: Sequence[str]) -> None:
+        output = StringIO()
         try:
             call_command("migrate", verbosity=0, wait=True)
+            for command in commands:
+                call_command(command, stdout=output)
         except Exception:
             # As JSON, like every other line.
             log.exception("The migrations failed")
             sys.exit(1)
+        for line in output.getvalue().splitlines():
+            log.info("%s", line)
 
 
 @contextmanager
