@@ -1,9 +1,11 @@
 """deploy/kubernetes: what kustomize builds is valid, safe, and names settings that exist."""
 
+import json
 import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,13 @@ KUBERNETES = ROOT / "deploy" / "kubernetes"
 OVERLAYS = ("laptop", "production")
 # The two newest versions.
 VERSIONS = ("1.36.0", "1.37.0")
+# Checks of checkov, and why their findings are accepted.
+ACCEPTED = {
+    "CKV_K8S_11": "a limit of CPU throttles a container whose node is idle; requests share what there is",
+    "CKV_K8S_15": "a version's tag does not move, and a laptop's images are in no registry",
+    "CKV_K8S_35": "a secret may be a file too (NAME_FILE); the projects start no other programs",
+    "CKV_K8S_43": "the images are the operator's own, with digests that only the operator has",
+}
 
 
 @cache
@@ -73,6 +82,19 @@ def test_every_container_is_confined_and_has_bounds(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_image_has_the_tag_that_compose_builds(overlay: str) -> None:
+    tagged = set(re.findall(r"image: (gatehouse-.+)", (ROOT / "compose.yaml").read_text()))
+    assert {each["image"] for _, pod in pods(overlay) for each in pod["containers"]} == tagged
+
+
+def test_the_kubelet_asks_whether_a_container_lives_and_is_ready() -> None:
+    paths = {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
+    served = [pod["containers"] for name, pod in pods("production") if name in {"gateway", "users", "orders"}]
+    for (container,) in served:
+        assert {probe: container[probe]["httpGet"]["path"] for probe in paths} == paths
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_setting_exists(overlay: str) -> None:
     documented = set(re.findall(r"^# ?([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     containers = [each for _, pod in pods(overlay) for each in pod["containers"]]
@@ -98,3 +120,32 @@ def test_the_gateway_may_end_its_requests_before_it_is_killed() -> None:
 def test_the_dockerfile_has_no_findings() -> None:
     done = subprocess.run(["hadolint", str(ROOT / "Dockerfile")], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def findings(framework: str, path: Path, accepted: Iterable[str] = ()) -> list[str]:
+    """Return what checkov finds, but for the checks with these ids."""
+    options = ["--output", "json", "--skip-download", "--framework", framework, "--skip-check", ",".join(accepted)]
+    done = subprocess.run(
+        ["checkov", *options, "--file", str(path)], check=False, capture_output=True, text=True, timeout=300
+    )
+    report = json.loads(done.stdout)
+    assert report["summary"]["passed"] > 100, done.stderr
+    return sorted(f"{each['check_id']} {each['resource']}" for each in report["results"]["failed_checks"])
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_checkov_finds_nothing_in_what_runs(overlay: str, tmp_path: Path) -> None:
+    path = tmp_path / "built.yaml"
+    path.write_text(built(overlay))
+    assert findings("kubernetes", path, ACCEPTED) == []
+
+
+def test_checkov_finds_nothing_in_the_dockerfile() -> None:
+    # It does not resolve ARG: the base image has a tag.
+    assert findings("dockerfile", ROOT / "Dockerfile", ["CKV_DOCKER_7"]) == []
+
+
+def test_checkov_finds_a_container_that_may_gain_privileges(tmp_path: Path) -> None:
+    path = tmp_path / "built.yaml"
+    path.write_text(built("laptop").replace("allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true", 1))
+    assert findings("kubernetes", path, ACCEPTED) == ["CKV_K8S_20 Deployment.gatehouse.gateway"]
