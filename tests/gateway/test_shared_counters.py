@@ -61,11 +61,12 @@ async def admitted(counts: SharedCounters, times: int, *limits: RateLimit) -> in
     return sum(all(verdict.admitted for verdict in each) for each in verdicts)
 
 
-def test_gateways_share_a_limit_exactly(server: RedisServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("gateways", [3, 100])
+def test_gateways_share_a_limit_exactly(server: RedisServer, tmp_path: Path, gateways: int) -> None:
     async def work(*counts: SharedCounters) -> int:
         return sum(await asyncio.gather(*(admitted(each, 100, HOURLY) for each in counts)))
 
-    assert run(server.url, tmp_path, work, gateways=3) == 100
+    assert run(server.url, tmp_path, work, gateways=gateways) == 100
 
 
 def test_a_request_counts_in_all_limits_or_in_none(server: RedisServer, tmp_path: Path) -> None:

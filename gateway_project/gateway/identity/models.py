@@ -31,6 +31,7 @@ class Follower(models.Model):
     """The place up to which the login service's list of ended sessions has been read. One row."""
 
     cursor = models.CharField(max_length=200)
+    claimed_at = models.DateTimeField(null=True, help_text="When a worker last took its turn to read the list.")
 
     def __str__(self) -> str:
         return self.cursor

@@ -8,16 +8,20 @@ Two threads in each worker poll twice a second to keep the set current:
   cursor on) and ends those sessions in the gateway's database;
 - one reads from that database which sessions have ended.
 
-There are two threads so that a slow login service does not delay logouts. Each step can be repeated
-without effect, so a failed poll is simply tried again, and any worker may be the first. If a list
-cannot be read, the known ends stay in force, and /readyz reports `stale`. A cursor that the login
-service does not know belongs to another list, for example of a restored database: the list is read
-from its beginning, or all sessions end.
+There are two threads so that a slow login service does not delay logouts. With PostgreSQL, the
+workers of all gateways take turns at the login service: the first one claims the turn in the database,
+and the others find it claimed. So the login service gets two requests a second, not two from each worker.
+
+Each step can be repeated without effect, so a failed poll is simply tried again, and any worker may be
+the first. If a list cannot be read, the known ends stay in force, and /readyz reports `stale`. A cursor
+that the login service does not know belongs to another list, for example of a restored database: the
+list is read from its beginning, or all sessions end.
 """
 
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django.db import DatabaseError, close_old_connections, connection, transaction
@@ -34,8 +38,26 @@ log = logging.getLogger(__name__)
 
 # Seconds between two looks. Ends are to be known everywhere within 2 s; half a second leaves room for a slow look.
 INTERVAL = 0.5
+# Seconds for which a turn stays claimed: less than INTERVAL, so that its worker is in time for the next one.
+TURN = 0.4
+# By the database's clock: those of machines differ.
+CLAIM = f"""
+INSERT INTO identity_follower (id, cursor, claimed_at) VALUES (1, '', clock_timestamp())
+ON CONFLICT (id) DO UPDATE SET claimed_at = clock_timestamp()
+WHERE identity_follower.claimed_at IS NULL
+   OR identity_follower.claimed_at < clock_timestamp() - interval '{TURN} seconds'
+"""  # noqa: S608  # a constant
 # How long a look may take before what it is to find out counts as not known.
 SLOW = timedelta(seconds=1)
+
+
+def claim_turn() -> bool:
+    """Claim the turn to ask the login service; return whether it was free. In SQLite it always is: one machine."""
+    if connection.vendor != "postgresql":
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute(CLAIM)
+        return bool(cursor.rowcount)
 
 
 def follow_login_service(login: LoginClient) -> None:
@@ -85,9 +107,8 @@ def end_all(cursor: str, reached: str) -> None:
 class PolledList:
     """A list that is read repeatedly; what was read stays if it cannot be read."""
 
-    def __init__(self, what: str, read: Callable[[], None]) -> None:
+    def __init__(self, what: str) -> None:
         self.what = what
-        self.read = read
         self.failing_since: datetime | None = None
         self.looking_since: datetime | None = None
 
@@ -99,11 +120,11 @@ class PolledList:
             return looking
         return self.failing_since
 
-    def look(self) -> None:
+    def look(self, read: Callable[[], None]) -> None:
         """Read once; log the first failure, and the recovery. Raises nothing."""
         began = self.looking_since = timezone.now()
         try:
-            self.read()
+            read()
         except Exception as exc:  # noqa: BLE001  # whatever it is: without the next look, no end is ever known again
             self.fail(exc, began)
         else:
@@ -133,8 +154,8 @@ class Revocations:
         self.started = False
         self.starting = threading.Lock()
         self.stopping = threading.Event()
-        self.logins = PolledList("The login service's list of ended sessions", self.follow)
-        self.sessions = PolledList("The gateway's list of ended sessions", self.read_sessions)
+        self.logins = PolledList("The login service's list of ended sessions")
+        self.sessions = PolledList("The gateway's list of ended sessions")
         self.lists = (self.logins, self.sessions)
 
     @property
@@ -144,8 +165,22 @@ class Revocations:
 
     def look(self) -> None:
         """Bring `ended` up to date with both lists; what is known stays if one cannot be read."""
-        for each in self.lists:
-            each.look()
+        self.logins.look(self.follow)
+        self.sessions.look(self.read_sessions)
+
+    def follow_in_turn(self) -> None:
+        """Apply what ended, if it is this worker's turn.
+
+        A failure frees the turn at once. So while the login service fails, every worker asks it, and reports `stale`.
+        """
+        if self.login.config.login is None or not claim_turn():
+            return
+        try:
+            self.follow()
+        except BaseException:
+            with suppress(DatabaseError):
+                Follower.objects.filter(pk=1).update(claimed_at=None)
+            raise
 
     def follow(self) -> None:
         """Apply what ended at the login service, if there is one."""
@@ -162,8 +197,8 @@ class Revocations:
         with self.starting:
             if not self.started:
                 self.read_sessions()
-                for each in self.lists:
-                    threading.Thread(target=self.poll_forever, args=(each,), name="revocations", daemon=True).start()
+                for each in ((self.logins, self.follow_in_turn), (self.sessions, self.read_sessions)):
+                    threading.Thread(target=self.poll_forever, args=each, name="revocations", daemon=True).start()
                 self.started = True
 
     def is_ended(self, session_id: str) -> bool:
@@ -172,8 +207,8 @@ class Revocations:
             self.start()
         return session_id in self.ended
 
-    def poll_forever(self, followed: PolledList) -> None:
+    def poll_forever(self, followed: PolledList, read: Callable[[], None]) -> None:
         while not self.stopping.wait(INTERVAL):
             close_old_connections()
-            followed.look()
+            followed.look(read)
         connection.close()

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -259,3 +260,62 @@ def test_a_slow_login_service_is_reported_and_delays_no_logout(
     finally:
         answering.set()
     until(lambda: following.stale_since is None)
+
+
+@pytest.fixture
+def gateways(login: LoginService) -> Iterator[list[revocations.Revocations]]:
+    """Ten workers with one database, whose threads have begun to look."""
+    if connection.vendor != "postgresql":
+        pytest.skip("workers take turns in PostgreSQL")
+    known = [revocations.Revocations(runtime().login) for _ in range(10)]
+    for each in known:
+        each.start()
+    try:
+        yield known
+    finally:
+        for each in known:
+            each.stopping.set()
+        for thread in threading.enumerate():
+            if thread.name == "revocations":
+                thread.join(15)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_workers_one_at_a_time_asks_the_login_service(
+    gateways: list[revocations.Revocations], login: LoginService
+) -> None:
+    asked: list[str] = []
+    login.before_response = asked.append
+    began = time.monotonic()
+    until(lambda: len(asked) >= 15)
+    # Ten workers without turns need 0.75 s for as many.
+    assert time.monotonic() - began > 15 * revocations.TURN / 2
+    ended = begin()
+    login.end(2, epoch=1)
+    until(lambda: all(each.is_ended(ended) for each in gateways))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_that_ends_after_it_has_claimed_the_turn_holds_up_no_other(
+    gateways: list[revocations.Revocations], login: LoginService
+) -> None:
+    ended, hanging = begin(), threading.Event()
+    login.waits_for = hanging
+    # Its request hangs, as for a machine without power.
+    until(lambda: Follower.objects.filter(claimed_at__isnull=False).exists())
+    login.waits_for = None
+    login.end(2, epoch=1)
+    try:
+        until(lambda: all(each.is_ended(ended) for each in gateways))
+    finally:
+        hanging.set()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_every_worker_is_stale_while_the_login_service_fails(
+    gateways: list[revocations.Revocations], login: LoginService
+) -> None:
+    login.broken = Reply.json({}, 503)
+    until(lambda: all(each.stale_since for each in gateways))
+    login.broken = None
+    until(lambda: not any(each.stale_since for each in gateways))
