@@ -11,7 +11,7 @@ from chassis.environment import listening, or_exit, state_directory
 from chassis.gunicorn import NoAccessLog
 
 # The workers inherit the memory of these if the master imports them.
-from gateway import callers, configuration, in_force, metrics  # noqa: F401
+from gateway import callers, config_events, configuration, in_force, metrics  # noqa: F401
 from gateway.config import ConfigError
 from gateway.history import Recorder
 from gateway.proxy.master import Master
@@ -38,6 +38,8 @@ except ConfigError as exc:
     for fault in exc.faults:
         log.error("gateway.yaml is not reloaded: %s", fault)  # noqa: TRY400  # the faults say it all
     in_force.refuse(len(exc.faults))
+    detail = configuration.rejection(env.gateway_config, exc.faults)
+    config_events.put(state, "config_rejected", by="reload", detail=detail)
 
 # Each client and each connection to a service takes a descriptor; the usual soft limit is 1,024.
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

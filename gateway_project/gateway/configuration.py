@@ -8,6 +8,7 @@ the state directory and a digest in memory.
 import hashlib
 import mmap
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -45,6 +46,12 @@ def digest_on_disk(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:DIGITS]
     except OSError:
         return ""
+
+
+def rejection(path: Path, faults: Sequence[object]) -> str:
+    """Return the description of a rejected file for the audit trail. The log has the faults, which may show values."""
+    count = len(faults)
+    return f"{count} fault{'' if count == 1 else 's'} (sha256 {digest_on_disk(path)}); still in force: {loaded}"
 
 
 def load_in_master(path: Path, copy: Path | None = None) -> Loaded:

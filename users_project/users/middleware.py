@@ -13,7 +13,7 @@ from chassis.middleware import Middleware
 from chassis.problems import Unavailable
 
 from . import store
-from .store import index
+from .store import changed, index
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,17 @@ class UsersUnreadable(Unavailable):
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     return problems.exception_handler(UsersUnreadable() if index.discard_if_damaged(exc) else exc, context)
+
+
+class ChangedUsersMiddleware(Middleware):
+    """Names the users that the request has changed in `Audit-Detail`, which the gateway takes into its audit trail."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        with changed.collected() as found:
+            response = self.get_response(request)
+        if found and response.status_code < 400:
+            response.headers["Audit-Detail"] = changed.described(found)
+        return response
 
 
 class CatchUpMiddleware(Middleware):

@@ -44,6 +44,7 @@ MIDDLEWARE = [
     "users.admin.access.AdminPagesMiddleware",
     *chassis.MIDDLEWARE[:-1],
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "users.middleware.ChangedUsersMiddleware",
     "users.middleware.CatchUpMiddleware",
     chassis.MIDDLEWARE[-1],  # /healthz needs a store that can be read
     "django.contrib.sessions.middleware.SessionMiddleware",

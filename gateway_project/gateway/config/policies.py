@@ -63,6 +63,10 @@ class Policies(Section):
     compress: Flag = Field(
         False, description="Whether responses are compressed with gzip, br or zstd, as the client takes it."
     )
+    audit: Flag = Field(
+        False,
+        description="Whether requests with other methods than GET are recorded in the audit trail.",
+    )
 
 
 class ServicePolicies(Policies):

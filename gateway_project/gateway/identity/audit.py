@@ -1,4 +1,4 @@
-"""The audit trail: who signed in, failed, was slowed down, ended which session, replaced keys.
+"""The audit trail: sign-ins, ended sessions, keys, changes at services with `audit`, and configurations.
 
 Entries are in the gateway's database, so that they are of all workers and replicas. They hold no password and no token.
 The username of a failed sign-in is as typed, and people type passwords there by mistake: only admins read the trail.
@@ -6,7 +6,7 @@ The username of a failed sign-in is as typed, and people type passwords there by
 
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -15,6 +15,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from chassis import logs
+from gateway import config_events
 
 from .models import AuditEntry
 from .purges import Purge
@@ -25,6 +26,8 @@ THROTTLED_EVERY: Final = 60.0
 MAX_THROTTLED: Final = 10_000
 # Entries that are kept, some 300 MB: guessing passwords from many addresses must not fill the disk.
 MAX_ENTRIES: Final = 1_000_000
+# Characters of an entry's detail: the changed users of a bulk action.
+MAX_DETAIL: Final = 4100
 # Entries of an export: some 30 MB.
 MAX_EXPORTED: Final = 100_000
 
@@ -38,6 +41,9 @@ class Event(StrEnum):
     REFRESH_TOKEN_REUSED = "refresh_token_reused"  # no password
     KEY_ADDED = "key_added"
     KEYS_REPLACED = "keys_replaced"
+    CHANGED = "changed"
+    CONFIG_LOADED = "config_loaded"
+    CONFIG_REJECTED = "config_rejected"
 
 
 # When each network whose sign-ins are slowed down was last noted.
@@ -53,11 +59,12 @@ def record(
     address: str = "",
     session: str = "",
     detail: str = "",
+    at: datetime | None = None,
 ) -> None:
-    """Add an entry of the request under way, or of a command."""
+    """Add an entry of the request under way, of a command, or of what happened `at` an earlier time."""
     purge.when_due()
     AuditEntry.objects.create(
-        at=timezone.now(),
+        at=at or timezone.now(),
         event=event,
         user_id=user_id[:64],
         username=printable(username)[:150],
@@ -65,7 +72,7 @@ def record(
         client_address=address[:45],
         session=session,
         request_id=logs.request_id.get(),
-        detail=detail[:200],
+        detail=detail if len(detail) <= MAX_DETAIL else f"{detail[: MAX_DETAIL - 1]}…",
     )
 
 
@@ -80,12 +87,27 @@ def record_throttled(*, username: str, address: str, network: str) -> None:
     record(Event.SIGN_IN_THROTTLED, username=username, address=address)
 
 
+def record_config_events() -> None:
+    """Add the events of gateway.yaml that gunicorn's master has left."""
+
+    def add(found: config_events.ConfigEvent) -> None:
+        at = datetime.fromtimestamp(found.at, UTC)
+        record(Event(found.event), by=found.by, detail=found.detail, at=at)
+
+    config_events.take(settings.STATE, add)
+
+
 def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "�" for letter in text)
 
 
-def entries(event: str = "", user: str = "", address: str = "", *, before: int | None = None) -> QuerySet[AuditEntry]:
-    """Return the entries that all given filters match, newest first; `user` is a name, an id, or who did it."""
+def entries(
+    event: str = "", user: str = "", address: str = "", detail: str = "", *, before: int | None = None
+) -> QuerySet[AuditEntry]:
+    """Return the entries that all given filters match, newest first.
+
+    `user` is a name, an id, or who did it; `detail` is a part of the detail.
+    """
     found = AuditEntry.objects.all()
     if event:
         found = found.filter(event=event)
@@ -93,6 +115,8 @@ def entries(event: str = "", user: str = "", address: str = "", *, before: int |
         found = found.filter(Q(username__iexact=user) | Q(user_id=user) | Q(by__iexact=user))
     if address:
         found = found.filter(client_address=address)
+    if detail:
+        found = found.filter(detail__icontains=detail)
     return found if before is None else found.filter(pk__lt=before)
 
 

@@ -75,7 +75,7 @@ class AuditEntry(models.Model):
     client_address = models.CharField(max_length=45)
     session = models.CharField(max_length=32)
     request_id = models.CharField(max_length=64)
-    detail = models.CharField(max_length=200)
+    detail = models.CharField(max_length=4100)
 
     class Meta:
         ordering = ("-pk",)

@@ -24,13 +24,15 @@ class PreparedTimeouts:
 class PreparedRoute:
     """A route of gateway.yaml as its requests use it."""
 
-    __slots__ = ("has_page", "keeps_host", "max_body", "path", "service", "takes_websockets", "timeouts")
+    __slots__ = ("has_page", "is_audited", "keeps_host", "max_body", "path", "service", "takes_websockets", "timeouts")
 
     def __init__(self, route: Route, *, keeps_host: bool) -> None:
         self.path = route.path
         self.service = route.service
         # Whether a browser gets a page of the browsable API.
         self.has_page = route.browser == "api"
+        # Whether requests that may change something are in the audit trail: Django responds to them.
+        self.is_audited = route.audit
         self.takes_websockets = route.websocket
         # Whether the service receives the client's `Host`.
         self.keeps_host = keeps_host

@@ -19,7 +19,7 @@ PATH = "/gateway/audit/"
 SHOWN = 100
 # Of the number of an entry.
 MAX_DIGITS = 19
-FILTERS = ("event", "user", "address")
+FILTERS = ("event", "user", "address", "detail")
 
 
 class AuditPage(AdminPage):
@@ -59,6 +59,8 @@ def filters(request: HttpRequest) -> dict[str, str]:
 def selected(request: HttpRequest) -> QuerySet[AuditEntry]:
     """Return the entries that the query asks for."""
     before = request.GET.get("before", "")
+    # Those that the master left a moment ago.
+    audit.record_config_events()
     position = int(before) if before.isdecimal() and len(before) < MAX_DIGITS else None
     return audit.entries(*filters(request).values(), before=position)
 

@@ -25,6 +25,7 @@ from gateway.policy.rejections import Forbidden, MethodNotAllowed, RequestReject
 from gateway.policy.routes import Match
 from gateway.upstreams import BlockingResponse, ClientLeft
 
+from . import changes
 from .browsable import BrowsablePage, PageOrJSON
 from .context import APIRequest, RequestContext, WebRequest, body, log_service, on_disconnect, whole
 from .middleware import OF_PAGES
@@ -81,18 +82,19 @@ class ProxyView(APIView):
             runtime.validation.check(match, incoming.method, incoming.query, context.headers.pairs, content)
         if match.policies is not None and match.policies.deprecation is not None:
             callers.count(incoming.method, match.route.path, decision.identity, context.headers)
-        response = runtime.upstreams.send(
-            match.route.service,
-            # The page is the gateway's, and its HEAD is its GET without the content.
-            "GET" if page and incoming.method == "HEAD" else incoming.method,
-            decision.target,
-            timeouts=match.route.timeouts,
-            headers=negotiation.for_data(decision.headers) if page else decision.headers,
-            body=upload,
-            host=decision.host,
-            policies=match.route,
-            on_disconnect=on_disconnect(http),
-        )
+        with changes.recording_uncertain(decision):
+            response = runtime.upstreams.send(
+                match.route.service,
+                # The page is the gateway's, and its HEAD is its GET without the content.
+                "GET" if page and incoming.method == "HEAD" else incoming.method,
+                decision.target,
+                timeouts=match.route.timeouts,
+                headers=negotiation.for_data(decision.headers) if page else decision.headers,
+                body=upload,
+                host=decision.host,
+                policies=match.route,
+                on_disconnect=on_disconnect(http),
+            )
         log_service(http, match.route.service, response.address)
         http.tries = response.forwarding.went_wrong  # type: ignore[attr-defined]
         return self.deliver(request, decision, response, page=page)
@@ -103,7 +105,8 @@ class ProxyView(APIView):
         """Return the service's response as the client gets it. Raises `UpstreamRedirects`."""
         context, match = request.gateway, decision.match
         try:
-            headers = context.runtime.gate.public_headers(decision, response.status, response.headers)
+            headers = changes.recorded(decision, response.status, response.headers)
+            headers = context.runtime.gate.public_headers(decision, response.status, headers)
         except RequestRejected:
             response.close()
             raise

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.conf import settings
+from django.db import connections
 
 from chassis import logs
-from gateway import configuration, in_force, metrics
+from gateway import config_events, configuration, in_force, metrics
 from gateway.gate import Gate
+from gateway.identity import audit
 from gateway.memory import Memory
 from gateway.openapi.validation import Validation
 from gateway.policy.headers import Headers
@@ -49,6 +51,8 @@ THRESHOLDS: Final = (20_000, 20, 50)
 # Seconds between two looks at whether the master has taken up another gateway.yaml, and after one that failed.
 FOLLOW_INTERVAL: Final = 0.1
 FAILED_INTERVAL: Final = 5.0
+# Seconds between two looks at whether the master has an event for the audit trail.
+AUDIT_INTERVAL: Final = 1.0
 # Seconds for which a change waits for the documents that requests are validated by.
 VALIDATION_TIMEOUT: Final = 3.0
 
@@ -127,6 +131,14 @@ def no_endpoints(runtime: Runtime) -> Mapping[str, Endpoint]:
     return {}
 
 
+def record_config_events() -> None:
+    """Record what the master has left, in a thread that keeps no connection to the database."""
+    try:
+        audit.record_config_events()
+    finally:
+        connections.close_all()
+
+
 class Watch(NamedTuple):
     """Where a worker finds a gateway.yaml that the master has taken up: its copy, and the path that it is from."""
 
@@ -149,7 +161,7 @@ class Gateway:
         self.endpoints = endpoints
         # Where changes of gateway.yaml come from, if they are taken up.
         self.watch = watch
-        self.following: asyncio.Task[None] | None = None
+        self.following: list[asyncio.Task[None]] = []
         self.status: StatusSocket | None = None
         self.memory = Memory()
         self.django = ThreadedWSGI(django, THREADS, self.memory)
@@ -181,6 +193,18 @@ class Gateway:
                     await self.take_up(await asyncio.to_thread(configuration.load_shared, watch.copy, watch.path))
             except Exception:
                 log.exception("A gateway.yaml that the master shares was not taken up")
+                await asyncio.sleep(FAILED_INTERVAL)
+
+    async def audit(self) -> None:
+        """Record the events that the master leaves for the audit trail."""
+        while True:
+            await asyncio.sleep(AUDIT_INTERVAL)
+            if not config_events.are_waiting(settings.STATE):
+                continue
+            try:
+                await sync_to_async(record_config_events)()
+            except Exception:
+                log.exception("An event of gateway.yaml is not in the audit trail yet")
                 await asyncio.sleep(FAILED_INTERVAL)
 
     async def take_up(self, loaded: configuration.Loaded) -> None:
@@ -224,11 +248,11 @@ class Gateway:
         if configuration.loaded is not None:
             in_force.note(configuration.loaded.digest)
         if self.watch is not None:
-            self.following = asyncio.create_task(self.follow(self.watch))
+            self.following = [asyncio.create_task(self.follow(self.watch)), asyncio.create_task(self.audit())]
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        if self.following is not None:
-            self.following.cancel()
+        for task in self.following:
+            task.cancel()
         self.status.close()
         self.runtime.upstreams.pools.close()
         if (shared := self.runtime.gate.shared) is not None:

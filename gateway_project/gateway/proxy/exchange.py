@@ -16,6 +16,7 @@ from chassis import logs
 from gateway import callers
 from gateway.admission import Decision
 from gateway.policy.headers import Headers
+from gateway.policy.origins import SAFE_METHODS
 from gateway.policy.rejections import ContentTooLarge, RequestRejected, RouteNotFound
 from gateway.policy.routes import Match
 from gateway.upstreams import NO_BODY, WHOLE, Body, Forwarding, HeaderBlock, UpstreamRequest, encode_headers
@@ -142,7 +143,11 @@ class Exchange:
         try:
             gate.check(request)
             self.match = match = gate.route(request.method, request.path, request.query)
-            if (page and match.prepared.has_page) or (request.headers.has_cookies and gate.can_refresh(request)):
+            if (
+                (page and match.prepared.has_page)
+                or (match.prepared.is_audited and request.method not in SAFE_METHODS)
+                or (request.headers.has_cookies and gate.can_refresh(request))
+            ):
                 return pages.hand_over(self, self.proxy.pages, match.route.max_body)
             if match.handles_options or (match.policies is not None and gate.handles_options(request, match)):
                 self.respond(204, gate.options(request, match))

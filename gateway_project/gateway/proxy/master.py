@@ -20,7 +20,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from gunicorn.workers.base import Worker
 
-from gateway import configuration, draining, in_force
+from gateway import config_events, configuration, draining, in_force
 from gateway.config import ConfigError
 from gateway.history import Recorder
 
@@ -106,7 +106,7 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
     def manage_workers(self) -> None:
         """Replace workers that have ended, and let old ones go once new ones serve."""
         if self.watched and self.watched.has_changed():
-            self.take_up_change()
+            self.take_up_change("watch")
         super().manage_workers()
         self.recorder.tick()
         self.finish(self.leaving)
@@ -114,6 +114,7 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
             return
         self.announced = True
         replaced, self.replaced = self.replaced, {}
+        self.record("config_loaded", str(configuration.loaded), by="reload" if replaced else "start")
         self.finish(replaced)
         self.log.info("%s serve %s", "New workers" if replaced else "Workers", configuration.loaded)
 
@@ -123,17 +124,17 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
         """Let the workers take up gateway.yaml; those that cannot, under another worker class, are replaced."""
         if not issubclass(self.worker_class, WorkerClass):
             super().handle_hup()
-        elif self.take_up_change():
+        elif self.take_up_change("SIGHUP"):
             self.log.info("gateway.yaml has not changed: %s", configuration.loaded)
 
     def wait_for_signals(self, timeout: float = 1.0) -> list[int]:
         """Wait for signals; shorter while a file is watched."""
         return list(super().wait_for_signals(min(timeout, watching.INTERVAL) if self.watched else timeout))
 
-    def take_up_change(self) -> bool:
+    def take_up_change(self, by: str) -> bool:
         """Check the file, and let the workers take it up in their processes; a faulty one changes nothing.
 
-        Return whether it is in force already.
+        `by` is what asked for it. Return whether the file is in force already.
         """
         before = configuration.loaded
         try:
@@ -144,13 +145,19 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
                 self.log.error("gateway.yaml is not taken up: %s", fault)  # noqa: TRY400  # the faults say it all
             self.log.error("Still in force: %s", before)  # noqa: TRY400
             in_force.refuse(len(faults))
+            self.record("config_rejected", configuration.rejection(self.config, faults), by=by)
             return False
         in_force.accept()
         self.cfg.set("graceful_timeout", WorkerClass.graceful_seconds(taken.config))
         if before is not None and taken.digest == before.digest:
             return True
+        self.record("config_loaded", str(taken), by=by)
         self.log.info("Workers take up %s", taken)
         return False
+
+    def record(self, event: str, detail: str, *, by: str) -> None:
+        """Let a worker add an entry to the audit trail."""
+        config_events.put(self.copy.parent, event, by=by, detail=detail)
 
     def finish(self, workers: Workers) -> None:
         """Let workers finish what they have. One that does not serve yet would lose the signal, and gets it later."""
@@ -168,6 +175,8 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
         if self.before:
             configuration.share(self.before, self.copy)
         self.announced = True
+        detail = f"a new worker could not start; still in force: {configuration.loaded}"
+        self.record("config_rejected", detail, by="reload")
         self.log.error("Not reloaded: a new worker could not start; the old ones go on with %s", configuration.loaded)
 
     # What gunicorn does with all workers.

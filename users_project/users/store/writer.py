@@ -7,7 +7,7 @@ from django.db import IntegrityError
 
 from users.models import Deletion, Entry, User
 
-from . import tables
+from . import changed, tables
 from .codec import in_milliseconds
 from .replay import follow
 
@@ -49,6 +49,7 @@ class Writer:
         user.clean_fields()
         user.validate_constraints()
         self._store(user)
+        changed.note(before, user)
         user._state.adding = False  # noqa: SLF001  # as Model.save does
 
     def remove(self, user: User, *, by: int | None = None) -> None:
@@ -57,6 +58,7 @@ class Writer:
         deletion = Deletion(id=before.pk, updated_at=_later(before), updated_by=by)
         follow(before, deletion, tables.last_end())
         self._store(deletion)
+        changed.note(before, deletion)
 
     def load(self, entries: Iterable[Entry]) -> None:
         """Store new entries that were checked before, with their own ids and times.
