@@ -17,8 +17,8 @@ def gateway_yaml(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:  # noqa
     One for all of them: of several Django would sort the texts, line 10 before line 9.
     """
     try:
-        config = configuration.load_config()
-        odd = warnings(settings.GATEWAY_CONFIG, os.environ, config)
+        configuration.load_config()
+        odd = warnings(settings.GATEWAY_CONFIG, os.environ)
     except ConfigError as exc:
         return [Error(indented("gateway.yaml cannot be used:", str(exc)), id="gateway.E001")]
     if not odd:

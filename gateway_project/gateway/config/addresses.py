@@ -2,7 +2,7 @@
 
 import re
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
@@ -110,6 +110,7 @@ Causes = Annotated[
 class Eject(Section):
     """When an address of a service gets no requests for a while."""
 
+    example: ClassVar[str] = "{failures: 3}"
     failures: Failures = Field(5, description="How many failures in a row eject an address.")
     on: Causes = Field(
         ("connect", "reset", "timeout"),
@@ -130,7 +131,8 @@ class Eject(Section):
 class HealthCheck(Section):
     """How the addresses of a service are checked."""
 
-    path: OwnPath = Field(description="Path that answers 200 while the service can do its work.")
+    example: ClassVar[str] = "{path: /healthz}"
+    path: OwnPath = Field(description="Path that responds with 200 while the service can do its work.")
     interval: Duration = Field(
         5.0, json_schema_extra={"default": "5s"}, description="How long it is from one check of an address to the next."
     )

@@ -12,7 +12,7 @@ from . import contradictions, deprecation, limits, patterns, values
 from .document import DocumentReader, Mark, Node, shown
 from .patterns import Pattern, Shapes
 
-# What the gateway itself answers. A route that can match one of these would be out of reach, or take it over.
+# Paths to which the gateway itself responds. A route that can match one of these would be out of reach, or take it over.
 RESERVED: Final = (
     "/",
     "/api/login",
@@ -35,6 +35,7 @@ RESERVED: Final = (
     "/gateway/{rest...}",
     "/static/{rest...}",
 )
+DEFAULT_ROLES: Final = ("admin", "default")
 RESERVED_PATTERNS: Final = tuple((path, patterns.parse(path)) for path in RESERVED)
 
 
@@ -64,8 +65,10 @@ def check(root: Node, reader: DocumentReader) -> None:
     check_conflicts(taken, reader)
 
 
-def unknown_roles(root: Node, roles: tuple[str, ...], reader: DocumentReader) -> None:
+def unknown_roles(root: Node, reader: DocumentReader) -> None:
     """Note each role in `allow` that no user can have. It is a warning: the role opens the route to no user."""
+    declared_roles = root.get("roles")
+    roles = tuple(contradictions.texts(declared_roles)) or DEFAULT_ROLES
     routes = root.get("routes")
     for route in routes.children() if routes else []:
         allow = route.get("allow")

@@ -5,6 +5,7 @@ it also finds its faults in a file that has others. It yields a place and a mess
 many routes take the policy from it.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Final
@@ -17,6 +18,8 @@ Findings = Iterator[tuple[Mark, str]]
 Check = Callable[[Node], Findings]
 
 TOTAL: Final = 10.0
+# Parameters as other frameworks write them.
+LIKE_A_PARAMETER: Final = re.compile(r":(?P<name>[A-Za-z_][A-Za-z0-9_]*)|\*{1,2}")
 
 
 def check(root: Node, reader: DocumentReader) -> None:
@@ -117,7 +120,7 @@ def unchecked(root: Node) -> Iterator[tuple[Node, str, Node, Node | None]]:
         if service is None or not isinstance(service.value, dict) or service.get("openapi"):
             continue
         policy = nearest(levels, "validate")
-        if policy and policy.value in {"report", "enforce"}:
+        if policy and policy.value in ("report", "enforce"):  # it may be a list
             yield service, named[id(service)], policy, general
 
 
@@ -321,6 +324,16 @@ def set_headers(level: Node) -> dict[str, Node]:
     return {name.lower(): each for name, each in keys(node).items()}
 
 
+def literal_parameters(root: Node) -> Findings:
+    routes = root.get("routes")
+    for route in routes.children() if routes else []:
+        path = route.get("path")
+        for segment in str(path.value).split("/") if path else []:
+            if path and (found := LIKE_A_PARAMETER.fullmatch(segment)):
+                meant = f"{{{found['name']}}}" if found["name"] else "{name}, or {rest...} for the rest"
+                yield path.mark, f"the segment {shown(segment)} matches only itself. For a parameter write {meant}."
+
+
 FAULTS: Final[tuple[Check, ...]] = (any_origin_with_credentials, validation_without_document)
 WARNINGS: Final[tuple[Check, ...]] = (
     unvalidated_service,
@@ -338,4 +351,5 @@ WARNINGS: Final[tuple[Check, ...]] = (
     turned_off_twice,
     tls_of_plain_urls,
     compression_forbidden,
+    literal_parameters,
 )

@@ -9,6 +9,9 @@ from contextlib import suppress
 from typing import Final
 
 from . import values
+from .deprecation import Deprecated
+from .resilience import Retry
+from .section import Section
 
 EVERYONE: Final = frozenset({"all", "anonymous", "any", "anybody", "anyone", "everybody", "everyone", "open", "*"})
 Correction = Callable[[object], str | None]
@@ -64,6 +67,27 @@ def rate_limit(value: object) -> str | None:
     return if_parsed(values.rate, f"{value}/minute")
 
 
+def path(value: object) -> str | None:
+    """`<int:id>` and `{id:int}` are other frameworks' parameters."""
+    if not isinstance(value, str):
+        return None
+    text = re.sub(r"<path:(\w+)>$", r"{\1...}", value)
+    text = re.sub(r"<(?:\w+:)?(\w+)>|\{(\w+):[^{}]*\}", lambda found: f"{{{found[1] or found[2]}}}", text)
+    return if_parsed(values.pattern, text)
+
+
+def one_of(section: type[Section], key: str) -> Correction:
+    """The value of this key is written as the whole section."""
+
+    def correct(value: object) -> str | None:
+        with suppress(ValueError):
+            section.model_validate({key: value})
+            return f"{{{key}: {value}}}"
+        return None
+
+    return correct
+
+
 def url(value: object) -> str | None:
     """`localhost:8002` lacks a scheme, `http://x/` has a slash too many."""
     if not isinstance(value, str) or "@" in value:
@@ -98,6 +122,12 @@ OF_KEY: Final[dict[str, Correction]] = {
     "allow": allow,
     "rate_limit": rate_limit,
     "rate": rate_limit,
+    "path": path,
+    "rewrite": path,
+    "deprecated": one_of(Deprecated, "since"),
+    "retry": one_of(Retry, "attempts"),
+    "compress": flag,
+    "audit": flag,
     "announce": flag,
     "websocket": flag,
     "pass_authorization": flag,

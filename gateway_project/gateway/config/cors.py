@@ -1,7 +1,7 @@
 """`cors`: which pages of other origins may use a route, by the Fetch standard."""
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
@@ -59,6 +59,7 @@ Origins = Annotated[
 class Cors(Section):
     """The pages of other origins that may use a route."""
 
+    example: ClassVar[str] = "{origins: ['https://shop.example.com']}"
     origins: Origins = Field(
         (), json_schema_extra={"default": []}, description="The origins whose pages may use the route, or '*' for all."
     )

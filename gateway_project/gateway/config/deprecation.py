@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
@@ -54,6 +54,7 @@ def moment_schema(*words: str) -> WithJsonSchema:
 class Deprecated(Section):
     """That clients are to stop using a route, since when, until when, and what they use instead."""
 
+    example: ClassVar[str] = "{since: 2026-12-31}"
     since: Annotated[datetime | None, BeforeValidator(moment_or_never), moment_schema(NEVER)] = Field(
         None, description="When the route became deprecated, or will; `never` if it is not."
     )

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Annotated, Final, Self
+from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema, model_validator
 from pydantic.config import JsonDict
@@ -91,6 +91,7 @@ Value = Annotated[SecretStr, BeforeValidator(header_value), WithJsonSchema({"typ
 class HeaderRules(Section):
     """What is set and removed; merged by name, so that a nearer level changes one header and keeps the others."""
 
+    example: ClassVar[str] = "{set: {X-Frame-Options: DENY}}"
     set: Mapping[str, Value]
     remove: tuple[str, ...]
 
@@ -141,5 +142,6 @@ class ResponseRules(HeaderRules):
 class HeaderPolicy(Section):
     """What the gateway changes of a service's requests and responses."""
 
+    example: ClassVar[str] = "{response: {set: {X-Frame-Options: DENY}}}"
     request: RequestRules = Field(RequestRules(), description="What is changed of requests to the service.")
     response: ResponseRules = Field(ResponseRules(), description="What is changed of the service's responses.")

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterator
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -14,6 +15,7 @@ from .values import LIMIT_NAME, Burst, CountedBy, Flag, Rate, RateLimit
 class Limit(Section):
     """A rate limit that routes name."""
 
+    example: ClassVar[str] = "{rate: 120/minute}"
     rate: Rate = Field(description="How many requests in which time.")
     burst: Burst | None = Field(
         None, description="How many requests may come at once; by default as many as the rate counts."
@@ -66,8 +68,9 @@ def warn(root: Node, reader: DocumentReader) -> None:
     for route, node in effective(root):
         allow = route.get("allow")
         for name in names_in(node):
-            used.add(name.value)
-            by = limits[str(name.value)].get("by") if name.value in limits else None
+            used.add(str(name.value))
+            limit = limits.get(str(name.value))
+            by = limit.get("by") if limit else None
             if by and by.value == "user" and allow and allow.value == "public":
                 counts = f"limit {shown(name.value)} counts by user, but `allow` is public"
                 advice = "Requests without a user count by client address. Write `by: address` to count all of them so."

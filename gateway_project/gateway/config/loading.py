@@ -19,10 +19,11 @@ from .policies import ServicePolicies
 Location = tuple[int | str, ...]
 
 # What pydantic's own errors expected, in words; those of `values` say it themselves.
+A_MAPPING: Final = "a mapping"
 EXPECTED: Final = {
-    "dict_type": "a mapping",
-    "mapping_type": "a mapping",
-    "model_type": "a mapping",
+    "dict_type": A_MAPPING,
+    "mapping_type": A_MAPPING,
+    "model_type": A_MAPPING,
     "tuple_type": "a list",
 }
 
@@ -43,11 +44,16 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     return resolved(config)
 
 
-def warnings(path: Path, environ: Mapping[str, str], config: Config) -> tuple[Fault, ...]:
-    """Return what is probably a mistake in a valid file."""
+def warnings(path: Path, environ: Mapping[str, str]) -> tuple[Fault, ...]:
+    """Return what is probably a mistake, also of a file with faults, unless it cannot be parsed."""
     reader = DocumentReader(str(path), environ)
-    root = reader.read(text_of(path, reader))
-    consistency.unknown_roles(root, config.roles, reader)
+    try:
+        root = reader.read(text_of(path, reader))
+    except ConfigError:
+        return ()
+    # What is wrong with single values: `load` reports it.
+    reader.faults.clear()
+    consistency.unknown_roles(root, reader)
     contradictions.warn(root, reader)
     limits.warn(root, reader)
     deprecation.warn(root, reader, datetime.now(UTC))
@@ -92,7 +98,10 @@ def note(error: ErrorDetails, root: Node, reader: DocumentReader) -> None:
         is_secret = "headers" in location and "set" in location  # it may be a key
         steps = (step for step in location if isinstance(step, str))
         write = correction(steps, node.plain()) if node.key and not is_secret else ""
-        reader.unexpected(node.mark, "a value" if is_secret else shown(node.plain()), expectation(error) + write)
+        expected = expectation(error)
+        if expected == A_MAPPING and not write:
+            expected += example_at(location)
+        reader.unexpected(node.mark, "a value" if is_secret else shown(node.plain()), expected + write)
 
 
 def find(root: Node, location: Location) -> Node:
@@ -112,6 +121,14 @@ def section_at(location: Location) -> type[BaseModel]:
         if get_origin(annotation) in {Mapping, tuple}:
             next(steps)  # the name or number in the list, which may be spelled as a key of the section is
     return section
+
+
+def example_at(location: Location) -> str:
+    """Return an example of the mapping there; empty for one whose keys are names."""
+    try:
+        return f" such as {section_at(location).example}"
+    except (AttributeError, StopIteration):
+        return ""
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401  # any type

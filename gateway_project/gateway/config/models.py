@@ -1,12 +1,13 @@
 """What gateway.yaml may say: every key, its meaning and its default. Frozen, checked and complete once loaded."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag
 
 from . import patterns
 from .addresses import Health, URLs
+from .consistency import DEFAULT_ROLES
 from .limits import Limit
 from .policies import Policies, ServicePolicies
 from .section import Section
@@ -40,6 +41,7 @@ Access = Annotated[
 class Service(ServicePolicies):
     """A service behind the gateway."""
 
+    example: ClassVar[str] = "{url: 'http://127.0.0.1:8002'}"
     url: URLs = Field(
         description="Where the service is: one URL, or a list to balance over, each with an optional weight."
     )
@@ -59,12 +61,14 @@ class Service(ServicePolicies):
 class Versions(Section):
     """The versions of the API."""
 
+    example: ClassVar[str] = "{current: v1}"
     current: ApiVersion = Field(description="The version that /api/… without one is: with v1, /api/x is /api/v1/x.")
 
 
 class Login(Section):
     """Who checks credentials."""
 
+    example: ClassVar[str] = "{service: users}"
     service: ServiceReference = Field(description="The service that checks usernames and passwords.")
     change_password: OwnPath | None = Field(
         None, description="Path of the route with which users change their own password; /sessions/ links to it."
@@ -74,10 +78,11 @@ class Login(Section):
 class Route(Policies):
     """A part of the public API, and who may use it."""
 
+    example: ClassVar[str] = "{path: /api/orders, service: orders, allow: authenticated}"
     path: PathPattern = Field(description="The path; {name} takes one segment, {name...} the rest of the path.")
     methods: Methods = Field(EVERY_METHOD, description="The HTTP methods; GET includes HEAD.")
     rewrite: PathPattern | None = Field(None, description="The path that the service is sent instead.")
-    service: ServiceReference = Field(description="The service that answers.")
+    service: ServiceReference = Field(description="The service that receives the requests.")
     allow: Access = Field(description="Who may: public, authenticated (anyone signed in), or a list of roles.")
     websocket: Flag = Field(
         False, description="Whether a client may open a WebSocket: after the handshake all bytes go through both ways."
@@ -101,8 +106,8 @@ class Config(Section):
     versions: Versions | None = Field(None, description="The versions of the API; without it the API has none.")
     login: Login | None = Field(None, description="Who checks credentials; without it the gateway has no login.")
     roles: Roles = Field(
-        ("admin", "default"),
-        json_schema_extra={"default": ["admin", "default"]},
+        DEFAULT_ROLES,
+        json_schema_extra={"default": [*DEFAULT_ROLES]},
         description="The roles that users can have; `manage.py check` warns of others in `allow`.",
     )
     routes: tuple[Route, ...] = Field(description="What the gateway exposes; nothing else gets through.")

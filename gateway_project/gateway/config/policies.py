@@ -1,7 +1,7 @@
 """What may be declared at `defaults`, at a service and at a route; the nearest wins, key by key."""
 
 import warnings
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,27 +22,29 @@ warnings.filterwarnings("ignore", message='Field name "validate"', category=User
 class Timeouts(Section):
     """How long the gateway waits for a service."""
 
+    example: ClassVar[str] = "{total: 10s}"
     connect: Duration = Field(
         1.0, json_schema_extra={"default": "1s"}, description="How long a connection to the service may take."
     )
     first_byte: Duration | None = Field(
-        None, description="How long the answer may take to begin, once the request is sent."
+        None, description="How long the response may take to begin, once the request is sent."
     )
     total: Duration = Field(
         10.0,
         json_schema_extra={"default": "10s"},
-        description="How long the whole answer may take, connecting included.",
+        description="How long the whole response may take, connecting included.",
     )
 
 
 class Policies(Section):
     """How requests are handled. A route's word is nearer than its service's, and that nearer than `defaults`."""
 
+    example: ClassVar[str] = "{max_body: 1MiB}"
     timeouts: Timeouts = Field(Timeouts(), description="How long the gateway waits for a service.")
     max_body: Size = Field(
         2**20,
         json_schema_extra={"default": "1MiB"},
-        description="The largest request body; a larger one is answered with 413.",
+        description="The largest request body; the response to a larger one is 413.",
     )
     cors: Cors = Field(Cors(), description="Which pages of other origins may use the route, by the Fetch standard.")
     rate_limit: RateLimits | None = Field(

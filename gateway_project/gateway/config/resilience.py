@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
@@ -63,6 +63,7 @@ RetryCauses = Annotated[
 class Retry(Section):
     """When a request is sent again."""
 
+    example: ClassVar[str] = "{attempts: 3}"
     attempts: Attempts = Field(
         2, description="How often a request is sent at most, the first time included; 1 turns retries off."
     )
@@ -81,5 +82,6 @@ class Retry(Section):
 class Queue(Section):
     """Where requests wait while a service has too many in flight."""
 
+    example: ClassVar[str] = "{size: 100, wait: 1s}"
     size: Count = Field(100, description="How many requests wait at most; with 0 none does.")
     wait: Duration = Field(0.5, json_schema_extra={"default": "500ms"}, description="How long a request waits at most.")

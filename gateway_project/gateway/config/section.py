@@ -1,14 +1,15 @@
 """A mapping of the file, and how it is merged with the same mapping of an outer level."""
 
 from collections.abc import Collection
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A mapping of the file."""
+    """A mapping of the file. `example` is one in YAML, for the fault of a value that is no mapping."""
 
+    example: ClassVar[str]
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def over(self, outer: "Section", names: Collection[str]) -> Self:

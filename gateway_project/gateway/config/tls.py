@@ -3,7 +3,7 @@
 import re
 import ssl
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -49,6 +49,7 @@ ServerName = Annotated[
 class TLS(Section):
     """How connections to `https` URLs of a service are made."""
 
+    example: ClassVar[str] = "{server_name: orders.internal}"
     ca: AuthoritiesFile | None = Field(None, description="The file of the authorities that may sign its certificate.")
     certificate: CertificateFile | None = Field(
         None, description="The file of the certificate with which the gateway identifies itself to the service."

@@ -41,7 +41,7 @@ URL = re.compile(
 PATH = re.compile(rf"/(?:{SEGMENT}/)*(?:{SEGMENT})?")
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
-# HEAD comes with GET, and OPTIONS is the gateway's to answer unless a route asks for it.
+# HEAD comes with GET, and the gateway itself responds to OPTIONS unless a route asks for it.
 EVERY_METHOD: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 KEYWORDS: Final = ("public", "authenticated")
 
@@ -123,14 +123,25 @@ def rate_limit(value: object) -> RateLimit | tuple[str, ...]:
         )
     if isinstance(value, list | tuple):
         names = tuple(value)
-        if not all(isinstance(name, str) and LIMIT_NAME.fullmatch(name) for name in names):
-            raise ValueError(f"a list of names, each one of `limits`; got {', '.join(map(repr, names))}")
+        if wrong := [name for name in names if not (isinstance(name, str) and LIMIT_NAME.fullmatch(name))]:
+            raise ValueError(f"only names of `limits` in it, which {wrong[0]!r} is not{named_instead(wrong)}")
         if len(set(names)) < len(names):
             raise ValueError("each limit once")
         return names
     if isinstance(value, str) and LIMIT_NAME.fullmatch(value):
         return (value,)
     return rate(value, expected)
+
+
+def named_instead(wrong: list[object]) -> str:
+    """Return how several rates are written, if the values are rates."""
+    if not all(isinstance(rate, str) and RATE.fullmatch(rate) for rate in wrong):
+        return ""
+    if len(wrong) == 1:
+        return f"; write rate_limit: {wrong[0]}"
+    limits = {f"limit_{number}": rate for number, rate in enumerate(wrong, 1)}
+    declared = ", ".join(f"{name}: {{rate: {rate}}}" for name, rate in limits.items())
+    return f". Declare limits: {{{declared}}} and write rate_limit: [{', '.join(limits)}]"
 
 
 def burst(value: object) -> int:

@@ -1,15 +1,17 @@
 """Whole files: what a good one becomes, and every fault of a bad one, at its place."""
 
+import re
 import time
 import timeit
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 from tests.gateway.config.files import HEAD, faults, read, route, timeouts
 
-from gateway.config import ConfigError, RateLimit, ServicePolicies, load, warnings
+from gateway.config import ConfigError, Policies, RateLimit, ServicePolicies, load, warnings
 
 
 def test_a_minimal_route_gets_all_defaults(tmp_path: Path) -> None:
@@ -134,7 +136,9 @@ routes:
     assert [each.partition(": ")[0] for each in found] == [
         "3:3", "4:12", "6:11", "7:14", "8:20", "10:12", "10:41", "10:63", "11:5", "12:5"
     ]  # fmt: skip
-    assert found[8] == "11:5: got 7; expected a mapping"
+    assert (
+        found[8] == "11:5: got 7; expected a mapping such as {path: /api/orders, service: orders, allow: authenticated}"
+    )
 
 
 def test_a_value_that_cannot_be_read_is_not_reported_twice(tmp_path: Path) -> None:
@@ -294,7 +298,8 @@ def processor_time(work: Callable[[], None]) -> float:
 
 def odd(tmp_path: Path, text: str) -> list[str]:
     """Return the warnings of a file without faults."""
-    found = warnings(tmp_path / "gateway.yaml", {}, read(tmp_path, text))
+    read(tmp_path, text)
+    found = warnings(tmp_path / "gateway.yaml", {})
     return [str(fault).removeprefix(f"{tmp_path}/gateway.yaml:") for fault in found]
 
 
@@ -312,6 +317,43 @@ def test_declared_roles_replace_the_default_ones(tmp_path: Path) -> None:
     assert odd(tmp_path, text) == []
     assert odd(tmp_path, text.replace("allow: [editor]", "allow: [admin]"))
     assert odd(tmp_path, route(allow="authenticated")) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/x/:id", "the segment ':id' matches only itself. For a parameter write {id}."),
+        ("/x/*", "the segment '*' matches only itself. For a parameter write {name}, or {rest...} for the rest."),
+    ],
+)  # fmt: skip
+def test_a_parameter_as_other_frameworks_write_it_is_a_warning(tmp_path: Path, path: str, found: str) -> None:
+    assert odd(tmp_path, route(path=f"'{path}'")) == [f"4:11: {found}"]
+    assert odd(tmp_path, route(path="'/x/a:b*'")) == []
+
+
+ODD = route(allow="[admn]") + "roles: {nested: [5]}\nlimits: {}\ndefaults: {}\nversions: {current: v1}\nlogin: {}\n"
+KEYS = ("services", "routes", "roles", "limits", "defaults", "versions", "login", "path", "service", "allow", "url")
+
+
+@pytest.mark.parametrize("value", ["5", "[]", "[5]", "[[x]]", "{}", "x", "{x: 5}", "{x: [5]}", "on", "~", "[{x: {}}]"])
+def test_a_file_with_faults_has_its_warnings_too(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "gateway.yaml"
+    policies = (*Policies.model_fields, *ServicePolicies.model_fields)
+    for key in (*KEYS, *policies):
+        text = f"{route(allow='[admn]')}    {key}: {value}\nlimits: {{unused: {{rate: 1/day}}}}\n"
+        for changed in (text, re.sub(rf"(^|[ {{]){key}: .*", rf"\g<1>{key}: {value}", ODD, flags=re.MULTILINE)):
+            path.write_text(changed)
+            with suppress(ConfigError):
+                load(path, {})
+            warnings(path, {})
+    path.write_text(route(allow="[admn]") + f"    zzz: {value}\n")
+    assert [fault.line for fault in warnings(path, {})] == [6]
+
+
+def test_a_file_that_cannot_be_parsed_has_no_warnings(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_text("routes: [")
+    assert warnings(path, {}) == ()
 
 
 ANOTHER = "Name another limit in the route's `rate_limit`."

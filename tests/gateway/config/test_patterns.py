@@ -211,7 +211,7 @@ def test_routes_of_a_wrong_type_do_not_stop_the_other_checks(tmp_path: Path) -> 
         (2, 11, "a mapping"),
         (3, 9, "a list"),
         (4, 8, "a mapping; write login: {service: x}"),
-        (5, 11, "a mapping"),
+        (5, 11, "a mapping such as {current: v1}"),
     ]
 
 

@@ -1,11 +1,15 @@
 """What each key may say, and the fault of each thing that it may not."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.gateway.config.files import faults, read, route, timeouts
 
-from gateway.config import ConfigError, HealthCheck, Policies, RateLimit
+from gateway.config import Config, ConfigError, HealthCheck, Policies, RateLimit
+from gateway.config.document import DocumentReader
+from gateway.config.header_rules import HeaderRules
+from gateway.config.section import Section
 
 
 @pytest.mark.parametrize(
@@ -188,8 +192,15 @@ def test_each_of_several_addresses_is_checked(tmp_path: Path) -> None:
 
 DURATION = "a duration such as 250ms, 1s or 2m, more than 0 and at most 60m"
 SIZE = "a size such as 512KiB, 1MiB, 100MB or a number of bytes"
+SEGMENTS = (
+    "segments of letters, digits and -._~!$&'()*+,=:@ without percent-encoding and path parameters, "
+    "or a whole {name} or {name...}, the name an identifier"
+)
 A_RATE = "a rate such as 10/second, 120/minute, 1000/hour or 5000/day"
 RATE = f"{A_RATE}, or the name of a limit, or a list of names"
+DECLARE = (
+    "Declare limits: {limit_1: {rate: 120/minute}, limit_2: {rate: 5/second}} and write rate_limit: [limit_1, limit_2]"
+)
 A_BURST = "a number of requests, more than 0 and less than 1,000,000,000"
 A_LIMIT_NAME = "a limit's name: a lower-case letter, then lower-case letters, digits, _ and -"
 COUNTED_BY = "user, address, header:NAME or param:NAME"
@@ -237,7 +248,22 @@ YAML_1_1_NUMBER = "a plain decimal number, or quotes around it if text is meant"
         ("methods", "[CONNECT]", "15: got 'CONNECT'", METHODS),
         ("methods", "[GET, PUT, GET]", "14: got a list", "each entry once; GET is there more often"),
         ("methods", "[{GET: 1}]", "15: got a mapping", METHODS),
-        ("rate_limit", "[1/day]", "17: got a list", "a list of names, each one of `limits`; got '1/day'"),
+        ("rate_limit", "[1/day]", "17: got a list",
+         "only names of `limits` in it, which '1/day' is not; write rate_limit: 1/day"),
+        ("rate_limit", "[120/minute, 5/second]", "17: got a list",
+         "only names of `limits` in it, which '120/minute' is not. " + DECLARE),
+        ("rate_limit", "[Mine]", "17: got a list", "only names of `limits` in it, which 'Mine' is not"),
+        ("deprecated", "true", "17: got true", "a mapping such as {since: 2026-12-31}"),
+        ("deprecated", "2026-11-01", "17: got '2026-11-01'", "a mapping; write deprecated: {since: 2026-11-01}"),
+        ("cors", "'*'", "11: got '*'", "a mapping such as {origins: ['https://shop.example.com']}"),
+        ("retry", "3", "12: got 3", "a mapping; write retry: {attempts: 3}"),
+        ("headers", "{response: x}", "25: got 'x'", "a mapping such as {set: {X-Frame-Options: DENY}}"),
+        ("compress", "'true'", "15: got 'true'", "true or false; write compress: true"),
+        ("path", "'/x/<int:id>'", "11: got '/x/<int:id>'", f"{SEGMENTS}; write path: /x/{{id}}"),
+        ("path", "'/x/<id>/<path:rest>'", "11: got '/x/<id>/<path:rest>'",
+         f"{SEGMENTS}; write path: /x/{{id}}/{{rest...}}"),
+        ("path", "'/x/{id:int}'", "11: got '/x/{id:int}'", f"{SEGMENTS}; write path: /x/{{id}}"),
+        ("path", "'/x y'", "11: got '/x y'", SEGMENTS),
         ("rate_limit", "0/minute", "17: got '0/minute'", RATE),
         ("rate_limit", "1/week", "17: got '1/week'", RATE),
         ("rate_limit", "120", "17: got 120", f"{RATE}; write rate_limit: 120/minute"),
@@ -256,7 +282,7 @@ YAML_1_1_NUMBER = "a plain decimal number, or quotes around it if text is meant"
         ("max_body", "9" * 90, "15: got '" + "9" * 79 + "…", SIZE),
         ("timeouts", "1s", "15: got '1s'", "a mapping; write timeouts: {total: 1s}"),
         ("timeouts", "5", "15: got 5", "a mapping; write timeouts: {total: 5s}"),
-        ("timeouts", "soon", "15: got 'soon'", "a mapping"),
+        ("timeouts", "soon", "15: got 'soon'", "a mapping such as {total: 10s}"),
         ("timeouts", "{total: 10}", "23: got 10", f"{DURATION}; write total: 10s"),
         ("timeouts", "{total: true}", "23: got true", DURATION),
         ("timeouts", "{total: 0s}", "23: got '0s'", DURATION),
@@ -328,7 +354,7 @@ def test_a_version_is_checked(tmp_path: Path, version: str) -> None:
     [
         ("a: {rate: 1/week}", f"20: got '1/week'; expected {A_RATE}"),
         ("a: {rate: 5}", f"20: got 5; expected {A_RATE}; write rate: 5/minute"),
-        ("a: 5/minute", "13: got '5/minute'; expected a mapping"),
+        ("a: 5/minute", "13: got '5/minute'; expected a mapping such as {rate: 120/minute}"),
         ("A: {rate: 1/day}", f"10: got 'A'; expected {A_LIMIT_NAME}"),
         ("a: {rate: 1/day, burst: 0}", f"34: got 0; expected {A_BURST}"),
         ("a: {rate: 1/day, burst: true}", f"34: got true; expected {A_BURST}"),
@@ -344,3 +370,26 @@ def test_a_bad_limit_is_one_fault_at_its_place(tmp_path: Path, written: str, fau
 def test_a_limit_is_named_once(tmp_path: Path) -> None:
     text = route(rate_limit="[a, a]") + "limits: {a: {rate: 1/day}}\n"
     assert faults(tmp_path, text) == ["7:17: got a list; expected each limit once"]
+
+
+def sections(model: type[Section]) -> Iterator[type[Section]]:
+    for each in model.__subclasses__():
+        yield each
+        yield from sections(each)
+
+
+@pytest.mark.parametrize(
+    "section", set(sections(Section)) - {Config, HeaderRules}, ids=lambda section: section.__name__
+)
+def test_each_section_has_an_example_that_it_takes(section: type[Section]) -> None:
+    found = DocumentReader("", {}).read(section.example).plain()
+    assert section.model_validate(found).model_fields_set == set(found)
+
+
+def test_an_entry_of_services_or_limits_that_is_no_mapping_has_an_example(tmp_path: Path) -> None:
+    text = "version: 1\nservices: {a: 'http://a'}\nlimits: {mine: 5/minute}\nroutes: [/x]\n"
+    assert faults(tmp_path, text) == [
+        "2:15: got 'http://a'; expected a mapping such as {url: 'http://127.0.0.1:8002'}",
+        "3:16: got '5/minute'; expected a mapping such as {rate: 120/minute}",
+        "4:10: got '/x'; expected a mapping such as {path: /api/orders, service: orders, allow: authenticated}",
+    ]
