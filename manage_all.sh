@@ -368,7 +368,11 @@ stop() {
 reload() {
   local name number stopped=() lines failed=''
   install_projects
-  [[ " $* " != *" gateway "* ]] || check_config
+  if [[ " $* " == *" gateway "* ]] && pid gateway > /dev/null; then
+    check_config
+    # A faulty gateway.yaml must change nothing: not the other projects either.
+    django gateway check > /dev/null || fail 'nothing was reloaded: correct gateway.yaml first'
+  fi
   for name in "$@"; do
     if number=$(pid "$name"); then
       prepare "$name"

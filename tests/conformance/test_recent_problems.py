@@ -107,3 +107,9 @@ def test_a_service_s_own_responses_are_kept_from_500_on(gateway: Gateway) -> Non
     assert [what for _, what, _ in bad.problem()["tries"]] == ["500"]
     assert Asked(gateway, "/fine/200").kept() is None
     assert mild.kept() is None
+
+
+@pytest.mark.parametrize("path", ["/secret", "/gateway/"])
+def test_a_known_user_who_is_forbidden_is_named(gateway: Gateway, path: str) -> None:
+    found = Asked(gateway, path, **bearer(gateway)).problem()
+    assert (found["status"], found["code"], found["user_id"]) == (403, "permission_denied", "7")

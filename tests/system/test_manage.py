@@ -71,6 +71,7 @@ def test_a_reload_names_the_file_that_is_in_force(tmp_path: Path) -> None:
         faulty = stack.manage("reload", "gateway", check=False)
         assert faulty.returncode == 1
         assert "gateway.yaml:3:9: got 7; expected a list" in faulty.stderr
+        assert "nothing was reloaded: correct gateway.yaml first" in faulty.stderr
         own, stack.environ["GATEWAY_CONFIG"] = str(config), str(tmp_path / "other.yaml")
         for command in ("up", "-d", "gateway"), ("reload", "gateway"):
             other = stack.manage(*command, check=False)
@@ -78,6 +79,25 @@ def test_a_reload_names_the_file_that_is_in_force(tmp_path: Path) -> None:
             assert f"running with {own}, not with {tmp_path}/other.yaml; stop it with" in other.stderr
     finally:
         stack.manage("down", "gateway")
+
+
+def test_a_reload_of_all_changes_nothing_if_gateway_yaml_has_a_fault(tmp_path: Path) -> None:
+    config = tmp_path / "gateway.yaml"
+    config.write_text("version: 1\nservices: {}\nroutes: []\n")
+    stack = Stack(tmp_path / "var", {"GATEWAY_CONFIG": str(config)})
+    try:
+        stack.manage("up", "-d", "orders", "gateway")
+        config.write_text("version: 1\nservices: {}\nroutes: 7\n")
+        logs = [stack.var / "logs" / f"{name}.log" for name in ("orders", "gateway")]
+        before = [path.read_text() for path in logs]
+        refused = stack.manage("reload", check=False)
+        assert (refused.returncode, "is starting new workers" in refused.stderr) == (1, False)
+        stack.manage("status", "orders")
+        assert [path.read_text().replace(text, "").count("eload") for path, text in zip(logs, before, strict=True)] == [
+            0, 0
+        ]  # fmt: skip
+    finally:
+        stack.manage("down", "orders", "gateway")
 
 
 SLOW_ROUTE = """\

@@ -12,7 +12,7 @@ from . import contradictions, deprecation, limits, patterns, values
 from .document import DocumentReader, Mark, Node, shown
 from .patterns import Pattern, Shapes
 
-# Paths to which the gateway itself responds. A route that can match one of these would be out of reach, or take it over.
+# The gateway responds here itself: a route that can match one of these would be out of reach, or take it over.
 RESERVED: Final = (
     "/",
     "/api/login",

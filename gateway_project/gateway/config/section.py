@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A mapping of the file. `example` is one in YAML, for the fault of a value that is no mapping."""
+    """A mapping of the file. `example` is one in YAML, for the fault of a value of another type."""
 
     example: ClassVar[str]
     model_config = ConfigDict(frozen=True, extra="forbid")

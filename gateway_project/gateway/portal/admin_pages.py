@@ -8,6 +8,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.views import View
 
+from chassis import problems
 from gateway.policy import access
 from gateway.policy.rejections import RequestRejected, Unauthenticated
 
@@ -35,7 +36,8 @@ class AdminPage(View):
             if not is_page:
                 return rejection(request, exc)
             problem = problem_of(exc, request.method)
-            return self.rendered(request, {"problem": problem.detail}, problem.status_code)
+            page = self.rendered(request, {"problem": problem.detail}, problem.status_code)
+            return problems.with_code(page, exc.problem_code)
         return self.respond(request)
 
     def prefers_page(self, request: WebRequest) -> bool:

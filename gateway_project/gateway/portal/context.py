@@ -26,12 +26,13 @@ CLIENT = "gatehouse.client"
 MAX_CHECKED = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestContext:
-    """A request and the runtime that decides on it."""
+    """A request and the runtime that decides on it. `identity` is who sends it, once that was asked."""
 
     runtime: Runtime
     request: ParsedRequest
+    identity: Identity | None = None
 
     @property
     def headers(self) -> RequestHeaders:
@@ -49,7 +50,9 @@ class RequestContext:
     def identify(self, method: str | None = None) -> Identity | None:
         """Return who sends the request, `None` without credentials; raise `InvalidToken` or `CrossOrigin`."""
         scheme, host = self.origin()
-        return self.runtime.gate.identify(method or self.request.method, self.headers, scheme, host)
+        found = self.runtime.gate.identify(method or self.request.method, self.headers, scheme, host)
+        self.identity = found or self.identity
+        return found
 
     def signed_in(self) -> Identity | None:
         """Return whom the client is signed in as, whatever it asks for: this is what a page shows."""

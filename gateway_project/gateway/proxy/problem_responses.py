@@ -62,7 +62,7 @@ def readable(exchange: "Exchange", headers: Headers, cors: CorsPolicy | None = N
 def record(exchange: "Exchange", status: int, seconds: float, rejected: RequestRejected | None) -> None:
     """Keep a failed request for the operator."""
     request, match, forwarding = exchange.request, exchange.match, exchange.forwarding
-    identity = exchange.decision.grant.identity if exchange.decision else None
+    identity = exchange.decision.grant.identity if exchange.decision else rejected.identity if rejected else None
     problem = {
         "request_id": request.request_id,
         "method": request.method,

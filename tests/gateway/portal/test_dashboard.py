@@ -141,9 +141,9 @@ def test_values_are_on_hover_and_in_a_table(admin: Client, counted: Counted) -> 
     counted.add("GET", "/api/things", 502, *[0.010] * 3)
     text = page(admin)
     assert re.search(
-        r"<title>\d\d:\d\d:?\d* ?\d*\d* ?UTC: [\d.]+ requests/s, 3 errors, 0 rejected; p50 [\d.]+ ms", text
+        r"<title>\d\d:\d\d:?\d* ?\d*\d* ?UTC: [\d.]+ requests/s, 3 errors, 0 client errors; p50 [\d.]+ ms", text
     )
-    assert re.search(r"From Requests/s Errors Rejected p50 p95 p99 [\d:]+ [\d.]+ 3 0 ", section(text, "traffic"))
+    assert re.search(r"From Requests/s Errors Client errors p50 p95 p99 [\d:]+ [\d.]+ 3 0 ", section(text, "traffic"))
 
 
 def test_a_request_id_leads_to_all_that_is_known_of_the_request(

@@ -122,7 +122,7 @@ def described(point: Point) -> str:
         return f"{clock(point.start)} UTC: no requests"
     return (
         f"{clock(point.start)} UTC: {number(point.rate)} requests/s, {figures.errors} errors, "
-        f"{figures.rejected} rejected; p50 {duration(figures.p50)}, p95 {duration(figures.p95)}, "
+        f"{figures.rejected} client errors; p50 {duration(figures.p50)}, p95 {duration(figures.p95)}, "
         f"p99 {duration(figures.p99)}"
     )
 
