@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin
@@ -125,10 +126,10 @@ def section_at(location: Location) -> type[BaseModel]:
 
 def example_at(location: Location) -> str:
     """Return an example of the mapping there; empty for one whose keys are names."""
-    try:
-        return f" such as {section_at(location).example}"
-    except (AttributeError, StopIteration):
-        return ""
+    with suppress(StopIteration):
+        example = getattr(section_at(location), "example", "")
+        return f" such as {example}" if example else ""
+    return ""
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401  # any type
