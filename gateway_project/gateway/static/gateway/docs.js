@@ -19,11 +19,34 @@ function theme() {
   };
 }
 
-const place = document.getElementById("redoc");
-if (place) {
-  Redoc.init(place.dataset.document, { theme: theme(), scrollYOffset: 0 }, place);
+// Each of the two programs is more than a megabyte: to run it takes longer than to paint the header, which comes first.
+function load(place, started) {
+  const { style, scripts } = place.dataset;
+  if (style) {
+    const link = document.createElement("link");
+    link.rel = "stylesheet";
+    link.href = style;
+    // docs.css overrides it.
+    document.querySelector("link[href*='gateway/docs']").before(link);
+  }
+  scripts.split(" ").forEach((source, index, all) => {
+    const script = document.createElement("script");
+    script.src = source;
+    // In their order.
+    script.async = false;
+    if (index === all.length - 1) script.onload = started;
+    document.body.append(script);
+  });
+}
+
+const afterPaint = (work) => requestAnimationFrame(() => setTimeout(work));
+const redoc = document.getElementById("redoc");
+if (redoc) {
+  const settings = () => ({ theme: theme(), scrollYOffset: 0 });
+  afterPaint(() => load(redoc, () => Redoc.init(redoc.dataset.document, settings(), redoc)));
 } else {
   const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
   dark.addEventListener("change", follow);
   follow();
+  afterPaint(() => load(document.getElementById("swagger-ui"), null));
 }
