@@ -56,6 +56,7 @@ MIDDLEWARE = [
     "gateway.portal.middleware.SecurityHeaders",
     "gateway.portal.middleware.CheckTarget",
     "gateway.portal.middleware.CurrentVersion",
+    "chassis.static_files.KeepStaticFiles",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "gateway.portal.browsers.RefreshSession",
 ]
@@ -77,6 +78,10 @@ TEMPLATES = [
     }
 ]
 STATIC_URL = "/static/"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "chassis.static_files.FingerprintStorage"},
+}
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 

@@ -120,6 +120,15 @@ def test_the_static_files_are_served_below_the_admin():
     response.close()
 
 
+def test_a_browser_keeps_the_admins_static_files(browser):
+    urls = re.findall(r'(?:href|src)="(/admin/static/[^"]+\.(?:css|js|svg)[^"]*)"', page(browser.get(LIST)))
+    assert len(urls) > 5
+    for url in urls:
+        response = browser.get(url)
+        assert (url, response["Cache-Control"]) == (url, "max-age=31536000, public, immutable")
+        response.close()
+
+
 def test_a_problem_is_a_page_in_a_browser(browser, admin, make, issuer, monkeypatch):
     def broken(self) -> None:
         raise Unavailable("<b>Not now.</b>")

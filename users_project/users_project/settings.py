@@ -43,6 +43,7 @@ MIDDLEWARE = [
     # Outside of the rest, so that it sees every problem.
     "users.admin.access.AdminPagesMiddleware",
     *chassis.MIDDLEWARE[:-1],
+    "chassis.static_files.KeepStaticFiles",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "users.middleware.ChangedUsersMiddleware",
     "users.middleware.CatchUpMiddleware",
@@ -111,6 +112,10 @@ TEMPLATES = [
     }
 ]
 STATIC_URL = "/admin/static/"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "chassis.static_files.FingerprintStorage"},
+}
 # Served from where the packages are installed: there is nothing to collect before a start.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False

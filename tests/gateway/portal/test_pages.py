@@ -137,8 +137,21 @@ def test_a_page_declares_its_language_and_viewport(service: Service, client: Cli
 def test_every_page_has_the_same_header_and_stylesheet(service: Service, client: Client, path: str) -> None:
     page = client.get(path, headers=BROWSER).content.decode()
     assert page.count('<header class="gh-header">') == 1
-    assert '<link rel="stylesheet" href="/static/chassis/look.css">' in page
+    assert '<link rel="stylesheet" href="/static/chassis/look.css?v=' in page
     assert {"/", "/docs", "/redoc"} <= set(re.findall(r'href="([^"]*)"', page))
+
+
+def test_a_browser_keeps_a_static_file_for_as_long_as_its_content_stays(client: Client) -> None:
+    page = client.get("/login/", headers=BROWSER).content.decode()
+    (url,) = re.findall(r'href="(/static/chassis/look.css[^"]*)"', page)
+    path, _, query = url.partition("?")
+    assert re.fullmatch("v=[0-9a-f]{12}", query)
+    kept = []
+    for asked in (url, path, f"{path}?v=000000000000"):
+        with closing(client.get(asked)) as reply:
+            kept.append(reply["Cache-Control"])
+    assert kept == ["max-age=31536000, public, immutable", "max-age=60, public", "no-store"]
+    assert client.get("/static/nothing.css?v=000000000000").status_code == 404
 
 
 def test_a_page_loads_what_it_links_to_from_here(service: Service, client: Client) -> None:
