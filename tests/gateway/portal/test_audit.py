@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from django.utils import timezone
 from tests.gateway.login import LoginService
 from tests.gateway.portal.browsers import PAGE, send, sign_in
 
+from gateway import config_events
 from gateway.identity import audit
 from gateway.identity.audit import Event
 from gateway.identity.models import AuditEntry
@@ -128,3 +130,31 @@ def test_a_filter_with_a_control_character_matches_nothing(login: LoginService) 
     page = browser("admin").get("/gateway/audit/?user=a%00b", headers=PAGE)
     assert page.status_code == 200
     assert "No entries." in page.content.decode()
+
+
+def test_changes_are_found_by_a_part_of_their_detail(login: LoginService) -> None:
+    for user in (7, 8):
+        audit.record(Event.CHANGED, by="admin", detail=f"PATCH /api/users/{user} 200: user {user}: email")
+    page = browser("admin").get("/gateway/audit/?event=changed&detail=User%207:", headers=PAGE).content.decode()
+    assert ("user 7: email" in page, "user 8: email" in page) == (True, False)
+
+
+def test_a_detail_that_is_too_long_is_cut() -> None:
+    audit.record(Event.CHANGED, detail="x" * 5000)
+    detail = AuditEntry.objects.get().detail
+    assert (len(detail), detail[-2:]) == (audit.MAX_DETAIL, "x…")
+
+
+def test_an_event_that_cannot_be_recorded_stays_for_the_next_worker(tmp_path: Path) -> None:
+    config_events.put(tmp_path, "config_loaded", by="watch", detail="1 route")
+
+    def fail(_: config_events.ConfigEvent) -> None:
+        raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        config_events.take(tmp_path, fail)
+    assert config_events.are_waiting(tmp_path)
+    audit.record_config_events()
+    (entry,) = AuditEntry.objects.all()
+    assert (entry.event, entry.by, entry.detail) == ("config_loaded", "watch", "1 route")
+    assert not any((tmp_path / config_events.FOLDER).iterdir())
