@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("identity", "0005_audit"),
+        ("identity", "0006_turns"),
     ]
 
     operations = [
