@@ -12,7 +12,7 @@ CHASSIS = Path(__file__).resolve().parents[1] / "chassis" / "src"
 os.environ["PYTHONPATH"] = os.pathsep.join([str(CHASSIS), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 # The default run uses the same examples each time, so that its result is stable; `-m long` uses new ones.
-settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("same", derandomize=True, deadline=None, max_examples=50)
 settings.register_profile("new", deadline=None)
 
 

@@ -10,6 +10,7 @@ from django.test import Client
 from tests.disks import small_disk
 from tests.gateway.runtimes import renew, runtime
 from tests.gateway.service import Answer, Reply, Service
+from tests.static_files import static_files_listed_once  # noqa: F401  # a fixture
 
 from gateway.identity import tokens
 

@@ -104,7 +104,6 @@ def test_check_reports_faults_in_the_order_of_lines(faulty: Path) -> None:
 
 
 CHECK = [sys.executable, "manage.py", "check"]
-MIGRATE = [sys.executable, "manage.py", "migrate"]
 RUNSERVER = [sys.executable, "manage.py", "runserver", "--noreload", "0"]
 GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "gateway_project.asgi"]
 WORKERS, URL, DATABASE = (
@@ -118,7 +117,6 @@ WORKERS, URL, DATABASE = (
     ("command", "setting"),
     [
         (CHECK, WORKERS),
-        (MIGRATE, WORKERS),
         (RUNSERVER, URL),
         (GUNICORN, WORKERS),
         (GUNICORN, URL),

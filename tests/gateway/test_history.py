@@ -182,7 +182,7 @@ class Load:
 
     def run(self) -> None:
         number = 0
-        while not self.stopped.wait(0.008):
+        while not self.stopped.wait(0.015):
             number += 1
             path = "/broken" if number % 10 == 0 else "/fine"
             try:
@@ -197,7 +197,7 @@ class Load:
                 self.statuses[status] += 1
 
     @contextmanager
-    def running(self, threads: int = 4) -> Iterator[None]:
+    def running(self, threads: int = 2) -> Iterator[None]:
         started = [threading.Thread(target=self.run) for _ in range(threads)]
         for thread in started:
             thread.start()
@@ -247,17 +247,18 @@ def test_the_history_equals_a_load_program_s_counts_through_a_killed_worker_a_re
 
     with load.running():
         with gateway:
-            requests(300)
+            requests(150)
             killed = gateway.worker_pids()[0]
             os.kill(killed, signal.SIGKILL)
             wait_until(lambda: len(set(gateway.worker_pids()) - {killed}) == 2, "another worker")
-            requests(700)
+            requests(300)
             before = set(gateway.worker_pids())
             gateway.reload()
             wait_until(lambda: not before & set(gateway.worker_pids()), "new workers alone")
-            requests(700)
-        with gateway:
             requests(300)
+        gateway.workers = 1
+        with gateway:
+            requests(150)
             load.stopped.set()
             for ring in RINGS:
                 wait_until(lambda ring=ring: is_recorded(ring), f"{load.statuses}, recorded within 1 %", within=20)

@@ -2,20 +2,15 @@
 
 import asyncio
 import os
-import re
 import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-from tests.conformance.gateways import PROJECT, Gateway, free_port
+from tests.conformance.gateways import PROJECT
 from tests.gateway.upstreams.origin import on_a_loop, until
-from tests.waiting import wait_until
 
 from gateway import metrics
 from gateway.metrics import BUCKETS, Series, SharedMemory
@@ -168,40 +163,3 @@ def test_a_fork_counts_in_a_block_of_its_own() -> None:
     memory.add(ONE, [0.1])
     assert requests_of(memory) == 3
     assert [len(list(memory.records(block))) for block in range(2)] == [1, 1]
-
-
-@pytest.mark.parametrize("door", ["fast", "drf"])
-def test_counts_outlive_a_killed_worker_and_a_reload(tmp_path: Path, door: str) -> None:
-    config = {
-        "services": {"away": {"url": f"http://127.0.0.1:{free_port()}"}},
-        "routes": [{"path": "/away", "methods": ["GET"], "service": "away", "allow": "public"}],
-    }
-    with Gateway(door, tmp_path / "var", config, workers=2, measured=False) as gateway:  # type: ignore[arg-type]
-
-        def ask(path: str) -> str:
-            try:
-                with urllib.request.urlopen(gateway.url + path, timeout=30) as response:
-                    return str(response.read().decode())
-            except urllib.error.HTTPError as exc:
-                return str(exc.code)
-
-        def counted() -> tuple[float, float]:
-            text = ask("/metrics")
-            requests = re.findall(r'gateway_requests_total{.*route="/away".*} (\S+)', text)
-            timed = re.findall(r'http_server_request_duration_seconds_count{.*http_route="/away".*} (\S+)', text)
-            return sum(map(float, requests)), sum(map(float, timed))
-
-        def asked(total: int) -> None:
-            for _ in range(20):
-                assert ask("/away")[0] == "5"
-            wait_until(lambda: counted() == (total, total), f"{total} requests in /metrics")
-
-        asked(20)
-        killed = gateway.worker_pids()[0]
-        os.kill(killed, signal.SIGKILL)
-        wait_until(lambda: len(set(gateway.worker_pids()) - {killed}) == 2, "another worker")
-        asked(40)
-        before = set(gateway.worker_pids())
-        gateway.reload()
-        wait_until(lambda: not before & set(gateway.worker_pids()), "new workers alone")
-        asked(60)

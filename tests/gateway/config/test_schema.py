@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,13 @@ GOOD: dict[str, Any] = {"version": 1, "services": {"a": {"url": "http://a"}}, "r
 ROUTE = {"path": "/x", "service": "a", "allow": "public"}
 
 
+@cache
+def validator() -> Draft202012Validator:
+    return Draft202012Validator(json_schema())
+
+
 def is_valid(document: object) -> bool:
-    return bool(Draft202012Validator(json_schema()).is_valid(document))
+    return bool(validator().is_valid(document))
 
 
 def test_the_schema_in_the_docs_is_current() -> None:

@@ -352,13 +352,13 @@ def calls(routes: RouteTable, path: str) -> int:
     return counted
 
 
-@pytest.mark.parametrize("path", ["/api/s5/7/x", "/api/s5/7/z", "/api/nothing/7/x", "/none", "/api/me/me/me"])
-def test_a_match_takes_no_more_steps_among_a_thousand_routes(path: str) -> None:
+def test_a_match_takes_no_more_steps_among_a_thousand_routes() -> None:
     few, many = (
         table([("/api/me/me/{x}", "GET"), *((f"/api/s{n}/{{id}}/x", "GET") for n in range(count))])
         for count in (9, 999)
     )
-    assert calls(few, path) == calls(many, path)
+    for path in ("/api/s5/7/x", "/api/s5/7/z", "/api/nothing/7/x", "/none", "/api/me/me/me"):
+        assert calls(few, path) == calls(many, path), path
 
 
 def test_a_path_of_many_segments_takes_no_more_steps_than_the_tree_is_deep() -> None:

@@ -208,7 +208,7 @@ def compare(configure: Configure, count: int, seed: int) -> None:
 
 
 def test_a_request_without_a_task_gets_the_response_of_one_with_a_task(configure: Configure) -> None:
-    compare(configure, 300, 1)
+    compare(configure, 150, 1)
 
 
 @pytest.mark.long

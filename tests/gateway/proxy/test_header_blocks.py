@@ -224,7 +224,7 @@ def compare(count: int, seed: int) -> None:
 
 
 def test_a_mutated_request_after_an_accepted_one_is_what_it_is_on_its_own() -> None:
-    compare(5000, 1)
+    compare(2500, 1)
 
 
 @pytest.mark.long

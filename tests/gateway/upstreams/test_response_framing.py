@@ -202,7 +202,7 @@ def outcome(method: str, pieces: list[bytes]) -> Any:
 
     async def feed() -> Any:
         loop = asyncio.get_running_loop()
-        pool = only(pools_at(("http://things",)))
+        pool = only(pools_at(("http://192.0.2.1",)))
         near, far = socket.socketpair()
         with far:
             transport, connection = await loop.create_connection(lambda: ServiceConnection(pool), sock=near)
