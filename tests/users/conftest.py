@@ -20,9 +20,11 @@ from django.db import connection, connections
 from django.http import HttpResponse
 from django.test import Client
 from tests.issuer import Issuer, trust
+from tests.static_files import static_files_listed_once  # noqa: F401  # a fixture
 
 from users import services, store
 from users.models import Deletion, Position, User, UserVersion
+from users.store import index
 
 from .admin_pages import passport
 
@@ -64,17 +66,22 @@ def use(state: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def empty_index(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> Path:
+def empty_index(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> Iterator[Path]:
     """An index without users, which is copied rather than made for each test; on PostgreSQL its tables."""
-    state = tmp_path_factory.mktemp("empty") / "users"
-    with django_db_blocker.unblock():
+    state = tmp_path_factory.mktemp("empty")
+    with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
         if ON_POSTGRESQL:
             call_command("migrate", verbosity=0, interactive=False)
-            return state
-        use(state)
-        store.current().open()
-        connection.close()
-    return state / "index.sqlite3"
+        else:
+            use(state)
+            index.make()
+            connection.close()
+            tables = shutil.copy(index.path(), state / "tables")
+            # Also an index that the store rebuilds in this process: to migrate takes most of the time.
+            patch.setattr(index, "call_command", lambda *args, **options: shutil.copyfile(tables, index.path()))
+            store.current().open()
+            connection.close()
+        yield state / "index.sqlite3"
 
 
 @pytest.fixture(autouse=True)

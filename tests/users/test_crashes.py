@@ -11,10 +11,11 @@ from tests.shares import share
 from .conftest import PROJECT, environment
 
 PROGRAM = Path(__file__).with_name("crashes.py")
-SEED = 20261124
+# The short test's: its rounds end at calls of every kind.
+SEED = 3
 
 
-@pytest.mark.parametrize(("seeds", "rounds"), [(1, 40), pytest.param(share(100), 100, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("seeds", "rounds"), [(1, 20), pytest.param(share(100), 100, marks=pytest.mark.long)])
 @pytest.mark.record
 def test_what_was_acknowledged_is_there_after_a_death_at_any_call(seeds, rounds, tmp_path):
     deaths: set[str] = set()

@@ -65,7 +65,7 @@ def test_a_full_disk_is_507_and_takes_nothing_but_the_write(make, disk, issuer):
     record, ballast = disk / "users.jsonl", disk / "ballast"
     names, full_name = ["eva"], ""
     with serving(disk, issuer, free_port()) as service, requests.Session() as session:
-        for free in (0, 1, 2, 3, 5, 8):
+        for free in (0, 1, 3, 8):
             fill(ballast, blocks=free)
             made, changed = write_until_full(service, session, f"f{free}n")
             names += made
@@ -115,7 +115,7 @@ def test_an_action_on_a_full_disk_changes_all_users_or_none(make, disk, issuer):
     ids = [user.pk for user in many]
     ballast, said = disk / "ballast", []
     with serving(disk, issuer, free_port()) as service, requests.Session() as session:
-        for free in (1, 4, 8, 12, 16, 20, 30, 60):
+        for free in (1, 4, 12, 20, 60):
             fill(ballast, blocks=free)
             said.append(deactivate(service, session, ids))
             ballast.unlink()

@@ -238,7 +238,7 @@ class Store(RuleBasedStateMachine):
         self.generation = generation
 
 
-@pytest.mark.parametrize(("examples", "steps"), [(8, 25), pytest.param(share(100), 50, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("examples", "steps"), [(5, 25), pytest.param(share(100), 50, marks=pytest.mark.long)])
 def test_the_store_holds_what_a_dict_does(examples, steps, empty_index, state):
     """All of the long test looks for new examples; a share of it, as in CI, and the short test repeat theirs."""
     Store.empty = empty_index.parent
