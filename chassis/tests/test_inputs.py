@@ -270,7 +270,7 @@ JSON = st.recursive(
 FIELD_LIKE = st.dictionaries(st.sampled_from(["item", "address", "quantity", "id"]) | st.text(), JSON)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=JSON | FIELD_LIKE | FIELD_LIKE.map(lambda more: BOOK | more))
 def test_no_json_at_all_is_a_500_and_what_is_accepted_is_stored(user, body):
     before = Sale.objects.count()
@@ -281,7 +281,7 @@ def test_no_json_at_all_is_a_500_and_what_is_accepted_is_stored(user, body):
         assert answer.json().items() >= {name: value for name, value in body.items() if name == "quantity"}.items()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary(max_size=200))
 def test_no_bytes_at_all_are_a_500(user, body):
     answer = user().post("/sales", body)

@@ -1,11 +1,15 @@
 """The orders service as a real process: gunicorn, workers and all, on a database of its own."""
 
+import atexit
+import functools
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -60,13 +64,25 @@ class Service:
         }
         if not self.migrated:
             return
+        if not self.environ.get("ORDERS_DATABASE_URL"):
+            if not self.database.exists():
+                shutil.copytree(migrated_state(), self.database.parent, dirs_exist_ok=True)
+            return
         self.manage("migrate", "--verbosity", "0")
-        if not ON_SQLITE:
-            self.manage("flush", "--no-input", "--verbosity", "0")
+        self.manage("flush", "--no-input", "--verbosity", "0")
 
     @property
     def database(self) -> Path:
         return self.state / "orders" / "orders.sqlite3"
+
+    def execute(self, statement: str) -> None:
+        """Change its database."""
+        if ON_SQLITE:
+            with closing(sqlite3.connect(self.database, isolation_level=None)) as opened:
+                opened.execute(statement)
+        else:
+            with psycopg.connect(self.environ["ORDERS_DATABASE_URL"], autocommit=True) as opened:
+                opened.execute(statement)
 
     def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "manage.py", *arguments]
@@ -134,6 +150,16 @@ class Service:
             found += [order["item"] for order in page["results"]]
             path = page["next"] and page["next"].partition(f":{self.port}")[2]
         return found
+
+
+@functools.cache
+def migrated_state() -> Path:
+    """Return the service's directory of state with an empty database, for copies."""
+    var = Path(tempfile.mkdtemp(prefix="gatehouse-"))
+    atexit.register(shutil.rmtree, var, ignore_errors=True)
+    environ = os.environ | {"GATEHOUSE_VAR": str(var)}
+    subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=PROJECT, env=environ, check=True)
+    return var / "orders"
 
 
 def ask(client: HTTPConnection, method: str, path: str, body: object, headers: dict[str, str]) -> Answer:

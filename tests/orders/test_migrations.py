@@ -33,13 +33,12 @@ def test_a_service_that_lacks_tables_does_not_start(issuer, tmp_path):
 def test_a_service_with_tables_of_a_later_version_starts(issuer, tmp_path):
     service = Service(issuer, tmp_path, workers=1)
     add = "INSERT INTO django_migrations (app, name, applied) VALUES ('orders', '9999_later', '2030-01-01')"
-    run = "from django.db import connection; connection.cursor().execute({!r})"
-    service.manage("shell", "-v0", "-c", run.format(add))
+    service.execute(add)
     try:
         with service:
             assert service.ask("GET", "/api/orders").status == 200
     finally:
-        service.manage("shell", "-v0", "-c", run.format("DELETE FROM django_migrations WHERE name = '9999_later'"))
+        service.execute("DELETE FROM django_migrations WHERE name = '9999_later'")
 
 
 def test_the_service_starts_while_the_database_is_down(issuer, tmp_path):

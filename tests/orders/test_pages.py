@@ -197,8 +197,7 @@ def test_a_page_keeps_its_filters_in_its_links(user, hours):
     assert set(parse_qs(urlsplit(link).query)) == {"cursor", "limit", "status"}
 
 
-@pytest.mark.parametrize("query", [{}, {"status": "placed"}, {"created_before": "2026-01-20"}], ids=str)
-def test_a_page_of_many_orders_costs_what_a_page_of_few_costs(user, query):
+def test_a_page_of_many_orders_costs_what_a_page_of_few_costs(user):
     """In processor time, which depends little on what else the machine does."""
     few, many = 30, 30_000
     for owner, count in ((1, few), (2, many)):
@@ -209,7 +208,7 @@ def test_a_page_of_many_orders_costs_what_a_page_of_few_costs(user, query):
         cursor.execute(f"UPDATE orders_order SET created_at = {date}")
         cursor.execute("ANALYZE")
 
-    def cost(owner: int) -> float:
+    def cost(owner: int, query: dict[str, str]) -> float:
         api, path = user(owner), f"/api/orders?{urlencode({**query, 'limit': 10})}"
         times = []
         for _ in range(3):
@@ -220,7 +219,8 @@ def test_a_page_of_many_orders_costs_what_a_page_of_few_costs(user, query):
                 times.append(time.thread_time() - before)
         return min(times)
 
-    assert cost(2) < 3 * cost(1)
+    for query in ({}, {"status": "placed"}, {"created_before": "2026-01-20"}):
+        assert cost(2, query) < 3 * cost(1, query), query
 
 
 KNOWN = "cursor, limit, status, created_after, created_before"

@@ -196,20 +196,17 @@ def environment(state: Path, **variables: str) -> dict[str, str]:
     return os.environ | CHEAP_HASHES | {"GATEHOUSE_VAR": str(state.parent), "LOG_LEVEL": "WARNING"} | variables
 
 
+def python(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=PROJECT, env=environ, check=False, capture_output=True, text=True, timeout=900)
+
+
 @pytest.fixture
 def manage(state: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """Run `manage.py` on the test's state, as its own process."""
 
     def manage(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=PROJECT,
-            env=environment(state, **variables),
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return python("manage.py", *arguments, **environment(state, **variables))
 
     return manage
 
@@ -224,15 +221,8 @@ def run(state: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
             "from users import services, store\n"
             "from users.store import index, journal, record\n"
         )
-        return subprocess.run(
-            [sys.executable, "-c", setup + source],
-            cwd=PROJECT,
-            env=environment(state, DJANGO_SETTINGS_MODULE="users_project.settings", **variables),
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        variables = {"DJANGO_SETTINGS_MODULE": "users_project.settings"} | variables
+        return python("-c", setup + source, **environment(state, **variables))
 
     return run
 

@@ -1,14 +1,12 @@
 """What was acknowledged is there, whatever call a writer was killed at: see `crashes.py`."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tests.shares import share
 
-from .conftest import PROJECT, environment
+from .conftest import PROJECT, environment, python
 
 PROGRAM = Path(__file__).with_name("crashes.py")
 # The short test's: its rounds end at calls of every kind.
@@ -21,19 +19,9 @@ def test_what_was_acknowledged_is_there_after_a_death_at_any_call(seeds, rounds,
     deaths: set[str] = set()
     for seed in range(SEED, SEED + seeds):
         state = tmp_path / str(seed) / "users"
-        variables = {
-            "DJANGO_SETTINGS_MODULE": "users_project.settings",
-            "PYTHONPATH": str(PROJECT),
-            "LOG_LEVEL": "ERROR",
-        }
-        done = subprocess.run(
-            [sys.executable, PROGRAM, str(seed), str(rounds)],
-            env=environment(state, **variables),
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=900,
-        )
+        variables = {"DJANGO_SETTINGS_MODULE": "users_project.settings", "PYTHONPATH": str(PROJECT)}
+        environ = environment(state, LOG_LEVEL="ERROR", **variables)
+        done = python(str(PROGRAM), str(seed), str(rounds), **environ)
         assert done.returncode == 0, done.stderr[-4000:]
         deaths |= set(json.loads(done.stdout))
     for call in ("write", "fsync", "commit", "replace"):
