@@ -32,6 +32,10 @@ def part(content: Json) -> str:
     return base64url(content if isinstance(content, bytes) else json.dumps(content).encode())
 
 
+# Seconds: more than a run of all tests takes, since the forgeries are made at its start.
+DAY = 24 * 60 * 60
+
+
 class Forger:
     """The keys and claims for forgeries against one gateway."""
 
@@ -205,8 +209,8 @@ def claims() -> dict[str, Forgery]:
         "another type": lambda f: f.signed(token_type="Access"),
         "an exp in the past": lambda f: f.signed(exp=now - 1),
         "an exp of 0": lambda f: f.signed(exp=0),
-        "an iat in the future": lambda f: f.signed(iat=now + 600),
-        "an nbf in the future": lambda f: f.signed(nbf=now + 600),
+        "an iat in the future": lambda f: f.signed(iat=now + DAY),
+        "an nbf in the future": lambda f: f.signed(nbf=now + DAY),
         "an unknown extension that is critical": lambda f: f.headed(crit=["exp"], exp=1),
         "a crit that is empty": lambda f: f.headed(crit=[]),
         "a crit that is not a list": lambda f: f.headed(crit="b64"),

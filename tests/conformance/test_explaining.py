@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
 from tests.conformance.cases import CASES
@@ -31,6 +33,9 @@ OWN = {
     "x-request-id", "traceparent", "x-envoy-expected-rq-timeout-ms", "content-length", "transfer-encoding",
     "authorization",
 }  # fmt: skip
+
+
+Explain = Callable[[Gateway, Case, bytes], Explanation]
 
 
 @pytest.fixture(scope="session")
@@ -67,21 +72,31 @@ def can_be_explained(case: Case) -> bool:
 EXPLAINED = [case for case in CASES if can_be_explained(case)]
 
 
-def explained(gateway: Gateway, case: Case, sends: bytes) -> Explanation:
-    config, lines = load_with_lines(gateway.var / "gateway.yaml", os.environ)
-    own = gateway.var / "gateway"
-    explainer = Explainer(
-        config,
-        lines,
-        allowed_hosts=("localhost", "127.0.0.1", "[::1]"),
-        trusted_proxies=networks(TRUSTING["TRUSTED_PROXIES"]) if case.trusted else (),
-        peek=Counters(own / "counters").peek,
-        backend=GatewayBackend(Keys(KeyFiles(own / "keys", read_only=True))),
-    )
-    found = parsed(sends)
-    assert found
-    method, target, version, headers = found
-    return explainer.explain(method, target, user=None, address="127.0.0.1", headers=headers, version=version)
+@pytest.fixture(scope="session")
+def explained() -> Explain:
+    """Explain a case as the command does; gateway.yaml is loaded once for each gateway."""
+
+    @cache
+    def explainer(var: Path, trusted: bool) -> Explainer:
+        config, lines = load_with_lines(var / "gateway.yaml", os.environ)
+        return Explainer(
+            config,
+            lines,
+            allowed_hosts=("localhost", "127.0.0.1", "[::1]"),
+            trusted_proxies=networks(TRUSTING["TRUSTED_PROXIES"]) if trusted else (),
+            peek=Counters(var / "gateway" / "counters").peek,
+            backend=GatewayBackend(Keys(KeyFiles(var / "gateway" / "keys", read_only=True))),
+        )
+
+    def explain(gateway: Gateway, case: Case, sends: bytes) -> Explanation:
+        found = parsed(sends)
+        assert found
+        method, target, version, headers = found
+        return explainer(gateway.var, case.trusted).explain(
+            method, target, user=None, address="127.0.0.1", headers=headers, version=version
+        )
+
+    return explain
 
 
 def test_nearly_all_cases_can_be_explained() -> None:
@@ -91,7 +106,12 @@ def test_nearly_all_cases_can_be_explained() -> None:
 @pytest.mark.parametrize("door", ["fast"])
 @pytest.mark.parametrize("case", EXPLAINED, ids=lambda case: case.name)
 def test_the_explanation_is_what_happens(
-    case: Case, door: str, fleet: Fleet, upstream: Upstream, filled: Callable[[Gateway, bytes], bytes]
+    case: Case,
+    door: str,
+    fleet: Fleet,
+    upstream: Upstream,
+    filled: Callable[[Gateway, bytes], bytes],
+    explained: Explain,
 ) -> None:
     gateway = fleet["fast", case.trusted]
     for request in case.before:
