@@ -170,7 +170,9 @@ def change(step: tuple) -> None:
     """Make one change of the store."""
     kind, *values = step
     if kind == "compact":
-        store.current().compact()
+        found = store.current()
+        with found.lock.held():
+            found._compact(found._bring_up())
         return
     with store.writing() as writer:
         if kind == "create":
@@ -313,7 +315,7 @@ def main(seed: int, rounds: int) -> None:
     """Live and die that many times."""
     dice = random.Random(seed)
     journal.COMPACT_FROM = 5
-    journal.MARK_EVERY = 0.0
+    journal.TIDY_EVERY = 0.0
     deaths: Counter[str] = Counter()
     model, seen = Model(), Seen()
     seen.look()

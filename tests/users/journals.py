@@ -25,6 +25,13 @@ def reopened() -> Journal:
     return found
 
 
+def compact(journal: Journal | None = None) -> int:
+    """Move superseded lines to the history, as a write does now and then; return how many."""
+    journal = journal or store.current()
+    with journal.lock.held():
+        return journal._compact(journal._bring_up())
+
+
 def append(record: Path, *lines: dict[str, object], end: str = "\n") -> None:
     with record.open("a") as file:
         file.write("\n".join(json.dumps(line) for line in lines) + end)

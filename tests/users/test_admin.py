@@ -236,16 +236,6 @@ def test_the_history_page_tells_of_each_change_and_never_of_a_password(browser, 
     assert browser.get(f"{LIST}99/history/").status_code == 302
 
 
-def test_a_deleted_user_s_history_is_kept(browser, admin, make):
-    user = make("eva")
-    services.user_update(user_id=user.pk, actor=admin.pk, full_name="Eva")
-    services.user_delete(user_id=user.pk, actor=admin.pk)
-    text = page(browser.get(f"{LIST}{user.pk}/history/"))
-    assert f"History: user {user.pk}, deleted" in text
-    assert re.findall(r"<td>(deleted|created|full_name[^<]*)</td>", text) == ["deleted", "full_name:  → Eva", "created"]
-    assert "/change/" not in text.partition('id="content-start"')[2]
-
-
 @pytest.mark.parametrize("user_id", ["99", "x", "9" * 30])
 def test_an_unknown_user_has_no_history(browser, user_id):
     assert browser.get(f"{LIST}{user_id}/history/").headers["Location"] == "/admin/"

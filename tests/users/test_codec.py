@@ -63,8 +63,8 @@ def test_a_line_can_be_written_and_read_without_its_hash(state):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("nonsense", "JSON object: Expecting value, at character 1"), ("[" * 100_000, "nested too deeply"),
-        ("[1]", "a JSON object"), (b"\xff", "in UTF-8"), ('{"id": 7, "id": 8}', 'each name once, got "id" again'),
+        ("nonsense", "a JSON object"), ("[" * 100_000, "a JSON object"), ("[1]", "a JSON object"),
+        (b"\xff", "in UTF-8"),
         (USER | {"shoe_size": 5}, "shoe_size: Extra inputs are not permitted"),
         ({"id": 7}, "username: Field required; email: Field required; password: Field required; created_at: "),
         (USER | {"id": 0}, "id: Input should be greater"), (USER | {"id": 10**18}, "id: Input should be less than"),

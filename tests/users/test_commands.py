@@ -7,7 +7,7 @@ from django.db import connection
 from users import store
 from users.models import User
 
-from .conftest import put, stored
+from .conftest import stored
 
 SECRET = {"GATEHOUSE_ENV": "production", "USERS_SECRET_KEY": "x" * 50}
 
@@ -90,13 +90,6 @@ def test_verification_reads_all_and_rebuilds_the_index(make, manage, record):
     failed = manage("verify_users")
     assert failed.returncode == 1
     assert f"{record}:2: expected a JSON object" in failed.stderr
-
-
-@pytest.mark.record
-def test_compaction_by_command(make, record):
-    put(make("eva"))
-    assert printed("compact_users") == f"{record}: 1 superseded lines moved to users.history.jsonl.\n"
-    assert len(stored(record)) == 1
 
 
 @pytest.mark.record

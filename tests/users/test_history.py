@@ -5,11 +5,12 @@ from itertools import pairwise
 
 import pytest
 
-from users import services, store
+from users import services
 from users.models import User
 from users.store import writer
 
 from .conftest import ON_POSTGRESQL, PASSWORD, Api, put, remove
+from .journals import compact
 from .test_api import assert_problem
 
 
@@ -69,7 +70,7 @@ def test_a_history_has_what_was_changed_by_whom_and_never_a_password(as_admin, a
     assert "argon2" not in text
     assert "horse" not in text
     if not ON_POSTGRESQL:
-        store.current().compact()
+        compact()
         assert history(as_admin, user_id) == expected
         assert "argon2" not in (state / "users.history.jsonl").read_text()
 

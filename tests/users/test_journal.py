@@ -12,7 +12,7 @@ from users.models import Deletion, User
 from users.store import marks
 
 from .conftest import put, remove, stored
-from .journals import generation, names, reopened
+from .journals import compact, generation, names, reopened
 
 pytestmark = pytest.mark.record
 
@@ -31,7 +31,7 @@ def test_a_change_is_a_line_and_a_deletion_is_one_too(make, admin, record):
 
 def test_only_the_owner_may_read_any_of_it(make, state):
     make("eva")
-    store.current().compact()
+    compact()
     assert {path.stat().st_mode & 0o777 for path in state.iterdir()} == {0o600}
     assert state.stat().st_mode & 0o777 == 0o700
 

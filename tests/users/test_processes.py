@@ -262,7 +262,8 @@ journal = store.current()
 journal.open()
 print("ready", flush=True)
 while sys.stdin.readline():
-    journal.compact()
+    with journal.lock.held():
+        journal._compact(journal._bring_up())
     print("compacted", flush=True)
 """
 

@@ -21,10 +21,11 @@ from users import store
 from users.models import Deletion, Position, User
 from users.store import record as records
 from users.store import tables
-from users.store.errors import StoreError
 from users.store.journal import Journal
+from users.store.record import StoreError
 
 from .conftest import use
+from .journals import compact
 
 pytestmark = pytest.mark.record
 names = st.text("abAB", min_size=1, max_size=3)
@@ -150,7 +151,7 @@ class Store(RuleBasedStateMachine):
 
     @rule()
     def compact(self) -> None:
-        store.current().compact()
+        compact()
 
     @rule()
     def reopen(self) -> None:

@@ -218,12 +218,11 @@ def test_a_csv_has_booleans_as_databases_write_them(tmp_path, is_active, expecte
 
 def test_lines_that_cannot_be_read_are_rejected_with_their_numbers(tmp_path, capsys):
     good = user(id=20, username="good", email="good@example.com")
-    twice = '{"username": "a", "username": "b"}'
-    (tmp_path / "x.jsonl").write_text(f"nonsense\n\n{json.dumps(good)}\n{twice}\n")
+    (tmp_path / "x.jsonl").write_text(f"nonsense\n\n{json.dumps(good)}\n[\n")
     run("import_users", tmp_path / "x.jsonl", keep_going=True)
     reported = capsys.readouterr().err
     assert "line 1: rejected: not a JSON object" in reported
-    assert "line 4: rejected: not a JSON object: expected each name once" in reported
+    assert "line 4: rejected: not a JSON object" in reported
     assert User.objects.get().username == "good"
 
 
@@ -354,7 +353,6 @@ def test_a_users_jsonl_of_an_earlier_version_is_imported(state, tmp_path, as_gat
 
 
 @pytest.mark.postgresql
-@pytest.mark.parametrize("command", ["verify_users", "compact_users"])
-def test_on_postgresql_there_is_no_file_to_look_at(command, state):
+def test_on_postgresql_there_is_no_file_to_look_at(state):
     with pytest.raises(CommandError, match="The users are in PostgreSQL"):
-        run(command)
+        run("verify_users")

@@ -1,11 +1,9 @@
 """Queries of a request see everything that is stored."""
 
 import logging
-from typing import Any
 
 from django.db import DatabaseError, OperationalError
 from django.http import HttpRequest, HttpResponse
-from rest_framework.response import Response
 
 from chassis import databases, problems
 from chassis.databases import StorageFull
@@ -20,10 +18,6 @@ log = logging.getLogger(__name__)
 
 class UsersUnreadable(Unavailable):
     default_detail = "The users cannot be read at the moment. Try again."
-
-
-def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
-    return problems.exception_handler(UsersUnreadable() if index.discard_if_damaged(exc) else exc, context)
 
 
 class ChangedUsersMiddleware(Middleware):
@@ -50,7 +44,7 @@ class CatchUpMiddleware(Middleware):
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Respond 503 or 507 to what goes wrong outside of DRF's views: in the admin."""
+        """Respond 503 or 507 to what DRF's views do not handle: what goes wrong in the admin, and a damaged index."""
         problem = databases.problem_of(exception, request.method)
         if isinstance(exception, (Unavailable, StorageFull)):
             problem = exception

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import TypedDict, Unpack
+from typing import Any
 
 from django.db import DatabaseError
 from rest_framework.exceptions import APIException, ValidationError
@@ -18,15 +18,6 @@ log = logging.getLogger(__name__)
 
 _OWN = "You cannot delete, demote or deactivate yourself."
 _LAST_ADMIN = "This is the last active admin. Make another user an admin first."
-
-
-class UserChanges(TypedDict, total=False):
-    username: str
-    email: str
-    full_name: str
-    user_type: str
-    is_active: bool
-    password: str
 
 
 def user_create(
@@ -60,7 +51,7 @@ def user_update(
     actor: int,
     kept_session: str = "",
     if_version: Callable[[User], object] | None = None,
-    **changes: Unpack[UserChanges],
+    **changes: Any,  # noqa: ANN401  # fields, and the password
 ) -> User:
     """Change the user and return it. Their sessions end if their password, role or activity changes.
 
@@ -68,15 +59,14 @@ def user_update(
     what `if_version` raises for the stored user, and `Conflict` for a name that is taken, for the actor's own rights
     and for the last active admin.
     """
-    values: dict[str, object] = {name: value for name, value in changes.items() if name != "password"}
     if "password" in changes:
-        values["password"] = passwords.make(changes["password"])
+        changes["password"] = passwords.make(changes["password"])
     with store.writing() as writer:
         user = user_get(user_id=user_id)
         if if_version:
             if_version(user)
         was_admin = user.is_admin
-        changed = {name: value for name, value in values.items() if getattr(user, name) != value}
+        changed = {name: value for name, value in changes.items() if getattr(user, name) != value}
         for name, value in changed.items():
             setattr(user, name, value)
         if was_admin and not user.is_admin:

@@ -5,8 +5,7 @@ from typing import Any, cast
 from django.contrib import admin, messages
 from django.contrib.auth import admin as auth_admin  # noqa: F401  # registers what is unregistered below
 from django.contrib.auth.models import Group
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from chassis.etags import PreconditionFailed
 from chassis.problems import Conflict
@@ -56,13 +55,7 @@ class UserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the s
     def get_fields(self, request: HttpRequest, obj: User | None = None) -> Any:  # noqa: ANN401  # Django's
         return self.fields if obj else self.fields[:6]
 
-    def get_form(
-        self,
-        request: HttpRequest,
-        obj: User | None = None,
-        change: bool = False,
-        **kwargs: Any,  # noqa: ANN401
-    ) -> type[StoredForm]:
+    def get_form(self, request: HttpRequest, obj: Any = None, change: Any = False, **kwargs: Any) -> type[StoredForm]:  # noqa: ANN401
         form = UserForm if change else NewUserForm
         return type(form.__name__, (form,), {"request": request})
 
@@ -102,19 +95,11 @@ class UserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the s
 
     # Django would open a transaction around these two views; the record does not roll back.
 
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        page: HttpResponse = cast("Any", self)._changeform_view(request, object_id, form_url, extra_context)  # noqa: SLF001
+    def changeform_view(self, *args: Any, **options: Any) -> HttpResponse:  # noqa: ANN401  # Django's
+        page: HttpResponse = cast("Any", self)._changeform_view(*args, **options)  # noqa: SLF001
         return page
 
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:  # noqa: ANN401
         """What prevents the deletion is a message."""
         try:
             page: HttpResponse = cast("Any", self)._delete_view(request, object_id, extra_context)  # noqa: SLF001
@@ -123,27 +108,13 @@ class UserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the s
             return HttpResponseRedirect(request.path)
         return page
 
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Show the history that the store has, also of a deleted user, instead of Django's own log."""
-        try:
-            entries = selectors.user_history(user_id=int(object_id))
-        except (ValueError, Http404):
-            missing: HttpResponse = cast("Any", self)._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # noqa: SLF001
-            return missing
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:  # noqa: ANN401
+        """Show the history that the store has, instead of Django's own log."""
         user = self.get_object(request, object_id)
-        names = selectors.names([entry.by for entry in entries])
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"History: {user or f'user {object_id}, deleted'}",
-            "entries": [{"at": entry.at, "by": names[entry.by], "lines": entry.lines()} for entry in entries],
-            "object": user,
-            "user_id": object_id,
-            "opts": self.opts,
-            "module_name": "Users",
-        }
-        return TemplateResponse(request, "admin/users/user/object_history.html", context)
+        changes = selectors.user_history(user_id=user.pk) if user else []
+        names = selectors.names([change.by for change in changes])
+        entries = [{"at": change.at, "by": names[change.by], "lines": change.lines()} for change in changes]
+        return super().history_view(request, object_id, {"entries": entries})
 
 
 # The one permission here is to be an admin, and there is no other site to view.

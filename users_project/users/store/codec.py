@@ -5,7 +5,6 @@
 """
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -109,25 +108,20 @@ def decode(line: bytes, *, with_password: bool = True) -> Entry:
 def parse(line: bytes) -> dict[str, Any]:
     """Return the object that is the line; raise `BadLineError`."""
     try:
-        data = _DECODER.decode(line.decode())
-    except json.JSONDecodeError as exc:
-        reason = f"{exc.msg.removesuffix(' at')}, at character {exc.pos + 1}"
-        raise BadLineError(f"expected a JSON object: {reason}") from exc
-    except UnicodeDecodeError as exc:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as exc:  # of JSON, or of UTF-8
         raise BadLineError("expected a JSON object in UTF-8") from exc
-    except RecursionError as exc:
-        raise BadLineError("expected a JSON object: it is nested too deeply") from exc
     if not isinstance(data, dict):
         raise BadLineError("expected a JSON object")
     return data
 
 
-def entry_of(data: dict[str, Any], user_line: type[UserLine] = UserLine) -> Entry:
+def entry_of(data: dict[str, Any]) -> Entry:
     """Return the user or the deletion of these fields; raise `BadLineError`."""
     try:
         if data.get("deleted"):
             return Deletion(**DeletionLine.model_validate(data).model_dump(exclude={"deleted"}))
-        line = user_line.model_validate(data)
+        line = UserLine.model_validate(data)
     except ValidationError as exc:
         faults = [f"{error['loc'][0]}: {error['msg'].removeprefix('Value error, ')}" for error in exc.errors()]
         raise BadLineError("; ".join(faults)[:500]) from exc
@@ -146,15 +140,3 @@ def plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return value
-
-
-def unique(members: list[tuple[str, object]]) -> dict[str, object]:
-    """Return the object of these members; raise `BadLineError` for a name that occurs twice."""
-    found = dict(members)
-    if len(found) != len(members):
-        name = Counter(name for name, _ in members).most_common(1)[0][0]
-        raise BadLineError(f"expected each name once, got {json.dumps(name)[:60]} again")
-    return found
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=unique)

@@ -20,8 +20,6 @@ from . import tables
 log = logging.getLogger(__name__)
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-# Of the I/O errors those of a file that cannot be read. The others are of a write, as on a full disk.
-_UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 _opened = threading.local()
 
 
@@ -53,8 +51,7 @@ def leave_replaced_file() -> None:
 
 def discard_if_damaged(error: BaseException) -> bool:
     """Delete the index if SQLite reports damage, and not a lock or a full disk; the next request rebuilds it."""
-    code = getattr(error.__cause__, "sqlite_errorcode", 0)
-    if code & 0xFF not in _DAMAGED and code not in _UNREADABLE:
+    if getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
         return False
     if connection.connection is None or _opened.file == file_identity():  # another thread may have replaced it
         log.warning("%s: %s; it is deleted and rebuilt from the record", path(), error)

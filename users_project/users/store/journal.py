@@ -27,19 +27,19 @@ from users.models import Entry, Position
 
 from . import compaction, index, marks, reading, record, tables
 from .codec import encode
-from .errors import StoreError
 from .lock import TIMEOUT, WriterLock
-from .record import Extent
+from .record import Extent, StoreError
 from .writer import Writer
 
 log = logging.getLogger(__name__)
 
-# Superseded lines before a compaction, if they are also more than the others.
+# Superseded lines from which a compaction is due, if they are also more than the others.
 COMPACT_FROM = 1000
 # Seconds that a start waits for another one, which may have to read a large record.
 START_TIMEOUT = 60.0
-# Seconds after which a write also renews the marks, so that they recognize a restored copy without an index.
-MARK_EVERY = 60.0
+# Seconds after which a write also renews the marks, so that they recognize a restored copy without an index, and
+# compacts the record if that is due.
+TIDY_EVERY = 60.0
 
 
 class Journal:
@@ -49,16 +49,11 @@ class Journal:
         self.path = path
         self.lock = WriterLock(path.with_suffix(".jsonl.lock"))
         self._fresh: tuple[str, tuple[int, int] | None] | None = None
-        self._reported: tuple[str, str] | None = None  # the record and the error that was logged last
         self._is_open = False  # whether the index has the tables of this program
-        self._marked_at = -math.inf
-        self._compact_from = 0
+        self._tidied_at = -math.inf
 
     def open(self) -> None:
         """Make the index reflect the record. Raises `StoreError` if it cannot be read and there is no usable index."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(PermissionError):  # another user's directory
-            self.path.parent.chmod(0o700)
         index.leave_replaced_file()
         with self.lock.held(START_TIMEOUT):
             try:
@@ -117,11 +112,6 @@ class Journal:
     def versions(self, user_id: int) -> Iterator[Entry]:
         return compaction.versions(self.path, user_id)
 
-    def compact(self) -> int:
-        """Move superseded lines to the history, without passwords; return how many. The caller holds no lock."""
-        with self.lock.held():
-            return self._compact(self._bring_up())
-
     def verify(self) -> Position:
         """Read the whole record and rebuild the index. Raises `StoreError`; the index stays as it is then."""
         index.leave_replaced_file()
@@ -136,21 +126,14 @@ class Journal:
             log.warning("%s: has tables of another version; it is rebuilt from the record", index.path())
             position = None
         if position is None or position.identity != identity:
-            position = self._read(position, identity)
+            try:
+                position = reading.read(self.path, position, identity)
+            except StoreError as exc:
+                log.error("%s", exc)  # noqa: TRY400  # the file is at fault, not the code
+                raise
         self._is_open = True
         self._fresh = identity, index.file_identity()
         return position
-
-    def _read(self, position: Position | None, identity: str) -> Position:
-        """Read what is new. What is wrong with the record is logged once, and not for each request."""
-        try:
-            return reading.read(self.path, position, identity)
-        except (StoreError, OSError) as exc:
-            error = exc if isinstance(exc, StoreError) else StoreError(self.path, None, f"{exc.strerror or exc}.")
-            if self._reported != (identity, str(error)):
-                log.error("%s", error)  # noqa: TRY400  # the file is at fault, not the code
-            self._reported = identity, str(error)
-            raise error from exc
 
     def _truncate_torn_tail(self, position: Position) -> Position:
         lost = record.size(self.path) - position.offset
@@ -190,15 +173,14 @@ class Journal:
 
     def _after_write(self, position: Position) -> None:
         """Do what is due now and then. A failure changes nothing for the client, whose write is stored."""
+        if time.monotonic() - self._tidied_at < TIDY_EVERY:
+            return
+        self._tidied_at = time.monotonic()
         try:
-            if time.monotonic() - self._marked_at > MARK_EVERY:
-                self._marked_at = time.monotonic()
-                marks.note(self.path, reading.extent_of(position))
-            superseded = position.lines - position.ids
-            if superseded > max(position.ids, COMPACT_FROM) and position.lines >= self._compact_from:
+            marks.note(self.path, reading.extent_of(position))
+            if position.lines - position.ids > max(position.ids, COMPACT_FROM):
                 self._compact(position)
         except (OSError, DatabaseError, Unavailable) as exc:
-            self._compact_from = position.lines + COMPACT_FROM
             log.warning("%s: cannot be compacted: %s", self.path, exc)
 
     def _compact(self, position: Position) -> int:

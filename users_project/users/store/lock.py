@@ -10,7 +10,7 @@ from pathlib import Path
 
 from chassis.problems import Unavailable
 
-from .errors import StoreError
+from .record import StoreError
 
 # Seconds a writer waits for the one before it: less than the gateway waits for the response.
 TIMEOUT = 8.0

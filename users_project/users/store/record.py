@@ -8,9 +8,24 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from chassis.problems import Unavailable
+
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # A link is refused: after a rename, processes would follow it to different files. A pipe must not block.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+class StoreError(Unavailable):
+    """The record cannot be read. Clients see only the general detail; `str` is for the log: file, line and remedy."""
+
+    default_detail = "The users cannot be read at the moment. The log has the reason."
+
+    def __init__(self, path: Path, line: int | None, reason: str) -> None:
+        super().__init__()
+        self.text = f"{path}:{line}: {reason}" if line else f"{path}: {reason}"
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True)
@@ -55,16 +70,6 @@ def read_lines(path: Path, extent: Extent = Extent()) -> Iterator[tuple[Extent, 
                 return
             extent = extent.after(line)
             yield extent, line
-
-
-def begins_with(path: Path, extent: Extent) -> bool:
-    """Return whether the record begins with exactly the lines of the extent."""
-    if not extent.offset:
-        return True
-    for found, _ in read_lines(path):
-        if found.offset >= extent.offset:
-            return found == extent
-    return False
 
 
 def size(path: Path) -> int:

@@ -6,7 +6,6 @@ by hand does not: what it leaves out is worked out here, and the same way at eac
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import cast
 
 from users.models import Deletion, Entry, User
@@ -38,7 +37,8 @@ def follow(before: Entry | None, after: Entry, last_end: int) -> Entry:
         return after
     ended = isinstance(after, Deletion) or ends_sessions(before, after)
     if isinstance(after, User):
-        _follow_password(before, after)
+        is_new = after.password != before.password and not after.is_rehash
+        after.password_changed_at = after.updated_at if is_new else before.password_changed_at
     if after.session_epoch > before.session_epoch:
         if after.session_end <= before.session_end:
             after.session_end = last_end + 1
@@ -48,17 +48,6 @@ def follow(before: Entry | None, after: Entry, last_end: int) -> Entry:
     if isinstance(after, User):
         after.kept_session = "" if ended else before.kept_session
     return after
-
-
-def _follow_password(before: User, after: User) -> None:
-    if before.password == after.password or after.is_rehash:
-        after.password_changed_at = before.password_changed_at
-    elif not _is_later(after.password_changed_at, before.password_changed_at):
-        after.password_changed_at = after.updated_at
-
-
-def _is_later(one: datetime | None, other: datetime | None) -> bool:
-    return other is None or (one is not None and one > other)
 
 
 class Replay:

@@ -1,6 +1,6 @@
 """The tables of users, deletions and position: PostgreSQL's, or those of the index beside the record."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, cast
@@ -25,15 +25,6 @@ def entry_of(user_id: int) -> Entry | None:
 def entries() -> Iterable[Entry]:
     yield from User.objects.order_by("pk").iterator()
     yield from Deletion.objects.order_by("pk").iterator()
-
-
-def taken_ids(ids: Collection[int]) -> set[int]:
-    """Return those of the ids that a user has or had."""
-    wanted = set(ids)
-    return wanted & {
-        *User.objects.values_list("pk", flat=True),
-        *Deletion.objects.values_list("pk", flat=True),
-    }
 
 
 def next_id() -> int:

@@ -67,8 +67,8 @@ class Writer:
         """
         entries = list(entries)
         ids = {entry.id for entry in entries}
-        if taken := tables.taken_ids(ids):
-            raise IntegrityError(f"The id {min(taken)} was given to another user since the entries were checked.")
+        if ids & {*User.objects.values_list("pk", flat=True), *Deletion.objects.values_list("pk", flat=True)}:
+            raise IntegrityError("An id was given to another user since the entries were checked.")
         if ids:
             self._reserve(max(ids))
         tables.insert(entries)

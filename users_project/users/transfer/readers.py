@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from users.store.codec import unique
-
 COLUMNS = (
     *("id", "username", "email", "full_name", "user_type", "is_active", "hashed_password"),
     *("created_by", "created_at", "updated_at", "session_epoch"),
@@ -43,7 +41,7 @@ def _text(path: Path) -> str:
 
 def _read_json(path: Path) -> Iterator[Row]:
     try:
-        values = json.loads(_text(path), object_pairs_hook=unique)
+        values = json.loads(_text(path))
     except json.JSONDecodeError as exc:
         raise ValueError(f"Line {exc.lineno}: {exc.msg}") from exc
     if not isinstance(values, list):
@@ -58,7 +56,7 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
             if line.strip():
                 place = f"line {number}"
                 try:
-                    yield Row(place, json.loads(line.decode("utf-8-sig"), object_pairs_hook=unique))
+                    yield Row(place, json.loads(line.decode("utf-8-sig")))
                 except (ValueError, RecursionError) as exc:
                     yield Row(place, fault=f"not a JSON object: {exc}")
 
