@@ -89,7 +89,7 @@ def state(tmp_path: Path, empty_index: Path, django_db_blocker: Any, settings: A
     """The test's own directory of state, opened."""
     state = tmp_path / "users"
     state.mkdir(mode=0o700)
-    settings.ARGON2 = {"memory_kib": 8, "time": 1, "parallelism": 1}
+    settings.ARGON2 = {"memory_kib": 8, "time": 1}
     with django_db_blocker.unblock():
         if ON_POSTGRESQL:
             empty_tables()

@@ -27,7 +27,6 @@ def test_the_defaults_are_good(monkeypatch):
         ("USERS_DATABASE_URL", "postgres://user:hunter2@host:x/users"),
         ("ARGON2_MEMORY_KIB", "4"),
         ("ARGON2_TIME", "0"),
-        ("ARGON2_PARALLELISM", "x"),
     ],
 )
 def test_a_bad_value_is_an_error_that_names_the_variable(monkeypatch, name, value):
@@ -42,13 +41,6 @@ def test_a_database_of_its_own_wins_over_that_of_all(run):
     everyones = {"DATABASE_URL": "postgres://eva@/everyones"}
     assert run(source, USERS_DATABASE_URL="", **everyones).stdout.split() == ["everyones", "None"]
     assert run(source, USERS_DATABASE_URL="postgresql://eva@/own", **everyones).stdout.split() == ["own", "None"]
-
-
-def test_lanes_need_memory(monkeypatch):
-    monkeypatch.setenv("ARGON2_MEMORY_KIB", "8")
-    monkeypatch.setenv("ARGON2_PARALLELISM", "2")
-    with pytest.raises(ImproperlyConfigured, match="ARGON2_MEMORY_KIB: expected at least 8 for each"):
-        environment.read()
 
 
 def test_every_setting_is_described():

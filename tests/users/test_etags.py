@@ -28,7 +28,7 @@ def test_the_tag_of_a_user_changes_with_the_user_and_with_nothing_else(as_admin,
         tags.append(tag)
     assert len(set(tags)) == len(tags)
     assert all(tag.startswith('"') and tag.endswith('"') for tag in tags)
-    settings.ARGON2 = {"memory_kib": 16, "time": 1, "parallelism": 1}
+    settings.ARGON2 = {"memory_kib": 16, "time": 1}
     credentials = {"username": "eva", "password": "another horse 2"}
     assert as_gateway("POST", "/internal/credentials", credentials).status_code == 200
     assert "m=16," in User.objects.get(pk=user.pk).password

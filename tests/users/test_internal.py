@@ -63,7 +63,7 @@ def test_bad_credentials_bodies_are_400(as_gateway, make, body, errors):
 
 def test_every_failed_login_takes_the_same_time(make, settings):
     """The processor's time of this thread, most of it for the hash; the least of several, which noise spares."""
-    settings.ARGON2 = {"memory_kib": 8192, "time": 2, "parallelism": 1}
+    settings.ARGON2 = {"memory_kib": 8192, "time": 2}
     make("eva")
     make("inactive", is_active=False)
     cases = {
@@ -84,7 +84,7 @@ def test_every_failed_login_takes_the_same_time(make, settings):
 
 def test_a_login_hashes_again_with_new_parameters_and_ends_no_session(as_gateway, make, settings):
     make("eva")
-    settings.ARGON2 = {"memory_kib": 16, "time": 1, "parallelism": 1}
+    settings.ARGON2 = {"memory_kib": 16, "time": 1}
     for _ in range(2):
         assert as_gateway("POST", CREDENTIALS, {"username": "eva", "password": PASSWORD}).status_code == 200
     after = User.objects.get()

@@ -94,15 +94,15 @@ def test_the_default_is_argon2id_with_owasps_parameters(settings):
     from users_project import environment
 
     env = environment.Environment.model_fields
-    assert [env[f"argon2_{name}"].default for name in ("memory_kib", "time", "parallelism")] == [19456, 2, 1]
-    settings.ARGON2 = {"memory_kib": 64, "time": 3, "parallelism": 2}
-    assert make_password("x").startswith("argon2$argon2id$v=19$m=64,t=3,p=2$")
+    assert [env[f"argon2_{name}"].default for name in ("memory_kib", "time")] == [19456, 2]
+    settings.ARGON2 = {"memory_kib": 64, "time": 3}
+    assert make_password("x").startswith("argon2$argon2id$v=19$m=64,t=3,p=1$")
 
 
 def test_a_hash_of_other_parameters_must_be_updated(settings):
     encoded = make_password("x")
     assert not get_hasher().must_update(encoded)
-    settings.ARGON2 = {"memory_kib": 64, "time": 1, "parallelism": 1}
+    settings.ARGON2 = {"memory_kib": 64, "time": 1}
     assert get_hasher().must_update(encoded)
     assert get_hasher().verify("x", encoded)
 
@@ -157,7 +157,7 @@ def test_an_imported_hash_is_argon2id_from_the_first_login_on(imported_user, as_
         (ARGON2ID, f"argon2{ARGON2ID}"),
         (f"argon2{ARGON2ID}", f"argon2{ARGON2ID}"),
         (PBKDF2, PBKDF2),
-        (PBKDF2.replace("$1000$", "$5000000$"), PBKDF2.replace("$1000$", "$5000000$")),
+        (PBKDF2.replace("$1000$", "$9999999$"), PBKDF2.replace("$1000$", "$9999999$")),
         (SCRYPT, SCRYPT),
         (f"bcrypt_sha256${BCRYPT}", f"bcrypt_sha256${BCRYPT}"),
         ("!", "!"),
@@ -176,26 +176,26 @@ def test_hashes_that_are_taken_over(hashed, kept):
         ("$1$salt$qJH7.N4xYta3aEG/dfqo/0", "of the kind 1"),
         ("pbkdf2_sha256$600000$salt$hash", "of the kind pbkdf2_sha256"),
         ("$pbkdf2-sha256$29000$N2YMIWQsBWBMae09x1jrPQ$1t8iyB2A", "of the kind pbkdf2-sha256"),
-        (PBKDF2.replace("$1000$", "$5000001$"), "pbkdf2 iterations from 1 to 5000000, got 5000001"),
+        (PBKDF2.replace("$1000$", "$10000000$"), "of the kind pbkdf2_sha256"),
         (PBKDF2.replace("$1000$", f"${'9' * 5000}$"), "of the kind pbkdf2_sha256"),
         (PBKDF2.replace("$1000$", "$0$"), "of the kind pbkdf2_sha256"),
         (PBKDF2.replace("=", "A"), "of the kind pbkdf2_sha256"),
         (PBKDF2.replace("PZ2gpgLH2KEzZ4vQeBzKsQ", ""), "of the kind pbkdf2_sha256"),
-        (PBKDF2.replace("1000$PZ2gpgLH2KEzZ4vQeBzKsQ", f"10000${'x' * 64}"), "at most 128 characters"),
+        (PBKDF2.replace("1000$PZ2gpgLH2KEzZ4vQeBzKsQ", f"10000${'x' * 64}"), "of the kind pbkdf2_sha256"),
         (PBKDF2.replace("sha256", "sha1"), "of the kind pbkdf2_sha1"),
-        (SCRYPT.replace("$16384$", "$524288$"), "scrypt n from 2 to 65536, got 524288"),
-        (SCRYPT.replace("$8$1$", "$8$6$"), "scrypt p from 1 to 5, got 6"),
-        (SCRYPT.replace("$8$1$", "$9$1$"), "scrypt r from 1 to 8, got 9"),
-        (f"bcrypt_sha256${BCRYPT.replace('$12$', '$31$')}", "bcrypt cost from 4 to 15, got 31"),
+        (SCRYPT.replace("$16384$", "$524288$"), "of the kind scrypt"),
+        (SCRYPT.replace("$8$1$", "$8$6$"), "of the kind scrypt"),
+        (SCRYPT.replace("$8$1$", "$9$1$"), "of the kind scrypt"),
+        (f"bcrypt_sha256${BCRYPT.replace('$12$', '$31$')}", "of the kind bcrypt_sha256"),
         (f"bcrypt_sha256${ARGON2ID}", "of the kind bcrypt_sha256"),
         (BCRYPT[:-1], "of the kind 2b"),
         (BCRYPT + "\n", "of the kind 2b"),
-        (BCRYPT.replace("$12$", "$31$"), "bcrypt cost from 4 to 15, got 31"),
-        (BCRYPT.replace("$12$", "$03$"), "bcrypt cost from 4 to 15, got 3"),
+        (BCRYPT.replace("$12$", "$31$"), "of the kind 2b"),
+        (BCRYPT.replace("$12$", "$03$"), "of the kind 2b"),
         (BCRYPT.replace("2b", "2x"), "of the kind 2x"),
-        (ARGON2ID.replace("m=8", "m=4194304"), "argon2 memory from 8 to 262144, got 4194304"),
-        (ARGON2ID.replace("t=1", "t=21"), "argon2 passes from 1 to 20, got 21"),
-        (ARGON2ID.replace("p=1", "p=17"), "argon2 lanes from 1 to 16, got 17"),
+        (ARGON2ID.replace("m=8", "m=4194304"), "of the kind argon2id"),
+        (ARGON2ID.replace("t=1", "t=100"), "of the kind argon2id"),
+        (ARGON2ID.replace("p=1", "p=17"), "of the kind argon2id"),
         (ARGON2ID.replace("argon2id", "argon2i"), "of the kind argon2i"),
     ],
 )

@@ -81,7 +81,7 @@ def test_the_service_is_started_with_that_memory_setting():
 @pytest.fixture
 def password(settings) -> str:
     """Return a hash of the cost that is shipped."""
-    cheap, settings.ARGON2 = settings.ARGON2, {"memory_kib": 19456, "time": 2, "parallelism": 1}
+    cheap, settings.ARGON2 = settings.ARGON2, {"memory_kib": 19456, "time": 2}
     made = make_password(PASSWORD)
     settings.ARGON2 = cheap
     return made

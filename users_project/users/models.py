@@ -35,7 +35,6 @@ class ReadOnlyQuerySet(models.QuerySet["User"]):
         raise BypassError(_BYPASS)
 
     update = bulk_create = bulk_update = delete = refuse
-    aupdate = abulk_create = abulk_update = adelete = refuse
 
     def named(self, username: str) -> Self:
         """Return the user of that name, in any case, along the unique index."""

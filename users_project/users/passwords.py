@@ -77,7 +77,7 @@ class Argon2idHasher(Argon2PasswordHasher):
 
     memory_cost = property(lambda _: settings.ARGON2["memory_kib"])
     time_cost = property(lambda _: settings.ARGON2["time"])
-    parallelism = property(lambda _: settings.ARGON2["parallelism"])
+    parallelism = 1
 
 
 class ImportedBcryptHasher(BCryptPasswordHasher):

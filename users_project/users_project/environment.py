@@ -1,9 +1,8 @@
 """Every setting of the users project: an environment variable, read and checked here and nowhere else."""
 
 from pathlib import Path
-from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from chassis.environment import (
     INSECURE_SECRET_KEY,
@@ -35,14 +34,6 @@ class Environment(ServiceEnvironment):
     # OWASP's first choice for Argon2id: 19 MiB, two passes, one lane.
     argon2_memory_kib: int = Field(19456, ge=8, le=4_194_304, description="Memory of one password hash, in KiB.")
     argon2_time: int = Field(2, ge=1, le=100, description="Passes over that memory.")
-    argon2_parallelism: int = Field(1, ge=1, le=64, description="Lanes, each of at least 8 KiB of that memory.")
-
-    @model_validator(mode="after")
-    def lanes_need_memory(self) -> Self:
-        """Refuse what Argon2 itself would refuse at the first password (RFC 9106, section 3.1)."""
-        if self.argon2_memory_kib < 8 * self.argon2_parallelism:
-            raise ValueError("ARGON2_MEMORY_KIB: expected at least 8 for each of ARGON2_PARALLELISM")
-        return self
 
 
 def read() -> Environment:

@@ -77,7 +77,7 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
     "users.passwords.ImportedScryptHasher",
 ]
-ARGON2 = {"memory_kib": ENV.argon2_memory_kib, "time": ENV.argon2_time, "parallelism": ENV.argon2_parallelism}
+ARGON2 = {"memory_kib": ENV.argon2_memory_kib, "time": ENV.argon2_time}
 _RULES = "django.contrib.auth.password_validation"
 AUTH_PASSWORD_VALIDATORS = [
     {
