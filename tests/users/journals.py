@@ -25,11 +25,11 @@ def reopened() -> Journal:
     return found
 
 
-def compact(journal: Journal | None = None) -> int:
-    """Move superseded lines to the history, as a write does now and then; return how many."""
-    journal = journal or store.current()
+def compact() -> None:
+    """Move superseded lines to the history, as a write does now and then."""
+    journal = store.current()
     with journal.lock.held():
-        return journal._compact(journal._bring_up())
+        journal._compact(journal._bring_up())
 
 
 def append(record: Path, *lines: dict[str, object], end: str = "\n") -> None:

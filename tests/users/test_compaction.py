@@ -39,7 +39,8 @@ def test_a_compaction_keeps_what_a_line_by_hand_left_to_be_worked_out(make, reco
         del line[name]
     append(record, line | {"is_active": False, "updated_at": "2090-01-31T12:00:00.123456+01:00"})
     before = generation()
-    assert compact() == 1
+    compact()
+    assert len(stored(record)) == 1
     assert stored(record)[-1]["session_epoch"] == 1
     store.current().verify()
     assert generation() == before

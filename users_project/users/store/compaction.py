@@ -22,15 +22,14 @@ def history_of(path: Path) -> Path:
     return path.with_suffix(".history.jsonl")
 
 
-def compact(path: Path, position: Position) -> tuple[int, Position]:
-    """Move the superseded lines; return how many, and what the index reflects then. The caller holds the lock."""
+def compact(path: Path, position: Position) -> Position:
+    """Move the superseded lines; return what the index reflects then. The caller holds the lock."""
     last: dict[int, int] = {}
     for extent, line in record.read_lines(path) if position.offset else ():
         if line.strip():
             last[json.loads(line)["id"]] = extent.lines
-    superseded = position.lines - len(last)
-    if not superseded:
-        return 0, position
+    if len(last) == position.lines:
+        return position
     kept = set(last.values())
     record.append_all(history_of(path), _superseded(path, kept))
     replaced = record.replace(path, position.identity, _kept(path, kept))
@@ -40,7 +39,7 @@ def compact(path: Path, position: Position) -> tuple[int, Position]:
     log.info("%s: compacted from %d lines to %d", path, position.lines, extent.lines)
     position = tables.save_position(identity=identity, **asdict(extent))
     marks.note(path, extent)
-    return superseded, position
+    return position
 
 
 def versions(path: Path, user_id: int) -> Iterator[Entry]:

@@ -183,7 +183,6 @@ class Journal:
         except (OSError, DatabaseError, Unavailable) as exc:
             log.warning("%s: cannot be compacted: %s", self.path, exc)
 
-    def _compact(self, position: Position) -> int:
-        moved, position = compaction.compact(self.path, position)
+    def _compact(self, position: Position) -> None:
+        position = compaction.compact(self.path, position)
         self._fresh = position.identity, index.file_identity()
-        return moved
