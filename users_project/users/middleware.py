@@ -16,10 +16,6 @@ from .store import changed, index
 log = logging.getLogger(__name__)
 
 
-class UsersUnreadable(Unavailable):
-    default_detail = "The users cannot be read at the moment. Try again."
-
-
 class ChangedUsersMiddleware(Middleware):
     """Names the users that the request has changed in `Audit-Detail`, which the gateway takes into its audit trail."""
 
@@ -57,4 +53,4 @@ class CatchUpMiddleware(Middleware):
 
 def _unreadable(request: HttpRequest, error: Exception) -> HttpResponse:
     log.error("%s", error)
-    return problems.problem_of(request, UsersUnreadable())
+    return problems.problem_of(request, Unavailable("The users cannot be read at the moment. Try again."))

@@ -5,9 +5,12 @@ They only grow. The file is replaced atomically, and only by the writer.
 
 import json
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from uuid import uuid4
+
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
 
 from .record import Extent, identity
 from .record import replace as replace_file
@@ -20,7 +23,7 @@ BLOCK = 100
 JUMP = 1_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config={"strict": True, "extra": "forbid"})
 class Marks:
     """`generation` changes when what was read before has changed: then all sessions end.
 
@@ -50,18 +53,13 @@ def path_of(record: Path) -> Path:
 
 def read(record: Path) -> Marks | None:
     """Return the marks of a record, or None if they are missing or damaged."""
-    path = path_of(record)
     try:
-        data = json.loads(path.read_bytes())
-        marks = Marks(**data)
-        if [type(value) for value in asdict(marks).values()] == [str, int, int, int, str]:
-            return marks
+        return TypeAdapter(Marks).validate_json(path_of(record).read_bytes())
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError):
-        pass
-    log.error("%s: damaged; a new generation begins, all sessions end", path)
-    return None
+    except ValueError:
+        log.error("%s: damaged; a new generation begins, all sessions end", path_of(record))  # noqa: TRY400
+        return None
 
 
 def write(record: Path, marks: Marks) -> None:

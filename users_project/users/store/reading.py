@@ -8,6 +8,7 @@ above every one that was given, and the gateway ends all sessions.
 
 import logging
 import os
+from collections import deque
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -33,8 +34,8 @@ def read(path: Path, position: Position | None, identity: str) -> Position:
     """Make the index, which reflects `position`, reflect the record. The caller holds the lock. Raises `StoreError`."""
     try:
         if position and identity:  # a torn tail may have come or gone: a tenth of the time of reading all
-            *_, reached = Extent(), *(extent for extent, _ in record.read_lines(path))
-            if reached == extent_of(position):
+            last = deque(record.read_lines(path), maxlen=1)
+            if last and last[0][0] == extent_of(position):
                 return tables.save_position(identity=identity)
         return read_all(path, position, identity)
     except OSError as exc:
