@@ -4,9 +4,9 @@ import logging
 
 from django.db import DatabaseError, OperationalError
 from django.http import HttpRequest, HttpResponse
+from rest_framework.exceptions import APIException
 
 from chassis import databases, problems
-from chassis.databases import StorageFull
 from chassis.middleware import Middleware
 from chassis.problems import Unavailable
 
@@ -33,24 +33,16 @@ class CatchUpMiddleware(Middleware):
     def __call__(self, request: HttpRequest) -> HttpResponse:
         try:
             store.current().catch_up()
-        except Unavailable as exc:
-            return problems.problem_of(request, exc)
-        except (DatabaseError, OSError) as exc:
-            return _unreadable(request, exc)
+        except (Unavailable, DatabaseError, OSError) as exc:
+            if problem := self.process_exception(request, exc):
+                return problem
+            raise
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Respond 503 or 507 to what DRF's views do not handle: what goes wrong in the admin, and a damaged index."""
-        problem = databases.problem_of(exception, request.method)
-        if isinstance(exception, (Unavailable, StorageFull)):
-            problem = exception
-        if problem:
-            return problems.problem_of(request, problem)
-        if index.discard_if_damaged(exception) or isinstance(exception, OperationalError):
-            return _unreadable(request, exception)
-        return None
-
-
-def _unreadable(request: HttpRequest, error: Exception) -> HttpResponse:
-    log.error("%s", error)
-    return problems.problem_of(request, Unavailable("The users cannot be read at the moment. Try again."))
+        """Respond to what DRF's views do not handle: what goes wrong in the admin, and a damaged index."""
+        problem = exception if isinstance(exception, APIException) else databases.problem_of(exception, request.method)
+        if not problem and (index.discard_if_damaged(exception) or isinstance(exception, (OperationalError, OSError))):
+            log.error("%s", exception, exc_info=exception)
+            problem = Unavailable("The users cannot be read at the moment. Try again.")
+        return problems.problem_of(request, problem) if problem else None

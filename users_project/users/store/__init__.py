@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Protocol
 
 from django.conf import settings
-from django.core.management import CommandError
 from django.db import DatabaseError
 
 from chassis.problems import Unavailable
@@ -54,13 +53,6 @@ def _journal_at(path: Path) -> Journal:
 def current() -> Store:
     """Return the store of the settings; a process has one journal for each path."""
     return _journal_at(settings.RECORD) if settings.RECORD else Database()
-
-
-def file_store() -> Journal:
-    """Return the store of the settings for a command that needs a file."""
-    if not settings.RECORD:
-        raise CommandError("The users are in PostgreSQL: there is no file.")
-    return _journal_at(settings.RECORD)
 
 
 def open_or_log() -> None:

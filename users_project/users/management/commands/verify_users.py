@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
 
-from users import store
+from users.store.journal import Journal
 
 
 class Command(BaseCommand):
@@ -15,6 +16,9 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
-        journal = store.file_store()
-        position = journal.verify()
-        self.stdout.write(f"{journal.path}: {position.lines} lines, {position.ids} users with those deleted. Correct.")
+        if not settings.RECORD:
+            raise CommandError("The users are in PostgreSQL: there is no file.")
+        position = Journal(settings.RECORD).verify()
+        self.stdout.write(
+            f"{settings.RECORD}: {position.lines} lines, {position.ids} users with those deleted. Correct."
+        )
