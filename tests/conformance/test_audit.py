@@ -109,6 +109,7 @@ AUDITED: dict[str, Any] = {
 USER = b"Authorization: Bearer <user>\r\n"
 DONE = Answer(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nAudit-Detail: thing 5: name\r\nX-Other: kept\r\n\r\n{}")
 REJECTED = Answer(b"HTTP/1.1 409 Conflict\r\nContent-Length: 0\r\nAudit-Detail: nothing\r\n\r\n")
+UNCHANGED = Answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nAudit-Detail: \r\n\r\n")
 BROKEN = Answer(b"", close=True)
 # A request, its response by the service, and the status, author and detail of the entry.
 CHANGES: list[tuple[bytes, bytes, list[Answer], tuple[int, str, str] | None]] = [
@@ -117,6 +118,7 @@ CHANGES: list[tuple[bytes, bytes, list[Answer], tuple[int, str, str] | None]] = 
     (b"POST /page", b"Accept: text/html\r\n", [DONE], (200, "", "POST /page 200: thing 5: name")),
     (b"POST /anyone", b"", [BROKEN], (502, "", "POST /anyone 502")),
     (b"PATCH /things/5", USER, [REJECTED], None),
+    (b"POST /page", b"", [UNCHANGED], None),
     (b"PATCH /things/5", b"", [], None),
     (b"GET /things/5", USER, [DONE], None),
     (b"POST /other", b"", [DONE], None),

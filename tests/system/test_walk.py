@@ -1,8 +1,11 @@
 """A user's way through all three processes: sign in, manage users, place orders."""
 
+import json
+import re
 import subprocess
 
 import pytest
+import requests
 from tests.system.stack import Stack, until
 from tests.waiting import ENDED_WITHIN, wait_until
 
@@ -268,3 +271,34 @@ def test_links_between_pages_of_orders_lead_to_the_gateway(stack: Stack) -> None
         assert link is None or link.startswith(f"{prefix}/api/orders?")
         path = link.removeprefix(prefix) if link else ""
     assert seen == ["n4", "n3", "n2", "n1", "n0", *before]
+
+
+def test_the_audit_trail_has_which_user_was_changed_by_the_api_and_in_the_admin(stack: Stack) -> None:
+    admin = stack.login("admin", "a")
+    body = {"username": "kim", "email": "kim@example.com", "full_name": "Kim", "password": PASSWORD}
+    number = stack.ask("POST", "/api/users", body, token=admin).json["id"]
+    changed = stack.ask("PATCH", f"/api/users/{number}", {"full_name": "Kim K"}, token=admin)
+    assert changed.status == 200
+    assert changed.headers.get("Audit-Detail") is None
+    with requests.Session() as browser:
+        browser.headers.update({"Authorization": f"Bearer {admin}", "Accept": "text/html"})
+        url = f"http://localhost:{stack.ports['gateway']}/admin/users/user/{number}/delete/"
+        page = browser.get(url, timeout=30).text
+        form = dict(re.findall(r'<input type="hidden" name="(\w+)" value="(\w+)"', page))
+        deleted = browser.post(
+            url,
+            form | {"post": "yes"},
+            headers={"Origin": url.partition("/admin")[0]},
+            timeout=30,
+            allow_redirects=False,
+        )
+    assert deleted.status_code == 302
+    trail = stack.ask("GET", f"/gateway/audit/?format=jsonl&event=changed&detail=user+{number}:", token=admin)
+    entries = [json.loads(line) for line in trail.text.splitlines()][::-1]
+    assert [(entry["detail"], entry["by"], entry["client"]) for entry in entries] == [
+        (f"POST /api/users 201: user {number}: created", "admin", "127.0.0.1"),
+        (f"PATCH /api/users/{number} 200: user {number}: full_name", "admin", "127.0.0.1"),
+        (f"POST /admin/users/user/{number}/delete/ 302: user {number}: deleted", "admin", "127.0.0.1"),
+    ]
+    assert entries[1]["request_id"] == changed.headers["X-Request-ID"]
+    assert PASSWORD not in trail.text

@@ -17,12 +17,15 @@ log = logging.getLogger(__name__)
 
 
 class ChangedUsersMiddleware(Middleware):
-    """Names the users that the request has changed in `Audit-Detail`, which the gateway takes into its audit trail."""
+    """Names the users that the request has changed in `Audit-Detail`, which the gateway takes into its audit trail.
+
+    An empty header tells the gateway that nothing was changed.
+    """
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         with changed.collected() as found:
             response = self.get_response(request)
-        if found and response.status_code < 400:
+        if request.method not in {"GET", "HEAD", "OPTIONS"} and response.status_code < 400:
             response.headers["Audit-Detail"] = changed.described(found)
         return response
 

@@ -39,11 +39,15 @@ def recording_uncertain(decision: Decision) -> Iterator[None]:
 
 
 def recorded(decision: Decision, status: int, headers: Headers) -> Headers:
-    """Record the request if it succeeded. Return the service's headers without `Audit-Detail`."""
+    """Record the request if it succeeded. Return the service's headers without `Audit-Detail`.
+
+    An empty one means that nothing was changed, as by a form with a mistake.
+    """
     if not is_recorded(decision):
         return headers
-    if status < 400:
-        record(decision, status, ", ".join(values(headers, DETAIL)))
+    named = values(headers, DETAIL)
+    if status < 400 and (any(named) or not named):
+        record(decision, status, ", ".join(named))
     return [(name, value) for name, value in headers if name.lower() != DETAIL]
 
 
