@@ -19,18 +19,11 @@ PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 @pytest.mark.parametrize(
     ("username", "claims", "status"),
     [
-        ("root", {}, 200),
-        ("root", {"role": "default"}, 403),
-        ("eva", {"role": "default"}, 403),
-        ("eva", {}, 403),
-        ("former", {}, 403),
-        ("unknown", {}, 403),
-        ("root", {"role": "service"}, 403),
-        ("root", {"audience": "orders"}, 401),
-        ("root", {"exp": 1}, 401),
-        ("root", {"token_type": "access"}, 401),
+        ("root", {}, 200), ("root", {"role": "default"}, 403), ("eva", {"role": "default"}, 403), ("eva", {}, 403),
+        ("former", {}, 403), ("unknown", {}, 403), ("root", {"role": "service"}, 403),
+        ("root", {"audience": "orders"}, 401), ("root", {"exp": 1}, 401), ("root", {"token_type": "access"}, 401),
     ],
-)
+)  # fmt: skip
 def test_only_an_active_admin_s_passport_opens_the_admin(admin, make, issuer, username, claims, status):
     ids = {"root": admin.pk, "unknown": 99}
     ids["eva"] = make("eva").pk

@@ -15,20 +15,13 @@ def test_the_defaults_are_good(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("USERS_PORT", "x"),
-        ("USERS_PORT", "70000"),
-        ("USERS_WORKERS", "0"),
-        ("USERS_SECRET_KEY", "short"),
-        ("JWKS_URL", "ftp://x"),
-        ("GATEHOUSE_ENV", "test"),
-        ("LOG_LEVEL", "loud"),
-        ("DATABASE_URL", "mysql://user:hunter2@host/users"),
-        ("DATABASE_URL", "postgres://user:hunter2@host"),
-        ("USERS_DATABASE_URL", "postgres://user:hunter2@host:x/users"),
-        ("ARGON2_MEMORY_KIB", "4"),
+        ("USERS_PORT", "x"), ("USERS_PORT", "70000"), ("USERS_WORKERS", "0"), ("USERS_SECRET_KEY", "short"),
+        ("JWKS_URL", "ftp://x"), ("GATEHOUSE_ENV", "test"), ("LOG_LEVEL", "loud"),
+        ("DATABASE_URL", "mysql://user:hunter2@host/users"), ("DATABASE_URL", "postgres://user:hunter2@host"),
+        ("USERS_DATABASE_URL", "postgres://user:hunter2@host:x/users"), ("ARGON2_MEMORY_KIB", "4"),
         ("ARGON2_TIME", "0"),
     ],
-)
+)  # fmt: skip
 def test_a_bad_value_is_an_error_that_names_the_variable(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(ImproperlyConfigured, match=name) as refused:

@@ -28,16 +28,10 @@ def test_the_right_password_gets_the_account(as_gateway, make, username):
 @pytest.mark.parametrize(
     ("username", "password"),
     [
-        ("eva", "wrong"),
-        ("unknown", PASSWORD),
-        ("inactive", PASSWORD),
-        ("unusable", PASSWORD),
-        ("eva", PASSWORD + "x" * 200),
-        ("eva", PASSWORD + " "),
-        (" eva", PASSWORD),
-        ("x" * 5000, PASSWORD),
+        ("eva", "wrong"), ("unknown", PASSWORD), ("inactive", PASSWORD), ("unusable", PASSWORD),
+        ("eva", PASSWORD + "x" * 200), ("eva", PASSWORD + " "), (" eva", PASSWORD), ("x" * 5000, PASSWORD),
     ],
-)
+)  # fmt: skip
 def test_every_failed_login_is_the_same_401(as_gateway, make, username, password):
     make("eva")
     make("inactive", is_active=False)

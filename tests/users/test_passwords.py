@@ -151,19 +151,13 @@ def test_an_imported_hash_is_argon2id_from_the_first_login_on(imported_user, as_
 @pytest.mark.parametrize(
     ("hashed", "kept"),
     [
-        (BCRYPT, f"bcrypt${BCRYPT}"),
-        (f"bcrypt${BCRYPT}", f"bcrypt${BCRYPT}"),
-        (BCRYPT.replace("2b", "2y"), f"bcrypt${BCRYPT.replace('2b', '2y')}"),
-        (ARGON2ID, f"argon2{ARGON2ID}"),
-        (f"argon2{ARGON2ID}", f"argon2{ARGON2ID}"),
-        (PBKDF2, PBKDF2),
-        (PBKDF2.replace("$1000$", "$9999999$"), PBKDF2.replace("$1000$", "$9999999$")),
-        (SCRYPT, SCRYPT),
-        (f"bcrypt_sha256${BCRYPT}", f"bcrypt_sha256${BCRYPT}"),
-        ("!", "!"),
-        ("!nothing", "!"),
+        (BCRYPT, f"bcrypt${BCRYPT}"), (f"bcrypt${BCRYPT}", f"bcrypt${BCRYPT}"),
+        (BCRYPT.replace("2b", "2y"), f"bcrypt${BCRYPT.replace('2b', '2y')}"), (ARGON2ID, f"argon2{ARGON2ID}"),
+        (f"argon2{ARGON2ID}", f"argon2{ARGON2ID}"), (PBKDF2, PBKDF2),
+        (PBKDF2.replace("$1000$", "$9999999$"), PBKDF2.replace("$1000$", "$9999999$")), (SCRYPT, SCRYPT),
+        (f"bcrypt_sha256${BCRYPT}", f"bcrypt_sha256${BCRYPT}"), ("!", "!"), ("!nothing", "!"),
     ],
-)
+)  # fmt: skip
 def test_hashes_that_are_taken_over(hashed, kept):
     assert imported(hashed) == kept
 
@@ -171,8 +165,7 @@ def test_hashes_that_are_taken_over(hashed, kept):
 @pytest.mark.parametrize(
     ("hashed", "why"),
     [
-        ("", "got none"),
-        ("secret", "got no hash of a known form"),
+        ("", "got none"), ("secret", "got no hash of a known form"),
         ("$1$salt$qJH7.N4xYta3aEG/dfqo/0", "of the kind 1"),
         ("pbkdf2_sha256$600000$salt$hash", "of the kind pbkdf2_sha256"),
         ("$pbkdf2-sha256$29000$N2YMIWQsBWBMae09x1jrPQ$1t8iyB2A", "of the kind pbkdf2-sha256"),
@@ -186,16 +179,14 @@ def test_hashes_that_are_taken_over(hashed, kept):
         (SCRYPT.replace("$8$1$", "$8$6$"), "of the kind scrypt"),
         (SCRYPT.replace("$8$1$", "$9$1$"), "of the kind scrypt"),
         (f"bcrypt_sha256${BCRYPT.replace('$12$', '$31$')}", "of the kind bcrypt_sha256"),
-        (BCRYPT[:-1], "of the kind 2b"),
-        (BCRYPT + "\n", "of the kind 2b"),
-        (BCRYPT.replace("$12$", "$31$"), "of the kind 2b"),
-        (BCRYPT.replace("2b", "2x"), "of the kind 2x"),
+        (BCRYPT[:-1], "of the kind 2b"), (BCRYPT + "\n", "of the kind 2b"),
+        (BCRYPT.replace("$12$", "$31$"), "of the kind 2b"), (BCRYPT.replace("2b", "2x"), "of the kind 2x"),
         (ARGON2ID.replace("m=8", "m=4194304"), "of the kind argon2id"),
         (ARGON2ID.replace("t=1", "t=100"), "of the kind argon2id"),
         (ARGON2ID.replace("p=1", "p=17"), "of the kind argon2id"),
         (ARGON2ID.replace("argon2id", "argon2i"), "of the kind argon2i"),
     ],
-)
+)  # fmt: skip
 def test_hashes_that_are_refused_with_why_and_without_the_hash(hashed, why):
     with pytest.raises(ValueError, match="expected") as error:
         imported(hashed)
