@@ -118,7 +118,6 @@ WORKERS, URL, DATABASE = (
     [
         (CHECK, WORKERS),
         (RUNSERVER, URL),
-        (GUNICORN, WORKERS),
         (GUNICORN, URL),
         (GUNICORN, DATABASE),
     ],

@@ -64,12 +64,13 @@ class Service:
         }
         if not self.migrated:
             return
-        if not self.environ.get("ORDERS_DATABASE_URL"):
+        url = self.environ.get("ORDERS_DATABASE_URL")
+        if not url:
             if not self.database.exists():
                 shutil.copytree(migrated_state(), self.database.parent, dirs_exist_ok=True)
             return
-        self.manage("migrate", "--verbosity", "0")
-        self.manage("flush", "--no-input", "--verbosity", "0")
+        migrate(url)
+        self.execute("TRUNCATE orders_order, orders_storedresponse RESTART IDENTITY")
 
     @property
     def database(self) -> Path:
@@ -77,11 +78,11 @@ class Service:
 
     def execute(self, statement: str) -> None:
         """Change its database."""
-        if ON_SQLITE:
-            with closing(sqlite3.connect(self.database, isolation_level=None)) as opened:
+        if url := self.environ.get("ORDERS_DATABASE_URL"):
+            with psycopg.connect(url, autocommit=True) as opened:
                 opened.execute(statement)
         else:
-            with psycopg.connect(self.environ["ORDERS_DATABASE_URL"], autocommit=True) as opened:
+            with closing(sqlite3.connect(self.database, isolation_level=None)) as opened:
                 opened.execute(statement)
 
     def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -152,13 +153,24 @@ class Service:
         return found
 
 
+def run_migrate(**environ: str) -> None:
+    command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+    subprocess.run(command, cwd=PROJECT, env=os.environ | environ, check=True)
+
+
+@functools.cache
+def migrate(url: str) -> None:
+    """Make the tables of a PostgreSQL database, once."""
+    with tempfile.TemporaryDirectory() as var:
+        run_migrate(GATEHOUSE_VAR=var, ORDERS_DATABASE_URL=url)
+
+
 @functools.cache
 def migrated_state() -> Path:
     """Return the service's directory of state with an empty database, for copies."""
     var = Path(tempfile.mkdtemp(prefix="gatehouse-"))
     atexit.register(shutil.rmtree, var, ignore_errors=True)
-    environ = os.environ | {"GATEHOUSE_VAR": str(var)}
-    subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=PROJECT, env=environ, check=True)
+    run_migrate(GATEHOUSE_VAR=str(var))
     return var / "orders"
 
 
