@@ -13,8 +13,7 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -34,6 +33,22 @@ MAX_SHARE = 64
 MAX_AHEAD = 4096
 
 
+class Portion:
+    """Admissions that are counted already: how many are left, until when they are good, and what counted them."""
+
+    __slots__ = ("left", "until", "verdict")
+
+    def __init__(self, left: int, until: float, verdict: Verdict) -> None:
+        self.left = left
+        self.until = until
+        self.verdict = verdict
+
+    def take(self, number: int = 1) -> Verdict:
+        """Return the verdict on a request that takes so many of them."""
+        self.left -= number
+        return Verdict(True, 0.0, self.verdict.wait, self.verdict.remaining + self.left)
+
+
 class Counters:
     """The counts in a file, shared by all processes that open it."""
 
@@ -46,26 +61,22 @@ class Counters:
         # File locks hold between processes, not between threads of one.
         self.lock = threading.Lock()
         self.place = lru_cache(MAX_AHEAD)(place)
-        # By key: how many admissions are counted already, until when they are good, and the verdict that counted them.
-        self.ahead: dict[str, tuple[int, float, Verdict]] = {}
+        # By key.
+        self.ahead: dict[str, Portion] = {}
 
     def admit(self, key: str, limit: RateLimit, now: float | None = None) -> Verdict:
         """Count one request of `key` and return whether the limit admits it; `now` is in Unix seconds."""
         now = time.time() if now is None else now
-        share = share_of(limit)
         with self.lock:
-            if share < 2:
-                return self.count(key, limit, now, 1)
-            ahead = self.ahead.pop(key, None)
-            if ahead is not None and ahead[0] > 0 and now < ahead[1]:
-                left, until, verdict = ahead[0] - 1, ahead[1], ahead[2]
-                self.ahead[key] = (left, until, verdict)
-                return Verdict(True, 0.0, verdict.wait, verdict.remaining + left)
+            if (portion := self.portion(key, now)) is not None:
+                return portion.take()
+            share = share_of(limit)
             verdict = self.count(key, limit, now, share)
+            if share == 1:
+                return verdict
             if not verdict.admitted:
                 return self.count(key, limit, now, 1)
-            self.keep_ahead(key, share - 1, now + share * limit.interval, verdict)
-            return replace(verdict, remaining=verdict.remaining + share - 1)
+            return self.keep_ahead(key, share, now + share * limit.interval, verdict).take()
 
     def admit_all(self, keys: Sequence[str], limits: Sequence[RateLimit], now: float | None = None) -> list[Verdict]:
         """Count one request in all limits, or in none if one of them rejects it; each key is its limit's."""
@@ -73,51 +84,57 @@ class Counters:
             return [self.admit(keys[0], limits[0], now)]
         now = time.time() if now is None else now
         with self.lock:
-            ahead = {key: each for key in keys if (each := self.ahead.get(key)) and each[0] > 0 and now < each[1]}
-            counted: dict[str, Verdict] = {}
-            if len(ahead) < len(keys):
-                counted = self.count_all(
-                    {key: limit for key, limit in zip(keys, limits, strict=True) if key not in ahead}, now
-                )
-            taken = int(all(verdict.admitted for verdict in counted.values()))
-            verdicts = []
-            for key in keys:
-                if key in counted:
-                    verdicts.append(counted[key])
-                    continue
-                left, until, verdict = ahead[key]
-                self.ahead[key] = (left - taken, until, verdict)
-                verdicts.append(Verdict(True, 0.0, verdict.wait, verdict.remaining + left - taken))
-            return verdicts
+            ahead = [self.portion(key, now) for key in keys]
+            if None not in ahead:
+                return [portion.take() for portion in ahead if portion is not None]
+            missing = [index for index, portion in enumerate(ahead) if portion is None]
+            counted = self.count_all([keys[index] for index in missing], [limits[index] for index in missing], now)
+            taken = int(all(verdict.admitted for verdict in counted))
+            following = iter(counted)
+            return [next(following) if portion is None else portion.take(taken) for portion in ahead]
 
-    def count_all(self, limits: Mapping[str, RateLimit], now: float) -> dict[str, Verdict]:
+    def portion(self, key: str, now: float) -> Portion | None:
+        """Return what is counted of the key already, if it is good for another request."""
+        portion = self.ahead.get(key)
+        return portion if portion is not None and portion.left > 0 and now < portion.until else None
+
+    def count_all(self, keys: Sequence[str], limits: Sequence[RateLimit], now: float) -> list[Verdict]:
         """Count one request in all limits, of those of thousands a share, or in none if one of them rejects it."""
-        places = {key: self.place(key) for key in limits}
-        parts = sorted({first for _, first in places.values()})
+        places = [self.place(key) for key in keys]
+        parts = sorted({first for _, first in places})
+        shares = [share_of(limit) for limit in limits]
         try:
             for first in parts:
                 fcntl.lockf(self.descriptor, fcntl.LOCK_EX, SET.size, first)
-            moments = {key: self.read(*at)[0] for key, at in places.items()}
-            verdicts = dict(zip(limits, decide(list(moments.values()), now, list(limits.values())), strict=True))
-            is_counted = all(verdict.admitted for verdict in verdicts.values())
-            for key, limit in limits.items():
-                if is_counted and (share := share_of(limit)) >= 2:
-                    more = admit(moments[key], now, limit, share)
-                    if more.admitted:
-                        self.keep_ahead(key, share - 1, now + share * limit.interval, more)
-                        verdicts[key] = replace(more, remaining=more.remaining + share - 1)
-                self.write(*places[key], verdicts[key].next, is_counted=is_counted)
-            return verdicts
+            slots = [self.read(*place) for place in places]
+            moments = [moment for moment, _ in slots]
+            verdicts = [
+                admit(moment, now, limit, share) for moment, limit, share in zip(moments, limits, shares, strict=True)
+            ]
+            if not all(verdict.admitted for verdict in verdicts):
+                shares = [1] * len(shares)
+                verdicts = decide(moments, now, limits)
+            is_counted = all(verdict.admitted for verdict in verdicts)
+            for (tag, first), (_, at), verdict in zip(places, slots, verdicts, strict=True):
+                # Of two keys of one set, the first may have taken the slot that the second one would have.
+                mine = at if len(parts) == len(places) else self.read(tag, first)[1]
+                # A request that is not counted takes no slot from another key.
+                if is_counted or SLOT.unpack_from(self.slots, mine)[0] == tag:
+                    SLOT.pack_into(self.slots, mine, tag, verdict.next)
         finally:
-            for first in parts:
-                fcntl.lockf(self.descriptor, fcntl.LOCK_UN, SET.size, first)
+            fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
+        return [
+            verdict if share == 1 else self.keep_ahead(key, share, now + share * limit.interval, verdict).take()
+            for key, limit, share, verdict in zip(keys, limits, shares, verdicts, strict=True)
+        ]
 
-    def keep_ahead(self, key: str, left: int, until: float, verdict: Verdict) -> None:
-        """Keep what is counted of a key for its next requests."""
+    def keep_ahead(self, key: str, share: int, until: float, verdict: Verdict) -> Portion:
+        """Keep the share that is counted of a key for its next requests."""
         self.ahead.pop(key, None)
-        self.ahead[key] = (left, until, verdict)
+        self.ahead[key] = portion = Portion(share, until, verdict)
         if len(self.ahead) > MAX_AHEAD:
             del self.ahead[next(iter(self.ahead))]
+        return portion
 
     def peek(self, keys: Sequence[str], limits: Sequence[RateLimit], now: float | None = None) -> list[Verdict]:
         """Return the verdicts on one request of the keys, and count nothing."""
@@ -143,16 +160,10 @@ class Counters:
         mine = tags.index(tag) if tag in tags else moments.index(min(moments))
         return moments[mine] if tags[mine] == tag else 0.0, first + mine * SLOT.size
 
-    def write(self, tag: int, first: int, moment: float, *, is_counted: bool) -> None:
-        """Write a moment; of a request that is not counted it takes no slot from another key."""
-        _, at = self.read(tag, first)
-        if is_counted or SLOT.unpack_from(self.slots, at)[0] == tag:
-            SLOT.pack_into(self.slots, at, tag, moment)
-
 
 def share_of(limit: RateLimit) -> int:
-    """Return how many requests of the limit a worker counts at once; less than 2 is one after the other."""
-    return min((limit.burst or limit.count) // PORTION, MAX_SHARE)
+    """Return how many requests of the limit a worker counts at once."""
+    return min(max((limit.burst or limit.count) // PORTION, 1), MAX_SHARE)
 
 
 def place(key: str) -> tuple[int, int]:

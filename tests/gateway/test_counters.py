@@ -34,8 +34,7 @@ def test_processes_that_count_ahead_never_admit_more_than_the_limit(tmp_path: Pa
 def test_a_portion_counted_ahead_expires(tmp_path: Path) -> None:
     counts = counters.Counters(tmp_path / "counts")
     assert counts.admit("key", MANY, now=1000.0).admitted
-    _, until, _ = counts.ahead["key"]
-    assert until == 1000.0 + 20 * 36_000 / 20_000
+    assert counts.ahead["key"].until == 1000.0 + 20 * 36_000 / 20_000
     # Another worker uses up the rest: the portion is still available here, and nothing after it.
     other = counters.Counters(tmp_path / "counts")
     assert sum(other.admit("key", MANY, now=1000.0).admitted for _ in range(20_100)) == 20_000 - 20
