@@ -119,13 +119,13 @@ class SharedMemory(Generic[K]):
         """Count something that takes no time."""
         self.add(series, [0.0] * number)
 
-    def mark(self, series: K, moment: float) -> None:
+    def mark(self, series: K, moment: float, number: int = 1) -> None:
         """Count something that takes no time, and keep the last moment of it instead of the sum of seconds."""
         with self.lock:
             if self.pid != os.getpid():
                 self.claim()
             if (place := self.places.get(series) or self.append(series)) is not None:
-                self.numbers[place] += 1
+                self.numbers[place] += number
                 self.numbers[place + len(self.bounds)] = moment
 
     def put(self, series: K, value: float) -> None:

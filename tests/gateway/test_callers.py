@@ -52,6 +52,22 @@ def test_more_callers_than_are_listed_count_together() -> None:
     assert counted == {"GET": callers.MAX_CALLERS + 6, "POST": 1}
 
 
+@on_a_loop(within=60)
+async def test_what_a_worker_has_counted_is_read_once_it_is_handed_on() -> None:
+    tally = callers.CallTally(asyncio.get_running_loop())
+    for user in (Someone(), Someone("8"), Someone()):
+        tally.count("GET", "/callers/counted", user, Someone())
+    tally.count("POST", "/callers/counted", None, Someone())
+    assert ("GET", "/callers/counted") not in callers.read()
+    tally.hand_on()
+    found = callers.read()
+    assert {caller: calls for caller, (calls, _) in found["GET", "/callers/counted"].by_caller.items()} == {
+        "user 7 eva": 2,
+        "user 8 eva": 1,
+    }
+    assert found["POST", "/callers/counted"].by_caller.keys() == {"address 192.0.2.7"}
+
+
 async def ok(call: Call) -> None:
     await call.sum()
     await call.wire.send(answer(b"ok", "200 OK"))

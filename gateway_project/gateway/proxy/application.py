@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import connections
 
 from chassis import logs
-from gateway import config_events, configuration, in_force, metrics
+from gateway import callers, config_events, configuration, in_force, metrics
 from gateway.gate import Gate
 from gateway.identity import audit
 from gateway.memory import Memory
@@ -95,6 +95,7 @@ class FastProxy:
         self.tracer = tracer
         self.access_log = AccessLog(pools.loop)
         self.tally = metrics.Tally(pools.loop)
+        self.calls = callers.CallTally(pools.loop)
 
     def successor(self, runtime: Runtime, own: Mapping[str, Endpoint]) -> "FastProxy":
         """Return the same by another configuration, with the same log, counts and tunnels.
@@ -124,6 +125,7 @@ class FastProxy:
         """Write what is still to be logged and counted."""
         self.access_log.flush()
         self.tally.hand_on()
+        self.calls.hand_on()
 
 
 def no_endpoints(runtime: Runtime) -> Mapping[str, Endpoint]:

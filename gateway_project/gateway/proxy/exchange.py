@@ -13,7 +13,6 @@ from inspect import CORO_CREATED, getcoroutinestate
 from typing import TYPE_CHECKING, Any, cast
 
 from chassis import logs
-from gateway import callers
 from gateway.admission import Decision
 from gateway.policy.headers import Headers
 from gateway.policy.origins import SAFE_METHODS
@@ -235,7 +234,7 @@ class Exchange:
         request, match = self.request, decision.match
         route, policies = match.prepared, match.policies
         if policies is not None and policies.deprecation is not None:
-            callers.count(request.method, route.path, decision.identity, request.headers)
+            self.proxy.calls.count(request.method, route.path, decision.identity, request.headers)
         handshake = (
             route.takes_websockets and request.method == "GET" and request.version == "1.1"
             and is_handshake(request.headers.pairs)
