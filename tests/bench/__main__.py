@@ -261,17 +261,19 @@ def bench_faults(options: argparse.Namespace, directory: Path) -> int:
 
 def bench_against(options: argparse.Namespace, directory: Path) -> int:
     """Compare the fast door with another checkout's, or all policies with the defaults; return the exit status."""
-    peers = compare.policies() if options.policies else compare.checkouts(options.against)
-    with place(directory, ()) as where, ExitStack() as running:
-        users = write_users(where)
-        upstream = running.enter_context(nginx(where))
-        servers = []
-        for peer in peers:
-            servers.append(running.enter_context(peer.start(where)))
-            checked(peer, servers[-1], where, (users / "user").read_text().strip())
-        pairs = compare.measured(servers, upstream, users, options.rounds or 20)
-    print(compare.text(pairs, peers[1].title))  # noqa: T201
-    return int(any(sample.failed for pair in pairs for sample in [*pair.ours, *pair.theirs]))
+    failed = 0
+    for peers in compare.policies() if options.policies else compare.checkouts(options.against):
+        with place(directory, ()) as where, ExitStack() as running:
+            users = write_users(where)
+            upstream = running.enter_context(nginx(where))
+            servers = []
+            for peer in peers:
+                servers.append(running.enter_context(peer.start(where)))
+                checked(peer, servers[-1], where, (users / "user").read_text().strip())
+            pairs = compare.measured(servers, upstream, users, options.rounds or 20)
+        print(f"{peers[0].title}, load average {os.getloadavg()[0]:.0f}\n\n{compare.text(pairs, peers[1].title)}\n")  # noqa: T201
+        failed += sum(sample.failed for pair in pairs for sample in [*pair.ours, *pair.theirs])
+    return int(failed > 0)
 
 
 def leave(number: int, frame: FrameType | None) -> None:

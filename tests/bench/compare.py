@@ -1,4 +1,4 @@
-"""Compare the fast door of two checkouts, or with all policies and with the defaults.
+"""Compare the fast door of two checkouts, or with policies and with the defaults.
 
 `./manage_all.sh bench --against PATH` and `./manage_all.sh bench --policies`.
 
@@ -14,11 +14,13 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from .load import LOADS, Load, Sample, measure
-from .peers import LIMITS, POLICIES, Peer, gatehouse
+from .peers import FAILURES, LIMITS, POLICIES, Peer, gatehouse
 from .processes import Server
 from .report import table
 
 SECONDS = 1
+# A gateway, and the one that it is measured beside.
+Comparison = tuple[Peer, Peer]
 
 
 @dataclass
@@ -35,20 +37,21 @@ class Pair:
         return [getattr(mine, figure) / getattr(other, figure) for mine, other in pairs]
 
 
-def policies() -> list[Peer]:
-    """Return the fast door with all policies, and with the defaults."""
+def policies() -> list[Comparison]:
+    """Return the fast door with all policies of a route, and with all for a service that fails, by the defaults."""
+    defaults = Peer("defaults", "the defaults", gatehouse("fast"))
+    routes = gatehouse("fast", policies=POLICIES, limits=LIMITS)
+    failures = gatehouse("fast", service=FAILURES, addresses=2)
     return [
-        Peer("policies", "all policies", gatehouse("fast", policies=POLICIES, limits=LIMITS)),
-        Peer("defaults", "the defaults", gatehouse("fast")),
+        (Peer("policies", "All policies of a route", routes), defaults),
+        (Peer("failures", "All policies for a service that fails", failures), defaults),
     ]
 
 
-def checkouts(other: Path) -> list[Peer]:
-    """Return this checkout's fast door, and the other's."""
-    return [
-        Peer("ours", "this checkout", gatehouse("fast")),
-        Peer("theirs", str(other), gatehouse("fast", project=other / "gateway_project")),
-    ]
+def checkouts(other: Path) -> list[Comparison]:
+    """Return this checkout's fast door by the other's."""
+    theirs = gatehouse("fast", project=other / "gateway_project")
+    return [(Peer("ours", "This checkout", gatehouse("fast")), Peer("theirs", str(other), theirs))]
 
 
 def measured(servers: Sequence[Server], upstream: Server, users: Path, rounds: int) -> list[Pair]:
@@ -69,7 +72,8 @@ def measured(servers: Sequence[Server], upstream: Server, users: Path, rounds: i
 
 def text(pairs: Sequence[Pair], other: object) -> str:
     """Return the report as Markdown: the ratios, and the range of the middle half of the rounds."""
-    heads = ["load", "CPU µs/request", f"of {other}", "ratio, CPU", "middle half", "ratio, requests/s", "failed"]
+    figures = ["CPU µs/request", f"of {other}", "ratio, CPU", "middle half", "ratio, requests/s", "ratio, p99"]
+    heads = ["load", *figures, "failed"]
     body = []
     for pair in pairs:
         ratios = pair.ratios("cpu")
@@ -82,6 +86,7 @@ def text(pairs: Sequence[Pair], other: object) -> str:
                 f"{median(ratios):.3f}",
                 f"{low:.3f} – {high:.3f}",
                 f"{median(pair.ratios('rate')):.3f}",
+                f"{median(pair.ratios('p99_ms')):.3f}",
                 str(sum(sample.failed for sample in [*pair.ours, *pair.theirs])),
             ]
         )

@@ -53,6 +53,16 @@ POLICIES: Final[Mapping[str, Any]] = {
     "compress": True,
     "deprecated": {"since": "2026-01-01", "sunset": "2099-01-01", "link": "https://docs.example.org"},
 }
+# What a service that may fail has, beside two addresses: a credential for it, and all policies for failures.
+FAILURES: Final[Mapping[str, Any]] = {
+    "headers": {"request": {"set": {"X-Api-Key": "key"}}},
+    "timeouts": {"first_byte": "5s"},
+    "eject": {"on": ["connect", "reset", "timeout", "5xx"]},
+    "health": {"path": "/", "interval": "1s"},
+    "retry": {"attempts": 3, "on": ["connect", "reset", 502, 503, 504]},
+    "max_in_flight": 500,
+    "queue": {"size": 50, "wait": "200ms"},
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,11 @@ class Place:
     @property
     def upstream(self) -> str:
         """Where nginx is."""
-        return f"http://127.0.0.1:{self.upstream_port}"
+        return self.addresses(1)[0]
+
+    def addresses(self, count: int) -> list[str]:
+        """Return so many addresses of nginx, of two."""
+        return [f"http://127.0.0.{number}:{self.upstream_port}" for number in range(1, count + 1)]
 
     @cached_property
     def public_key_file(self) -> Path:
@@ -190,8 +204,13 @@ def gatehouse(
     project: Path = PROJECT,
     policies: Mapping[str, Any] = NOTHING,
     limits: Mapping[str, Any] = NOTHING,
+    service: Mapping[str, Any] = NOTHING,
+    addresses: int = 1,
 ) -> Callable[[Place], AbstractContextManager[Server]]:
-    """Return what starts this gateway at one of its doors, with that many routes, and these policies beside."""
+    """Return what starts this gateway at one of its doors, with that many routes, and these policies beside.
+
+    `policies` are those of the routes, `service` is what their service has beside its addresses.
+    """
     items: dict[str, Any] = {
         "methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],
         "service": "items",
@@ -212,7 +231,7 @@ def gatehouse(
         config = own / "gateway.yaml"
         routed = [{"path": path, **items} for path in paths]
         # JSON is YAML.
-        services = {"items": {"url": place.upstream}}
+        services = {"items": {"url": place.addresses(addresses), **service}}
         content = {"version": 1, "services": services, "versions": {"current": "v1"}, "routes": routed}
         config.write_text(json.dumps(content | ({"limits": limits} if limits else {})))
         environ = {

@@ -170,7 +170,7 @@ def test_two_checkouts_are_compared_within_the_round() -> None:
     pair = compare.Pair(LOADS[0], samples(11000, 5500, 11000), samples(10000, 5000, 10000, failed=1))
     (line,) = compare.text([pair], Path("other")).splitlines()[2:]
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
-    assert cells == ["GET, repeated", "90.9", "100.0", "0.909", "0.909 – 0.909", "1.100", "3"]
+    assert cells == ["GET, repeated", "90.9", "100.0", "0.909", "0.909 – 0.909", "1.100", "1.000", "3"]
 
 
 def test_the_program_starts_without_djangos_settings() -> None:
