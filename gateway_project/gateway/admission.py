@@ -19,6 +19,7 @@ from .policy.headers import Headers
 from .policy.limits import Standing
 from .policy.negotiation import prefers_page
 from .policy.rejections import ExpectationFailed
+from .policy.route_policies import ResponseView
 from .policy.routes import Match
 
 # Grants of one header block.
@@ -172,10 +173,16 @@ class Grant:
     passport, the token, the keys and the session are.
     """
 
-    __slots__ = ("block", "headers", "identity", "keys", "origin", "session", "valid_until")
+    __slots__ = ("block", "headers", "identity", "keys", "limit_keys", "origin", "session", "valid_until", "view")
 
-    def __init__(
-        self, identity: Identity | None, headers: Headers, origin: tuple[str, str], keys: KeyRing, valid_until: float
+    def __init__(  # noqa: PLR0917  # values that are kept
+        self,
+        identity: Identity | None,
+        headers: Headers,
+        origin: tuple[str, str],
+        keys: KeyRing,
+        valid_until: float,
+        view: ResponseView,
     ) -> None:
         self.identity = identity
         self.session = identity.session if identity else ""
@@ -186,6 +193,10 @@ class Grant:
         self.origin = origin
         self.keys = keys
         self.valid_until = valid_until
+        # How responses are changed for the client.
+        self.view = view
+        # What requests are counted under by the route's limits, if that depends on nothing else of them.
+        self.limit_keys: list[str] = []
 
 
 class Decision:

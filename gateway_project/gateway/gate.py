@@ -38,6 +38,7 @@ from .policy.rejections import (
     RequestRejected,
     SlashRedirect,
 )
+from .policy.route_policies import ResponseView
 from .policy.routes import Match, RouteTable, with_cors
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class Gate:
         grant = self.granted(request, match)
         standing = None
         if match.limits is not None:
-            keys = match.limits.keys(grant.identity, request.headers, match.params)
+            keys = grant.limit_keys or match.limits.keys(grant.identity, request.headers, match.params)
             standing = Standing(match.limits, self.counters.admit_all(keys, match.limits.rates))
             standing.enforce(grant.identity)
         return self.decision(request, match, grant, standing)
@@ -155,7 +156,7 @@ class Gate:
         if self.shared is None or match.limits is None:
             return self.authorize(request, match)
         grant = self.granted(request, match)
-        keys = match.limits.keys(grant.identity, request.headers, match.params)
+        keys = grant.limit_keys or match.limits.keys(grant.identity, request.headers, match.params)
         standing = Standing(match.limits, await self.shared.admit_all(keys, match.limits.rates))
         standing.enforce(grant.identity)
         return self.decision(request, match, grant, standing)
@@ -212,7 +213,10 @@ class Gate:
             passes_authorization=service.pass_authorization,
             authorization=headers.authorization,
         )
-        grant = Grant(identity, onward, (scheme, host), keys, valid_until)
+        view = ResponseView(match.policies, headers, varies=match.prepared.has_page)
+        grant = Grant(identity, onward, (scheme, host), keys, valid_until, view)
+        if match.limits is not None and not match.limits.counts_by_path:
+            grant.limit_keys = match.limits.keys(identity, headers, match.params)
         # What a cookie is worth depends on the method and on where the request comes from.
         if request.target_scheme is None and not headers.has_cookies:
             headers.keep_grant(request.method, match.prepared.path, grant)

@@ -100,9 +100,8 @@ class RouteLimits:
 
     def __init__(self, limits: Sequence[RouteLimit]) -> None:
         self.limits = tuple(limits)
-        # Most routes have one limit by user.
-        only = limits[0] if len(limits) == 1 else None
-        self.user_prefix = f"{only.prefix} user " if only and only.by == "user" else None
+        # Whether what a request is counted under depends on its path too, not only on its headers.
+        self.counts_by_path = any(limit.by == "param" for limit in limits)
         self.rates = tuple(limit.rate for limit in limits)
         self.announced = tuple(index for index, limit in enumerate(limits) if limit.announce)
         shown = [self.limits[index] for index in self.announced]
@@ -113,8 +112,6 @@ class RouteLimits:
 
     def keys(self, identity: Identity | None, client: LimitedClient, params: Mapping[str, str]) -> list[str]:
         """Return what a request is counted under, by limit."""
-        if self.user_prefix is not None and identity is not None:
-            return [self.user_prefix + identity.user_id]
         return [f"{limit.prefix} {counted_as(limit, identity, client, params)}" for limit in self.limits]
 
 

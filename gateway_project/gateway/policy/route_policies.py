@@ -1,7 +1,7 @@
 """A route's policies beside access and limits, prepared at load: an object, or `None` for a route without them."""
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from gateway.config import Route
 
@@ -11,7 +11,7 @@ from .compression import ClientHeaders
 from .cors import CorsPolicy
 from .deprecation import Deprecation
 from .header_rules import HeaderChanges
-from .headers import Headers
+from .headers import Headers, varying_by_accept
 from .rejections import AddressForbidden
 
 
@@ -26,18 +26,29 @@ class RoutePolicies:
     allow_from: clients.Networks
     deprecation: Deprecation | None
     compresses: bool
+    # Equal for routes whose responses are changed equally.
+    response_key: str = field(repr=False)
 
     @classmethod
     def of(cls, route: Route) -> "RoutePolicies | None":
         """Return the route's policies; `None` if there is nothing to do, which is what most requests test."""
+        cors, response_rules = CorsPolicy.of(route.cors), HeaderChanges.of(route.headers.response)
+        deprecation = Deprecation.of(route.deprecated)
+        response_parts = (
+            cors and (cors.is_open, cors.common),
+            response_rules and (response_rules.added, sorted(response_rules.dropped)),
+            deprecation is not None,
+            route.compress,
+        )
         made = cls(
-            cors=CorsPolicy.of(route.cors),
+            cors=cors,
             request_rules=HeaderChanges.of(route.headers.request),
-            response_rules=HeaderChanges.of(route.headers.response),
+            response_rules=response_rules,
             is_validated=route.validate != "skip",
             allow_from=route.allow_from,
-            deprecation=Deprecation.of(route.deprecated),
+            deprecation=deprecation,
             compresses=route.compress,
+            response_key=repr(response_parts),
         )
         parts = (made.cors, made.request_rules, made.response_rules, made.is_validated, made.allow_from)
         return made if any(parts) or made.deprecation or made.compresses else None
@@ -70,7 +81,37 @@ class RoutePolicies:
             return headers
         return [*self.deprecation.without_own(headers), *self.deprecation.headers(params)]
 
-    def variant(self, client: ClientHeaders) -> Hashable:
+    def variant(self, client: ClientHeaders) -> str:
         """Return what a response depends on beside its headers: equal values, equal responses. A 304 has no equal."""
         origin = self.cors.allowed(client.page_origin) if self.cors else None
-        return (origin, preferred(client.accept_encoding)) if self.compresses else origin
+        coding = preferred(client.accept_encoding) if self.compresses else None
+        return f"{origin} {coding} {self.response_key}"
+
+
+class ResponseView:
+    """How a route's responses are changed for the client of a request, prepared once for its headers.
+
+    Responses with equal headers are changed equally for equal keys. If it `varies`, a browser would get a page instead.
+    """
+
+    __slots__ = ("accept_encoding", "if_none_match", "key", "page_origin", "policies", "varies")
+
+    def __init__(self, policies: RoutePolicies | None, client: ClientHeaders, *, varies: bool) -> None:
+        self.policies = policies
+        self.varies = varies
+        self.key = f"{varies}"
+        self.page_origin: str | None = None
+        self.accept_encoding = self.if_none_match = ""
+        if policies is not None:
+            self.key = f"{varies} {policies.variant(client)}"
+            self.page_origin = client.page_origin
+            self.accept_encoding, self.if_none_match = client.accept_encoding, client.if_none_match
+
+    @property
+    def compresses(self) -> bool:
+        return self.policies is not None and self.policies.compresses
+
+    def headers(self, pairs: Headers) -> Headers:
+        """Return a response's headers, without what depends on its content: its coding."""
+        pairs = varying_by_accept(pairs) if self.varies else pairs
+        return self.policies.response(pairs, self.page_origin) if self.policies else pairs

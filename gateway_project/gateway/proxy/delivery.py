@@ -2,16 +2,14 @@
 
 import logging
 from collections.abc import Coroutine
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway.admission import Decision
 from gateway.gate import Gate
 from gateway.policy import codings
-from gateway.policy import headers as header_policy
 from gateway.policy.rejections import UpstreamError
-from gateway.upstreams import Connection, HeaderBlock, ResponseHead, ServiceResponse, encode_by, encode_headers
+from gateway.upstreams import Connection, HeaderBlock, ResponseHead, ServiceResponse, encode_by
 
 from .tunnels import Tunnel
 from .writer import ResponseWriter
@@ -25,39 +23,21 @@ SWITCHING: Final = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nco
 
 
 def public_block(gate: Gate, decision: Decision, head: ResponseHead) -> HeaderBlock:
-    """Return the encoded headers as the gateway and the route's policies change them.
-
-    Raises `UpstreamRedirects`.
-    """
-    match, client = decision.match, decision.request.headers
-    policies = match.policies
-    varies = match.prepared.has_page
-    if head.has_locations:
-        headers = gate.public_headers(decision, head.status, head.headers)
-        headers = header_policy.varying_by_accept(headers) if varies else headers
-        if policies is not None:
-            block = encode_by(policies, head.status, headers, client, bodiless=head.bodiless)
-        else:
-            block = encode_headers(head.status, headers)
-    elif policies is not None:
-        block = head.block_by(policies, client, varies=varies)
-    else:
-        block = head.block(varies=varies)
-    if policies is not None and policies.deprecation is not None:
-        block = replace(block, lines=block.lines + policies.deprecation.lines(match.params))
-    return block
+    """Return the encoded headers of a response that names its service's locations. Raises `UpstreamRedirects`."""
+    headers = gate.public_headers(decision, head.status, head.headers)
+    return encode_by(decision.grant.view, head.status, headers, bodiless=head.bodiless)
 
 
 def compress(
-    exchange: "Exchange", response: ServiceResponse, block: HeaderBlock, coding: str
+    exchange: "Exchange", response: ServiceResponse, block: HeaderBlock, coding: str, more: bytes
 ) -> Coroutine[Any, Any, None] | None:
-    """Send the response on in a content coding, at once if its length is known and small."""
+    """Send the response on in a content coding, at once if its length is known and small; `more` as for `begin`."""
     exchange.note(response.status)
     if response.is_streamed:
-        writer = exchange.begin(response.status, block, exchange.request.request_id)
+        writer = exchange.begin(response.status, block, exchange.request.request_id, more)
         return stream(exchange, response, writer, coding)
     content = codings.compressed(coding, response.take())
-    writer = exchange.begin(response.status, block.with_length(len(content)), exchange.request.request_id)
+    writer = exchange.begin(response.status, block.with_length(len(content)), exchange.request.request_id, more)
     exchange.connection.write(writer, content, more=False)
     return None
 

@@ -148,7 +148,7 @@ class Exchange:
                 or (request.headers.has_cookies and gate.can_refresh(request))
             ):
                 return pages.hand_over(self, self.proxy.pages, match.route.max_body)
-            if match.handles_options or (match.policies is not None and gate.handles_options(request, match)):
+            if request.method == "OPTIONS" and gate.handles_options(request, match):
                 self.respond(204, gate.options(request, match))
                 return None
             if gate.shared is not None and match.limits is not None:
@@ -255,15 +255,18 @@ class Exchange:
             # An open WebSocket is no request in flight.
             cast("Forwarding", self.forwarding).leave()
             return delivery.join(self, response, decision)
-        match = decision.match
-        if match.policies is None and not head.has_locations:
-            block = head.block(varies=match.prepared.has_page)
-        else:
+        if head.has_locations:
             block = delivery.public_block(self.proxy.gate, decision, head)
+        else:
+            block = head.block(decision.grant.view)
+        policies, more = decision.match.policies, b""
+        if policies is not None:
+            if policies.deprecation is not None:
+                more = policies.deprecation.lines(decision.match.params)
             if block.coding is not None:
-                return delivery.compress(self, response, block, block.coding)
+                return delivery.compress(self, response, block, block.coding, more)
         self.note(head.status)
-        writer = self.begin(head.status, block, self.request.request_id)
+        writer = self.begin(head.status, block, self.request.request_id, more)
         if not response.is_whole:
             return delivery.stream(self, response, writer)
         self.connection.write(writer, response.take(), more=False)
@@ -281,11 +284,12 @@ class Exchange:
         writer = self.begin(status, encode_headers(status, pairs), self.request.request_id)
         self.connection.write(writer, content, more=False)
 
-    def begin(self, status: int, block: HeaderBlock, request_id: str | None) -> ResponseWriter:
-        """Compose the response's head."""
+    def begin(self, status: int, block: HeaderBlock, request_id: str | None, more: bytes = b"") -> ResponseWriter:
+        """Compose the response's head; `more` are lines like the block's."""
         # A request that was counted has a decision; a rejection by a rate limit brings these headers itself.
         standing = self.decision.standing if self.decision is not None else None
-        more = standing.lines() if standing is not None and standing.limits.announced else b""
+        if standing is not None and standing.limits.announced:
+            more += standing.lines()
         alive = self.connection.worker.alive
         self.writer = writer = ResponseWriter(status, block, request_id, self.message, alive=alive, more=more)
         return writer

@@ -8,15 +8,15 @@ parser reads it alike, and no decision of the gateway depends on it.
 
 import re
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 from gateway.policy import compression, locations
-from gateway.policy.compression import ClientHeaders
-from gateway.policy.headers import HOP_BY_HOP, Headers, from_upstream, values, varying_by_accept
+from gateway.policy.headers import HOP_BY_HOP, Headers, from_upstream, values
 from gateway.policy.rejections import InvalidUpstreamResponse
-from gateway.policy.route_policies import RoutePolicies
+from gateway.policy.route_policies import ResponseView
 
 # Bytes of a response's head.
 MAX_HEAD: Final = 64 * 1024
@@ -72,14 +72,12 @@ def encode_headers(status: int, headers: Headers) -> HeaderBlock:
     return HeaderBlock(b"".join(lines), length, has_date)
 
 
-def encode_by(
-    policies: RoutePolicies, status: int, headers: Headers, client: ClientHeaders, *, bodiless: bool
-) -> HeaderBlock:
-    """Return the encoded headers as the route's policies change them for the client."""
-    headers = policies.response(headers, client.page_origin)
-    if not policies.compresses:
+def encode_by(view: ResponseView, status: int, headers: Headers, *, bodiless: bool) -> HeaderBlock:
+    """Return the encoded headers as they are changed for the client."""
+    headers = view.headers(headers)
+    if not view.compresses:
         return encode_headers(status, headers)
-    headers, coding = compression.applied(headers, status, client, bodiless=bodiless)
+    headers, coding = compression.applied(headers, status, view, bodiless=bodiless)
     return replace(encode_headers(status, headers), coding=coding)
 
 
@@ -105,8 +103,8 @@ class ResponseHead:
         # Of a recalled head, which has other values than `pairs`.
         self.known: KnownHead | None = None
         self.values: tuple[bytes, ...] = ()
-        # Encoded, by `varies`, or by the policies that change them.
-        self.blocks: dict[Hashable, HeaderBlock] = {}
+        # Encoded, by the key of the view.
+        self.blocks: dict[str, HeaderBlock] = {}
 
     @property
     def headers(self) -> Headers:
@@ -118,32 +116,17 @@ class ResponseHead:
         """Whether no policy compresses the response, or changes its headers because it could."""
         return self.length is not None and self.length < compression.LEAST and self.status != compression.NOT_MODIFIED
 
-    def block(self, *, varies: bool) -> HeaderBlock:
-        """Return the encoded headers; if it `varies`, a browser would get a page instead."""
-        block = self.blocks.get(varies)
+    def block(self, view: ResponseView) -> HeaderBlock:
+        """Return the encoded headers as they are changed for the client."""
+        block = self.blocks.get(view.key)
         if block is None:
-            if self.known:
-                text, has_date = self.known.text(varies=varies)
-                block = HeaderBlock(text % self.values, self.length, has_date)
+            # Whether a large response is compressed depends on the values that differ.
+            if self.known is not None and (self.is_small or not view.compresses):
+                text, chosen, has_date = self.known.text(view)
+                block = HeaderBlock(text % chosen(self.values), self.length, has_date)
             else:
-                headers = varying_by_accept(self.pairs) if varies else self.pairs
-                block = encode_headers(self.status, headers)
-            self.blocks[varies] = block
-        return block
-
-    def block_by(self, policies: RoutePolicies, client: ClientHeaders, *, varies: bool) -> HeaderBlock:
-        """Return the encoded headers as the route's policies change them for the client."""
-        key = (policies, policies.variant(client), varies)
-        block = self.blocks.get(key)
-        if block is None:
-            if self.known and (not policies.compresses or self.is_small):
-                text, places, has_date = self.known.text_by(policies, client, varies=varies)
-                block = HeaderBlock(text % tuple([self.values[place] for place in places]), self.length, has_date)
-            else:
-                # Whether a large response is compressed depends on the values that differ.
-                headers = varying_by_accept(self.headers) if varies else self.headers
-                block = encode_by(policies, self.status, headers, client, bodiless=self.bodiless)
-            self.blocks[key] = block
+                block = encode_by(view, self.status, self.headers, bodiless=self.bodiless)
+            self.blocks[view.key] = block
         return block
 
 
@@ -154,10 +137,18 @@ class Differing(str):
     place: int
 
 
+class HeadText(NamedTuple):
+    """Encoded headers with a `%b` for each value that differs and is still there: what `chosen` returns of all."""
+
+    text: bytes
+    chosen: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
+    has_date: bool
+
+
 class KnownHead:
     """A remembered head: a pattern of it in which some values may differ, and the current head of that pattern."""
 
-    __slots__ = ("first", "head", "length_at", "names", "pattern", "raw", "texts", "texts_by")
+    __slots__ = ("first", "head", "length_at", "names", "pattern", "raw", "texts")
 
     def __init__(self, raw: bytes, head: ResponseHead) -> None:
         self.raw = raw
@@ -180,9 +171,8 @@ class KnownHead:
                 pattern.append(re.escape(start) + form)
         self.pattern = re.compile(b"\r\n".join([*pattern, b"\r\n"]))
         self.length_at = self.names.index("content-length") if "content-length" in self.names else None
-        self.texts: dict[bool, tuple[bytes, bool]] = {}
-        # The same as policies change it, with the place of each value.
-        self.texts_by: dict[Hashable, tuple[bytes, list[int], bool]] = {}
+        # By the key of the view.
+        self.texts: dict[str, HeadText] = {}
 
     def match(self, data: bytes) -> bool:
         """Return whether the data begins with such a head, and take over its values."""
@@ -199,39 +189,26 @@ class KnownHead:
         head.length = first.length if self.length_at is None else int(head.values[self.length_at])
         return True
 
-    def text(self, *, varies: bool) -> tuple[bytes, bool]:
-        """Return the encoded headers with a `%b` for each value that differs, and whether a date is among them."""
-        text = self.texts.get(varies)
-        if text is None:
-            _, *lines = self.first.block(varies=varies).lines.split(b"\r\n")
-            for index, line in enumerate(lines):
-                name, _, value = line.partition(b": ")
-                differs = name.decode().lower() in self.names
-                lines[index] = name.replace(b"%", b"%%") + b": " + (b"%b" if differs else value.replace(b"%", b"%%"))
-            text = self.texts[varies] = b"\r\n".join([b"", *lines]), self.first.block(varies=varies).has_date
-        return text
-
-    def text_by(self, policies: RoutePolicies, client: ClientHeaders, *, varies: bool) -> tuple[bytes, list[int], bool]:
-        """Return the encoded headers as the policies change them, with a `%b` for each value that differs and is
-        still there, the places of those values, and whether a date is among the headers.
-        """
-        key = (policies, policies.variant(client), varies)
-        found = self.texts_by.get(key)
+    def text(self, view: ResponseView) -> HeadText:
+        """Return the headers as they are changed for the client, prepared for the values that differ."""
+        found = self.texts.get(view.key)
         if found is None:
-            if len(self.texts_by) >= MAX_REMEMBERED:
+            if len(self.texts) >= MAX_REMEMBERED:
                 # Policies that were in force before.
-                self.texts_by.clear()
-            pairs = [(name, self.differing(name, value)) for name, value in self.first.pairs]
-            headers = policies.response(varying_by_accept(pairs) if varies else pairs, client.page_origin)
-            lines, places = [], []
-            for name, value in headers:
-                if isinstance(value, Differing):
-                    places.append(value.place)
-                text = "%b" if isinstance(value, Differing) else value.replace("%", "%%")
-                lines.append(f"\r\n{name.replace('%', '%%')}: {text}".encode("latin-1"))
-            has_date = any(name.lower() == "date" for name, _ in headers)
-            found = self.texts_by[key] = b"".join(lines), places, has_date
+                self.texts.clear()
+            found = self.texts[view.key] = self.prepare(view)
         return found
+
+    def prepare(self, view: ResponseView) -> HeadText:
+        headers = view.headers([(name, self.differing(name, value)) for name, value in self.first.pairs])
+        lines, places = [], []
+        for name, value in headers:
+            if isinstance(value, Differing):
+                places.append(value.place)
+            text = "%b" if isinstance(value, Differing) else value.replace("%", "%%")
+            lines.append(f"\r\n{name.replace('%', '%%')}: {text}".encode("latin-1"))
+        has_date = any(name.lower() == "date" for name, _ in headers)
+        return HeadText(b"".join(lines), chosen(places, len(self.names)), has_date)
 
     def differing(self, name: str, value: str) -> str:
         """Return the value, marked with its place if it differs."""
@@ -247,6 +224,13 @@ class KnownHead:
         return [
             (name, found[name.lower()].decode() if name.lower() in found else value) for name, value in self.first.pairs
         ]
+
+
+def chosen(places: Sequence[int], count: int) -> Callable[[tuple[bytes, ...]], tuple[bytes, ...]]:
+    """Return what returns the values at these places of so many."""
+    if list(places) == list(range(count)):
+        return tuple
+    return itemgetter(*places) if len(places) > 1 else lambda values: tuple(values[place] for place in places)
 
 
 class ResponseMemo:

@@ -6,12 +6,13 @@ import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import httptools
 import uvloop
 
 from gateway.config import TLS, Eject, HealthCheck, Service, Timeouts, WeightedURL
+from gateway.policy.route_policies import ResponseView, RoutePolicies
 from gateway.upstreams import NO_BODY, Body, Pool, Pools, ServiceResponse, UpstreamRequest
 from gateway.upstreams.resolution import LookUp
 from gateway.upstreams.service import ServiceConnection
@@ -273,3 +274,19 @@ async def body_of(response: ServiceResponse) -> bytes:
     while piece := await response.piece():
         pieces.append(piece)
     return b"".join(pieces)
+
+
+class Client(NamedTuple):
+    """What responses depend on of a request."""
+
+    page_origin: str | None = None
+    accept_encoding: str = "gzip"
+    if_none_match: str = ""
+
+
+ANYONE = Client()
+
+
+def view(policies: RoutePolicies | None = None, client: Client = ANYONE, *, varies: bool = False) -> ResponseView:
+    """Return how a route's responses are changed for a client."""
+    return ResponseView(policies, client, varies=varies)

@@ -3,11 +3,12 @@
 import asyncio
 import socket
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import uvloop
 from tests.gateway.upstreams.origin import (
+    Client,
     OpenPools,
     Origin,
     Wire,
@@ -18,6 +19,7 @@ from tests.gateway.upstreams.origin import (
     pools_at,
     ready,
     until,
+    view,
 )
 from tests.shares import share
 
@@ -125,23 +127,15 @@ def test_what_a_client_gets_has_the_new_values(encoded_before: bool) -> None:
     known = memo()
     if encoded_before:
         (each,) = known.known
-        each.head.block(varies=True)
-        each.head.block(varies=False)
+        each.head.block(view(varies=True))
+        each.head.block(view(varies=False))
     head = known.recall(RECALLED["another ETag"])
     assert head is not None
     for varies in True, False:
-        lines = head.block(varies=varies).lines.split(b"\r\n")
+        lines = head.block(view(varies=varies)).lines.split(b"\r\n")
         assert b'ETag: "abd-123"' in lines
         assert b'ETag: "abc"' not in lines
-    assert b"vary: Cookie, Accept" in head.block(varies=True).lines
-
-
-class Client(NamedTuple):
-    """What responses depend on of a request."""
-
-    page_origin: str | None
-    accept_encoding: str = "gzip"
-    if_none_match: str = ""
+    assert b"vary: Cookie, Accept" in head.block(view(varies=True)).lines
 
 
 RULES: list[dict[str, Any]] = [
@@ -161,16 +155,33 @@ RULES: list[dict[str, Any]] = [
 def test_policies_change_a_recalled_head_as_one_that_is_parsed(
     rules: dict[str, Any], origin: str | None, varies: bool
 ) -> None:
-    route = {"path": "/x", "service": "a", "allow": "public"}
-    policies = RoutePolicies.of(Route.model_validate(route | rules))
-    assert policies is not None
-    known, client = memo(), Client(origin)
+    known, seen = memo(), view(policies_of("/x", rules), Client(origin), varies=varies)
     for data in [*RECALLED.values(), *RECALLED.values()]:
         recalled = known.recall(data)
         assert recalled is not None
         assert recalled.known or data == ACCEPTED
         parsed = ResponseHead(200, fields_of(data), bodiless=False)
-        assert recalled.block_by(policies, client, varies=varies) == parsed.block_by(policies, client, varies=varies)
+        assert recalled.block(seen) == parsed.block(seen)
+
+
+def policies_of(path: str, rules: dict[str, Any]) -> RoutePolicies:
+    found = RoutePolicies.of(Route.model_validate({"path": path, "service": "a", "allow": "public"} | rules))
+    assert found is not None
+    return found
+
+
+def test_routes_that_change_responses_equally_share_what_is_prepared() -> None:
+    keys = [view(policies_of("/x", rules)).key for rules in RULES]
+    assert keys == [view(policies_of("/y", rules)).key for rules in RULES]
+    assert len({*keys, view().key, view(varies=True).key}) == len(RULES) + 2
+
+
+def test_clients_that_get_different_responses_share_nothing() -> None:
+    policies = policies_of("/x", {"compress": True, "cors": {"origins": ["https://a.example", "https://b.example"]}})
+    clients = [
+        Client(f"https://{name}.example", coding) for name in ("a", "b", "c") for coding in ("gzip", "br", "none")
+    ]
+    assert len({view(policies, client, varies=varies).key for client in clients for varies in (True, False)}) == 18
 
 
 @on_a_loop
@@ -191,7 +202,16 @@ async def test_the_memory_of_heads_is_bounded() -> None:
         assert len(only(pools).memo.known) < 32
 
 
-# Mutations after an accepted head.
+# Mutations after an accepted head, each as it is sent with and without policies.
+CHANGING = policies_of(
+    "/x",
+    {
+        "headers": {"response": {"set": {"X-Frame-Options": "DENY"}, "remove": ["Date", "X-Runtime"]}},
+        "cors": {"origins": "https://app.example.org"},
+        "compress": True,
+    },
+)
+VIEWS = [view(policies, varies=varies) for policies in (None, CHANGING) for varies in (True, False)]
 
 
 async def outcome(pool: Pool, method: str, data: bytes) -> Any:
@@ -212,7 +232,7 @@ async def outcome(pool: Pool, method: str, data: bytes) -> Any:
         except UpstreamError as failed:
             return type(failed)
         assert got.head is not None
-        blocks = [got.head.block(varies=varies) for varies in (True, False)]
+        blocks = [got.head.block(seen) for seen in VIEWS]
         return got.status, got.headers, blocks, body, connection.parser.keep_alive
 
 
