@@ -18,14 +18,12 @@ from gateway.policy.headers import Headers
 from gateway.policy.origins import SAFE_METHODS
 from gateway.policy.rejections import ContentTooLarge, RequestRejected, RouteNotFound
 from gateway.policy.routes import Match
-from gateway.upstreams import NO_BODY, WHOLE, Body, Forwarding, HeaderBlock, UpstreamRequest, encode_headers
-from gateway.upstreams.traced import TracedForwarding
+from gateway.upstreams import NO_BODY, WHOLE, Body, Forwarding, HeaderBlock, encode_headers
 
-from . import delivery, pages, problem_responses
+from . import delivery, pages, problem_responses, sending
 from .client import ClientConnection
 from .incoming import CLIENT_LEFT, parse_request, receive_body
 from .messages import RequestMessage
-from .tunnels import is_handshake
 from .writer import ResponseWriter
 
 if TYPE_CHECKING:
@@ -164,8 +162,8 @@ class Exchange:
                 raise ContentTooLarge(match.prepared.max_body)
             self.body = Body.of(body.take())
         if match.policies is not None and match.policies.is_validated:
-            self.validate(self.decision)
-        self.forwarding = self.forwarding_of(self.decision)
+            sending.validate(self, self.decision)
+        self.forwarding = sending.forwarding_of(self, self.decision)
         self.response = self.forwarding.send_on_idle(self.on_response)
         return self.forward() if self.response is None else None
 
@@ -211,8 +209,8 @@ class Exchange:
                 await receive_body(self, self.message.body, decision.match.route.max_body)
             policies = decision.match.policies
             if policies is not None and policies.is_validated and self.forwarding is None:
-                self.validate(decision)
-            forwarding = self.forwarding = self.forwarding or self.forwarding_of(decision)
+                sending.validate(self, decision)
+            forwarding = self.forwarding = self.forwarding or sending.forwarding_of(self, decision)
             self.response = await forwarding.send(resend=resend)
         except asyncio.CancelledError:
             self.note(CLIENT_LEFT)
@@ -222,30 +220,6 @@ class Exchange:
         rest = self.deliver(self.response)
         if rest is not None:
             await rest
-
-    def validate(self, decision: Decision) -> None:
-        """Raise `RequestInvalid` if the service's document does not allow the request."""
-        body = bytes(self.body.beginning) if self.body.is_whole else None
-        request = self.request
-        self.proxy.validation.check(decision.match, request.method, request.query, request.headers.pairs, body)
-
-    def forwarding_of(self, decision: Decision) -> Forwarding:
-        """Return the request's way to its service."""
-        request, match = self.request, decision.match
-        route, policies = match.prepared, match.policies
-        if policies is not None and policies.deprecation is not None:
-            self.proxy.calls.count(request.method, route.path, decision.identity, request.headers)
-        handshake = (
-            route.takes_websockets and request.method == "GET" and request.version == "1.1"
-            and is_handshake(request.headers.pairs)
-        )  # fmt: skip
-        to_send = UpstreamRequest(
-            route.service, request.method, decision.target, decision.own, self.body, route.timeouts,
-            handshake, decision.host, decision.grant.block, None, match.route,
-        )  # fmt: skip
-        if self.proxy.tracer is not None:
-            return TracedForwarding(self.proxy.pools, to_send, self.proxy.tracer)
-        return Forwarding(self.proxy.pools, to_send)
 
     def deliver(self, response: "ServiceResponse") -> Waiting:
         """Send the response on, whole if it is; return what sends the rest."""
