@@ -40,7 +40,7 @@ Measure the gateway beside other gateways. The first run installs them; wrk and 
   --seconds N           length of one measurement (2)
   --only NAME           measure this gateway alone; may be repeated; a wrong name lists the names
   --against PATH        compare the fast door with that of another checkout instead
-  --policies            compare the fast door with all policies with that with the defaults instead
+  --policies            compare the fast door with policies with that with the defaults instead
   --faults              let addresses of a service fail instead, behind the gateway and behind Envoy
   --orders              measure the orders service instead
   --rows N              with --orders: orders in its large table (5000000)
