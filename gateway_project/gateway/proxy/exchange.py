@@ -161,8 +161,6 @@ class Exchange:
             if body.received > match.prepared.max_body:
                 raise ContentTooLarge(match.prepared.max_body)
             self.body = Body.of(body.take())
-        if match.policies is not None and match.policies.is_validated:
-            sending.validate(self, self.decision)
         self.forwarding = sending.forwarding_of(self, self.decision)
         self.response = self.forwarding.send_on_idle(self.on_response)
         return self.forward() if self.response is None else None
@@ -207,9 +205,6 @@ class Exchange:
         try:
             if self.body is NO_BODY and self.message.body is not None:
                 await receive_body(self, self.message.body, decision.match.route.max_body)
-            policies = decision.match.policies
-            if policies is not None and policies.is_validated and self.forwarding is None:
-                sending.validate(self, decision)
             forwarding = self.forwarding = self.forwarding or sending.forwarding_of(self, decision)
             self.response = await forwarding.send(resend=resend)
         except asyncio.CancelledError:

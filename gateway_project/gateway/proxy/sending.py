@@ -20,11 +20,14 @@ def validate(exchange: "Exchange", decision: Decision) -> None:
 
 
 def forwarding_of(exchange: "Exchange", decision: Decision) -> Forwarding:
-    """Return the request's way to its service."""
+    """Return the request's way to its service; raise `RequestInvalid`."""
     request, match, proxy = exchange.request, decision.match, exchange.proxy
     route, policies = match.prepared, match.policies
-    if policies is not None and policies.deprecation is not None:
-        proxy.calls.count(request.method, route.path, decision.identity, request.headers)
+    if policies is not None:
+        if policies.is_validated:
+            validate(exchange, decision)
+        if policies.deprecation is not None:
+            proxy.calls.count(request.method, route.path, decision.identity, request.headers)
     handshake = (
         route.takes_websockets and request.method == "GET" and request.version == "1.1"
         and is_handshake(request.headers.pairs)
