@@ -12,9 +12,9 @@ COPY requirements/${PROJECT}.txt requirements/telemetry.txt /tmp/
 RUN pip install --quiet --require-hashes -r "/tmp/${PROJECT}.txt" ${TELEMETRY:+-r /tmp/telemetry.txt}
 COPY chassis /tmp/chassis
 RUN pip install --quiet --no-index --no-deps --no-build-isolation /tmp/chassis \
-    # What only builds: installers, and the sources of Django's translations.
+    # What only builds: installers. What nothing serves: translations, since the pages are English, and source maps.
     && pip uninstall --quiet --yes setuptools pip \
-    && find /opt/venv -name '*.po' -delete
+    && find /opt/venv \( -name '*.po' -o -name '*.mo' ! -path '*/locale/en/*' -o -name '*.map' \) -delete
 COPY ${PROJECT}_project /srv/app
 RUN python -m compileall -q /opt/venv/lib /srv/app
 
@@ -30,5 +30,5 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=build /srv/app /srv/app
 WORKDIR /srv/app
 USER 10001:10001
-HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD ["/srv/app/container/healthy"]
+HEALTHCHECK --interval=5s --timeout=3s --start-period=120s CMD ["/srv/app/container/healthy"]
 CMD ["/srv/app/container/start"]

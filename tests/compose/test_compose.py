@@ -1,70 +1,16 @@
 """The three as containers, as compose.yaml starts them. Needs an engine with Compose."""
 
 import json
-import os
-import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.ports import free_port
+from tests.compose.containers import Containers
 from tests.waiting import wait_until
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class Containers:
-    """One project of Compose, under a name and a port of its own."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.environ = os.environ | {
-            "COMPOSE_PROJECT_NAME": f"gatehouse-test-{os.getpid()}",
-            "GATEWAY_PORT": str(self.port),
-            "GATEHOUSE_SUBNET": "172.30.81.0/24",
-        }
-
-    def compose(self, *arguments: str, check: bool = True) -> str:
-        done = subprocess.run(
-            ["docker", "compose", *arguments],
-            cwd=ROOT, env=self.environ, check=False, capture_output=True, text=True, timeout=900,
-        )  # fmt: skip
-        assert not check or done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def ask(self, path: str, body: object = None, token: str = "") -> tuple[int, Any]:
-        """Send a request to the gateway; return the status and the JSON of its response."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}")
-        if body is not None:
-            request.data = json.dumps(body).encode()
-            request.add_header("Content-Type", "application/json")
-        if token:
-            request.add_header("Authorization", f"Bearer {token}")
-        try:
-            with urllib.request.urlopen(request, timeout=10) as response:
-                return response.status, json.load(response)
-        except urllib.error.HTTPError as error:
-            return error.code, json.load(error)
-
-    def token(self, username: str, password: str) -> str:
-        status, answer = self.ask("/api/login", {"username": username, "password": password})
-        assert status == 200, answer
-        return str(answer["access_token"])
-
-    def is_ready(self) -> bool:
-        try:
-            status, answer = self.ask("/readyz")
-        except OSError:
-            return False
-        return status == 200 and all("ok" in str(each) for each in answer["services"].values())
 
 
 @pytest.fixture(scope="module")
 def containers() -> Iterator[Containers]:
-    running = Containers()
+    running = Containers("test", "172.30.81.0/24", "compose.yaml")
     try:
         running.compose("up", "--build", "--detach", "--wait", "--quiet-pull")
         wait_until(running.is_ready, "the services are ready")
