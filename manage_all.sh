@@ -263,18 +263,28 @@ end_orphans() {
   done
 }
 
+# responds URL: whether it responds with success. Without Python, which takes longer to start than a try may.
 responds() {
-  "$venv/bin/python" - "$1" <<'EOF' 2>/dev/null
-import sys, urllib.request
-urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sys.argv[1], timeout=2)
-EOF
+  local address=${1#http://} path status=''
+  path=/${address#*/} address=${address%%/*}
+  local name=${address%:*} port=${address##*:}
+  name=${name#[} name=${name%]}
+  (
+    exec 3<> "/dev/tcp/$name/$port" &&
+      printf 'GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "$path" "$address" >&3 &&
+      read -r -t 2 _ status _ <&3 &&
+      [[ $status == 200 ]]
+  ) 2>/dev/null
 }
 
 # Migrations are compatible with the version that runs.
 prepare() {
   local name=$1
-  django "$name" migrate --verbosity 0
-  [[ $name != users ]] || pid "$name" >/dev/null || django users demo_users
+  if [[ $name == users ]] && ! pid users >/dev/null; then
+    django users demo_users --migrate
+  else
+    django "$name" migrate --verbosity 0
+  fi
 }
 
 # check_port NAME: fail if its port is in use.

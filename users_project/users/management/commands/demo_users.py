@@ -3,7 +3,8 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandParser
 
 from chassis.problems import Conflict
 from users import services
@@ -13,7 +14,12 @@ from users.models import User
 class Command(BaseCommand):
     help = "Creates the users admin (password a) and user (password u) if there are no users; never in production."
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--migrate", action="store_true", help="Migrate the database first.")
+
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
+        if options["migrate"]:
+            call_command("migrate", verbosity=0)
         if settings.ENV.gatehouse_env == "production":
             self.stdout.write("Production has no demo users. `manage.py createsuperuser` creates an admin.")
             return
