@@ -89,7 +89,7 @@ class Suite:
 # The longest first, so that none begins when all others are done.
 SUITES = (
     Suite("soak", ("tests/soak",), "gateway", long=True),
-    Suite("system", ("tests/system", "tests/bench"), parts=3),
+    Suite("system", ("tests/system", "tests/bench"), parts=2),
     Suite("users on PostgreSQL", ("tests/users",), "users", on_postgres=True),
     Suite("gateway", ("tests/gateway",), "gateway"),
     Suite("orders", ("tests/orders",), "orders"),

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.system.stack import Stack
+from tests.system.stack import WORKERS, Stack
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A ready stack. A process that still runs at the end is a failure."""
-    running = Stack(tmp_path_factory.mktemp("var"))
+    """A ready stack with several workers. A process that still runs at the end is a failure."""
+    running = Stack(tmp_path_factory.mktemp("var"), dict.fromkeys(WORKERS, "2"))
     try:
         running.up()
         yield running

@@ -83,11 +83,8 @@ def find_contradictions(gateway: Stack, document: Any, token: str, folder: Path,
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("role", ["user", "admin"])
-def test_schemathesis_finds_nothing(
-    gateway: Stack, document: Any, tokens: dict[str, str], role: str, tmp_path: Path
-) -> None:
-    found = find_contradictions(gateway, document, tokens[role], tmp_path, 2)
+def test_schemathesis_finds_nothing(gateway: Stack, document: Any, tokens: dict[str, str], tmp_path: Path) -> None:
+    found = find_contradictions(gateway, document, tokens["admin"], tmp_path, 2)
     assert not found, found
 
 

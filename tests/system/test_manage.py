@@ -34,12 +34,12 @@ def test_bench_help_installs_nothing_and_lists_every_option(tmp_path: Path) -> N
     assert "unknown option '--nope'" in stack.manage("bench", *values, "--nope", check=False).stderr
 
 
-@pytest.mark.parametrize("bind", ["127.0.0.2", "::1", "[::1]", "0.0.0.0"])
+@pytest.mark.parametrize("bind", ["[::1]", "0.0.0.0"])
 def test_a_service_on_another_address_is_ready_and_keeps_it_until_it_stops(tmp_path: Path, bind: str) -> None:
     stack = Stack(tmp_path / "var", {"ORDERS_BIND": bind})
     try:
         done = stack.manage("up", "--detach", "orders")
-        shown = {"127.0.0.2": "127.0.0.2", "0.0.0.0": "127.0.0.1"}.get(bind, "[::1]")
+        shown = "127.0.0.1" if bind == "0.0.0.0" else "[::1]"
         assert f"orders is up at http://{shown}:{stack.ports['orders']}" in done.stderr
         assert stack.manage("status", "orders").stdout.split()[:2] == ["orders", "ready"]
         port, stack.environ["ORDERS_PORT"] = stack.environ["ORDERS_PORT"], "9"

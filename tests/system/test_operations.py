@@ -18,7 +18,7 @@ import yaml
 from requests.adapters import HTTPAdapter
 from tests.ports import free_port
 from tests.system.documents import assert_output, blocks, typed
-from tests.system.stack import ROOT, Stack, until
+from tests.system.stack import ROOT, WORKERS, Stack, until
 
 PAGES = ROOT / "docs" / "operations"
 OTHER = "127.0.0.2"
@@ -27,7 +27,9 @@ OTHER = "127.0.0.2"
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack in a directory as an operator has it, with `var` and room for backups."""
-    stack = Stack(tmp_path_factory.mktemp("srv") / "var", {"TRUSTED_PROXIES": "127.0.0.1/32"})
+    stack = Stack(
+        tmp_path_factory.mktemp("srv") / "var", {"TRUSTED_PROXIES": "127.0.0.1/32"} | dict.fromkeys(WORKERS, "2")
+    )
     try:
         stack.up()
         yield stack

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 from tests.system.documents import config_without_rate_limits
-from tests.system.stack import Stack, until
+from tests.system.stack import WORKERS, Stack, until
 
 LEAD = 4
 # The shortest that the gateway accepts.
 TTL = 60
 ENVIRON = {
-    "KEY_LEAD_TIME": str(LEAD), "ACCESS_TOKEN_TTL": str(TTL), "REFRESH_TOKEN_TTL": str(TTL), "GATEWAY_WORKERS": "2",
+    "KEY_LEAD_TIME": str(LEAD), "ACCESS_TOKEN_TTL": str(TTL), "REFRESH_TOKEN_TTL": str(TTL),
     "LOGIN_FREE_TRIES": "1000", "ARGON2_MEMORY_KIB": "1024", "ARGON2_TIME": "1",
-}  # fmt: skip
+} | dict.fromkeys(WORKERS, "2")  # fmt: skip
 
 
 def kid(token: str) -> str:
