@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The three, up and ready."""
-    running = Stack(tmp_path_factory.mktemp("var"), {"ACCESS_TOKEN_TTL": str(TTL)})
+    running = Stack(tmp_path_factory.mktemp("var"), {"ACCESS_TOKEN_TTL": str(TTL), "GATEWAY_WORKERS": "2"})
     try:
         running.up()
         yield running

@@ -8,13 +8,16 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from tests.browser.conftest import Complaints
+from tests.shares import long
 from tests.system.stack import Stack, until
 
 SCREENS = {"desktop": (1280, 800), "phone": (390, 844)}
+# Each screen and each scheme once; the other two pairs are long.
+LOOKS = ["desktop-light", "phone-dark", *long(["desktop-dark", "phone-light"])]
 Check = Callable[[str], None]
 
 
-@pytest.fixture(params=[f"{screen}-{scheme}" for screen in SCREENS for scheme in ("light", "dark")])
+@pytest.fixture(params=LOOKS)
 def look(request: pytest.FixtureRequest) -> str:
     """A screen and the system's scheme."""
     return str(request.param)
