@@ -316,14 +316,10 @@ def test_a_rolling_restart_of_two_replicas_fails_no_get(door: Door, tmp_path) ->
     }
     with Gateway(door, tmp_path / "var", config) as gateway, contextlib.ExitStack() as running:
         issuer: Any = SimpleNamespace(url=f"{gateway.url}/.well-known/jwks.json", passport=lambda *_, **__: "none")
-        # Of this process it is the gateway's.
-        environ = {"DJANGO_SETTINGS_MODULE": "orders_project.settings"}
         replicas = []
         for port in ports:
             # Of one database: the first one migrates it.
-            replica = Orders(
-                issuer, tmp_path, workers=1, environ=environ | {"ORDERS_PORT": str(port)}, migrated=not replicas
-            )
+            replica = Orders(issuer, tmp_path, workers=1, environ={"ORDERS_PORT": str(port)}, migrated=not replicas)
             replica.port = port
             replicas.append(running.enter_context(replica))
         on_a_loop(within=90)(restart)(gateway, replicas)

@@ -55,6 +55,7 @@ class Service:
         self.process: subprocess.Popen[bytes] | None = None
         self.environ = {
             **os.environ,
+            "DJANGO_SETTINGS_MODULE": "orders_project.settings",
             "GATEHOUSE_VAR": str(self.state),
             "ORDERS_PORT": str(self.port),
             "ORDERS_WORKERS": str(self.workers),
@@ -155,7 +156,9 @@ class Service:
 
 def run_migrate(**environ: str) -> None:
     command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
-    subprocess.run(command, cwd=PROJECT, env=os.environ | environ, check=True)
+    # Tests of the gateway run the service too.
+    own = {"DJANGO_SETTINGS_MODULE": "orders_project.settings"}
+    subprocess.run(command, cwd=PROJECT, env=os.environ | own | environ, check=True)
 
 
 @functools.cache
