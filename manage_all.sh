@@ -518,7 +518,7 @@ def problems(response):
         if refused := report.get("config_refused"):
             stays = ", ".join(report.get("config", {}))
             found.append(
-                f"gateway.yaml was changed and refused at {refused['at']}: {refused['faults']} fault(s); "
+                f"gateway.yaml was changed and refused at {refused['at']}: {refused['faults']} fault{'s' * (refused['faults'] != 1)}; "
                 f"sha256 {stays} stays in force"
             )
         return "; ".join(found) or report.get("detail", "")

@@ -90,7 +90,9 @@ def check_services(root: Node, reader: DocumentReader) -> None:
             reference = section.get("service")
             if reference and isinstance(reference.value, str) and reference.value not in defined:
                 known = f"The services are {', '.join(defined)}." if defined else "Add it under `services`."
-                reader.fault(reference.mark, f"unknown service {shown(reference.value)}. {known}")
+                near = difflib.get_close_matches(reference.value, defined, n=1)
+                meant = f"Did you mean {near[0]}? " if near else ""
+                reader.fault(reference.mark, f"unknown service {shown(reference.value)}. {meant}{known}")
 
 
 def check_websockets(root: Node, reader: DocumentReader) -> None:

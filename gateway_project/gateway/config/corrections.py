@@ -3,6 +3,7 @@
 Each correction is one that the key takes: it has gone through the key's own parser.
 """
 
+import difflib
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -32,13 +33,15 @@ def methods(value: object) -> str | None:
 
 
 def allow(value: object) -> str | None:
-    """`admin` is a list of one role, `everyone` is public."""
+    """`admin` is a list of one role, `everyone` is public, `pubic` is a typing mistake."""
     if not isinstance(value, str):
         return None
     if value.lower() in values.KEYWORDS:
         return value.lower()
     if value.lower() in EVERYONE:
         return "public"
+    if near := difflib.get_close_matches(value.lower(), values.KEYWORDS, n=1):
+        return near[0]
     return f"[{value}]" if values.ROLE.fullmatch(value) else None
 
 

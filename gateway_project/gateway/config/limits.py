@@ -117,5 +117,9 @@ def effective(root: Node) -> Iterator[tuple[Node, Node]]:
 def unknown(name: str, limits: dict[str, Node]) -> str:
     near = difflib.get_close_matches(name, limits, n=1)
     meant = f"Did you mean {near[0]}? " if near else ""
-    known = f"The limits are {', '.join(limits)}." if limits else "Declare it under `limits`."
+    known = (
+        f"The limits are {', '.join(limits)}."
+        if limits
+        else "Declare it under `limits`, or write a rate such as 60/minute."
+    )
     return f"unknown limit {shown(name)}. {meant}{known}"

@@ -20,7 +20,7 @@ from .schemas import FORM, RequestBody
 from .tables import Cell, Table
 
 LABELS: Final = {"POST": "Send", "PUT": "Replace", "PATCH": "Save changes", "DELETE": "Delete"}
-TITLES: Final = {"POST": "Create or do", "PUT": "Replace", "PATCH": "Change", "DELETE": "Delete"}
+TITLES: Final = {"POST": "Send", "PUT": "Replace", "PATCH": "Change", "DELETE": "Delete"}
 NAMES: Final = ("name", "title", "username", "label", "item", "subject", "email", "slug")
 # What a service's document has of an operation. Without any, a body is written as JSON.
 DESCRIBED: Final = frozenset({"operationId", "summary", "requestBody"})

@@ -408,9 +408,11 @@ def test_a_limit_that_a_route_cannot_inherit_is_a_fault_of_its_path(tmp_path: Pa
 
 
 def test_a_name_without_any_limits_is_a_fault(tmp_path: Path) -> None:
-    assert faults(tmp_path, route(rate_limit="a")) == ["7:17: unknown limit 'a'. Declare it under `limits`."]
+    assert faults(tmp_path, route(rate_limit="a")) == [
+        "7:17: unknown limit 'a'. Declare it under `limits`, or write a rate such as 60/minute."
+    ]
     assert faults(tmp_path, route() + "defaults: {rate_limit: a}\n") == [
-        "7:24: unknown limit 'a'. Declare it under `limits`."
+        "7:24: unknown limit 'a'. Declare it under `limits`, or write a rate such as 60/minute."
     ]
 
 

@@ -216,6 +216,8 @@ YAML_1_1_NUMBER = "a plain decimal number, or quotes around it if text is meant"
     ("key", "written", "found", "expected"),
     [
         ("allow", "Public", "12: got 'Public'", f"{ALLOW}; write allow: public"),
+        ("allow", "pubic", "12: got 'pubic'", f"{ALLOW}; write allow: public"),
+        ("allow", "authentcated", "12: got 'authentcated'", f"{ALLOW}; write allow: authenticated"),
         ("allow", "admin", "12: got 'admin'", f"{ALLOW}; write allow: [admin]"),
         ("allow", "everyone", "12: got 'everyone'", f"{ALLOW}; write allow: public"),
         ("allow", "a b", "12: got 'a b'", ALLOW),
@@ -295,6 +297,7 @@ YAML_1_1_NUMBER = "a plain decimal number, or quotes around it if text is meant"
         ("websocket", "1", "16: got 1", "true or false"),
         ("websocket", "'true'", "16: got 'true'", "true or false; write websocket: true"),
         ("service", "b", "14: unknown service 'b'. The services are a.", ""),
+        ("service", "aa", "14: unknown service 'aa'. Did you mean a? The services are a.", ""),
         ("service", "[a]", "14: got a list", "the name of a service"),
         ("path", "[/x]", "11: got a list", "a path such as /api/users/{id}"),
         ("path", "x", "11: got 'x'", "a path that starts with /"),

@@ -41,7 +41,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
         headers = [header_of(text) for text in options["header"]]
         if options["user"] is not None and not re.fullmatch("[0-9]+", options["user"]):
-            raise CommandError(f"--as takes the user's id, such as 7. Got {options['user']}.")
+            raise CommandError(f"--as takes the user's id, such as 7. Got {options['user']}. For a role, use --role.")
         token, has_user = options["token"], options["user"] is not None or options["role"] is not None
         if token and has_user:
             raise CommandError("--token names the user already. Leave out --as and --role.")
