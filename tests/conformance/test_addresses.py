@@ -218,7 +218,7 @@ def assert_seen(gateway: Gateway, door: Door, bad: str, good: str) -> None:
         status = manage(gateway, "status")
         (worker,) = gateway.worker_pids()
         assert re.search(
-            rf"^{worker} +four +{bad} +ejected +0 +0 +5 +0 +[0-9]+ +rests [0-9]+ s$", status, re.MULTILINE
+            rf"^{worker} +four +{bad} +ejected +0 +0 +5 +0 +[0-9]+ +rests [0-9.]+ s$", status, re.MULTILINE
         ), status
         assert re.search(rf"^{worker} +four +{good} +healthy +0 ", status, re.MULTILINE), status
 

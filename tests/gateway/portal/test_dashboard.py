@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.gateway.login import LoginService
 from tests.gateway.portal.browsers import PAGE, sign_in
 from tests.gateway.runtimes import runtime
 
+from gateway import configuration, in_force
 from gateway.history import Recorder
 from gateway.identity import audit
 from gateway.identity.audit import Event
@@ -242,6 +244,27 @@ def test_a_changed_configuration_is_shown_at_once(admin: Client, configure: Call
     parts = pages.PARTS
     assert parts.get(("now", "x"), runtime(), lambda: "before") == "before"
     assert parts.get(("now", "x"), runtime().successor(config), lambda: "after") == "after"
+
+
+@pytest.fixture
+def changed(admin: Client, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A gateway.yaml whose content is not in force."""
+    path = tmp_path / "changed.yaml"
+    path.write_text("version: 1\n")
+    settings.GATEWAY_CONFIG = path
+    loaded = configuration.Loaded(runtime().config, path, "0" * 64, b"")
+    monkeypatch.setattr(configuration, "loaded", loaded)
+    yield path
+    in_force.accept()
+
+
+def test_a_file_on_disk_that_is_not_in_force_has_its_reason_and_the_next_command(admin: Client, changed: Path) -> None:
+    assert "is not in force. Take it up with: <code>./manage_all.sh reload gateway</code>" in page(admin)
+    in_force.refuse(2)
+    pages.PARTS.kept.clear()
+    text = page(admin)
+    assert re.search(r"is not in force\. It was refused at \S+ for 2 faults\. See them with: ", text)
+    assert "<code>./manage_all.sh gateway check</code>" in text
 
 
 def points(*counts: int) -> Iterator[Point]:

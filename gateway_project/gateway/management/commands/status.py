@@ -23,7 +23,9 @@ def rows(status: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         for each in addresses:
             note = f"check: {each['check']}" if each["check"] else ""
             if each["state"] == "ejected" and each["rests"]:
-                note = f"rests {each['rests']:.0f} s" + (f"; {note}" if note else "")
+                note = f"rests {each['rests']:.1f} s" + (f"; {note}" if note else "")
+            elif each["state"] == "ejected":
+                note = note or "tried with the next request"
             numbers = (str(each[key]) for key in ("in_flight", "connections", "failures"))
             yield (str(status["pid"]), service, each["address"], each["state"], *numbers, *shared, note)
 

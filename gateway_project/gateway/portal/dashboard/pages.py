@@ -12,7 +12,7 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 
-from gateway import callers, configuration
+from gateway import callers, configuration, in_force
 from gateway.config import ConfigError, RateLimit, lines_of
 from gateway.explaining import Explainer, Explanation, user_of, with_host, with_states
 from gateway.history import DAY, MINUTES
@@ -157,6 +157,7 @@ def rest(runtime: Runtime, window: str) -> str:
         "file": settings.GATEWAY_CONFIG.name,
         "file_digest": configuration.digest_on_disk(settings.GATEWAY_CONFIG),
         "in_force": configuration.loaded.digest[: configuration.DIGITS] if configuration.loaded else "",
+        "refused": in_force.refusal(),
         "uncalled": state.uncalled(board, figures.sums(slots)),
         "since": moment(first) if first else "",
         "deprecated": list(callers.report(runtime.config.routes)),

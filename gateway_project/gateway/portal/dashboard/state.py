@@ -80,8 +80,9 @@ def address_rows(counted: Mapping[AnySeries, Times], found: Iterable[dict[str, A
                 row.connections += each["connections"]
                 if each["check"]:
                     row.notes.append(f"check: {each['check']}")
-                elif each["state"] == "ejected" and each["rests"]:
-                    row.notes.append(f"tried again in {each['rests']:.0f} s")
+                elif each["state"] == "ejected":
+                    rests = each["rests"]
+                    row.notes.append(f"tried again in {rests:.1f} s" if rests else "tried with the next request")
     for row in rows.values():
         row.notes = list(dict.fromkeys(row.notes))[:2]
     return sorted(rows.values(), key=lambda row: (STATES.index(row.worst), row.service, row.address))
