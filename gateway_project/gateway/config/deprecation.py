@@ -52,7 +52,7 @@ def moment_schema(*words: str) -> WithJsonSchema:
 
 
 class Deprecated(Section):
-    """That clients are to stop using a route, since when, until when, and what they use instead."""
+    """A route that clients should stop using: since when, until when, and what they use instead."""
 
     example: ClassVar[str] = "{since: 2026-12-31}"
     since: Annotated[datetime | None, BeforeValidator(moment_or_never), moment_schema(NEVER)] = Field(

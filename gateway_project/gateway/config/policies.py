@@ -60,7 +60,8 @@ class Policies(Section):
     )
     retry: Retry = Field(Retry(), description="When a request is sent again.")
     deprecated: Deprecated = Field(
-        Deprecated(), description="That clients are to stop using the route, and what they use instead."
+        Deprecated(),
+        description="Marks the route as one that clients should stop using, and names what they use instead.",
     )
     compress: Flag = Field(
         False, description="Whether responses are compressed with gzip, br or zstd, as the client takes it."
