@@ -102,7 +102,7 @@ def test_routes_that_gateway_yaml_already_has_are_left_out_and_listed(
     ]
     configure(services={"shelf": {"url": ["http://127.0.0.1:9", address]}}, routes=routes)
     text, _ = suggest(f"{address}/openapi.json")
-    assert "# gateway.yaml has the service shelf already." in text
+    assert "# gateway.yaml has the service shelf already, at this URL." in text
     assert "# /books: gateway.yaml routes GET already" in text
     assert yaml.safe_load(text) == {
         "routes": [{"path": "/books", "methods": ["POST"], "service": "shelf", "allow": None}]

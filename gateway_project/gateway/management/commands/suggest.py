@@ -45,7 +45,7 @@ class Command(BaseCommand):
                 f"gateway.yaml has a service {name} at {known.url[0]}. Choose another name: --name NAME."
             )
         if known:
-            self.stdout.write(f"# gateway.yaml has the service {name} already.")
+            self.stdout.write(f"# gateway.yaml has the service {name} already, at this URL.")
         else:
             self.stdout.write(f"services:\n  {name}:\n    url: {origin}\n    openapi: {parts.path or '/'}")
             if is_up(origin + HEALTH):
