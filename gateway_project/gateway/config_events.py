@@ -1,7 +1,8 @@
 """Which gateway.yaml was taken up or rejected, on its way from gunicorn's master to the audit trail.
 
 The master forks, so it has no connection to the database. It writes each event to a file of its own, and the first
-worker that sees the file records the event. An event that no worker has recorded yet survives a restart.
+worker that sees the file records the event. An event that no worker has taken yet survives a restart; a worker
+that is killed while it records one loses it.
 """
 
 import json

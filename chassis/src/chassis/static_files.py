@@ -40,13 +40,13 @@ class FingerprintStorage(StaticFilesStorage):
 class KeepStaticFiles(Middleware):
     """Lets a browser keep a file for a year if the URL has its digest.
 
-    While two versions run side by side, one may be asked for the file of the other, which nothing must keep.
+    While two versions run side by side, a request may reach the other version. Its response is not kept.
     """
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         path, root = request.path_info, str(settings.STATIC_URL)
         if path.startswith(root) and response.status_code in {200, 304} and "v" in request.GET:
-            is_it = request.GET["v"] == digest(path.removeprefix(root))
-            response.headers["Cache-Control"] = f"max-age={YEAR}, public, immutable" if is_it else "no-store"
+            is_current = request.GET["v"] == digest(path.removeprefix(root))
+            response.headers["Cache-Control"] = f"max-age={YEAR}, public, immutable" if is_current else "no-store"
         return response

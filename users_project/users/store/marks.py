@@ -47,6 +47,9 @@ class Marks:
         return replace(self, generation=uuid4().hex, last_id=floor, floor=floor)
 
 
+_MARKS = TypeAdapter(Marks)
+
+
 def path_of(record: Path) -> Path:
     return record.with_suffix(".marks.json")
 
@@ -54,7 +57,7 @@ def path_of(record: Path) -> Path:
 def read(record: Path) -> Marks | None:
     """Return the marks of a record, or None if they are missing or damaged."""
     try:
-        return TypeAdapter(Marks).validate_json(path_of(record).read_bytes())
+        return _MARKS.validate_json(path_of(record).read_bytes())
     except FileNotFoundError:
         return None
     except ValueError:
