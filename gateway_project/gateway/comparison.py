@@ -6,12 +6,12 @@ opened if that one lets in more clients.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from .config import Config, Lines, Policies, Route, Service, written
+from .config import Config, Limit, Lines, Policies, Route, Service, written
 from .policy.rejections import RequestRejected
 from .policy.routes import RouteTable
 
@@ -21,6 +21,8 @@ ANY_SEGMENT: Final = "~"
 ANY_REST: Final = "/".join([ANY_SEGMENT] * 32)
 # What lets clients in, in the order of the list; the other keys of a route are compared by their values.
 ACCESS: Final = ("allow", "allow_from")
+# How many an `allow` lets in if it is not a list of roles.
+RANKS: Final[dict[object, int]] = {"public": 2, "authenticated": 1}
 LETS_IN: Final = frozenset({"added", "opened"})
 # Keys of the file that are compared as they are.
 GENERAL: Final = ("versions", "login", "roles")
@@ -73,7 +75,16 @@ class Matched:
 
 def compare(before: Side, after: Side) -> list[Change]:
     """Return what changes for clients and services if `after` replaces `before`."""
-    return [*routes(before, after), *services(before, after), *limits(before, after), *general(before, after)]
+    # The policies of services are those of their routes.
+    of_services = [key for key in Service.model_fields if key not in Policies.model_fields]
+    found = [
+        *routes(before, after),
+        *entries("service", "url", of_services, before, after),
+        *entries("limit", "rate", Limit.model_fields, before, after),
+    ]
+    for key in GENERAL:
+        found += change("file", key, key, before.config, after.config, after.name, after.lines.general(key))
+    return found
 
 
 def routes(before: Side, after: Side) -> Iterator[Change]:
@@ -127,8 +138,7 @@ def route_changes(
 def kinds(key: str, before: Route, after: Route) -> list[str]:
     """Return the kinds of change that other values of a key are: it may both let clients in and shut others out."""
     if key == "allow":
-        opened = not admitted(after) <= admitted(before)
-        narrowed = not admitted(before) <= admitted(after)
+        opened, narrowed = not is_no_wider(after, before), not is_no_wider(before, after)
     elif key == "allow_from":
         opened, narrowed = not is_within(after, before), not is_within(before, after)
     else:
@@ -136,21 +146,11 @@ def kinds(key: str, before: Route, after: Route) -> list[str]:
     return [kind for kind, applies in (("opened", opened), ("narrowed", narrowed)) if applies] or ["changed"]
 
 
-def admitted(route: Route) -> "Admitted":
-    return Admitted(route.allow)
-
-
-class Admitted:
-    """Who may use a route: everyone, all that are signed in, or those of some roles."""
-
-    def __init__(self, allow: str | tuple[str, ...]) -> None:
-        self.rank = {"public": 2, "authenticated": 1}.get(allow, 0) if isinstance(allow, str) else 0
-        self.roles = frozenset(() if isinstance(allow, str) else allow)
-
-    def __le__(self, other: "Admitted") -> bool:
-        if self.rank or other.rank:
-            return self.rank <= other.rank
-        return self.roles <= other.roles
+def is_no_wider(one: Route, other: Route) -> bool:
+    """Return whether all users that one `allow` lets in are let in by the other."""
+    if isinstance(one.allow, tuple) and isinstance(other.allow, tuple):
+        return set(one.allow) <= set(other.allow)
+    return RANKS.get(one.allow, 0) <= RANKS.get(other.allow, 0)
 
 
 def is_within(inner: Route, outer: Route) -> bool:
@@ -163,53 +163,27 @@ def is_within(inner: Route, outer: Route) -> bool:
     )
 
 
-def services(before: Side, after: Side) -> Iterator[Change]:
-    """Yield the changes of services; their routes have those of policies that routes share."""
-    old, new = before.config.services, after.config.services
+def entries(of: str, first: str, keys: Iterable[str], before: Side, after: Side) -> Iterator[Change]:
+    """Yield the changes of services or limits, by name; their `first` key describes an added or removed one."""
+    section = f"{of}s"
+    old, new = getattr(before.config, section), getattr(after.config, section)
     for name in dict.fromkeys([*new, *old]):
         if name not in old:
-            values = "", said(new[name], "url")
-            yield Change("added", "service", name, (), "url", *values, after.name, after.lines.service(name))
+            line = after.lines.entry(section, name)
+            yield Change("added", of, name, (), first, "", said(new[name], first), after.name, line)
         elif name not in new:
-            values = said(old[name], "url"), ""
-            yield Change("removed", "service", name, (), "url", *values, before.name, before.lines.service(name))
+            line = before.lines.entry(section, name)
+            yield Change("removed", of, name, (), first, said(old[name], first), "", before.name, line)
         else:
-            yield from service_changes(name, old[name], new[name], after)
+            for key in keys:
+                line = after.lines.key_of_entry(section, name, key)
+                yield from change(of, name, key, old[name], new[name], after.name, line)
 
 
-def service_changes(name: str, old: Service, new: Service, after: Side) -> Iterator[Change]:
-    for key in Service.model_fields:
-        is_new = weights(old) != weights(new) if key == "url" else getattr(old, key) != getattr(new, key)
-        if key not in Policies.model_fields and is_new:
-            line = after.lines.service_key(name, key) or after.lines.service(name)
-            yield Change("changed", "service", name, (), key, said(old, key), said(new, key), after.name, line)
-
-
-def weights(service: Service) -> list[tuple[str, int]]:
-    return [(str(url), url.weight) for url in service.url]
-
-
-def limits(before: Side, after: Side) -> Iterator[Change]:
-    old, new = before.config.limits, after.config.limits
-    for name in dict.fromkeys([*new, *old]):
-        if name not in old:
-            values = "", said(new[name], "rate")
-            yield Change("added", "limit", name, (), "rate", *values, after.name, after.lines.limit(name))
-        elif name not in new:
-            values = said(old[name], "rate"), ""
-            yield Change("removed", "limit", name, (), "rate", *values, before.name, before.lines.limit(name))
-        else:
-            for key in type(new[name]).model_fields:
-                if getattr(old[name], key) != getattr(new[name], key):
-                    values = said(old[name], key), said(new[name], key)
-                    yield Change("changed", "limit", name, (), key, *values, after.name, after.lines.limit(name))
-
-
-def general(before: Side, after: Side) -> Iterator[Change]:
-    for key in GENERAL:
-        if getattr(before.config, key) != getattr(after.config, key):
-            values = said(before.config, key), said(after.config, key)
-            yield Change("changed", "file", key, (), key, *values, after.name, after.lines.general(key))
+def change(of: str, name: str, key: str, old: Any, new: Any, file: str, line: int | None) -> Iterator[Change]:  # noqa: ANN401, PLR0917  # sections of the file
+    """Yield the change of a key, if there is one."""
+    if getattr(old, key) != getattr(new, key):
+        yield Change("changed", of, name, (), key, said(old, key), said(new, key), file, line)
 
 
 def said(section: Any, key: str) -> str:  # noqa: ANN401  # a section of the file
@@ -229,7 +203,6 @@ def as_json(changes: list[Change]) -> str:
 
 
 def as_text(changes: list[Change]) -> Iterator[str]:
-    """Yield a line for each change."""
     for each in changes:
         methods = ",".join(each.methods)
         subject = f"{methods} {each.name}" if each.of == "route" else f"{each.of} {each.name}"

@@ -82,20 +82,6 @@ def test_check_only_warns_of_a_role_that_no_user_has(tmp_path: Path, settings: A
     assert "gateway.yaml has 1 route, and 1 warning, see above." in out.getvalue()
 
 
-def test_check_shows_faults_and_warnings_together(tmp_path: Path) -> None:
-    path = tmp_path / "both.yaml"
-    routes = "  - {path: /x, service: a, allow: [admn]}\n  - {path: /y, service: b, allow: public}\n"
-    path.write_text(f"version: 1\nservices: {{a: {{url: 'http://a'}}}}\nroutes:\n{routes}")
-    environ = os.environ | {"GATEHOUSE_VAR": str(tmp_path / "var"), "GATEWAY_CONFIG": str(path)}
-    done = subprocess.run(CHECK, cwd=PROJECT, env=environ, capture_output=True, text=True, check=False)
-    lines = [line.removeprefix(f"{path}:") for line in done.stderr.splitlines()]
-    assert done.returncode == 1
-    assert [line[:40] for line in lines] == [
-        "5:25: unknown service 'b'. The services ", "1 fault", "gateway.yaml has probable mistakes too:",
-        "4:36: unknown role 'admn'. The roles are", "1 warning",
-    ]  # fmt: skip
-
-
 def test_check_reports_faults_in_the_order_of_lines(faulty: Path) -> None:
     faulty.write_text("version: 1\nservices: {}\nroutes: []\n" + "".join(f"odd{line}: 1\n" for line in range(4, 13)))
     with pytest.raises(CommandError) as failed:

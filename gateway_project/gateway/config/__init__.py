@@ -6,10 +6,9 @@ from .cors import Cors
 from .deprecation import Deprecated
 from .errors import ConfigError, Fault
 from .header_rules import HeaderRules
-from .limits import Limit
-from .lines import Lines, lines_of, load_with_lines
-from .loading import load, warnings
-from .models import Config, Login, Route, Service, Versions
+from .lines import Lines
+from .loading import load, load_with_lines, warnings
+from .models import Config, Limit, Login, Route, Service, Versions
 from .policies import Policies, ServicePolicies, Timeouts
 from .resilience import Queue, Retry
 from .schema import json_schema
@@ -18,36 +17,8 @@ from .values import METHODS, RateLimit
 from .writing import HIDDEN, moment_of, written
 
 __all__ = [
-    "HIDDEN",
-    "METHODS",
-    "RESERVED",
-    "TLS",
-    "Config",
-    "ConfigError",
-    "Cors",
-    "Deprecated",
-    "Eject",
-    "Fault",
-    "HeaderRules",
-    "HealthCheck",
-    "Limit",
-    "Lines",
-    "Login",
-    "Policies",
-    "Queue",
-    "RateLimit",
-    "Retry",
-    "Route",
-    "Service",
-    "ServicePolicies",
-    "Timeouts",
-    "Versions",
-    "WeightedURL",
-    "json_schema",
-    "lines_of",
-    "load",
-    "load_with_lines",
-    "moment_of",
-    "warnings",
-    "written",
-]
+    "HIDDEN", "METHODS", "RESERVED", "TLS", "Config", "ConfigError", "Cors", "Deprecated", "Eject", "Fault",
+    "HeaderRules", "HealthCheck", "Limit", "Lines", "Login", "Policies", "Queue", "RateLimit", "Retry", "Route",
+    "Service", "ServicePolicies", "Timeouts", "Versions", "WeightedURL", "json_schema", "load", "load_with_lines",
+    "moment_of", "warnings", "written",
+]  # fmt: skip

@@ -7,15 +7,13 @@ from typing import Annotated, Any, ClassVar, Final
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from .section import Section
-from .values import Duration, OwnPath, matching, one_or_more, several, url
+from .values import Duration, OwnPath, matching, number_schema, one_or_more, several, url, whole, whole_number
 
 MAX_WEIGHT: Final = 100
 MAX_FAILURES: Final = 1000
 # What counts as a failure of an address.
 CAUSES: Final = ("connect", "reset", "timeout", "5xx")
 PERCENTAGE = re.compile(r"(?:100|[1-9]?[0-9])%")
-# As text: what `${VAR}` is replaced by.
-WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 class WeightedURL(str):
@@ -24,6 +22,11 @@ class WeightedURL(str):
     __slots__ = ("weight",)
 
     weight: int
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other) is True and getattr(other, "weight", self.weight) == self.weight
+
+    __hash__ = str.__hash__
 
     @classmethod
     def of(cls, text: str, weight: int = 1) -> "WeightedURL":
@@ -38,15 +41,7 @@ def weighted_url(value: object) -> WeightedURL:
         return WeightedURL.of(url(value))
     if not {"url"} <= value.keys() <= {"url", "weight"}:
         raise ValueError("a URL, or a mapping such as {url: http://10.0.0.1:8002, weight: 2}")
-    return WeightedURL.of(url(value["url"]), whole_number(value.get("weight", 1), MAX_WEIGHT, "a weight"))
-
-
-def whole_number(value: object, most: int, what: str = "a number") -> int:
-    """Return the number, which may be text from a variable."""
-    number = int(value) if isinstance(value, str) and WHOLE_NUMBER.fullmatch(value) else value
-    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= most:
-        raise ValueError(f"{what} from 1 to {most}")
-    return number
+    return WeightedURL.of(url(value["url"]), whole_number(value.get("weight", 1), 1, MAX_WEIGHT, "a weight"))
 
 
 def percentage(value: object) -> float:
@@ -61,7 +56,6 @@ def cause(value: object) -> str:
 
 
 URL_SCHEMA: Final = {"type": "string", "pattern": r"^https?://|\$\{"}
-TEXT_NUMBER: Final = {"type": "string", "pattern": rf"^{WHOLE_NUMBER.pattern}$|\$\{{"}
 URL_ENTRY: Final[dict[str, Any]] = {
     "anyOf": [
         URL_SCHEMA,
@@ -69,7 +63,7 @@ URL_ENTRY: Final[dict[str, Any]] = {
             "type": "object",
             "properties": {
                 "url": URL_SCHEMA,
-                "weight": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": MAX_WEIGHT}, TEXT_NUMBER]},
+                "weight": number_schema(1, MAX_WEIGHT),
             },
             "required": ["url"],
             "additionalProperties": False,
@@ -90,11 +84,7 @@ URLs = Annotated[
         }
     ),
 ]
-Failures = Annotated[
-    int,
-    BeforeValidator(partial(whole_number, most=MAX_FAILURES)),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MAX_FAILURES}, TEXT_NUMBER]}),
-]
+Failures = Annotated[int, *whole(1, MAX_FAILURES, "a number")]
 Percentage = Annotated[
     float,
     BeforeValidator(percentage),

@@ -1,271 +1,197 @@
 """Policies that contradict each other once the three levels are merged: faults, and warnings of `check`.
 
-What cannot work is a fault; what works, but hardly as it is meant, is a warning. Each check works on the nodes, so that
-it also finds its faults in a file that has others. It yields a place and a message; a place is reported once, however
-many routes take the policy from it.
+What cannot work is a fault; what works, but hardly as it is meant, is a warning. The checks read the merged
+configuration, and so come after the faults of single values. Each yields a place and a message. A place is reported
+once, however many routes take the policy from it.
 """
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Final
 
-from . import values
-from .document import DocumentReader, Mark, Node, shown
-from .levels import all_levels, nearest, route_levels, service_levels
+from . import patterns
+from .document import DocumentReader, Mark, Node, meant, shown
+from .levels import Declared, declared_routes
+from .models import Config
 
 Findings = Iterator[tuple[Mark, str]]
-Check = Callable[[Node], Findings]
+Check = Callable[[Config, Node, list[Declared]], Findings]
 
-TOTAL: Final = 10.0
 # Parameters as other frameworks write them.
 LIKE_A_PARAMETER: Final = re.compile(r":(?P<name>[A-Za-z_][A-Za-z0-9_]*)|\*{1,2}")
 
 
-def check(root: Node, reader: DocumentReader) -> None:
+def check(config: Config, root: Node, reader: DocumentReader) -> None:
     """Note every contradiction that cannot be meant."""
-    report(FAULTS, root, reader)
+    report(FAULTS, config, root, reader)
 
 
-def warn(root: Node, reader: DocumentReader) -> None:
+def warn(config: Config, root: Node, reader: DocumentReader) -> None:
     """Note what has no effect, or hardly the one that is meant."""
-    report(WARNINGS, root, reader)
+    report(WARNINGS, config, root, reader)
 
 
-def report(checks: tuple[Check, ...], root: Node, reader: DocumentReader) -> None:
+def report(checks: tuple[Check, ...], config: Config, root: Node, reader: DocumentReader) -> None:
+    routes = declared_routes(config, root)
     for each in checks:
-        for mark, message in dict(each(root)).items():
+        for mark, message in dict(each(config, root, routes)).items():
             reader.fault(mark, message)
 
 
-# Values of nodes, empty where they are invalid, which is reported elsewhere.
+def last(*nodes: Node | None) -> Mark:
+    """Return the place that is written last, which is the one to change."""
+    return max((node.mark for node in nodes if node), key=lambda mark: (mark.line, mark.column))
 
 
-def seconds(node: Node | None) -> float | None:
-    with suppress(ValueError):
-        return values.duration(node.value) if node else None
-    return None
-
-
-def number(node: Node | None) -> int | None:
-    """Return a whole number, which may be text from a variable."""
-    text = str(node.value) if node else ""
-    return int(text) if text.isdecimal() and len(text) < 10 else None
-
-
-def texts(node: Node | None) -> list[str]:
-    """Return a text, or those of a list."""
-    found = [node, *node.children()] if node else []
-    return [str(each.value) for each in found if isinstance(each.value, str | int)]
-
-
-def keys(section: Node | None) -> dict[str, Node]:
-    return section.value if section and isinstance(section.value, dict) else {}
-
-
-def place(node: Node) -> Mark:
-    return node.key or node.mark
-
-
-def last(*nodes: Node) -> Node:
-    """Return the one that is written last, which is the one to change."""
-    return max(nodes, key=lambda node: (node.mark.line, node.mark.column))
-
-
-def methods_of(route: Node) -> list[str]:
-    return texts(route.get("methods")) or list(values.EVERY_METHOD)
-
-
-def is_empty(node: Node | None) -> bool:
-    return node is not None and node.value == []
+def limits_of(each: Declared) -> list[Node]:
+    """Return the names of a route's limits, where they are written."""
+    node = each.find("rate_limit")
+    if node is None or not isinstance(each.route.rate_limit, tuple):
+        return []
+    return node.value if isinstance(node.value, list) else [node]
 
 
 # Faults.
 
 
-def any_origin_with_credentials(root: Node) -> Findings:
-    for levels in all_levels(root):
-        credentials, origins = nearest(levels, "cors", "credentials"), nearest(levels, "cors", "origins")
-        if credentials and origins and credentials.value is True and origins.plain() in ("*", ["*"]):
-            yield (
-                max(credentials, origins, key=lambda node: node.mark.line).mark,
-                (
-                    "`credentials: true` with every origin: any page could use a user's cookies. "
-                    "List the origins, or remove `credentials`."
-                ),
-            )
+def any_origin_with_credentials(config: Config, root: Node, routes: list[Declared]) -> Findings:
+    message = (
+        "`credentials: true` with every origin: any page could use a user's cookies. "
+        "List the origins, or remove `credentials`."
+    )
+    for each in routes:
+        if each.route.cors.credentials and each.route.cors.origins == ("*",):
+            yield last(each.find("cors", "credentials"), each.find("cors", "origins")), message
+    # They hold for the gateway's own paths too.
+    if config.defaults.cors.credentials and config.defaults.cors.origins == ("*",):
+        yield last(root.find("defaults", "cors", "credentials"), root.find("defaults", "cors", "origins")), message
 
 
-def validation_without_document(root: Node) -> Findings:
-    for _, name, policy, defaults in unchecked(root):
-        if policy is not defaults:
-            yield (
-                policy.mark,
-                (
-                    "`validate` needs the service's document. "
-                    f"Give service {shown(name)} an `openapi` path, or remove `validate`."
-                ),
-            )
+def validation_without_document(config: Config, root: Node, routes: list[Declared]) -> Findings:
+    for each, node in unchecked(config, routes):
+        if node is not root.find("defaults", "validate"):
+            advice = f"Give service {shown(each.route.service)} an `openapi` path, or remove `validate`."
+            yield node.mark, f"`validate` needs the service's document. {advice}"
 
 
-def unchecked(root: Node) -> Iterator[tuple[Node, str, Node, Node | None]]:
-    """Yield the service of each route that validates without a document, its name, and `validate`: the one in force,
-    and that of `defaults`.
-    """
-    defaults, services = root.get("defaults"), root.get("services")
-    general = defaults.get("validate") if defaults else None
-    named = {id(service): name for name, service in keys(services).items()}
-    for levels in route_levels(root):
-        service = next((level for level in levels if id(level) in named), None)
-        if service is None or not isinstance(service.value, dict) or service.get("openapi"):
+def unchecked(config: Config, routes: list[Declared]) -> Iterator[tuple[Declared, Node]]:
+    """Yield the routes that validate without a document, each with its `validate`."""
+    for each in routes:
+        node, has_document = each.find("validate"), config.services[each.route.service].openapi
+        if node and each.route.validate != "skip" and not has_document:
+            yield each, node
+
+
+def unusable_limits(config: Config, root: Node, routes: list[Declared]) -> Findings:
+    for each in routes:
+        path, known = each.route.path, patterns.parse(each.route.path).names
+        for name in limits_of(each):
+            limit = config.limits.get(str(name.value))
+            if limit is None:
+                all_of_them = f"The limits are {', '.join(config.limits)}."
+                declare = "Declare it under `limits`, or write a rate such as 60/minute."
+                advice = f"{meant(str(name.value), config.limits)}{all_of_them}" if config.limits else declare
+                yield name.mark, f"unknown limit {shown(name.value)}. {advice}"
+            elif limit.by.startswith("param:") and limit.by.removeprefix("param:") not in known:
+                here = f"Its parameters are {', '.join(known)}." if known else "It has no parameters."
+                lacks = f"limit {shown(name.value)} counts by {shown(limit.by)}, which {shown(path)} lacks"
+                own = name if each.levels[0].find("rate_limit") else each.find("path") or name
+                yield own.mark, f"{lacks}. {here} Name another limit in the route's `rate_limit`."
+
+
+def impossible_deprecations(config: Config, root: Node, routes: list[Declared]) -> Findings:
+    """Yield ends before the beginning, and successors that are not routed."""
+    version = config.current_version
+    routed = [patterns.normalised(patterns.parse(route.path), version) for route in config.routes]
+    for each in routes:
+        rules, since = each.route.deprecated, each.find("deprecated", "since")
+        if since is None:
+            # Of `defaults` a `link` may be for the routes that are deprecated.
+            declared = next((node for level in each.levels[:2] if (node := level.find("deprecated"))), None)
+            if declared:
+                message = "`deprecated` has no `since`. Write the date on which clients were told, or will be."
+                yield declared.place, message
             continue
-        policy = nearest(levels, "validate")
-        if policy and policy.value in ("report", "enforce"):  # it may be a list
-            yield service, named[id(service)], policy, general
+        sunset, successor = each.find("deprecated", "sunset"), each.find("deprecated", "successor")
+        if sunset and rules.since and rules.sunset and rules.sunset < rules.since:
+            before = f"`sunset` {shown(sunset.value)} is before `since` {shown(since.value)}"
+            yield last(since, sunset), f"{before}. Exchange them, or change one."
+        fault = fault_of_successor(each.route.path, rules.successor, routed, version) if rules.since else ""
+        if successor and fault:
+            yield successor.mark, f"successor {shown(successor.value)} {fault}"
+
+
+def fault_of_successor(path: str, successor: str | None, routed: list[patterns.Pattern], version: str | None) -> str:
+    """Return what is wrong with a route's successor, empty if nothing is."""
+    old, new = patterns.parse(path), patterns.parse(successor or path)
+    if missing := {each for each in new.segments if each.kind != "static"} - set(old.segments):
+        names = ", ".join(sorted(each.text for each in missing))
+        return f"has parameters that the path {shown(path)} lacks: {names}. Use those of the path."
+    old, new = patterns.normalised(old, version), patterns.normalised(new, version)
+    if old.shape == new.shape:
+        return "is the deprecated path itself. Name another route's path."
+    if not any(pattern.covers(new) for pattern in routed):
+        return "is not routed. Add its route, or name one that is."
+    return ""
 
 
 # Warnings.
 
 
-def unvalidated_service(root: Node) -> Findings:
-    for service, name, policy, defaults in unchecked(root):
-        if policy is defaults:
-            yield (
-                service.key or service.mark,
-                (
-                    f"requests to service {shown(name)} are not validated: it has no document. "
-                    "Give it an `openapi` path, or write `validate: skip` here."
-                ),
-            )
+def unvalidated_service(config: Config, root: Node, routes: list[Declared]) -> Findings:
+    for each, node in unchecked(config, routes):
+        if node is root.find("defaults", "validate"):
+            what = f"requests to service {shown(each.route.service)} are not validated: it has no document."
+            yield each.levels[1].place, f"{what} Give it an `openapi` path, or write `validate: skip` here."
 
 
-def wait_beyond_total(root: Node) -> Findings:
-    """Of one section: an outer level's `connect` may well be longer than the `total` of a fast route."""
-    for levels in all_levels(root):
-        section = levels[0].get("timeouts") if levels else None
-        total = seconds(section.get("total")) if section else None
-        for name in ("connect", "first_byte"):
-            node = section.get(name) if section else None
-            wait = seconds(node)
-            if node and total and wait and wait > total:
+def unknown_roles(config: Config, root: Node, routes: list[Declared]) -> Findings:
+    for each in routes:
+        allow = each.find("allow")
+        for role in allow.children() if allow else []:
+            if role.value not in config.roles:
+                known = f"The roles are {', '.join(config.roles)}. {meant(str(role.value), config.roles)}"
+                declared = f"roles: [{', '.join((*config.roles, str(role.value)))}]"
                 yield (
-                    node.mark,
-                    (
-                        f"`{name}` {shown(node.value)} is longer than `total`, which ends the wait before. "
-                        f"Shorten `{name}`, or lengthen `total`."
-                    ),
+                    role.mark,
+                    f"unknown role {shown(role.value)}. {known}If users have this role, write {declared}.",
                 )
 
 
-def queue_beyond_total(root: Node) -> Findings:
-    for levels in all_levels(root):
-        wait, total = nearest(levels, "queue", "wait"), nearest(levels, "timeouts", "total")
-        longest, whole = seconds(wait), seconds(total) or TOTAL
-        if wait and longest and longest >= whole:
-            yield (
-                last(wait, *([total] if total else [])).mark,
-                (
-                    f"`queue.wait` {shown(wait.value)} is not shorter than `timeouts.total`: a request that waits "
-                    "so long is 504 before it is sent. Shorten `wait`, or lengthen `total`."
-                ),
-            )
+def odd_limits(config: Config, root: Node, routes: list[Declared]) -> Findings:
+    """Yield limits by user where requests need no user, and limits that no route uses."""
+    used = set()
+    for each in routes:
+        allow = each.find("allow")
+        for name in limits_of(each):
+            used.add(name.value)
+            by = root.find("limits", str(name.value), "by")
+            if by and by.value == "user" and allow and each.route.allow == "public":
+                counts = f"limit {shown(name.value)} counts by user, but `allow` is public"
+                advice = "Requests without a user count by client address. Write `by: address` to count all of them so."
+                yield (name if each.levels[0].find("rate_limit") else allow).mark, f"{counts}. {advice}"
+    for name_of in config.limits.keys() - used:
+        if node := root.find("limits", name_of):
+            yield node.place, f"no route uses limit {shown(name_of)}. Name it in a `rate_limit`."
 
 
-def queue_without_places(root: Node) -> Findings:
-    for levels in all_levels(root):
-        section = levels[0].get("queue") if levels else None
-        wait, size = (section.get("wait"), section.get("size")) if section else (None, None)
-        if wait and number(size) == 0:
-            yield place(wait), "`wait` has no effect with `size: 0`: no request waits. Remove it, or raise `size`."
+def cors_without_origins(config: Config, root: Node, routes: list[Declared]) -> Findings:
+    has_origins: dict[Mark, bool] = {}
+    for each in routes:
+        for level in each.levels:
+            if cors := level.find("cors"):
+                has_origins[cors.place] = has_origins.get(cors.place) or each.find("cors", "origins") is not None
+    for mark, is_used in has_origins.items():
+        if not is_used:
+            yield mark, "`cors` has no effect without `origins`. List them, or remove it."
 
 
-def retries_of_unsafe_methods(root: Node) -> Findings:
-    """Of a route's own `retry`: that of a service is for its other routes."""
-    for levels in route_levels(root):
-        retry = levels[0].get("retry")
-        causes = texts(nearest(levels, "retry", "on"))
-        if retry is None or number(nearest(levels, "retry", "attempts")) == 1 or causes == ["connect"]:
-            continue
-        if set(methods_of(levels[0])) <= {"POST", "PATCH"}:
-            yield (
-                place(retry),
-                (
-                    f"`retry` on a route with {' and '.join(methods_of(levels[0]))} alone: without an "
-                    "`Idempotency-Key` only a request that no address accepted is sent again. "
-                    "Remove it, or write `on: [connect]`."
-                ),
-            )
-
-
-def retries_turned_off(root: Node) -> Findings:
-    for levels in all_levels(root):
-        section = keys(levels[0].get("retry")) if levels else {}
-        if number(section.get("attempts")) == 1:
-            for name in section.keys() & {"on", "budget"}:
-                yield place(section[name]), f"`{name}` has no effect with `attempts: 1`. Remove one of them."
-
-
-def ejection(root: Node) -> Findings:
-    for levels in (each for each in all_levels(root) if each):
-        section = keys(levels[0].get("eject"))
-        rest, longest = section.get("rest"), section.get("max_rest")
-        if rest and longest and (seconds(rest) or 0) > (seconds(longest) or TOTAL * 1000):
-            yield rest.mark, "`rest` is longer than `max_rest`, which is in force. Shorten one, or lengthen the other."
-        if (most := section.get("most")) and most.value == "0%":
-            for name in section.keys() - {"most"}:
-                yield place(section[name]), f"`{name}` has no effect with `most: 0%`. Remove one of them."
-
-
-def cors_without_origins(root: Node) -> Findings:
-    """Of `defaults`, if no other level has origins either."""
-    is_used = False
-    for levels in (*route_levels(root), *service_levels(root)):
-        origins = nearest(levels, "cors", "origins")
-        is_used = is_used or bool(origins and not is_empty(origins))
-        if not origins and (section := levels[0].get("cors")) and keys(section):
-            yield place(section), "`cors` has no effect without `origins`. List them, or remove it."
-    section = nearest([each for each in [root.get("defaults")] if each], "cors")
-    if section and keys(section) and not section.get("origins") and not is_used:
-        yield place(section), "`cors` has no effect without `origins`. List them, or remove it."
-
-
-def cors_of_other_methods(root: Node) -> Findings:
-    for levels in route_levels(root):
-        allowed = {*methods_of(levels[0]), "OPTIONS"}
-        allowed |= {"HEAD"} if "GET" in allowed else set()
-        own = nearest(levels[:1], "cors", "methods")
-        for method in own.children() if own else []:
-            if method.value in values.METHODS and method.value not in allowed:
-                yield (
-                    method.mark,
-                    (
-                        f"the route does not accept {method.value}, so no page can use it. "
-                        "Remove it, or add it to the route's `methods`."
-                    ),
-                )
-
-
-def cors_without_credentials(root: Node) -> Findings:
-    for levels in route_levels(root):
-        origins, headers = nearest(levels, "cors", "origins"), nearest(levels, "cors", "headers")
-        allow, credentials = levels[0].get("allow"), nearest(levels, "cors", "credentials")
-        if not (origins and headers and allow) or is_empty(origins) or allow.value == "public":
-            continue
-        if "authorization" not in map(str.lower, texts(headers)) and not (credentials and credentials.value is True):
-            yield (
-                headers.mark,
-                (
-                    "pages of other origins cannot sign in: `headers` lacks Authorization, and `credentials` is false. "
-                    "Add Authorization to `headers`."
-                ),
-            )
-
-
-def cors_of_pages(root: Node) -> Findings:
-    for levels in route_levels(root):
-        browser, origins = levels[0].get("browser"), nearest(levels, "cors", "origins")
-        if browser and browser.value == "passthrough" and origins and not is_empty(origins):
-            own = nearest(levels[:1], "cors", "origins")
+def cors_of_pages(config: Config, root: Node, routes: list[Declared]) -> Findings:
+    for each in routes:
+        browser, origins = each.find("browser"), each.find("cors", "origins")
+        if browser and origins and each.route.browser == "passthrough" and each.route.cors.origins:
+            own = each.levels[0].find("cors", "origins")
             yield (
                 (own or browser).mark,
                 f"`cors`{'' if own else f' of line {origins.mark.line}'} lets pages of other origins read these pages, "
@@ -274,82 +200,43 @@ def cors_of_pages(root: Node) -> Findings:
             )
 
 
-def exposed_and_removed(root: Node) -> Findings:
-    for levels in all_levels(root):
-        exposed, removed = nearest(levels, "cors", "expose"), nearest(levels, "headers", "response", "remove")
-        gone = set(map(str.lower, texts(removed)))
-        for name in exposed.children() if exposed else []:
-            if isinstance(name.value, str) and name.value.lower() in gone:
-                yield (
-                    name.mark,
-                    f"`headers.response.remove` has {name.value} too, so no page can read it. Remove one of them.",
-                )
+def odd_deprecations(config: Config, root: Node, routes: list[Declared]) -> Findings:
+    """Yield routes that should have ended, and those whose clients are not told what to use instead."""
+    now = datetime.now(UTC)
+    for each in routes:
+        rules, since = each.route.deprecated, each.find("deprecated", "since")
+        if since is None or rules.since is None:
+            continue
+        if rules.sunset and rules.sunset < now and (sunset := each.find("deprecated", "sunset")):
+            passed = f"`sunset` {shown(sunset.value)} has passed, and the route still responds"
+            yield sunset.mark, f"{passed}. Remove the route, or set a later date."
+        if not rules.successor and not rules.link:
+            message = "`deprecated` without `successor` or `link`: clients are not told what to use instead. Add one."
+            yield since.mark, message
 
 
-def turned_off_twice(root: Node) -> Findings:
-    for levels in all_levels(root):
-        for path in (("allow_from",), ("rate_limit",), ("cors", "origins")):
-            node = nearest(levels[:1], *path)
-            outer = nearest(levels[1:], *path)
-            if node and is_empty(node) and (outer is None or is_empty(outer)):
-                yield place(node), f"`{path[-1]}: []` has no effect: no outer level declares any. Remove it."
+def tls_of_plain_urls(config: Config, root: Node, routes: list[Declared]) -> Findings:
+    for name, service in config.services.items():
+        tls = root.find("services", name, "tls")
+        if tls and not any(url.startswith("https://") for url in service.url):
+            message = "`tls` has no effect: no URL of the service is https. Remove it, or write https URLs."
+            yield tls.place, message
 
 
-def tls_of_plain_urls(root: Node) -> Findings:
-    for levels in service_levels(root):
-        tls, urls = levels[0].get("tls"), levels[0].get("url")
-        entries = [urls, *urls.children()] if urls else []
-        written = [text for entry in entries for text in texts(entry.get("url") or entry)]
-        if tls and written and not any(text.startswith("https://") for text in written):
-            yield place(tls), "`tls` has no effect: no URL of the service is https. Remove it, or write https URLs."
-
-
-def compression_forbidden(root: Node) -> Findings:
-    for levels in route_levels(root):
-        compress = next((node for level in levels if (node := level.get("compress"))), None)
-        rules = (set_headers(level).get("cache-control") for level in levels)
-        rule = next((node for node in rules if node), None)
-        if compress and compress.value is True and rule and "no-transform" in str(rule.value).lower():
-            yield (
-                place(last(compress, rule)),
-                "`compress` has no effect: `headers.response` sets no-transform in Cache-Control. Remove one of them.",
-            )
-
-
-def set_headers(level: Node) -> dict[str, Node]:
-    """Return what `headers.response.set` of a level has, by the name in lower case."""
-    node: Node | None = level
-    for key in ("headers", "response", "set"):
-        node = node.get(key) if node else None
-    return {name.lower(): each for name, each in keys(node).items()}
-
-
-def literal_parameters(root: Node) -> Findings:
-    routes = root.get("routes")
-    for route in routes.children() if routes else []:
-        path = route.get("path")
-        for segment in str(path.value).split("/") if path else []:
+def literal_parameters(config: Config, root: Node, routes: list[Declared]) -> Findings:
+    for each in routes:
+        path = each.find("path")
+        for segment in each.route.path.split("/"):
             if path and (found := LIKE_A_PARAMETER.fullmatch(segment)):
-                meant = f"{{{found['name']}}}" if found["name"] else "{name}, or {rest...} for the rest"
-                yield path.mark, f"the segment {shown(segment)} matches only itself. For a parameter write {meant}."
+                parameter = f"{{{found['name']}}}" if found["name"] else "{name}, or {rest...} for the rest"
+                matches = f"the segment {shown(segment)} matches only itself"
+                yield path.mark, f"{matches}. For a parameter write {parameter}."
 
 
-FAULTS: Final[tuple[Check, ...]] = (any_origin_with_credentials, validation_without_document)
+FAULTS: Final[tuple[Check, ...]] = (
+    any_origin_with_credentials, validation_without_document, unusable_limits, impossible_deprecations,
+)  # fmt: skip
 WARNINGS: Final[tuple[Check, ...]] = (
-    unvalidated_service,
-    wait_beyond_total,
-    queue_beyond_total,
-    queue_without_places,
-    retries_of_unsafe_methods,
-    retries_turned_off,
-    ejection,
-    cors_without_origins,
-    cors_of_other_methods,
-    cors_without_credentials,
-    cors_of_pages,
-    exposed_and_removed,
-    turned_off_twice,
-    tls_of_plain_urls,
-    compression_forbidden,
-    literal_parameters,
-)
+    unvalidated_service, unknown_roles, odd_limits, cors_without_origins, cors_of_pages, odd_deprecations,
+    tls_of_plain_urls, literal_parameters,
+)  # fmt: skip

@@ -4,8 +4,9 @@ A strict part of YAML 1.2: one document, each key once, no aliases (with them a 
 tags, no empty values, and none of YAML 1.1's surprises: `on` and `010` are faults, not `true` and 8.
 """
 
+import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -55,12 +56,23 @@ class Node:
     key: Mark | None = None
 
     def plain(self) -> object:
-        """Return the value without the places."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
             return [node.plain() for node in self.value]
         return self.value
+
+    @property
+    def place(self) -> Mark:
+        """The place of the key, or of a value without one."""
+        return self.key or self.mark
+
+    def find(self, *keys: str) -> "Node | None":
+        """Return the node that these keys lead to."""
+        node: Node | None = self
+        for key in keys:
+            node = node.get(key) if node else None
+        return node
 
     def get(self, key: str | int) -> "Node | None":
         if isinstance(self.value, dict) and isinstance(key, str):
@@ -97,6 +109,12 @@ def shown(value: object) -> str:
         return str(value).lower()
     text = repr(re.sub(r"//[^/\s]*@", "//…@", value) if isinstance(value, str) else value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """Return the question after a typing mistake; empty if no known name is like it."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {near[0]}? " if near else ""
 
 
 @dataclass
@@ -201,7 +219,6 @@ class DocumentReader:
         return self.plain_scalar(text, mark) if event.implicit[0] else text
 
     def plain_scalar(self, text: str, mark: Mark) -> Scalar:
-        """Return the value of text without quotes."""
         if text in NULLS:
             return self.fault(mark, "this key has no value. Indent the lines that belong to it, or remove the key.")
         if text in BOOLEANS:

@@ -65,7 +65,6 @@ def request_name(value: object) -> str:
 
 
 def header_value(value: object) -> str:
-    """Return the value as it is sent."""
     written = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(written, str) or not VALUE.fullmatch(written):
         raise ValueError("printable ASCII without spaces at its ends, in quotes unless it is a word or a number")

@@ -1,19 +1,22 @@
-"""Loads a gateway.yaml: all of it is right, or every fault of it is reported at once."""
+"""Loads a gateway.yaml: all of it is right, or its faults are reported at once.
+
+Contradictions between policies need values without faults, and so come second.
+"""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from . import consistency, contradictions, deprecation, limits
+from . import consistency, contradictions
 from .corrections import correction
 from .document import UNREADABLE, DocumentReader, Mark, Node, shown
 from .errors import ConfigError, Fault
+from .lines import Lines
 from .models import Config, resolved
 from .policies import ServicePolicies
 
@@ -30,9 +33,28 @@ EXPECTED: Final = {
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:
-    """Return the checked configuration with all defaults; raise `ConfigError` with every fault of the file."""
+    """Return the checked configuration with all defaults; raise `ConfigError` with the faults of the file."""
+    return load_with_lines(path, environ)[0]
+
+
+def load_with_lines(path: Path, environ: Mapping[str, str], content: bytes | None = None) -> tuple[Config, Lines]:
+    """Return the configuration as `load` does, and its lines; of `content`, if that was the file's."""
+    config, root = checked(path, environ, content)
+    return config, Lines(root, config)
+
+
+def warnings(path: Path, environ: Mapping[str, str]) -> tuple[Fault, ...]:
+    """Return what is probably a mistake in a file without faults; raise `ConfigError`."""
+    config, root = checked(path, environ)
     reader = DocumentReader(str(path), environ)
-    root = reader.read(text_of(path, reader))
+    contradictions.warn(config, root, reader)
+    return in_order(reader.faults)
+
+
+def checked(path: Path, environ: Mapping[str, str], content: bytes | None = None) -> tuple[Config, Node]:
+    """Return the configuration and the nodes of the file; raise `ConfigError`."""
+    reader = DocumentReader(str(path), environ)
+    root = reader.read(text_of(path, reader) if content is None else content.decode("utf-8-sig"))
     config: Config | None = None
     try:
         config = Config.model_validate(root.plain())
@@ -42,23 +64,11 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     consistency.check(root, reader)
     if config is None or reader.faults:
         raise ConfigError(in_order(reader.faults))
-    return resolved(config)
-
-
-def warnings(path: Path, environ: Mapping[str, str]) -> tuple[Fault, ...]:
-    """Return what is probably a mistake, also of a file with faults, unless it cannot be parsed."""
-    reader = DocumentReader(str(path), environ)
-    try:
-        root = reader.read(text_of(path, reader))
-    except ConfigError:
-        return ()
-    # What is wrong with single values: `load` reports it.
-    reader.faults.clear()
-    consistency.unknown_roles(root, reader)
-    contradictions.warn(root, reader)
-    limits.warn(root, reader)
-    deprecation.warn(root, reader, datetime.now(UTC))
-    return in_order(reader.faults)
+    config = resolved(config)
+    contradictions.check(config, root, reader)
+    if reader.faults:
+        raise ConfigError(in_order(reader.faults))
+    return config, root
 
 
 def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:

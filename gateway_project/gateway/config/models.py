@@ -1,19 +1,19 @@
 """What gateway.yaml may say: every key, its meaning and its default. Frozen, checked and complete once loaded."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Discriminator, Field, Tag
 
 from . import patterns
 from .addresses import Health, URLs
-from .consistency import DEFAULT_ROLES
-from .limits import Limit
 from .policies import Policies, ServicePolicies
 from .section import Section
 from .values import (
     EVERY_METHOD,
     ApiVersion,
+    Burst,
+    CountedBy,
     Flag,
     FormatVersion,
     Keyword,
@@ -21,10 +21,14 @@ from .values import (
     Methods,
     OwnPath,
     PathPattern,
+    Rate,
+    RateLimit,
     Roles,
     ServiceName,
     ServiceReference,
 )
+
+DEFAULT_ROLES: Final = ("admin", "default")
 
 
 def kind_of_access(value: object) -> str:
@@ -56,6 +60,24 @@ class Service(ServicePolicies):
     pass_authorization: Flag = Field(
         False, description="Whether the service gets the client's own `Authorization` beside the passport."
     )
+
+
+class Limit(Section):
+    """A rate limit that routes name."""
+
+    example: ClassVar[str] = "{rate: 120/minute}"
+    rate: Rate = Field(description="How many requests in which time.")
+    burst: Burst | None = Field(
+        None, description="How many requests may come at once; by default as many as the rate counts."
+    )
+    by: CountedBy = Field(
+        "user", description="What the limit counts separately: user, address, header:NAME or param:NAME."
+    )
+    announce: Flag = Field(True, description="Whether responses name the limit and what is left of it.")
+
+    @property
+    def rate_limit(self) -> RateLimit:
+        return RateLimit(self.rate.count, self.rate.seconds, self.burst or 0)
 
 
 class Versions(Section):
@@ -113,7 +135,6 @@ class Config(Section):
     routes: tuple[Route, ...] = Field(description="What the gateway exposes; nothing else gets through.")
 
     def upstream_path(self, route: Route) -> str:
-        """Return the path that the service receives, with its parameters' names."""
         appends = self.services[route.service].trailing_slash == "append"
         path = route.rewrite or route.path
         return patterns.slashed(path) if appends else path

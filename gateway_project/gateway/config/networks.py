@@ -10,8 +10,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from .values import one_or_more, several, text
 
 EXPECTED: Final = "a network such as 10.0.0.0/8, or an address such as 192.0.2.7"
-# Bits of the prefix of IPv4 addresses inside IPv6 (RFC 4291, section 2.5.5.2).
-MAPPED: Final = 96
 SCHEMA: Final = {"type": "string", "pattern": r"^[0-9a-fA-F:./]+$|\$\{"}
 
 
@@ -19,26 +17,12 @@ def network(value: object) -> IPv4Network | IPv6Network:
     """Return one network; reject one with bits of an address in it, with the network that may be meant."""
     written = text(value, EXPECTED)
     try:
-        found = ip_network(written)
+        return ip_network(written)
     except ValueError:
         near = ""
         with suppress(ValueError):
             near = f"; write {ip_network(written, strict=False)} for the network of {written}"
         raise ValueError(EXPECTED + near) from None
-    if fault := fault_of(found):
-        raise ValueError(EXPECTED + fault)
-    return found
-
-
-def fault_of(found: IPv4Network | IPv6Network) -> str:
-    """Return why no client has an address in a network, empty if some may have."""
-    mapped = found.network_address.ipv4_mapped if isinstance(found, IPv6Network) else None
-    if mapped and found.prefixlen >= MAPPED:
-        return f"; IPv4 clients count as IPv4, so write {ip_network((mapped, found.prefixlen - MAPPED))}"
-    is_reserved = isinstance(found, IPv4Network) and found.is_reserved
-    if found.is_multicast or found.is_unspecified or is_reserved:
-        return f"; no client has an address in {found}"
-    return ""
 
 
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(network), WithJsonSchema(SCHEMA)]

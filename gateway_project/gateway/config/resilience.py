@@ -1,7 +1,5 @@
 """What the gateway does when a service fails or falls behind: retries, and a bound on the requests in flight."""
 
-import re
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated, ClassVar, Final
 
@@ -9,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from .addresses import Percentage
 from .section import Section
-from .values import Duration, several
+from .values import Duration, several, whole
 
 # What can be retried: no connection, a connection closed without a response, and statuses.
 RETRY_CAUSES: Final = ("connect", "reset", "502", "503", "504")
@@ -18,34 +16,15 @@ MAX_COUNT: Final = 1_000_000
 
 
 def retry_cause(value: object) -> str:
-    """Return the cause; a status may be a number."""
     cause = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if cause not in RETRY_CAUSES:
         raise ValueError(f"one of {', '.join(RETRY_CAUSES)}")
     return str(cause)
 
 
-def whole_number(least: int, most: int) -> Callable[[object], int]:
-    """Return a parser of whole numbers in that range."""
-
-    def parse(value: object) -> int:
-        number = int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) else value
-        if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
-            raise ValueError(f"a whole number from {least} to {most}")
-        return number
-
-    return parse
-
-
-def count(least: int, most: int) -> WithJsonSchema:
-    """Return the JSON Schema of a whole number in that range, or any text with a `${VAR}`."""
-    number = {"type": "integer", "minimum": least, "maximum": most}
-    return WithJsonSchema({"anyOf": [number, {"type": "string", "pattern": r"^[0-9]{1,9}$|\$\{"}]})
-
-
-Attempts = Annotated[int, BeforeValidator(whole_number(1, MAX_ATTEMPTS)), count(1, MAX_ATTEMPTS)]
-Count = Annotated[int, BeforeValidator(whole_number(0, MAX_COUNT)), count(0, MAX_COUNT)]
-Positive = Annotated[int, BeforeValidator(whole_number(1, MAX_COUNT)), count(1, MAX_COUNT)]
+Attempts = Annotated[int, *whole(1, MAX_ATTEMPTS)]
+Count = Annotated[int, *whole(0, MAX_COUNT)]
+Positive = Annotated[int, *whole(1, MAX_COUNT)]
 RetryCauses = Annotated[
     tuple[
         Annotated[

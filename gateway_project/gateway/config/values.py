@@ -43,6 +43,8 @@ PATH = re.compile(rf"/(?:{SEGMENT}/)*(?:{SEGMENT})?")
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 # HEAD comes with GET, and the gateway itself responds to OPTIONS unless a route asks for it.
 EVERY_METHOD: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+# As text: what `${VAR}` is replaced by.
+WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
 KEYWORDS: Final = ("public", "authenticated")
 
 
@@ -76,8 +78,6 @@ def text(value: object, expected: str) -> str:
 
 
 def matching(pattern: re.Pattern[str], expected: str) -> Callable[[object], str]:
-    """Return a parser of text that the pattern matches."""
-
     def parse(value: object) -> str:
         if not pattern.fullmatch(text(value, expected)):
             raise ValueError(expected)
@@ -198,7 +198,6 @@ def role(value: object) -> str:
 
 
 def method(value: object) -> str:
-    """Return the HTTP method if a route may have it."""
     if value not in METHODS:
         hint = f"; did you mean {value.upper()}?" if isinstance(value, str) and value.upper() in METHODS else ""
         raise ValueError(f"one of {', '.join(METHODS)}{hint}")
@@ -226,6 +225,26 @@ def first_format(value: object) -> int:
     if isinstance(value, bool) or value != 1:
         raise ValueError("1, the only version of the format")
     return 1
+
+
+def whole_number(value: object, least: int, most: int, what: str = "a whole number") -> int:
+    """Return the number, which may be text from a variable."""
+    number = int(value) if isinstance(value, str) and WHOLE_NUMBER.fullmatch(value) else value
+    if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
+        raise ValueError(f"{what} from {least} to {most}")
+    return number
+
+
+def number_schema(least: int, most: int) -> dict[str, Any]:
+    """Return the JSON Schema of a whole number in that range, or any text with a `${VAR}`."""
+    number = {"type": "integer", "minimum": least, "maximum": most}
+    return {"anyOf": [number, {"type": "string", "pattern": rf"^{WHOLE_NUMBER.pattern}$|\$\{{"}]}
+
+
+def whole(least: int, most: int, what: str = "a whole number") -> tuple[BeforeValidator, WithJsonSchema]:
+    """Return what makes an `int` a whole number in that range."""
+    parse = partial(whole_number, least=least, most=most, what=what)
+    return BeforeValidator(parse), WithJsonSchema(number_schema(least, most))
 
 
 def one_or_more(value: object) -> Any:  # noqa: ANN401  # whatever the file says; pydantic checks it next

@@ -144,7 +144,7 @@ class Explainer:
             steps=self.steps(route, index, rejected, is_own=is_own),
             limits=self.limits(match, counts),
             service=route.service,
-            service_line=self.lines.service(route.service),
+            service_line=self.lines.entry("services", route.service),
             addresses=tuple(str(url) for url in self.config.services[route.service].url),
             **outcome,
         )
@@ -180,7 +180,7 @@ class Explainer:
                 rate=str(limit.rate),
                 left=verdict.remaining,
                 wait=round(verdict.wait, 1),
-                line=self.lines.limit(limit.name),
+                line=self.lines.entry("limits", limit.name),
             )
             for limit, key, verdict in zip(match.limits.limits, counts.keys, counts.verdicts, strict=False)
         )

@@ -93,6 +93,14 @@ def test_an_address_may_have_a_weight(tmp_path: Path) -> None:
     assert [(url, url.weight) for url in urls] == [("http://b", 1), ("http://c", 3), ("http://d", 1)]
 
 
+def test_a_service_whose_addresses_have_other_weights_is_another_one(tmp_path: Path) -> None:
+    # By this comparison a changed gateway.yaml keeps the connections to a service, or takes up the new weights.
+    text = "version: 1\nroutes: []\nservices: {a: {url: [http://b, {url: http://c, weight: 3}]}}\n"
+    first, same, other = (read(tmp_path, each).services["a"] for each in (text, text, text.replace("3", "2")))
+    assert first == same
+    assert first != other
+
+
 @pytest.mark.parametrize("weight", ["0", "101", "1.5", "-1", "true", "x", "[1]"])
 def test_a_weight_is_a_number_from_1_to_100(tmp_path: Path, weight: str) -> None:
     with pytest.raises(ConfigError, match="a weight from 1 to 100"):

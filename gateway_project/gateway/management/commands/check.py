@@ -43,7 +43,7 @@ class Command(check.Command):
             config = configuration.load_config()
         except ConfigError as exc:
             # Django's check would add a count of its own, and a plain CommandError its name before the first fault.
-            raise SystemCheckError(f"{exc}{warned()}") from exc
+            raise SystemCheckError(str(exc)) from exc
         super().handle(*args, **options)
         odd = len(warnings(settings.GATEWAY_CONFIG, os.environ))
         found = f"and {counted(odd, 'warning')}, see above" if odd else "and no faults"
@@ -67,13 +67,6 @@ class Command(check.Command):
             self.stdout.write("\n".join([*comparison.as_text(changes), f"{counted(len(changes), 'change')}."]))
         if changes:
             sys.exit(LETS_IN if comparison.lets_in(changes) else CHANGES)
-
-
-def warned() -> str:
-    """Return the lines on what is odd about a file that has faults."""
-    odd = warnings(settings.GATEWAY_CONFIG, os.environ)
-    lines = ["", "gateway.yaml has probable mistakes too:", *map(str, odd), counted(len(odd), "warning")]
-    return "\n".join(lines) if odd else ""
 
 
 def side_of(path: Path, name: str | None = None) -> comparison.Side:

@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 
 from gateway import callers, configuration, in_force
-from gateway.config import ConfigError, RateLimit, lines_of
+from gateway.config import ConfigError, RateLimit, load_with_lines
 from gateway.explaining import Explainer, Explanation, user_of, with_host, with_states
 from gateway.history import DAY, MINUTES
 from gateway.identity.models import AuditEntry
@@ -238,7 +238,7 @@ def explanation(runtime: Runtime, *, method: str, target: str, user: str, role: 
 
     explainer = Explainer(
         runtime.config,
-        lines_of(content, settings.GATEWAY_CONFIG, os.environ, runtime.config),
+        load_with_lines(settings.GATEWAY_CONFIG, os.environ, content)[1],
         allowed_hosts=tuple(settings.ALLOWED_HOSTS),
         trusted_proxies=settings.TRUSTED_PROXIES,
         peek=peek,
