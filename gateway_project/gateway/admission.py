@@ -56,7 +56,6 @@ class RequestHeaders:
         self.grants: dict[tuple[str, str], Grant] = {}
 
     def keep_grant(self, method: str, path: str, grant: "Grant") -> None:
-        """Keep a grant for the next request with these headers."""
         if len(self.grants) >= MAX_GRANTS:
             self.grants.clear()
         self.grants[method, path] = grant
@@ -111,12 +110,10 @@ class RequestHeaders:
 
     @cached_property
     def prefers_page(self) -> bool:
-        """Whether a browser sent the request."""
         return prefers_page(",".join(header_policy.values(self.pairs, "accept")))
 
     @cached_property
     def request_id(self) -> str | None:
-        """The request id of a trusted proxy."""
         return ",".join(header_policy.values(self.pairs, "x-request-id")) if self.trusted else None
 
     @cached_property

@@ -15,7 +15,6 @@ class GatewayConfig(AppConfig):
     name = "gateway"
 
     def ready(self) -> None:
-        """Register the check of gateway.yaml."""
         from . import checks  # noqa: F401  # registers itself; needs loaded settings
 
     @cached_property
@@ -28,6 +27,4 @@ class GatewayConfig(AppConfig):
 
 
 class IdentityConfig(AppConfig):
-    """Sessions."""
-
     name = "gateway.identity"

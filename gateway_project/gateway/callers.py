@@ -50,7 +50,6 @@ FULL: Final[set[tuple[str, str]]] = set()
 
 
 def count(method: str, route: str, user: User | None, client: UnknownClient) -> None:
-    """Count a request for a deprecated route."""
     add(CallSeries(method, route, caller_of(user, client)), 1)
 
 
@@ -73,14 +72,12 @@ class CallTally:
         self.counted: dict[tuple[str, str, str], int] = {}
 
     def count(self, method: str, route: str, user: User | None, client: UnknownClient) -> None:
-        """Count a request for a deprecated route."""
         if not self.counted:
             self.loop.call_later(INTERVAL, self.hand_on)
         call = (method, route, caller_of(user, client))
         self.counted[call] = self.counted.get(call, 0) + 1
 
     def hand_on(self) -> None:
-        """Add what has been counted to the memory."""
         counted, self.counted = self.counted, {}
         for call, number in counted.items():
             add(CallSeries(*call), number)

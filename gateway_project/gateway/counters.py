@@ -44,7 +44,6 @@ class Portion:
         self.verdict = verdict
 
     def take(self, number: int = 1) -> Verdict:
-        """Return the verdict on a request that takes so many of them."""
         self.left -= number
         return Verdict(True, 0.0, self.verdict.wait, self.verdict.remaining + self.left)
 

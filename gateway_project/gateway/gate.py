@@ -142,7 +142,6 @@ class Gate:
         return headers + (policy.preflight(origin, target.route.methods) if policy else [])
 
     def authorize(self, request: Request, match: Match) -> Decision:
-        """Return what the service receives, if the route allows the request."""
         grant = self.granted(request, match)
         standing = None
         if match.limits is not None:
@@ -169,7 +168,6 @@ class Gate:
         return grant
 
     def decision(self, request: Request, match: Match, grant: Grant, standing: Standing | None) -> Decision:
-        """Return what the service receives."""
         target = match.upstream_path + target_query(request.query) if request.query else match.upstream_path
         host = grant.origin[1] if match.prepared.keeps_host else None
         decision = Decision(request, match, grant, target, host)
@@ -177,7 +175,6 @@ class Gate:
         return decision
 
     def is_valid(self, grant: Grant) -> bool:
-        """Return whether what the grant is based on has not changed."""
         return (
             time.monotonic() < grant.valid_until
             and grant.session not in self.authentication.revocations.ended
@@ -303,7 +300,6 @@ class Gate:
 
 
 def is_one_of(host: str, allowed: Sequence[str]) -> bool:
-    """Return whether the value of `Host` names one of the allowed hosts."""
     domain, _ = split_domain_port(host)
     return bool(domain) and validate_host(domain, allowed)
 

@@ -126,7 +126,6 @@ def compressed(entries: list[tuple[AnySeries, list[int], float]]) -> bytes:
 
 
 def offset(ring: Ring, start: int) -> int:
-    """Return the offset of a slot's place in the file."""
     return PLACE * (ring.first + start // ring.seconds % ring.slots)
 
 
@@ -188,7 +187,6 @@ class Recorder:
             self.write(ring)
 
     def write(self, ring: Ring) -> None:
-        """Write the slot, if it has more than the file."""
         if ring in self.unwritten:
             slot = self.slots[ring]
             os.pwrite(cast("int", self.descriptor), slot.encode(), offset(ring, slot.start))
@@ -244,7 +242,6 @@ class History:
 
 
 def total(slots: list[Slot]) -> dict[AnySeries, Times]:
-    """Return the sum of slots, by series."""
     found: dict[AnySeries, Times] = {}
     for slot in slots:
         for series, times in slot.times.items():

@@ -116,7 +116,6 @@ class SharedMemory(Generic[K]):
             self.numbers[place + len(bounds)] += sum(times)
 
     def count(self, series: K, number: int) -> None:
-        """Count something that takes no time."""
         self.add(series, [0.0] * number)
 
     def mark(self, series: K, moment: float, number: int = 1) -> None:
@@ -241,7 +240,6 @@ def series_of(method: str, route: str, status: int) -> Series:
 
 
 def observe(method: str, route: str, status: int, seconds: float) -> None:
-    """Count and time a request."""
     MEMORY.add(series_of(method, route, status), [seconds])
 
 
@@ -253,7 +251,6 @@ class Tally:
         self.counted: dict[tuple[str, str, int], list[float]] = {}
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count and time a request."""
         if not self.counted:
             self.loop.call_later(INTERVAL, self.hand_on)
         key = (method if method in METHODS else OTHER_METHOD, route, status)
@@ -264,7 +261,6 @@ class Tally:
             times.append(seconds)
 
     def hand_on(self) -> None:
-        """Add what has been counted to the memory."""
         counted, self.counted = self.counted, {}
         for key, times in counted.items():
             MEMORY.add(Series(*key), times)

@@ -89,7 +89,6 @@ class RecentProblems:
                 self.path.replace(self.older)
 
     def newest(self, number: int) -> list[Problem]:
-        """Return the last requests, the newest first."""
         found: list[Problem] = []
         for problem in self.lines(TAIL):
             if len(found) >= number:

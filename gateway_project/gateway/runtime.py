@@ -128,7 +128,6 @@ def gate_of(
     counters: Counters,
     shared: "SharedCounters | None",
 ) -> Gate:
-    """Return the decisions of a configuration."""
     return Gate(
         RouteTable(config),
         authentication,

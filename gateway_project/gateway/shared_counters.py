@@ -108,7 +108,6 @@ class SharedCounters:
         return {"status": "local", "since": self.since, "cause": self.fault} if self.fault else {"status": "ok"}
 
     async def close(self) -> None:
-        """End the task and the connection."""
         if self.task is not None:
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)

@@ -89,7 +89,6 @@ def statuses(state: Path, within: float = 5.0) -> Iterator[dict[str, Any]]:
 
 
 def ask(path: Path, within: float) -> dict[str, Any]:
-    """Return the status of the worker at the socket."""
     with socket.socket(socket.AF_UNIX) as client, short(path) as name:
         client.settimeout(within)
         client.connect(name)

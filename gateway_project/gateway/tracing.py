@@ -41,8 +41,6 @@ class GivenIds:
 
 
 class Tracer:
-    """Exports the gateway's spans."""
-
     def __init__(self) -> None:
         from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
@@ -62,7 +60,6 @@ class Tracer:
         attributes: "dict[str, AttributeValue]",
         error: str | None,
     ) -> None:
-        """Export a span; times are nanoseconds since 1970."""
         from opentelemetry import trace
         from opentelemetry.context import Context
 

@@ -99,8 +99,6 @@ class Authentication:
 
 
 class Caller:
-    """The identity as DRF's user."""
-
     is_authenticated = True
 
     def __init__(self, identity: Identity) -> None:

@@ -54,7 +54,6 @@ class SessionEnd:
 
 
 def retry_after(response: BlockingResponse) -> int:
-    """Return the seconds of `Retry-After`, 1 without a number."""
     seconds = next((value for name, value in response.headers if name.lower() == "retry-after"), "")
     return int(seconds) if re.fullmatch("[0-9]{1,5}", seconds) else 1
 

@@ -91,7 +91,6 @@ class KeyRing:
         return next((key for key in self.keys if key.signs_from <= now), self.keys[-1])
 
     def verifying(self, kid: object) -> ec.EllipticCurvePublicKey | None:
-        """Return the public key of that name if it is valid."""
         public, until = self.public.get(kid, (None, 0.0)) if isinstance(kid, str) else (None, 0.0)
         return public if time.time() < until else None
 
@@ -236,7 +235,6 @@ class Keys:
         connection.close()
 
     def stop(self) -> None:
-        """Do not look again."""
         self.stopped.set()
         if self.thread:
             self.thread.join()

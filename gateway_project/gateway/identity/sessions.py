@@ -141,7 +141,6 @@ class Rotated(Exception):  # noqa: N818  # an outcome, not an error
 
 
 def sign_out(*, session_id: str, user_id: str, username: str, address: str) -> None:
-    """End a session, as its user asks."""
     session_end(session_id=session_id)
     audit.record(Event.SIGNED_OUT, user_id=user_id, username=username, address=address, session=session_id)
 

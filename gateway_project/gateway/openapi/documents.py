@@ -138,7 +138,6 @@ class Documents:
             self.fetching.pop(name, None)
 
     async def fetch(self, name: str, service: Service, path: str) -> Document:
-        """Return the service's document; raise `RequestRejected` or `Unusable`."""
         response = await fetch(
             self.upstreams.pools, name, path, timeouts=service.timeouts, headers=[("Accept", ACCEPT)]
         )
@@ -162,7 +161,6 @@ def parsed(content: bytes) -> Document:
 
 
 def is_deeper(value: object, levels: int) -> bool:
-    """Return whether the JSON has more levels."""
     level = [value]
     for _ in range(levels):
         level = [

@@ -96,7 +96,6 @@ def weight_of(parameters: list[str]) -> float:
 
 
 def compressed(coding: str, content: bytes) -> bytes:
-    """Return a whole body in the coding."""
     made = COMPRESSORS[coding]()
     return made.compress(content) + made.finish()
 

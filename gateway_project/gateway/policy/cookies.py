@@ -39,7 +39,6 @@ def is_own(name: str) -> bool:
 
 
 def without_own(headers: Headers) -> list[tuple[str, str]]:
-    """Return the headers without the gateway's cookies."""
     kept = []
     for name, value in headers:
         if name.lower() == "cookie" and "gatehouse-" in value.lower():

@@ -44,7 +44,6 @@ class Deprecation:
         return "/" + "/".join(text if is_static else params[text] for is_static, text in self.written)
 
     def headers(self, params: Mapping[str, str]) -> Headers:
-        """Return the headers of a response."""
         path = self.successor(params)
         links = [f'<{path}>; rel="successor-version"', *self.links] if path else self.links
         return [*self.fixed, ("link", ", ".join(links))] if links else self.fixed

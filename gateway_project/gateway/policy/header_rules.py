@@ -23,6 +23,5 @@ class HeaderChanges:
         return cls(rules) if rules.set or rules.remove else None
 
     def applied(self, pairs: Sequence[tuple[str, str]]) -> Headers:
-        """Return the headers as the rules change them."""
         dropped = self.dropped
         return [*[header for header in pairs if header[0].lower() not in dropped], *self.added]

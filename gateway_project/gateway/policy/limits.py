@@ -111,7 +111,6 @@ class RouteLimits:
         self.lines = f"\r\nratelimit-policy: {self.policy}\r\nratelimit: {self.state}".encode()
 
     def keys(self, identity: Identity | None, client: LimitedClient, params: Mapping[str, str]) -> list[str]:
-        """Return what a request is counted under, by limit."""
         return [f"{limit.prefix} {counted_as(limit, identity, client, params)}" for limit in self.limits]
 
 
@@ -174,7 +173,6 @@ def counted_as(limit: RouteLimit, identity: Identity | None, client: LimitedClie
 
 
 def bounded(value: str) -> str:
-    """Return the value, hashed if it is long."""
     return value if len(value) <= MAX_VALUE else blake2b(value.encode(errors="replace"), digest_size=16).hexdigest()
 
 

@@ -20,7 +20,6 @@ ELSEWHERE = re.compile(r"/[/\\]")
 
 
 def are_in(headers: Iterable[tuple[str, str]]) -> bool:
-    """Return whether one of the headers contains a location."""
     return any(name.lower() in NAMES for name, _ in headers)
 
 

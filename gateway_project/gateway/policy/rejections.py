@@ -73,7 +73,6 @@ class RequestRejected(Exception):
 
     @property
     def problem_code(self) -> str:
-        """The code that the problem has."""
         return self.code or code_of_status(self.status)
 
 

@@ -77,14 +77,12 @@ class Entry:
         self.keeps_path = patterns.parse(sent).segments == pattern.segments
 
     def params(self, segments: list[str]) -> dict[str, str]:
-        """Return the parameters' values, as they were sent."""
         found = {}
         for name, index, is_one in self.named:
             found[name] = segments[index] if is_one else "/".join(segments[index:])
         return found
 
     def upstream_path(self, params: dict[str, str]) -> str:
-        """Return the path that the service receives."""
         if not params:
             return self.sent
         return "/" + "/".join([text if is_static else params[text] for is_static, text in self.written])
@@ -263,7 +261,6 @@ class RouteTable:
         return path
 
     def segments(self, path: str) -> list[str]:
-        """Return the segments that are matched."""
         return self.split(path)[1]
 
     def split(self, path: str) -> tuple[list[str], list[str]]:

@@ -68,7 +68,6 @@ class AccessLog:
         )
 
     def end(self, key: tuple[str | None, str, str | None, str | None, str | None]) -> str:
-        """Return the end of a line."""
         user, client, service, address, code = ["null" if each is None else quoted(each) for each in key]
         more = "" if key[-1] is None else f', "code": {code}'
         if len(self.ends) >= MAX_CACHED:

@@ -109,7 +109,6 @@ class FastProxy:
         return following
 
     def exchange(self, connection: ClientConnection, message: RequestMessage) -> Exchange:
-        """Return the exchange of a client's request."""
         return Exchange(self, connection, message)
 
     def problem(self, invalid: InvalidRequest) -> tuple[str, HeaderBlock, bytes]:
@@ -235,7 +234,6 @@ class Gateway:
             await self.live(receive, send)
 
     async def live(self, receive: Receive, send: Send) -> None:
-        """Start and stop with the server."""
         await receive()
         # Before any thread asks: they are this loop's.
         self.status = StatusSocket(settings.STATE, self.runtime.upstreams.pools, self.runtime.config.routes)

@@ -50,7 +50,6 @@ class ClientConnection(Connection):
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Wait for a request."""
         super().connection_made(transport)
         self.transport.set_write_buffer_limits(WRITE_HIGH_WATER)
         self.peer = address_of(transport, "peername")
@@ -70,7 +69,6 @@ class ClientConnection(Connection):
             self.current.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what the client sends."""
         if self.tunnel:
             self.tunnel.forward(self, data)
             return
@@ -91,7 +89,6 @@ class ClientConnection(Connection):
             self.set_deadline(self.loop.time() + HEAD_TIMEOUT)
 
     def on_timeout(self) -> None:
-        """End what took too long."""
         if self.lingering:
             # The client received nothing for that long.
             self.abort()
@@ -168,7 +165,6 @@ class ClientConnection(Connection):
     # Responses.
 
     def write(self, writer: ResponseWriter, piece: bytes, *, more: bool) -> None:
-        """Write a piece of a response's body, framed."""
         parts = writer.frame(piece, more=more)
         if len(piece) >= LARGE:
             self.transport.writelines(parts)
@@ -185,7 +181,6 @@ class ClientConnection(Connection):
             patience.stop(self.loop.time())
 
     def delivered(self, writer: ResponseWriter) -> int:
-        """Return how many bytes of the response's body were sent."""
         return writer.sent - self.transport.get_write_buffer_size()
 
     async def wait_for_body(self, body: BodyBuffer) -> None:
@@ -245,7 +240,6 @@ class ClientConnection(Connection):
             self.close()
 
     def next(self) -> None:
-        """Serve the next request, or wait for it."""
         parser = self.parser
         if self.waiting or parser.pending or parser.upgrades or not self.reading:
             if not self.waiting:

@@ -45,7 +45,6 @@ def compress(
 async def stream(
     exchange: "Exchange", response: ServiceResponse, writer: ResponseWriter, coding: str | None = None
 ) -> None:
-    """Send the response on as it comes."""
     connection, next_piece = exchange.connection, response.piece
     if coding is not None:
         next_piece = partial(anext, codings.compressed_stream(coding, response.piece), b"")

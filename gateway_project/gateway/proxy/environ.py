@@ -25,13 +25,11 @@ class Input(RawIOBase):
         self.take(first)
 
     def take(self, message: Message) -> None:
-        """Keep what the message has of the body."""
         self.late = message["type"] == "http.disconnect"
         self.left = memoryview(message.get("body", b""))
         self.ended = not message.get("more_body", False)
 
     def readable(self) -> bool:
-        """Return that it can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401  # anything that is a buffer

@@ -83,7 +83,6 @@ class Exchange:
             self.task.add_done_callback(partial(self.ended, waiting))
 
     async def run(self, waiting: Coroutine[Any, Any, None]) -> None:
-        """Do what has to wait."""
         try:
             try:
                 await waiting
@@ -105,7 +104,6 @@ class Exchange:
         self.end()
 
     def end(self) -> None:
-        """Give back what the exchange holds."""
         if self.body.holding:
             self.body.release()
         if self.forwarding is not None:
@@ -123,7 +121,6 @@ class Exchange:
             self.end()
 
     def on_timeout(self) -> None:
-        """End the wait for the client's body, or for the client to receive the response."""
         connection, writer = self.connection, self.writer
         if connection.writable and writer and writer.patience:
             until = writer.patience.renew(connection.loop.time(), connection.delivered(writer))
@@ -134,7 +131,6 @@ class Exchange:
     # The steps.
 
     def decide(self) -> Waiting:
-        """Decide on the request and send it on."""
         request, gate = self.request, self.proxy.gate
         page = request.headers.prefers_page
         try:
@@ -189,7 +185,6 @@ class Exchange:
         raise rejected
 
     def on_response(self) -> None:
-        """Go on: the service's response is ready, or has failed."""
         self.step(self.advance)
 
     def advance(self) -> Waiting:
@@ -246,7 +241,6 @@ class Exchange:
     def respond(
         self, status: int, pairs: Headers, content: bytes = b"", rejected: RequestRejected | None = None
     ) -> None:
-        """Send a response of the gateway's own."""
         self.note(status, rejected)
         if content:
             pairs = [*pairs, ("content-length", str(len(content)))]
@@ -264,7 +258,6 @@ class Exchange:
         return writer
 
     def note(self, status: int, rejected: RequestRejected | None = None) -> None:
-        """Count, time and log the request."""
         request, match, decision = self.request, self.match, self.decision
         seconds = time.perf_counter() - self.started
         service = match.prepared.service if match else None

@@ -44,7 +44,6 @@ class RequestMemo:
         self.known: dict[tuple[str, bytes], KnownBlock] = {}
 
     def forget(self) -> None:
-        """Forget all of them."""
         self.known.clear()
 
     def recall(self, address: str, data: bytes, last: KnownBlock | None = None) -> RequestMessage | None:

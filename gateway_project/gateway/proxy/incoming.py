@@ -21,7 +21,6 @@ CLIENT_LEFT: Final = 499
 
 
 def parse_request(connection: ClientConnection, message: RequestMessage, gate: Gate) -> Request:
-    """Return the request as `gate` takes it."""
     known = message.known
     if known is not None and known.headers is not None and known.headers.gate is gate:
         headers = known.headers
@@ -48,7 +47,6 @@ def parse_request(connection: ClientConnection, message: RequestMessage, gate: G
 
 
 def body_of(exchange: "Exchange", received: BodyBuffer, most: int) -> Body:
-    """Return the request's body, which is still to be received."""
     receive = partial(receive_piece, exchange.connection, received)
     return Body(receive, received.length, most, exchange.proxy.memory, received.time_out)
 

@@ -30,7 +30,6 @@ class InvalidRequest(Exception):  # noqa: N818  # an outcome, which the parser c
 
 
 def invalid_request(exc: httptools.HttpParserError, data: bytes) -> InvalidRequest:
-    """Return what the parser's error means."""
     if isinstance(exc.__context__, InvalidRequest):
         return exc.__context__
     if isinstance(exc, httptools.HttpParserInvalidMethodError) and (line := REQUEST_LINE.match(data)):

@@ -78,7 +78,6 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
         arbiter.recorder = recorder
 
     def spawn_worker(self) -> int:
-        """Start a worker."""
         pid = int(super().spawn_worker())
         # The moment at which it is killed, once it has the signal to finish.
         self.WORKERS[pid].kill_at = 0.0
@@ -156,7 +155,6 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
         return False
 
     def record(self, event: str, detail: str, *, by: str) -> None:
-        """Let a worker add an entry to the audit trail."""
         config_events.put(self.copy.parent, event, by=by, detail=detail)
 
     def finish(self, workers: Workers) -> None:
@@ -183,7 +181,6 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
 
     @contextmanager
     def everyone(self) -> Iterator[None]:
-        """Let `WORKERS` be all of them."""
         self.WORKERS = self.WORKERS | self.replaced | self.leaving
         try:
             yield
@@ -205,7 +202,6 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
             self.give_up_reload()
 
     def murder_workers(self) -> None:
-        """Kill workers that hang, or have not finished in time."""
         with self.everyone():
             super().murder_workers()
         for pid, worker in self.leaving.items():
@@ -213,7 +209,6 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
                 self.kill_worker(pid, signal.SIGKILL)
 
     def kill_workers(self, sig: int) -> None:
-        """Send a signal to all workers."""
         with self.everyone():
             super().kill_workers(sig)
 
@@ -234,7 +229,6 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
         signal.setitimer(signal.ITIMER_REAL, self.drain_seconds)
 
     def stop(self, graceful: bool = True) -> None:
-        """Stop all workers."""
         self.WORKERS = self.WORKERS | self.replaced | self.leaving
         self.replaced, self.leaving = {}, {}
         # gunicorn kills those that have not finished by then.

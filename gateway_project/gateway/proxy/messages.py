@@ -37,7 +37,6 @@ class BodyBuffer:
         self.waiter: asyncio.Future[None] | None = None
 
     def add(self, piece: bytes) -> None:
-        """Keep a piece."""
         self.expect_continue = False
         size = len(piece)
         self.buffered += size
@@ -53,7 +52,6 @@ class BodyBuffer:
             self.chunks.append(piece)
 
     def take(self) -> bytes:
-        """Return the received bytes and drop them."""
         first = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
         self.chunks = []
         self.buffered = 0
@@ -65,7 +63,6 @@ class BodyBuffer:
         self.wake()
 
     def wake(self) -> None:
-        """Let the task that waits look again."""
         if self.waiter and not self.waiter.done():
             self.waiter.set_result(None)
 
@@ -86,5 +83,4 @@ class RequestMessage:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all of it was received."""
         return self.body is None or self.body.is_complete

@@ -62,7 +62,6 @@ async def hand_over(exchange: "Exchange", django: "Application", most: int | Non
 
 
 def scope(exchange: "Exchange") -> Message:
-    """Return the request."""
     message, connection = exchange.message, exchange.connection
     path, _, query = message.target.partition(b"?")
     return {

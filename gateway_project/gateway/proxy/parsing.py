@@ -105,7 +105,6 @@ class RequestParser:
         self.reader.serve()
 
     def recall(self, data: bytes) -> bool:
-        """Have the request served that the data is, up to a part of its body, if it needs no parser."""
         message = self.memo.recall(self.reader.address, data, self.last)
         if message is None:
             return False
@@ -131,7 +130,6 @@ class RequestParser:
         return message is not None and message.body is not None and message.body.remaining >= size
 
     def parse(self, data: bytes) -> None:
-        """Parse what the client sends; raise `InvalidRequest`."""
         is_first = self.message is None and not self.head
         self.is_first = is_first or not self.head
         if self.parser is None:
@@ -181,14 +179,12 @@ class RequestParser:
     # What the parser calls.
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
         self.bytes_since_body = self.size = 0
         self.length = 0
         self.is_framed = self.expects = False
         self.message = RequestMessage()
 
     def on_url(self, piece: bytes) -> None:
-        """Keep a piece of the target."""
         message = self.message
         if message is not None:
             message.target = message.target + piece if message.target else piece
@@ -262,7 +258,6 @@ class RequestParser:
         self.reader.waiting.append(message)
 
     def on_body(self, piece: bytes) -> None:
-        """Keep a piece of the body until it is read."""
         self.bytes_since_body = 0
         if self.message is not None and self.message.body is not None:
             self.message.body.add(piece)

@@ -35,7 +35,6 @@ class Patience:
         return now + min(MAX_WAIT, BASE_TIME + moved / BYTES_PER_SECOND - self.waited)
 
     def stop(self, now: float) -> None:
-        """End the wait."""
         self.waited += now - self.since
 
     def renew(self, now: float, moved: int) -> float | None:

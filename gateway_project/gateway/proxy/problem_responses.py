@@ -22,7 +22,6 @@ HEADERS: Final = [("content-type", problems.MEDIA_TYPE), ("vary", "Accept")]
 
 
 def reject(exchange: "Exchange", rejected: RequestRejected) -> None:
-    """Respond with the rejection's problem."""
     extensions = rejected.extensions
     if isinstance(rejected, UpstreamError):
         extensions = {"service": rejected.service} | extensions
@@ -60,7 +59,6 @@ def readable(exchange: "Exchange", headers: Headers, cors: CorsPolicy | None = N
 
 
 def record(exchange: "Exchange", status: int, seconds: float, rejected: RequestRejected | None) -> None:
-    """Keep a failed request for the operator."""
     request, match, forwarding = exchange.request, exchange.match, exchange.forwarding
     identity = exchange.decision.grant.identity if exchange.decision else rejected.identity if rejected else None
     problem = {

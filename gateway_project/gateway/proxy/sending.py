@@ -13,14 +13,12 @@ if TYPE_CHECKING:
 
 
 def validate(exchange: "Exchange", decision: Decision) -> None:
-    """Raise `RequestInvalid` if the service's document does not allow the request."""
     body = bytes(exchange.body.beginning) if exchange.body.is_whole else None
     request, match = exchange.request, decision.match
     exchange.proxy.validation.check(match, request.method, request.query, request.headers.pairs, body)
 
 
 def forwarding_of(exchange: "Exchange", decision: Decision) -> Forwarding:
-    """Return the request's way to its service; raise `RequestInvalid`."""
     request, match, proxy = exchange.request, decision.match, exchange.proxy
     route, policies = match.prepared, match.policies
     if policies is not None:

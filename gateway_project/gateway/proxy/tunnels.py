@@ -117,7 +117,6 @@ class Tunnel:
         client.tunnel = service.tunnel = self
 
     def forward(self, source: Connection, data: bytes) -> None:
-        """Write what one side sent to the other."""
         (self.to_service if source is self.client else self.to_client).forward(data)
 
     def throttle(self, sink: Connection, full: bool) -> None:
@@ -152,7 +151,6 @@ class Tunnels:
         self.looking: asyncio.TimerHandle | None = None
 
     async def keep(self, tunnel: Tunnel) -> None:
-        """Return when the tunnel has ended."""
         self.open.add(tunnel)
         if self.looking is None:
             self.looking = asyncio.get_running_loop().call_later(INTERVAL, self.look)

@@ -33,7 +33,6 @@ class Loop(uvloop.Loop):
         self.backlog = backlog
 
     async def create_server(self, *_: Any, **kwargs: Any) -> asyncio.Server:  # noqa: ANN401  # asyncio's
-        """Start a server."""
         server = await super().create_server(self.protocol, **kwargs | {"backlog": self.backlog})
         return cast("asyncio.Server", server)
 
@@ -52,7 +51,6 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn is not typed
         return math.ceil(longest) + cls.ENDS_WITHIN
 
     def init_process(self) -> None:
-        """Prepare the process, and serve until it stops."""
         self.connections: set[ClientConnection] = set()
         # Seconds for the next request. Read here once: each look into gunicorn's settings costs as much as a header
         # field.

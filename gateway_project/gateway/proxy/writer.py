@@ -25,7 +25,6 @@ class Clock:
         self.line = b""
 
     def date(self) -> bytes:
-        """Return the header line."""
         now = int(time.time())
         if now != self.second:
             self.second = now
@@ -103,6 +102,5 @@ class ResponseWriter:
         return parts
 
     def take_head(self) -> bytes:
-        """Return the head, once."""
         head, self.head = b"".join(self.head), []
         return head

@@ -58,7 +58,6 @@ class WSGIClient:
         self._loop.call_soon_threadsafe(callback)
 
     def disconnect(self) -> None:
-        """Note that the client has left."""
         with self._lock:
             self.is_disconnected = True
             callbacks, self._callbacks = self._callbacks, []
@@ -73,7 +72,6 @@ class FileWrapper:
         self.file = file
 
     def close(self) -> None:
-        """Close the file."""
         if close := getattr(self.file, "close", None):
             close()
 
@@ -123,7 +121,6 @@ class Response(NamedTuple):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def close(self) -> None:
-        """Close what is still open."""
         if not isinstance(self.content, bytes) and (close := getattr(self.content, "close", None)):
             close()
 
@@ -161,7 +158,6 @@ class ThreadedWSGI:
             response.close()
 
     def close(self) -> None:
-        """Let the threads end once they have nothing to do."""
         self.threads.shutdown(wait=False)
 
 
@@ -190,7 +186,6 @@ class ThreadedRequest:
         self.start: Message = {}
 
     def run(self) -> Response:
-        """Run the application and return its response."""
         if self.client.is_disconnected:
             # It left while the request waited for a thread.
             return Response({}, None)
@@ -213,7 +208,6 @@ class ThreadedRequest:
                 close()
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: object = None) -> None:
-        """Keep the head for the first piece."""
         pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         self.start = {"type": "http.response.start", "status": int(status[:3]), "headers": pairs}
 
@@ -226,7 +220,6 @@ class ThreadedRequest:
         self.push({"type": "http.response.body", "body": b"", "more_body": False})
 
     def push(self, message: Message) -> None:
-        """Send a message; return once the client has taken enough."""
         if self.client.is_disconnected:
             raise ClientDisconnected
         asyncio.run_coroutine_threadsafe(cast("Any", self.send(message)), self.body.loop).result()

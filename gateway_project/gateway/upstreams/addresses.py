@@ -24,7 +24,6 @@ class Address:
 
     @classmethod
     def of(cls, url: str) -> "Address":
-        """Return the address of a URL that gateway.yaml has accepted."""
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         return cls(secure, parts.hostname or "", parts.port or (443 if secure else 80), parts.netloc, parts.path)

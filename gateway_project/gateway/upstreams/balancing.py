@@ -82,7 +82,6 @@ class Balancer:
             self.wanted.set()
 
     def sort(self) -> None:
-        """Sort the addresses by whether they get requests."""
         self.pools = tuple(pool for pools in self.by_url for pool in pools)
         self.is_alone = len(self.pools) == 1
         self.healthy = tuple(pool for pool in self.pools if pool.ejection.state is State.HEALTHY)
@@ -117,12 +116,10 @@ class Balancer:
         return choose(pools) if pools else None
 
     def may_eject(self) -> bool:
-        """Return whether one more address may rest."""
         most = self.policy.most * len(self.pools)
         return len(self.ejected) + 1 <= (max(most, 1) if most else 0)
 
     def status(self) -> list[dict[str, Any]]:
-        """Return what this process knows of the addresses."""
         now = self.loop.time()
         return [
             {
@@ -143,7 +140,6 @@ class Balancer:
         return faults[0] if all(faults) else "ok"
 
     def on_change(self, pool: Pool, before: State, why: str = "") -> None:
-        """Send requests to the address, or none; log it."""
         self.sort()
         if pool.ejection.state is State.EJECTED:
             pool.close_idle()
@@ -153,7 +149,6 @@ class Balancer:
             log_change(pool, why)
 
     def try_connect(self, pool: Pool) -> None:
-        """Connect to the address, in the background."""
         # In an empty context: its log lines belong to no request.
         probe = pool.loop.create_task(self.connect(pool), context=contextvars.Context())
         self.probes.add(probe)
@@ -170,7 +165,6 @@ class Balancer:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a connection is open."""
         return any(pool.live for pool in (*self.pools, *self.retired))
 
     def retire(self) -> None:
@@ -181,7 +175,6 @@ class Balancer:
             pool.retire()
 
     def close(self) -> None:
-        """Close every connection."""
         for probe in self.probes:
             probe.cancel()
         for pool in (*self.pools, *self.retired):
@@ -189,7 +182,6 @@ class Balancer:
 
 
 def log_change(pool: Pool, why: str) -> None:
-    """Log a change of an address's state."""
     ejection, where = pool.ejection, f"The {pool.service} service at {pool.label}"
     extra = {"event": f"address_{ejection.state}", "service": pool.service, "address": pool.label}
     if ejection.state is State.HEALTHY:
@@ -253,17 +245,14 @@ class Pools:
         self.retired = [balancer for balancer in (*before.retired, *gone) if balancer.is_busy]
 
     def stop_looking(self) -> None:
-        """End what looks after the addresses in the background."""
         self.resolution.close()
         if self.checks:
             self.checks.close()
 
     def of(self, service: str) -> Balancer:
-        """Return the addresses of the service."""
         return self.services[service]
 
     def to_check(self) -> Iterator[tuple[Pool, HealthCheck]]:
-        """Yield the addresses that are checked."""
         for balancer in self.services.values():
             if balancer.health and not balancer.is_alone:
                 for pool in balancer.pools:
@@ -276,7 +265,6 @@ class Pools:
                 pool.break_off()
 
     def close(self) -> None:
-        """Close every connection."""
         self.stop_looking()
         self.plans.close()
         for balancer in (*self.services.values(), *self.retired):

@@ -29,7 +29,6 @@ class Bulkhead:
         self.queue: deque[asyncio.Future[bool]] = deque()
 
     def enter_at_once(self) -> bool:
-        """Take a place, if one is free."""
         if self.in_flight >= self.limit:
             return False
         self.in_flight += 1

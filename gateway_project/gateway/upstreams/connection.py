@@ -40,11 +40,9 @@ class Connection(asyncio.Protocol):
         self.closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
         self.transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End every wait."""
         self.closed = True
         self.deadline.close()
         self.resume_writing()
@@ -52,13 +50,11 @@ class Connection(asyncio.Protocol):
             self.tunnel.end()
 
     def pause_writing(self) -> None:
-        """Let `drain` wait."""
         self.writable = self.writable or self.loop.create_future()
         if self.tunnel:
             self.tunnel.throttle(self, True)
 
     def resume_writing(self) -> None:
-        """Let `drain` return."""
         if self.writable:
             self.writable.set_result(None)
             self.writable = None
@@ -66,12 +62,10 @@ class Connection(asyncio.Protocol):
             self.tunnel.throttle(self, False)
 
     async def drain(self) -> None:
-        """Return once the peer takes more."""
         while self.writable:
             await asyncio.shield(self.writable)
 
     def read(self, on: bool) -> None:
-        """Read from the peer, or let it wait."""
         if on is not self.reading and not self.transport.is_closing():
             self.reading = on
             self.transport.resume_reading() if on else self.transport.pause_reading()
@@ -81,7 +75,6 @@ class Connection(asyncio.Protocol):
         self.deadline.set(at)
 
     def on_timeout(self) -> None:
-        """End what took too long."""
         self.abort()
 
     def abort(self) -> None:

@@ -22,8 +22,6 @@ MAX_RESPONSE: Final = 16 * 1024 * 1024
 
 
 class Fetched(NamedTuple):
-    """A service's whole response."""
-
     status: int
     content: bytes
 
@@ -31,7 +29,6 @@ class Fetched(NamedTuple):
 async def fetch(
     pools: Pools, service: str, target: str, *, timeouts: Timeouts, headers: Sequence[tuple[str, str]] = ()
 ) -> Fetched:
-    """Send a GET to the service and return its response; raise `RequestRejected`."""
     response = await forward(pools, UpstreamRequest(service, "GET", target, list(headers), NO_BODY, timeouts))
     try:
         pieces, size = [], 0
@@ -55,7 +52,6 @@ class SingleFlight(Generic[T]):
         self.stale_at = 0.0
 
     async def get(self) -> T:
-        """Return the result."""
         loop = asyncio.get_running_loop()
         if self.flight is None or (self.flight.done() and loop.time() >= self.stale_at):
             # In an empty context: its log lines belong to no single request.
@@ -64,7 +60,6 @@ class SingleFlight(Generic[T]):
         return await asyncio.shield(self.flight)
 
     async def run(self) -> T:
-        """Ask."""
         try:
             return await self.ask()
         finally:

@@ -112,7 +112,6 @@ class Forwarding:
                 return response
 
     async def wait_for_place(self, plan: Plan) -> None:
-        """Take a place in the bulkhead once one is free."""
         try:
             await plan.bulkhead.enter(self.deadline - self.pools.loop.time())
         except UpstreamError as failure:
@@ -239,18 +238,15 @@ class Forwarding:
         self.pools.failures.note(pool.service, failure.address, failure.reason, more)
 
     def note_try(self, pool: Pool, what: str) -> None:
-        """Keep what went wrong at an address."""
         seconds = self.pools.loop.time() - self.deadline + self.request.timeouts.total
         self.went_wrong += ((pool.label, what, seconds),)
 
     def end(self) -> None:
-        """Give back the connection and the place in the bulkhead."""
         if self.response is not None:
             self.response.release()
         self.leave()
 
     def leave(self) -> None:
-        """Give back the place in the bulkhead."""
         if self.has_place and self.plan is not None:
             self.has_place = False
             self.plan.bulkhead.leave()

@@ -73,7 +73,6 @@ def encode_headers(status: int, headers: Headers) -> HeaderBlock:
 
 
 def encode_by(view: ResponseView, status: int, headers: Headers, *, bodiless: bool) -> HeaderBlock:
-    """Return the encoded headers as they are changed for the client."""
     headers = view.headers(headers)
     if not view.compresses:
         return encode_headers(status, headers)
@@ -108,7 +107,6 @@ class ResponseHead:
 
     @property
     def headers(self) -> Headers:
-        """The headers, as the client gets them."""
         return self.known.headers(self.values) if self.known else self.pairs
 
     @property
@@ -219,7 +217,6 @@ class KnownHead:
         return marked
 
     def headers(self, values: tuple[bytes, ...]) -> Headers:
-        """Return the headers with these values."""
         found = dict(zip(self.names, values, strict=True))
         return [
             (name, found[name.lower()].decode() if name.lower() in found else value) for name, value in self.first.pairs

@@ -46,13 +46,11 @@ class Measurements:
         self.timer: asyncio.TimerHandle | None = None
 
     def responded(self, seconds: float) -> None:
-        """Note a response."""
         self.seconds.append(seconds)
         if self.timer is None:
             self.timer = self.loop.call_later(INTERVAL, self.hand_on)
 
     def count(self, what: str) -> None:
-        """Count something else."""
         self.counts[what] += 1
         if self.timer is None:
             self.timer = self.loop.call_later(INTERVAL, self.hand_on)
@@ -88,10 +86,8 @@ class Measurements:
 
 
 def count(service: str, what: str) -> None:
-    """Count something of the whole service, at once: it is rare."""
     UPSTREAMS.count(UpstreamSeries(service, "", what), 1)
 
 
 def put(service: str, what: str, value: int) -> None:
-    """Set a value of the whole service."""
     UPSTREAMS.put(UpstreamSeries(service, "", what), value)

@@ -58,7 +58,6 @@ class BudgetGauge:
         self.timer = self.loop.call_later(STEP, self.update) if self.budget.is_in_use() else None
 
     def close(self) -> None:
-        """Stop; the process ends, or the service has another budget."""
         self.budget.on_step = None
         if self.timer:
             self.timer.cancel()
@@ -88,7 +87,6 @@ class Plans:
         self.by_policies: dict[int, Plan] = {}
 
     def of(self, service: str, policies: Policies) -> Plan:
-        """Return the plan of these policies."""
         return self.by_policies.get(id(policies)) or self.prepare(service, policies)
 
     def prepare(self, service: str, policies: Policies) -> Plan:
@@ -104,7 +102,6 @@ class Plans:
         }
 
     def close(self, kept: "Plans | None" = None) -> None:
-        """Stop what is counted here, apart from what `kept` goes on with."""
         for name, gauge in self.gauges.items():
             if kept is None or kept.gauges.get(name) is not gauge:
                 gauge.close()

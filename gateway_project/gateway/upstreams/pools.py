@@ -79,7 +79,6 @@ class Pool:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether it gets requests."""
         return self.ejection.state is State.HEALTHY
 
     @property
@@ -88,7 +87,6 @@ class Pool:
         return len(self.live) - len(self.idle) + self.connecting
 
     def acquire_idle(self, *, repeatable: bool) -> ServiceConnection | None:
-        """Return an idle connection, if one can be used."""
         while self.idle:
             connection = self.idle.pop()
             if connection.is_usable(repeatable=repeatable):
@@ -124,14 +122,12 @@ class Pool:
         return connection
 
     def forget(self, connection: ServiceConnection) -> None:
-        """Drop a connection that has closed."""
         self.live.discard(connection)
         if connection.response is None:
             with suppress(ValueError):
                 self.idle.remove(connection)
 
     def keep(self, connection: ServiceConnection) -> None:
-        """Keep an idle connection for another exchange."""
         if self.is_retired:
             connection.abort()
             return
@@ -140,7 +136,6 @@ class Pool:
             self.idle.popleft().abort()
 
     def close_idle(self) -> None:
-        """Close the connections that no request uses."""
         while self.idle:
             self.idle.pop().abort()
 
@@ -157,7 +152,6 @@ class Pool:
             connection.fail(GatewayStopped(self.service))
 
     def close(self) -> None:
-        """Close every connection."""
         self.ejection.close()
         self.measurements.close()
         self.idle.clear()

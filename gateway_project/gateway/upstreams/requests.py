@@ -59,7 +59,6 @@ class Body:
 
     @classmethod
     def of(cls, content: bytes) -> "Body":
-        """Return a body that is complete."""
         body = cls(nothing_more, len(content), len(content))
         body.beginning = content
         body.is_whole = True
@@ -184,12 +183,10 @@ class UpstreamRequest:
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether it may be sent twice, and all of it is still held."""
         return self.method in IDEMPOTENT and self.body.is_whole
 
     @property
     def has_idempotency_key(self) -> bool:
-        """Whether the service recognizes it if it is sent twice."""
         return any(values(self.headers, "idempotency-key")) or IDEMPOTENCY_KEY.search(self.block) is not None
 
 

@@ -30,7 +30,6 @@ LookUp = Callable[..., Awaitable[Sequence[tuple[Any, Any, int, str, tuple[Any, .
 
 
 def is_name(host: str) -> bool:
-    """Return whether the host has to be resolved."""
     try:
         ip_address(host)
     except ValueError:
@@ -86,7 +85,6 @@ class Name:
         return resolved[0][0] if winner is None else winner
 
     async def can_connect(self, ip: str) -> bool:
-        """Return whether the address accepts a connection."""
         try:
             async with asyncio.timeout(self.connect_timeout):
                 transport, _ = await asyncio.get_running_loop().create_connection(
@@ -114,8 +112,6 @@ async def first_true(racing: dict[asyncio.Task[bool], int], within: float) -> in
 
 
 class Resolution:
-    """Keeps names resolved."""
-
     def __init__(self, names: Sequence[Name], loop: asyncio.AbstractEventLoop) -> None:
         self.names = names
         self.loop = loop
@@ -123,7 +119,6 @@ class Resolution:
         self.task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin, on the loop."""
         # In an empty context: it belongs to no request.
         self.task = self.loop.create_task(self.run(), context=contextvars.Context())
 
@@ -137,6 +132,5 @@ class Resolution:
                     await self.wanted.wait()
 
     def close(self) -> None:
-        """End."""
         if self.task:
             self.task.cancel()

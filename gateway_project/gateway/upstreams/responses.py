@@ -71,7 +71,6 @@ class ServiceResponse:
 
     @property
     def headers(self) -> Headers:
-        """The headers, as the client gets them."""
         return self.head.headers if self.head else []
 
     @property
@@ -81,7 +80,6 @@ class ServiceResponse:
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is something to send on, or a failure."""
         return self.is_whole or self.failure is not None or self.is_streamed
 
     @property
@@ -90,7 +88,6 @@ class ServiceResponse:
         return self.failure is not None and not (self.is_streamed and self.chunks)
 
     async def settled(self) -> None:
-        """Return once the response is ready to be sent on, or has failed."""
         while not self.is_ready:
             await self.wait()
 
@@ -103,14 +100,12 @@ class ServiceResponse:
         return self.take()
 
     def take(self) -> bytes:
-        """Return what has come of the body."""
         chunks, self.chunks, self.buffered = self.chunks, [], 0
         if self.connection and not self.connection.reading:
             self.connection.read(True)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def wait(self) -> None:
-        """Wait for a change."""
         self.waiter = asyncio.get_running_loop().create_future()
         try:
             await self.waiter
@@ -118,7 +113,6 @@ class ServiceResponse:
             self.waiter = None
 
     def changed(self) -> None:
-        """Wake the task that waits, or notify."""
         if self.waiter and not self.waiter.done():
             self.waiter.set_result(None)
         if self.notify and (self.is_whole or self.is_ready):
@@ -147,7 +141,6 @@ class ResponseParser:
         self.keep_alive = False
 
     def begin(self, response: ServiceResponse) -> None:
-        """Expect this response next."""
         self.response = response
         self.keep_alive = False
         self.received = 0
@@ -155,7 +148,6 @@ class ResponseParser:
         self.bytes_since_body = 0
 
     def feed(self, data: bytes) -> None:
-        """Parse what the service sent."""
         response = self.response
         is_first = self.received == 0
         if is_first and not response.is_head and (head := self.memo.recall(data)):
@@ -200,7 +192,6 @@ class ResponseParser:
     # What the parser calls.
 
     def on_message_begin(self) -> None:
-        """Note a response without a request."""
         if self.response.is_whole:
             self.keep_alive = False
 
@@ -213,7 +204,6 @@ class ResponseParser:
             self.fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Check the headers."""
         response = self.response
         if response.is_whole:
             return
@@ -245,7 +235,6 @@ class ResponseParser:
             raise InvalidUpstreamResponse("101")
 
     def on_body(self, body: bytes) -> None:
-        """Keep a piece of the body."""
         self.bytes_since_body = 0
         response = self.response
         if response.is_whole:
@@ -257,7 +246,6 @@ class ResponseParser:
             self.connection.read(False)
 
     def on_message_complete(self) -> None:
-        """Complete the response."""
         response = self.response
         if response.head is not None and not response.is_whole and not response.is_upgraded:
             response.is_whole = True

@@ -49,18 +49,15 @@ class RetryBudget:
             self.on_step()
 
     def left(self, now: float, share: float) -> int:
-        """Return how many retries are left."""
         if now >= self.next_step:
             self.step(now)
         _, requests, retries = self.past[0]
         return max(0, max(FLOOR, int(share * (self.requests - requests))) - (self.retries - retries))
 
     def is_in_use(self) -> bool:
-        """Return whether requests or retries count now."""
         return bool(self.past) and self.past[0][1:] != (self.requests, self.retries)
 
     def spend(self, now: float, share: float) -> bool:
-        """Count a retry, if one is left."""
         if self.left(now, share) <= 0:
             return False
         self.retries += 1

@@ -71,13 +71,11 @@ class ServiceConnection(Connection):
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count as open."""
         super().connection_made(transport)
         self.expires_at = self.loop.time() + LIFETIME
         self.pool.live.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what the service sent."""
         response = self.response
         if response is not None and not response.is_whole and not response.is_upgraded:
             self.parser.feed(data)
@@ -96,7 +94,6 @@ class ServiceConnection(Connection):
             self.parser.feed_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the exchange under way."""
         self.closed = True
         self.pool.forget(self)
         if exc is not None and self.response is not None:
@@ -129,7 +126,6 @@ class ServiceConnection(Connection):
                 self.data_received(data)
 
     def on_timeout(self) -> None:
-        """End the exchange, or an idle connection."""
         if self.response is not None:
             self.fail(UpstreamTimeout(self.service))
         else:
@@ -212,7 +208,6 @@ class ServiceConnection(Connection):
             raise_failure(response.failure)
 
     def fail(self, failure: Exception) -> None:
-        """End the exchange and the connection."""
         response = self.response
         if response is None or response.failure:
             return
@@ -244,12 +239,10 @@ class ServiceConnection(Connection):
         return True
 
     def become_idle(self) -> None:
-        """Wait for a request."""
         self.used = True
         self.deadline.set(min(self.loop.time() + IDLE, self.expires_at))
         self.pool.keep(self)
 
 
 def raise_failure(failure: Exception) -> NoReturn:
-    """Raise it."""
     raise failure

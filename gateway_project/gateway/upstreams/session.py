@@ -127,7 +127,6 @@ class Upstreams:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The connections' event loop."""
         return self.pools.loop
 
     def make(self) -> Pools:

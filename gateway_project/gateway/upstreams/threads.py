@@ -65,7 +65,6 @@ class Bridge:
         self.cancelled = False
 
     def body(self) -> Body:
-        """Return the request's body."""
         content = self.content
         return Body(self.receive, content.length, content.most) if isinstance(content, Upload) else Body.of(content)
 
@@ -119,13 +118,11 @@ class Bridge:
 
 
 def settle(asked: "asyncio.Future[Message]", message: Message) -> None:
-    """Let the exchange go on, if it still waits."""
     if not asked.done():
         asked.set_result(message)
 
 
 def fail(asked: "asyncio.Future[Message]", exc: Exception) -> None:
-    """Let the exchange fail, if it still waits."""
     if not asked.done():
         asked.set_exception(exc)
 
@@ -145,7 +142,6 @@ class BlockingResponse:
 
     @property
     def has_content(self) -> bool:
-        """Whether anything of the body is still to be read."""
         return bool(self.held) or self.response is not None
 
     @property
@@ -173,7 +169,6 @@ class BlockingResponse:
         return size <= most
 
     def body(self) -> Iterator[bytes]:
-        """Yield the body as it comes, still in its content coding; raise as `piece` does."""
         try:
             while self.held:
                 yield self.held.pop(0)
@@ -190,7 +185,6 @@ class BlockingResponse:
             yield piece
 
     def read(self) -> bytes:
-        """Return the whole body."""
         return b"".join(self.body())
 
     def close(self) -> None:

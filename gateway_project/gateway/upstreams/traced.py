@@ -88,7 +88,6 @@ class TracedForwarding(Forwarding):
         self.request = replace(self.request, headers=[*pairs, traceparent])
 
     def end_try(self, pool: "Pool", status: int | None = None, error: str | None = None) -> None:
-        """Export the span of the try."""
         from opentelemetry.trace import SpanKind
 
         span, self.span = self.span, None
