@@ -5,7 +5,7 @@ and leaves out of its figures the requests that would have waited: coordinated o
 moment that was set before, and its latency counts from that moment, whether or not it could be sent then.
 """
 
-import select
+import selectors
 import socket
 import time
 from collections import deque
@@ -23,8 +23,11 @@ def paced(port: int, request: Callable[[int], bytes], connections: int, rate: fl
     """Send `rate` requests a second, evenly; return the figures that wrk has too."""
     idle = deque(socket.create_connection(("127.0.0.1", port)) for _ in range(connections))
     every = list(idle)
+    # `select.select` takes no descriptor above 1,023.
+    readable = selectors.DefaultSelector()
     for each in every:
         each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        readable.register(each, selectors.EVENT_READ, each)
     busy: dict[socket.socket, tuple[float, bytes]] = {}
     times: list[float] = []
     sent, refused, total, begin = 0, 0, int(rate * seconds), time.perf_counter()
@@ -37,10 +40,10 @@ def paced(port: int, request: Callable[[int], bytes], connections: int, rate: fl
                 busy[connection] = due, b""
                 sent += 1
             wait = begin + sent / rate - time.perf_counter() if sent < total and idle else 1.0
-            for connection in select.select(list(busy), [], [], max(wait, 0))[0]:
-                due, before = busy[connection]
+            for connection in [key.data for key, _ in readable.select(max(wait, 0))]:
+                due, before = busy.get(connection, (0.0, b""))
                 received = connection.recv(65536)
-                if not received or now > begin + PATIENCE * seconds:
+                if not (received and due) or now > begin + PATIENCE * seconds:
                     raise BenchError(f"expected {rate:,.0f} responses/s, got {len(times) / (now - begin):,.0f}")
                 if not is_whole(response := before + received):
                     busy[connection] = due, response
@@ -50,6 +53,7 @@ def paced(port: int, request: Callable[[int], bytes], connections: int, rate: fl
                 del busy[connection]
                 idle.append(connection)
     finally:
+        readable.close()
         for each in every:
             each.close()
     percentiles = quantiles(times, n=100)

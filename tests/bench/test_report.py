@@ -1,10 +1,12 @@
 """The figures of the benchmark's report, from samples whose medians and ratios are known."""
 
 import os
+import resource
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -124,6 +126,22 @@ def test_requests_that_were_due_while_the_server_stalled_count_as_late() -> None
     assert (figures["requests"], figures["refused"]) == (200, 0)
     # A load that waits for each response would have one slow request in 200, and a p99 near 0.
     assert figures["p99_ms"] > 900
+
+
+def test_a_connection_may_have_a_descriptor_above_1023() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2048)), hard))
+    with ExitStack() as opened, ThreadingHTTPServer(("127.0.0.1", 0), Stalling) as server:
+        for _ in range(1100):
+            opened.enter_context(Path(os.devnull).open("rb"))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+            figures = paced(server.server_address[1], lambda _: request, connections=2, rate=100, seconds=0.2)
+        finally:
+            server.shutdown()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert figures["requests"] == 20
 
 
 def test_publishing_replaces_what_is_between_the_marks_and_nothing_else() -> None:
