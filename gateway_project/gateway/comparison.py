@@ -5,10 +5,9 @@ get the request before and after. So a route that is removed, but whose requests
 opened if that one lets in more clients.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 from .config import Config, Limit, Lines, Policies, Route, Service, written
@@ -195,11 +194,6 @@ def said(section: Any, key: str) -> str:  # noqa: ANN401  # a section of the fil
 def lets_in(changes: list[Change]) -> bool:
     """Return whether a client may send a request that it could not."""
     return any(each.change in LETS_IN and each.of == "route" for each in changes)
-
-
-def as_json(changes: list[Change]) -> str:
-    found = {"changes": [asdict(each) for each in changes], "lets_in": lets_in(changes)}
-    return json.dumps(found, ensure_ascii=False, indent=2)
 
 
 def as_text(changes: list[Change]) -> Iterator[str]:

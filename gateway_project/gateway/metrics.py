@@ -99,9 +99,7 @@ class SharedMemory(Generic[K]):
     def add(self, series: K, times: Sequence[float]) -> None:
         """Count and time requests. A series for which there is no room is left out."""
         with self.lock:
-            if self.pid != os.getpid():
-                self.claim()
-            place = self.places.get(series) or self.append(series)
+            place = self.place_of(series)
             if place is None:
                 return
             bounds = self.bounds
@@ -121,19 +119,21 @@ class SharedMemory(Generic[K]):
     def mark(self, series: K, moment: float, number: int = 1) -> None:
         """Count something that takes no time, and keep the last moment of it instead of the sum of seconds."""
         with self.lock:
-            if self.pid != os.getpid():
-                self.claim()
-            if (place := self.places.get(series) or self.append(series)) is not None:
+            if (place := self.place_of(series)) is not None:
                 self.numbers[place] += number
                 self.numbers[place + len(self.bounds)] = moment
 
     def put(self, series: K, value: float) -> None:
         """Set a value that goes up and down; those of all processes add up."""
         with self.lock:
-            if self.pid != os.getpid():
-                self.claim()
-            if (place := self.places.get(series) or self.append(series)) is not None:
+            if (place := self.place_of(series)) is not None:
                 self.numbers[place + len(self.bounds)] = value
+
+    def place_of(self, series: K) -> int | None:
+        """Return the place of the values of a series, `None` where there is no room."""
+        if self.pid != os.getpid():
+            self.claim()
+        return self.places.get(series) or self.append(series)
 
     def claim(self) -> None:
         """Take the first block that no living process has; the system unlocks it when this one ends."""
@@ -234,13 +234,9 @@ UPSTREAMS: Final[SharedMemory[UpstreamSeries]] = SharedMemory(
 )
 
 
-def series_of(method: str, route: str, status: int) -> Series:
-    """Return the series of a request. Labels are a bounded set: a method that a client makes up is `_OTHER`."""
-    return Series(method if method in METHODS else OTHER_METHOD, route, status)
-
-
 def observe(method: str, route: str, status: int, seconds: float) -> None:
-    MEMORY.add(series_of(method, route, status), [seconds])
+    """Count a request. Labels are a bounded set: a method that a client makes up is `_OTHER`."""
+    MEMORY.add(Series(method if method in METHODS else OTHER_METHOD, route, status), [seconds])
 
 
 class Tally:

@@ -1,6 +1,5 @@
 """`check --diff`: what another gateway.yaml would change, and for whom."""
 
-import json
 import os
 from io import StringIO
 from pathlib import Path
@@ -103,19 +102,7 @@ def test_a_policy_of_defaults_has_its_line_there_and_secrets_are_hidden(tmp_path
         2,
         "changed   GET,POST /x/{id}  headers: request: set X-Key: (hidden), with another hidden value  (new.yaml:2)",
     )
-    assert "s3cr3t" not in printed + diff(tmp_path, old, new, "--json")[1]
-
-
-def test_json_has_the_same(tmp_path: Path) -> None:
-    status, printed = diff(tmp_path, OLD + ADMINS, OLD + ADMINS.replace("[admin]", "public"), "--json")
-    assert status == 3
-    assert json.loads(printed) == {
-        "changes": [
-            {"change": "opened", "of": "route", "name": "/x/{id}", "methods": ["GET", "POST"], "key": "allow",
-             "before": "admin", "after": "public", "file": "new.yaml", "line": 5}
-        ],
-        "lets_in": True,
-    }  # fmt: skip
+    assert "s3cr3t" not in printed
 
 
 def test_a_fault_of_either_file_is_reported(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Final
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from .section import Section
-from .values import Duration, OwnPath, matching, number_schema, one_or_more, several, url, whole, whole_number
+from .values import Duration, OwnPath, matching, number_schema, one_of, one_or_more, several, url, whole, whole_number
 
 MAX_WEIGHT: Final = 100
 MAX_FAILURES: Final = 1000
@@ -49,12 +49,6 @@ def percentage(value: object) -> float:
     return int(matching(PERCENTAGE, "a percentage from 0% to 100%, such as 50%")(value).rstrip("%")) / 100
 
 
-def cause(value: object) -> str:
-    if value not in CAUSES:
-        raise ValueError(f"one of {', '.join(CAUSES)}")
-    return str(value)
-
-
 URL_SCHEMA: Final = {"type": "string", "pattern": r"^https?://|\$\{"}
 URL_ENTRY: Final[dict[str, Any]] = {
     "anyOf": [
@@ -91,7 +85,7 @@ Percentage = Annotated[
     WithJsonSchema({"type": "string", "pattern": rf"^{PERCENTAGE.pattern}$|\$\{{", "examples": ["50%"]}),
 ]
 Causes = Annotated[
-    tuple[Annotated[str, BeforeValidator(cause), WithJsonSchema({"enum": list(CAUSES)})], ...],
+    tuple[Annotated[str, BeforeValidator(partial(one_of, known=CAUSES)), WithJsonSchema({"enum": list(CAUSES)})], ...],
     AfterValidator(partial(several, none="at least one cause; to eject no address write most: 0%")),
     Field(json_schema_extra={"minItems": 1, "uniqueItems": True}),
 ]

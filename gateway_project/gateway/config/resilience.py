@@ -7,19 +7,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from .addresses import Percentage
 from .section import Section
-from .values import Duration, several, whole
+from .values import Duration, one_of, several, whole
 
 # What can be retried: no connection, a connection closed without a response, and statuses.
 RETRY_CAUSES: Final = ("connect", "reset", "502", "503", "504")
 MAX_ATTEMPTS: Final = 10
 MAX_COUNT: Final = 1_000_000
-
-
-def retry_cause(value: object) -> str:
-    cause = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if cause not in RETRY_CAUSES:
-        raise ValueError(f"one of {', '.join(RETRY_CAUSES)}")
-    return str(cause)
 
 
 Attempts = Annotated[int, *whole(1, MAX_ATTEMPTS)]
@@ -29,7 +22,7 @@ RetryCauses = Annotated[
     tuple[
         Annotated[
             str,
-            BeforeValidator(retry_cause),
+            BeforeValidator(partial(one_of, known=RETRY_CAUSES)),
             WithJsonSchema({"enum": [*RETRY_CAUSES, *(int(cause) for cause in RETRY_CAUSES if cause.isdecimal())]}),
         ],
         ...,

@@ -124,24 +124,13 @@ def rate_limit(value: object) -> RateLimit | tuple[str, ...]:
     if isinstance(value, list | tuple):
         names = tuple(value)
         if wrong := [name for name in names if not (isinstance(name, str) and LIMIT_NAME.fullmatch(name))]:
-            raise ValueError(f"only names of `limits` in it, which {wrong[0]!r} is not{named_instead(wrong)}")
+            raise ValueError(f"only names of `limits` in it, which {wrong[0]!r} is not")
         if len(set(names)) < len(names):
             raise ValueError("each limit once")
         return names
     if isinstance(value, str) and LIMIT_NAME.fullmatch(value):
         return (value,)
     return rate(value, expected)
-
-
-def named_instead(wrong: list[object]) -> str:
-    """Return how several rates are written, if the values are rates."""
-    if not all(isinstance(rate, str) and RATE.fullmatch(rate) for rate in wrong):
-        return ""
-    if len(wrong) == 1:
-        return f"; write rate_limit: {wrong[0]}"
-    limits = {f"limit_{number}": rate for number, rate in enumerate(wrong, 1)}
-    declared = ", ".join(f"{name}: {{rate: {rate}}}" for name, rate in limits.items())
-    return f". Declare limits: {{{declared}}} and write rate_limit: [{', '.join(limits)}]"
 
 
 def burst(value: object) -> int:
@@ -197,11 +186,13 @@ def role(value: object) -> str:
     return matching(ROLE, "a role: a letter, then letters, digits, - and _")(value)
 
 
-def method(value: object) -> str:
-    if value not in METHODS:
-        hint = f"; did you mean {value.upper()}?" if isinstance(value, str) and value.upper() in METHODS else ""
-        raise ValueError(f"one of {', '.join(METHODS)}{hint}")
-    return str(value)
+def one_of(value: object, known: tuple[str, ...]) -> str:
+    """Return a word that is known; it may be a number, such as a status."""
+    word = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if word not in known:
+        hint = f"; did you mean {word.upper()}?" if isinstance(word, str) and word.upper() in known else ""
+        raise ValueError(f"one of {', '.join(known)}{hint}")
+    return str(word)
 
 
 def several(values: tuple[Hashable, ...], none: str = "") -> tuple[Hashable, ...]:
@@ -315,7 +306,7 @@ FormatVersion = Annotated[int, BeforeValidator(first_format), WithJsonSchema({"c
 version = matching(VERSION, "a version such as v1")
 ApiVersion = Annotated[str, BeforeValidator(version), schema(VERSION.pattern, examples=["v1"])]
 Role = Annotated[str, BeforeValidator(role), WithJsonSchema({"type": "string", "pattern": f"^{ROLE.pattern}$|\\$\\{{"})]
-Method = Annotated[str, BeforeValidator(method), WithJsonSchema({"enum": list(METHODS)})]
+Method = Annotated[str, BeforeValidator(partial(one_of, known=METHODS)), WithJsonSchema({"enum": list(METHODS)})]
 NOT_EMPTY: Final = Field(json_schema_extra={"minItems": 1, "uniqueItems": True})
 Methods = Annotated[
     tuple[Method, ...],

@@ -3,63 +3,22 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Union
 
 from django.conf import settings
 
+if TYPE_CHECKING:
+    from .key_rows import KeyRows
+
 SUFFIX: Final = ".pem"
-
-
-def configured() -> "KeyStorage":
-    """Return the storage that the settings name."""
-    if settings.KEYS_SECRET:
-        from .key_rows import KeyRows  # needs loaded models
-
-        return KeyRows(settings.KEYS_SECRET)
-    return KeyFiles(settings.KEYS, read_only=settings.KEYS_READ_ONLY)
-
-
-class KeyStorage(Protocol):
-    """Keys by their names, each a PEM with lines above it. What is stored never changes.
-
-    `read_only` is one that the gateway never writes, `is_local` one that a request may look at.
-    """
-
-    @property
-    def read_only(self) -> bool: ...
-
-    @property
-    def is_local(self) -> bool: ...
-
-    def lock(self) -> AbstractContextManager[None]:
-        """Let one process at a time make or remove keys."""
-
-    def wait(self) -> None:
-        """Return when the storage can be read."""
-
-    @property
-    def remedy(self) -> str:
-        """What an operator does if there are no keys."""
-
-    def place(self, name: str) -> str:
-        """Return where a key is, for a message."""
-
-    def names(self) -> frozenset[str]: ...
-
-    def read(self, name: str) -> bytes:
-        """Return a key's content; raise `ValueError` where it is not safe, `LookupError` or `OSError` if it is gone."""
-
-    def add(self, name: str, content: bytes) -> None:
-        """Store a key durably, whole or not at all. The caller holds the lock."""
-
-    def remove(self, name: str) -> None: ...
 
 
 class KeyFiles:
     """A directory with a file for each key. With `read_only`, someone else puts them there, as a Kubernetes Secret."""
 
+    # A request may look at it.
     is_local = True
 
     def __init__(self, directory: Path, *, read_only: bool = False) -> None:
@@ -83,6 +42,7 @@ class KeyFiles:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
+        """Let one process at a time make or remove keys."""
         if self.read_only:
             raise ValueError(f"{self}: GATEWAY_KEYS is never written. Make and remove keys where it comes from.")
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -97,6 +57,7 @@ class KeyFiles:
         return frozenset(path.stem for path in self.directory.iterdir() if path.suffix == SUFFIX)
 
     def read(self, name: str) -> bytes:
+        """Return a key's content; raise `ValueError` if others can read it, `OSError` if it is gone."""
         path = self.directory / f"{name}{SUFFIX}"
         # A mounted Secret belongs to root, and to a group in which the gateway is.
         forbidden = 0o027 if self.read_only else 0o077
@@ -105,6 +66,7 @@ class KeyFiles:
         return path.read_bytes()
 
     def add(self, name: str, content: bytes) -> None:
+        """Store a key durably, whole or not at all. The caller holds the lock."""
         unfinished = self.directory / ".unfinished"
         unfinished.unlink(missing_ok=True)
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -121,3 +83,16 @@ class KeyFiles:
 
     def remove(self, name: str) -> None:
         (self.directory / f"{name}{SUFFIX}").unlink()
+
+
+# Keys by their names, each a PEM with lines above it. What is stored never changes.
+KeyStorage = Union[KeyFiles, "KeyRows"]
+
+
+def configured() -> KeyStorage:
+    """Return the storage that the settings name."""
+    if settings.KEYS_SECRET:
+        from .key_rows import KeyRows  # needs loaded models
+
+        return KeyRows(settings.KEYS_SECRET)
+    return KeyFiles(settings.KEYS, read_only=settings.KEYS_READ_ONLY)

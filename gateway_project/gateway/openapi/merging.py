@@ -78,7 +78,7 @@ class ServiceDocument:
                 continue
             at = f"components.{kind}.{name}"
             reading.references = references[kind, name] = set()
-            found = COMPLETED.get(kind, _unchanged)(reading.read(value, at))
+            found = COMPLETED.get(kind, lambda read: read)(reading.read(value, at))
             fault = find_fault(KINDS[kind], found, at)
             if fault is not None:
                 reading.faults.append(fault)
@@ -168,10 +168,6 @@ class ServiceDocument:
             if kind != "parameters" or not parameter:
                 return None
         return None
-
-
-def _unchanged(component: Any) -> Any:  # noqa: ANN401  # JSON
-    return component
 
 
 COMPLETED: Mapping[str, Callable[[Any], Any]] = MappingProxyType(

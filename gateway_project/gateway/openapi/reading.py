@@ -26,16 +26,9 @@ KINDS: Final = {
 }
 OPERATION: Final = frozenset(
     {
-        "tags",
-        "summary",
-        "description",
-        "operationId",
-        "deprecated",
-        "parameters",
-        "requestBody",
-        "responses",
+        "tags", "summary", "description", "operationId", "deprecated", "parameters", "requestBody", "responses",
     }
-)
+)  # fmt: skip
 LEFT_OUT: Final = frozenset({"callbacks", "externalDocs", "links", "servers"})
 DATA: Final = frozenset({"const", "default", "enum", "example", "value"})
 # Keys of objects that have names as keys.

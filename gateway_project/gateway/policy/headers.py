@@ -20,17 +20,10 @@ FORBIDDEN_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 # RFC 9110, section 7.6.1: these are between two neighbours, not between the client and the service.
 HOP_BY_HOP: Final = frozenset(
     {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
+        "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
+        "transfer-encoding", "upgrade",
     }
-)
+)  # fmt: skip
 
 # The milliseconds in which a service must respond: Envoy's name, which sidecars and services read already.
 TIME_LEFT: Final = "x-envoy-expected-rq-timeout-ms"
@@ -41,26 +34,11 @@ PASSPORT: Final = "x-gatehouse-passport"
 # What the gateway says itself, or what frames the message: the client's word for it does not count.
 OWN: Final = frozenset(
     {
-        "authorization",
-        "content-length",
-        "expect",
-        "forwarded",
-        "host",
-        "request-user-id",
-        "via",
-        TIME_LEFT,
-        "traceparent",
-        "tracestate",
-        "x-forwarded",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-path",
-        "x-forwarded-proto",
-        PASSPORT,
-        "x-real-ip",
-        "x-request-id",
+        "authorization", "content-length", "expect", "forwarded", "host", "request-user-id", "via", TIME_LEFT,
+        "traceparent", "tracestate", "x-forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-path",
+        "x-forwarded-proto", PASSPORT, "x-real-ip", "x-request-id",
     }
-)
+)  # fmt: skip
 FORWARDED: Final = "x-forwarded-"
 BAGGAGE: Final = "baggage"
 # Which may stand once (RFC 9110, section 5.3): of two, each reader may take another one.

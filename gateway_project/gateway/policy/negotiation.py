@@ -14,24 +14,11 @@ from .headers import Headers
 # that shows it is not.
 ABOUT_CONTENT: Final = frozenset(
     {
-        "accept-ranges",
-        "content-digest",
-        "content-disposition",
-        "content-encoding",
-        "content-language",
-        "content-length",
-        "content-location",
-        "content-md5",
-        "content-range",
-        "content-type",
-        "digest",
-        "etag",
-        "last-modified",
-        "repr-digest",
-        "signature",
-        "signature-input",
+        "accept-ranges", "content-digest", "content-disposition", "content-encoding", "content-language",
+        "content-length", "content-location", "content-md5", "content-range", "content-type", "digest", "etag",
+        "last-modified", "repr-digest", "signature", "signature-input",
     }
-)
+)  # fmt: skip
 # What may keep it, and for how long (RFC 9111, section 5; RFC 9213: `CDN-Cache-Control` and others of such names).
 ABOUT_STORING: Final = frozenset({"age", "cache-control", "expires", "pragma", "surrogate-control"})
 TARGETED: Final = "-cache-control"

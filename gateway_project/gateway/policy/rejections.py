@@ -90,15 +90,11 @@ class SlashRedirect(RequestRejected):
 
 
 class BadRequest(RequestRejected):
-    """The request is malformed or ambiguous (RFC 9110, section 15.5.1)."""
-
     status = 400
     code = "bad_request"
 
 
 class MalformedBody(RequestRejected):
-    """The body is not JSON, which the service's OpenAPI document wants."""
-
     status = 400
     code = "malformed_body"
 
@@ -115,8 +111,6 @@ class RequestInvalid(RequestRejected):
 
 
 class Unauthenticated(RequestRejected):
-    """The route requires authentication (RFC 6750, section 3)."""
-
     status = 401
     code = "not_authenticated"
     policy = "allow"
@@ -128,8 +122,6 @@ class Unauthenticated(RequestRejected):
 
 
 class InvalidToken(RequestRejected):
-    """The token is malformed, revoked or signed by another issuer (RFC 6750, section 3.1)."""
-
     status = 401
     code = "token_invalid"
 
@@ -147,16 +139,12 @@ class TokenExpired(InvalidToken):
 
 
 class Forbidden(RequestRejected):
-    """The user has none of the route's roles."""
-
     status = 403
     code = "permission_denied"
     policy = "allow"
 
 
 class AddressForbidden(RequestRejected):
-    """The client's address is in none of the networks of the route's `allow_from`."""
-
     status = 403
     code = "address_not_allowed"
     policy = "allow_from"
@@ -166,8 +154,6 @@ class AddressForbidden(RequestRejected):
 
 
 class CrossOrigin(RequestRejected):
-    """The request carries a cookie, but another site's page may have made the browser send it."""
-
     status = 403
     code = "cross_origin"
 
@@ -180,15 +166,11 @@ class CrossOrigin(RequestRejected):
 
 
 class RouteNotFound(RequestRejected):
-    """No route matches the path."""
-
     status = 404
     code = "route_not_found"
 
 
 class MethodNotAllowed(RequestRejected):
-    """The route does not accept the method (RFC 9110, section 15.5.6)."""
-
     status = 405
     code = "method_not_allowed"
 
@@ -197,8 +179,6 @@ class MethodNotAllowed(RequestRejected):
 
 
 class MethodNotImplemented(RequestRejected):
-    """The method is not an HTTP method (RFC 9110, sections 9.1 and 15.6.2)."""
-
     status = 501
     code = "method_unknown"
 
@@ -207,8 +187,6 @@ class MethodNotImplemented(RequestRejected):
 
 
 class RequestTimeout(RequestRejected):
-    """The client did not send its body in time (RFC 9110, section 15.5.9)."""
-
     status = 408
     code = "request_timeout"
 
@@ -217,8 +195,6 @@ class RequestTimeout(RequestRejected):
 
 
 class ContentTooLarge(RequestRejected):
-    """The body exceeds the route's `max_body`."""
-
     status = 413
     code = "content_too_large"
     policy = "max_body"
@@ -228,8 +204,6 @@ class ContentTooLarge(RequestRejected):
 
 
 class ExpectationFailed(RequestRejected):
-    """The `Expect` header asks for something other than 100-continue (RFC 9110, section 15.5.18)."""
-
     status = 417
     code = "expectation_failed"
 
@@ -238,8 +212,6 @@ class ExpectationFailed(RequestRejected):
 
 
 class Misdirected(RequestRejected):
-    """The target names a different scheme than the connection's (RFC 9110, sections 7.4 and 15.5.20)."""
-
     status = 421
     code = "misdirected_request"
 
@@ -278,8 +250,6 @@ class MemoryFull(RequestRejected):
 
 
 class InvalidUpstreamResponse(RequestRejected):
-    """The service's response is malformed."""
-
     status = 502
     code = "upstream_malformed"
 
@@ -305,24 +275,18 @@ class UpstreamError(RequestRejected):
 
 
 class UpstreamConnectError(UpstreamError):
-    """No connection could be made; nothing of the request was sent (RFC 9110, section 15.6.3)."""
-
     status = 502
     code = "upstream_unreachable"
     problem = "cannot be reached. Try again later."
 
 
 class UpstreamDisconnected(UpstreamError):
-    """The connection closed before the response was complete (RFC 9110, section 15.6.3)."""
-
     status = 502
     code = "upstream_disconnected"
     problem = "closed the connection before its response was complete. The request may have been processed."
 
 
 class UpstreamErrorResponse(UpstreamError):
-    """A request of the gateway's own got an error response (RFC 9110, section 15.6.3)."""
-
     status = 502
     code = "upstream_error"
     problem = "responded with an error"
@@ -333,8 +297,6 @@ class UpstreamErrorResponse(UpstreamError):
 
 
 class UpstreamRedirects(UpstreamError):
-    """The service redirects to the same path, trailing slash aside: the client would be redirected in a loop."""
-
     status = 502
     code = "upstream_redirect_loop"
     problem = (
@@ -344,8 +306,6 @@ class UpstreamRedirects(UpstreamError):
 
 
 class PassportRejected(UpstreamError):
-    """The login service does not accept the gateway's own passport: all sign-ins fail."""
-
     status = 502
     code = "passport_rejected"
     problem = (
@@ -355,16 +315,12 @@ class PassportRejected(UpstreamError):
 
 
 class UpstreamProtocolError(UpstreamError):
-    """The response violates HTTP; nothing of it is forwarded (RFC 9110, section 15.6.3)."""
-
     status = 502
     code = "upstream_malformed"
     problem = "sent a malformed response."
 
 
 class UpstreamOverloaded(UpstreamError):
-    """The bound of requests to the service, or of connections to an address, is reached (RFC 9110, section 15.6.4)."""
-
     status = 503
     code = "upstream_busy"
     problem = "has too many requests in flight. Try again later."
@@ -374,8 +330,6 @@ class UpstreamOverloaded(UpstreamError):
 
 
 class CircuitOpen(UpstreamError):
-    """The service's only address is ejected; `retry_after` is in seconds (RFC 9110, section 15.6.4)."""
-
     status = 503
     code = "upstream_ejected"
     problem = "has failed repeatedly and gets no requests for now. Try again later."
@@ -396,8 +350,6 @@ class UpstreamUnavailable(UpstreamError):
 
 
 class GatewayStopped(UpstreamError):
-    """The gateway aborted the request at the end of a reload or a stop; the service is not at fault."""
-
     status = 503
     code = "gateway_stopped"
     problem = "had not responded when the gateway stopped. The request may have been processed."
@@ -407,8 +359,6 @@ class GatewayStopped(UpstreamError):
 
 
 class UpstreamTimeout(UpstreamError):
-    """The service did not respond in time (RFC 9110, section 15.6.5)."""
-
     status = 504
     code = "upstream_timeout"
     problem = "did not respond in time. Try again later."

@@ -127,11 +127,6 @@ class FastProxy:
         self.calls.hand_on()
 
 
-def no_endpoints(runtime: Runtime) -> Mapping[str, Endpoint]:
-    """Return no own paths: Django responds to all of them."""
-    return {}
-
-
 def record_config_events() -> None:
     """Record what the master has left, in a thread that keeps no connection to the database."""
     try:
@@ -154,7 +149,7 @@ class Gateway:
         self,
         runtime: Runtime,
         django: WSGIApplication,
-        endpoints: Callable[[Runtime], Mapping[str, Endpoint]] = no_endpoints,
+        endpoints: Callable[[Runtime], Mapping[str, Endpoint]] = lambda _: {},  # Django responds to all
         watch: Watch | None = None,
     ) -> None:
         self.runtime = runtime

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import MutableMapping
 from io import RawIOBase
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote_to_bytes
 
 from gateway.policy.paths import parse_target
@@ -35,17 +35,12 @@ class Input(RawIOBase):
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401  # anything that is a buffer
         """Read what has come; raise `RequestTimeout` where the rest does not come."""
         while not self.left and not self.ended:
-            self.take(asyncio.run_coroutine_threadsafe(anext_message(self.receive), self.loop).result())
+            self.take(asyncio.run_coroutine_threadsafe(cast("Any", self.receive()), self.loop).result())
         if self.late:
             raise RequestTimeout
         size = min(len(buffer), len(self.left))
         buffer[:size], self.left = self.left[:size], self.left[size:]
         return size
-
-
-async def anext_message(receive: Receive) -> Message:
-    """Return the next message, whatever awaitable `receive` returns."""
-    return await receive()
 
 
 def environ(scope: Message, body: Any) -> dict[str, Any]:  # noqa: ANN401  # a file

@@ -4,11 +4,12 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from gateway.config import Policies
+from gateway.config import Policies, Timeouts
 from gateway.memory import Holding, Memory
 from gateway.policy.headers import TIME_LEFT, Headers, values
+from gateway.policy.prepared_routes import PreparedTimeouts
 from gateway.policy.rejections import ContentTooLarge, MemoryFull, RequestTimeout
 
 from .responses import WHOLE
@@ -130,17 +131,6 @@ async def nothing_more() -> MutableMapping[str, Any]:
 NO_BODY: Final = Body.of(b"")
 
 
-class TimeLimits(Protocol):
-    """Seconds: `timeouts` of gateway.yaml, or what is prepared of them."""
-
-    @property
-    def connect(self) -> float: ...
-    @property
-    def first_byte(self) -> float | None: ...
-    @property
-    def total(self) -> float: ...
-
-
 @dataclass(slots=True, eq=False)
 class UpstreamRequest:
     """A request for a service, without `Host` and the body's framing, which are added here."""
@@ -150,7 +140,7 @@ class UpstreamRequest:
     target: str
     headers: Headers
     body: Body
-    timeouts: TimeLimits
+    timeouts: Timeouts | PreparedTimeouts
     # Whether it is a WebSocket's handshake that the service may accept.
     is_handshake: bool = False
     # The value of `Host`, if it is not the service's own address.

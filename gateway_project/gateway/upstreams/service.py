@@ -17,7 +17,7 @@ import asyncio
 import os
 import select
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 from gateway.policy.rejections import RequestRejected, UpstreamDisconnected, UpstreamTimeout
 
@@ -205,7 +205,7 @@ class ServiceConnection(Connection):
             self.transport.write(piece)
             await self.drain()
         if response.failure is not None:
-            raise_failure(response.failure)
+            raise response.failure
 
     def fail(self, failure: Exception) -> None:
         response = self.response
@@ -242,7 +242,3 @@ class ServiceConnection(Connection):
         self.used = True
         self.deadline.set(min(self.loop.time() + IDLE, self.expires_at))
         self.pool.keep(self)
-
-
-def raise_failure(failure: Exception) -> NoReturn:
-    raise failure

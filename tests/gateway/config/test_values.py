@@ -206,9 +206,6 @@ SEGMENTS = (
 )
 A_RATE = "a rate such as 10/second, 120/minute, 1000/hour or 5000/day"
 RATE = f"{A_RATE}, or the name of a limit, or a list of names"
-DECLARE = (
-    "Declare limits: {limit_1: {rate: 120/minute}, limit_2: {rate: 5/second}} and write rate_limit: [limit_1, limit_2]"
-)
 A_BURST = "a number of requests, more than 0 and less than 1,000,000,000"
 A_LIMIT_NAME = "a limit's name: a lower-case letter, then lower-case letters, digits, _ and -"
 COUNTED_BY = "user, address, header:NAME or param:NAME"
@@ -259,9 +256,9 @@ YAML_1_1_NUMBER = "a plain decimal number, or quotes around it if text is meant"
         ("methods", "[GET, PUT, GET]", "14: got a list", "each entry once; GET is there more often"),
         ("methods", "[{GET: 1}]", "15: got a mapping", METHODS),
         ("rate_limit", "[1/day]", "17: got a list",
-         "only names of `limits` in it, which '1/day' is not; write rate_limit: 1/day"),
+         "only names of `limits` in it, which '1/day' is not"),
         ("rate_limit", "[120/minute, 5/second]", "17: got a list",
-         "only names of `limits` in it, which '120/minute' is not. " + DECLARE),
+         "only names of `limits` in it, which '120/minute' is not"),
         ("rate_limit", "[Mine]", "17: got a list", "only names of `limits` in it, which 'Mine' is not"),
         ("deprecated", "true", "17: got true", "a mapping such as {since: 2026-12-31}"),
         ("deprecated", "2026-11-01", "17: got '2026-11-01'", "a mapping; write deprecated: {since: 2026-11-01}"),

@@ -3,7 +3,6 @@
 import os
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from django.conf import settings
@@ -31,14 +30,13 @@ class Command(check.Command):
         parser.add_argument(
             "--against", metavar="FILE", help="with --diff: the file to compare with, by default the one in force"
         )
-        parser.add_argument("--json", action="store_true", help="with --diff: print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
         if options["diff"] is not None:
-            self.diff(options["diff"] or settings.GATEWAY_CONFIG, options["against"], as_json=options["json"])
+            self.diff(options["diff"] or settings.GATEWAY_CONFIG, options["against"])
             return
-        if options["against"] or options["json"]:
-            raise CommandError("--against and --json belong to --diff. Add it.")
+        if options["against"]:
+            raise CommandError("--against belongs to --diff. Add it.")
         try:
             config = configuration.load_config()
         except ConfigError as exc:
@@ -49,7 +47,7 @@ class Command(check.Command):
         found = f"and {counted(odd, 'warning')}, see above" if odd else "and no faults"
         self.stdout.write(f"gateway.yaml has {counted(len(config.routes), 'route')}, {found}.")
 
-    def diff(self, new: str | Path, old: str | None, *, as_json: bool) -> None:
+    def diff(self, new: str | Path, old: str | None) -> None:
         """Print what `new` would change; exit with the status that says whether it is anything."""
         in_force = settings.STATE / "gateway.yaml"
         if old is None and not in_force.exists():
@@ -61,22 +59,14 @@ class Command(check.Command):
         except ConfigError as exc:
             raise SystemCheckError(str(exc)) from exc
         changes = comparison.compare(before, after)
-        if as_json:
-            self.stdout.write(comparison.as_json(changes))
-        else:
-            self.stdout.write("\n".join([*comparison.as_text(changes), f"{counted(len(changes), 'change')}."]))
+        self.stdout.write("\n".join([*comparison.as_text(changes), f"{counted(len(changes), 'change')}."]))
         if changes:
             sys.exit(LETS_IN if comparison.lets_in(changes) else CHANGES)
 
 
 def side_of(path: Path, name: str | None = None) -> comparison.Side:
-    """Return a file to compare. A pipe, such as `<(git show HEAD:gateway.yaml)`, can be read only once."""
-    if not path.is_fifo():
-        return comparison.Side(name or path.name, *load_with_lines(path, os.environ))
-    with TemporaryDirectory() as place:
-        copy = Path(place) / f"{path.name}.yaml"
-        copy.write_bytes(path.read_bytes())
-        return comparison.Side(path.name, *load_with_lines(copy, os.environ))
+    """Return a file to compare, which may be a pipe, such as `<(git show HEAD:gateway.yaml)`."""
+    return comparison.Side(name or path.name, *load_with_lines(path, os.environ))
 
 
 def counted(number: int, noun: str) -> str:
