@@ -33,14 +33,7 @@ class RequestHeaders:
     """
 
     def __init__(
-        self,
-        pairs: Headers,
-        gate: object,
-        *,
-        address: str,
-        trusted: bool,
-        sampler: Sampler,
-        accepts_baggage: bool,
+        self, pairs: Headers, gate: object, *, address: str, trusted: bool, sampler: Sampler, accepts_baggage: bool
     ) -> None:
         self.pairs = pairs
         # Whose decisions are kept here: another configuration has another gate.

@@ -133,10 +133,7 @@ class Recorder:
     """Adds what is counted to the file. One process writes it: gunicorn's master."""
 
     def __init__(
-        self,
-        path: Path,
-        requests: SharedMemory[Series] = MEMORY,
-        upstreams: SharedMemory[UpstreamSeries] = UPSTREAMS,
+        self, path: Path, requests: SharedMemory[Series] = MEMORY, upstreams: SharedMemory[UpstreamSeries] = UPSTREAMS
     ) -> None:
         self.path = path
         self.memories: tuple[SharedMemory[Series] | SharedMemory[UpstreamSeries], ...] = (requests, upstreams)

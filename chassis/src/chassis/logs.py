@@ -102,9 +102,7 @@ def configuration(level: str) -> dict[str, Any]:
                 "datefmt": "%Y-%m-%dT%H:%M:%S%z",
             }
         },
-        "handlers": {
-            "stderr": {"class": "logging.StreamHandler", "formatter": "json", "filters": ["request_id"]},
-        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "filters": ["request_id"]}},
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
             # Django's own line for each 4xx and 5xx has less in it than the access log's, and no request id.

@@ -101,7 +101,8 @@ class CursorPages(LimitedPages):
         try:
             return Position(*self._signer().unsign_object(cursor))
         except BadSignature as exc:
-            raise invalid_cursor() from exc
+            message = "Expected the cursor of a page's `next` or `previous` link."
+            raise ValidationError({"cursor": [message]}) from exc
 
     def _link(self, position: Position | None) -> str | None:
         return position and replace_query_param(self._url, "cursor", self._signer().sign_object(position))
@@ -129,7 +130,3 @@ def public_url(request: Request) -> str:
     if host and scheme in {"http", "https"}:
         return f"{scheme}://{host}{request.get_full_path()}"
     return str(request.build_absolute_uri())
-
-
-def invalid_cursor() -> ValidationError:
-    return ValidationError({"cursor": ["Expected the cursor of a page's `next` or `previous` link."]})

@@ -12,8 +12,5 @@ IF_NONE_MATCH = OpenApiParameter(
     description="The `ETag` of an earlier response: 304 if nothing changed.",
 )
 IF_MATCH = OpenApiParameter(
-    "If-Match",
-    str,
-    OpenApiParameter.HEADER,
-    description="The `ETag` of an earlier response: 412 if something changed.",
+    "If-Match", str, OpenApiParameter.HEADER, description="The `ETag` of an earlier response: 412 if something changed."
 )

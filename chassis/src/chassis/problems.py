@@ -10,7 +10,7 @@ raised with, becomes the problem's. docs/problems.md lists the codes. An excepti
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -61,13 +61,7 @@ class ProblemNegotiation(DefaultContentNegotiation):
 
 
 def members(
-    path: str,
-    status: int,
-    detail: str,
-    errors: Errors | None = None,
-    *,
-    code: str | None = None,
-    **extensions: object,
+    path: str, status: int, detail: str, errors: Errors | None = None, *, code: str | None = None, **extensions: object
 ) -> dict[str, object]:
     """Return the problem's members (RFC 9457, section 3.1).
 
@@ -210,21 +204,14 @@ def detail_of_status(status: int) -> str:
     return _DETAILS.get(status, f"{reason_phrase(status)}.")
 
 
-def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler400."""
-    return problem(request, 400, detail_of_status(400))
+def _handler(status: int, code: str | None = None) -> Callable[..., HttpResponse]:
+    """Return one of Django's handlers of errors. The cause of a 500 is in the log alone, under the request's id."""
+
+    def respond(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+        return problem(request, status, detail_of_status(status), code=code)
+
+    return respond
 
 
-def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler403."""
-    return problem(request, 403, detail_of_status(403), code="permission_denied")
-
-
-def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler404."""
-    return problem(request, 404, detail_of_status(404))
-
-
-def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's handler500. The cause is in the log, under the request's id, and nowhere else."""
-    return problem(request, 500, detail_of_status(500))
+bad_request, not_found, server_error = _handler(400), _handler(404), _handler(500)
+forbidden = _handler(403, "permission_denied")

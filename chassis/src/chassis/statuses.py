@@ -3,12 +3,7 @@
 from http import HTTPStatus
 
 # Python before 3.13 has the names of older RFCs.
-_RFC_9110 = {
-    413: "Content Too Large",
-    414: "URI Too Long",
-    416: "Range Not Satisfiable",
-    422: "Unprocessable Content",
-}
+_RFC_9110 = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
 
 
 def reason_phrase(status: int) -> str:

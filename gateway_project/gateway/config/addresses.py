@@ -55,10 +55,7 @@ URL_ENTRY: Final[dict[str, Any]] = {
         URL_SCHEMA,
         {
             "type": "object",
-            "properties": {
-                "url": URL_SCHEMA,
-                "weight": number_schema(1, MAX_WEIGHT),
-            },
+            "properties": {"url": URL_SCHEMA, "weight": number_schema(1, MAX_WEIGHT)},
             "required": ["url"],
             "additionalProperties": False,
         },
@@ -125,9 +122,11 @@ class HealthCheck(Section):
     unhealthy: Failures = Field(3, description="How many bad checks in a row eject an address.")
 
 
-def with_path(value: object) -> object:
-    """Return the check that a path alone stands for."""
-    return value if isinstance(value, dict | HealthCheck) else {"path": value}
-
-
-Health = Annotated[HealthCheck, BeforeValidator(with_path, json_schema_input_type=OwnPath | HealthCheck)]
+# A path alone is a check too.
+Health = Annotated[
+    HealthCheck,
+    BeforeValidator(
+        lambda value: value if isinstance(value, dict | HealthCheck) else {"path": value},
+        json_schema_input_type=OwnPath | HealthCheck,
+    ),
+]

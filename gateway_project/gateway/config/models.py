@@ -31,14 +31,9 @@ from .values import (
 DEFAULT_ROLES: Final = ("admin", "default")
 
 
-def kind_of_access(value: object) -> str:
-    """Return which of the two forms of `allow` the value has."""
-    return "roles" if isinstance(value, list | tuple) else "keyword"
-
-
 Access = Annotated[
     Annotated[Keyword, Tag("keyword")] | Annotated[Roles, Tag("roles")],
-    Discriminator(kind_of_access),
+    Discriminator(lambda value: "roles" if isinstance(value, list | tuple) else "keyword"),
 ]
 
 

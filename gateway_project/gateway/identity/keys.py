@@ -138,9 +138,7 @@ def key_load(storage: KeyStorage, name: str) -> Key:
     except ValueError as exc:
         raise ValueError(f"{path}: invalid lines above the key. Keep signs-from and earlier-until.") from exc
     return replace(
-        Key.of(private),
-        signs_from=moments.get("signs-from", 0.0),
-        earlier_until=moments.get("earlier-until", math.inf),
+        Key.of(private), signs_from=moments.get("signs-from", 0.0), earlier_until=moments.get("earlier-until", math.inf)
     )
 
 

@@ -40,12 +40,7 @@ class Documents:
     """The last good document of each service, and the merged one."""
 
     def __init__(
-        self,
-        config: Config,
-        upstreams: Upstreams,
-        limit: float = LIMIT,
-        shared: float = SHARED,
-        fresh: float = FRESH,
+        self, config: Config, upstreams: Upstreams, limit: float = LIMIT, shared: float = SHARED, fresh: float = FRESH
     ) -> None:
         self.config = config
         self.upstreams = upstreams

@@ -45,8 +45,9 @@ class Check:
                 continue
             if each["in"] == "header" and each["name"].lower() in IGNORED:
                 continue
-            is_list = _type_of(each["schema"], components) == "array"
-            validator = _compiled(each["schema"], components)
+            schema = each["schema"]
+            is_list = isinstance(schema, dict) and _referred(schema, components).get("type") == "array"
+            validator = _compiled(schema, components)
             self.parameters.append((each["in"], each["name"], each.get("required", False), is_list, validator))
         body = _referred(operation.get("requestBody", {}), components)
         self.needs_body = body.get("required", False)
@@ -120,10 +121,6 @@ def _collect(found: Errors, validator: Any, value: Json, at: str) -> None:  # no
             found.setdefault(".".join(field) or WHOLE, []).append(message)
         if len(found) >= MAX_FIELDS:
             return
-
-
-def _type_of(schema: Json, components: Document) -> object:
-    return _referred(schema, components).get("type") if isinstance(schema, dict) else None
 
 
 def _referred(value: Document, components: Document) -> Document:

@@ -54,10 +54,7 @@ def parsed(text: str) -> Any:  # noqa: ANN401  # JSON
         return None
 
 
-_DECODER: Final = json.JSONDecoder(
-    parse_float=Number,
-    parse_int=Number,
-)
+_DECODER: Final = json.JSONDecoder(parse_float=Number, parse_int=Number)
 
 
 def table_of(data: Any, text: str, *, is_cut: bool) -> Table | None:  # noqa: ANN401  # JSON

@@ -56,7 +56,7 @@ class ClientConnection(Connection):
         self.address = self.peer[0] if self.peer else ""
         self.worker.nr_conns += 1
         self.worker.connections.add(self)
-        self.set_deadline(self.loop.time() + HEAD_TIMEOUT)
+        self.deadline.set(self.loop.time() + HEAD_TIMEOUT)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the exchange under way, and with it its request to the service."""
@@ -86,7 +86,7 @@ class ClientConnection(Connection):
             if parser.pending and (self.waiting or len(parser.pending) > HIGH_WATER):
                 self.read(False)
         elif parser.message is not None and parser.message is not message:
-            self.set_deadline(self.loop.time() + HEAD_TIMEOUT)
+            self.deadline.set(self.loop.time() + HEAD_TIMEOUT)
 
     def on_timeout(self) -> None:
         if self.lingering:
@@ -175,7 +175,7 @@ class ClientConnection(Connection):
         """Return once the client has received enough of the response, or has left."""
         patience = writer.patience = writer.patience or Patience()
         while self.writable and not self.closed:
-            self.set_deadline(patience.start(self.loop.time(), self.delivered(writer)))
+            self.deadline.set(patience.start(self.loop.time(), self.delivered(writer)))
             await asyncio.shield(self.writable)
             self.deadline.clear()
             patience.stop(self.loop.time())
@@ -189,7 +189,7 @@ class ClientConnection(Connection):
             body.expect_continue = False
             self.transport.write(CONTINUE)
         patience = body.patience = body.patience or Patience()
-        self.set_deadline(patience.start(self.loop.time(), body.received))
+        self.deadline.set(patience.start(self.loop.time(), body.received))
         body.waiter = self.loop.create_future()
         try:
             await body.waiter
@@ -265,14 +265,14 @@ class ClientConnection(Connection):
         self.read(True)
         self.transport.write_eof()
         patience = MAX_WAIT if self.transport.get_write_buffer_size() else LINGER
-        self.set_deadline(self.loop.time() + patience)
+        self.deadline.set(self.loop.time() + patience)
 
     def stop_when_idle(self) -> None:
         """Close soon, unless the client goes on: the worker stops. A WebSocket has no request to finish."""
         if self.tunnel:
             self.tunnel.close()
         elif self.current is None and not self.lingering:
-            self.set_deadline(min(self.deadline.at, self.loop.time() + IDLE_AT_STOP))
+            self.deadline.set(min(self.deadline.at, self.loop.time() + IDLE_AT_STOP))
 
 
 def address_of(transport: asyncio.BaseTransport, end: str) -> tuple[str, int] | None:

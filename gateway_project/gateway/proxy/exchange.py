@@ -124,7 +124,7 @@ class Exchange:
         connection, writer = self.connection, self.writer
         if connection.writable and writer and writer.patience:
             until = writer.patience.renew(connection.loop.time(), connection.delivered(writer))
-            connection.set_deadline(until) if until else connection.abort()
+            connection.deadline.set(until) if until else connection.abort()
         elif self.message.body is not None:
             self.message.body.time_out()
 

@@ -171,12 +171,7 @@ class ThreadedRequest:
     """One request, from its thread's side."""
 
     def __init__(
-        self,
-        application: WSGIApplication,
-        scope: Message,
-        body: "Input",
-        send: Send,
-        client: WSGIClient,
+        self, application: WSGIApplication, scope: Message, body: "Input", send: Send, client: WSGIClient
     ) -> None:
         self.application = application
         self.scope = scope

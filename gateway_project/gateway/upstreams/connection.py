@@ -70,10 +70,6 @@ class Connection(asyncio.Protocol):
             self.reading = on
             self.transport.resume_reading() if on else self.transport.pause_reading()
 
-    def set_deadline(self, at: float) -> None:
-        """Call `on_timeout` at this moment of the loop's time, instead of the one set before."""
-        self.deadline.set(at)
-
     def on_timeout(self) -> None:
         self.abort()
 

@@ -24,12 +24,8 @@ class Plan:
 
     def begin(self, now: float) -> bool:
         """Count a request; return whether it has a place at once."""
-        bulkhead = self.bulkhead
         self.budget.count(now)
-        if bulkhead.in_flight >= bulkhead.limit:
-            return False
-        bulkhead.in_flight += 1
-        return True
+        return self.bulkhead.enter_at_once()
 
 
 class BudgetGauge:

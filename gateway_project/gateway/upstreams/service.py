@@ -169,7 +169,7 @@ class ServiceConnection(Connection):
         if response.is_upgraded:
             self.deadline.clear()
         else:
-            self.set_deadline(self.whole_by)
+            self.deadline.set(self.whole_by)
 
     async def send_rest(self, request: UpstreamRequest, response: ServiceResponse) -> None:
         """Send the rest of the body as it comes. The service's time for its response begins at the body's end."""
@@ -197,7 +197,7 @@ class ServiceConnection(Connection):
         now = self.loop.time()
         self.whole_by = now + total
         waits_for_head = first_byte is not None and response.head is None
-        self.set_deadline(min(self.whole_by, now + (first_byte or 0)) if waits_for_head else self.whole_by)
+        self.deadline.set(min(self.whole_by, now + (first_byte or 0)) if waits_for_head else self.whole_by)
 
     async def send(self, response: ServiceResponse, piece: bytes) -> None:
         """Send a piece of the body, no faster than the service takes it; raise what failed."""

@@ -17,9 +17,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--stolen",
-            action="store_true",
-            help="Replace all keys now, and end all sessions: everyone signs in again.",
+            "--stolen", action="store_true", help="Replace all keys now, and end all sessions: everyone signs in again."
         )
 
     def handle(self, *args: Any, stolen: bool = False, **options: Any) -> None:  # noqa: ANN401  # Django's signature
