@@ -29,7 +29,7 @@ from django.db.backends.sqlite3.base import DatabaseWrapper  # noqa: E402
 
 from users import store  # noqa: E402
 from users.models import Deletion, Position, User  # noqa: E402
-from users.store import journal  # noqa: E402
+from users.store import compaction, journal  # noqa: E402
 
 RECORD: Path = settings.RECORD
 STATE = RECORD.parent
@@ -172,7 +172,7 @@ def change(step: tuple) -> None:
     if kind == "compact":
         found = store.current()
         with found.lock.held():
-            found._compact(found._bring_up())
+            compaction.compact(found.path, found._bring_up())
         return
     with store.writing() as writer:
         if kind == "create":

@@ -7,6 +7,7 @@ from django.db import connection
 
 from users import store
 from users.models import Position, User
+from users.store import compaction
 from users.store.journal import Journal
 
 
@@ -29,7 +30,7 @@ def compact() -> None:
     """Move superseded lines to the history, as a write does now and then."""
     journal = store.current()
     with journal.lock.held():
-        journal._compact(journal._bring_up())
+        compaction.compact(journal.path, journal._bring_up())
 
 
 def append(record: Path, *lines: dict[str, object], end: str = "\n") -> None:

@@ -257,13 +257,14 @@ COMPACT_WHEN_TOLD = """
 import sys
 import django; django.setup()
 from users import store
+from users.store import compaction
 
 journal = store.current()
 journal.open()
 print("ready", flush=True)
 while sys.stdin.readline():
     with journal.lock.held():
-        journal._compact(journal._bring_up())
+        compaction.compact(journal.path, journal._bring_up())
     print("compacted", flush=True)
 """
 

@@ -13,7 +13,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import cache
-from pathlib import Path
 from typing import Protocol
 
 from django.conf import settings
@@ -45,9 +44,7 @@ class Store(Protocol):
         """Yield every stored version of a user, oldest first, without password hashes."""
 
 
-@cache
-def _journal_at(path: Path) -> Journal:
-    return Journal(path)
+_journal_at = cache(Journal)
 
 
 def current() -> Store:

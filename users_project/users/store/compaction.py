@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from chassis.problems import Unavailable
 from users.models import Entry, Position, User
 
 from . import marks, record, tables
@@ -24,18 +23,18 @@ def history_of(path: Path) -> Path:
 
 def compact(path: Path, position: Position) -> Position:
     """Move the superseded lines; return what the index reflects then. The caller holds the lock."""
-    last: dict[int, int] = {}
-    for extent, line in record.read_lines(path) if position.offset else ():
+    kept: dict[int, bytes] = {}
+    superseded: list[bytes] = []
+    for _, line in record.read_lines(path) if position.offset else ():
         if line.strip():
-            last[json.loads(line)["id"]] = extent.lines
-    if len(last) == position.lines:
+            user_id = json.loads(line)["id"]
+            if user_id in kept:
+                superseded.append(kept.pop(user_id))
+            kept[user_id] = line
+    if not superseded:
         return position
-    kept = set(last.values())
-    record.append_all(history_of(path), _superseded(path, kept))
-    replaced = record.replace(path, position.identity, _kept(path, kept))
-    if replaced is None:
-        raise Unavailable("The users file was edited at the same time. Try again.")
-    extent, identity = replaced
+    record.append_all(history_of(path), (encode(decode(line), with_password=False) for line in superseded))
+    extent, identity = record.replace(path, position.identity, _completed(kept))
     log.info("%s: compacted from %d lines to %d", path, position.lines, extent.lines)
     position = tables.save_position(identity=identity, **asdict(extent))
     marks.note(path, extent)
@@ -48,33 +47,21 @@ def versions(path: Path, user_id: int) -> Iterator[Entry]:
     for file in (history_of(path), path):
         for line in _lines_of_user(file, user_id):
             with suppress(BadLineError):
-                entry = decode(line, with_password=file is path)
+                entry = decode(line)
                 blanked = encode(entry, with_password=False)
                 if entry.id == user_id and blanked not in seen:
                     seen.add(blanked)
                     yield entry
 
 
-def _superseded(path: Path, kept: set[int]) -> Iterator[bytes]:
-    for extent, line in record.read_lines(path):
-        if line.strip() and extent.lines not in kept:
-            data = json.loads(line)
-            if "password" in data:
-                data["password"] = ""
-            yield json.dumps(data, ensure_ascii=False).encode() + b"\n"
-
-
-def _kept(path: Path, kept: set[int]) -> Iterator[bytes]:
-    """Yield the last line of each user, completed if it was appended by hand and leaves out the ends of sessions."""
+def _completed(lines: dict[int, bytes]) -> Iterator[bytes]:
+    """Yield each user's line, completed if it was appended by hand and leaves out the ends of sessions."""
     names = ("session_epoch", "session_end", "kept_session")
     derived = {pk: values for pk, *values in User.objects.values_list("pk", *names)}
-    for extent, line in record.read_lines(path):
-        if extent.lines in kept:
-            data = json.loads(line)
-            values = [data.get(name) for name in names]
-            is_whole = data.get("deleted") or (values == derived.get(data["id"]) and not data.get("rehash"))
-            entry = None if is_whole else tables.entry_of(data["id"])
-            yield encode(entry) if entry else line
+    for user_id, line in lines.items():
+        data = json.loads(line)
+        is_whole = [data.get(name) for name in names] == derived.get(user_id) and not data.get("rehash")
+        yield line if is_whole or data.get("deleted") else encode(User.objects.get(pk=user_id))
 
 
 def _lines_of_user(path: Path, user_id: int) -> Iterable[bytes]:

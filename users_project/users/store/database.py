@@ -38,17 +38,13 @@ class Database:
             # Nothing to reserve: deletions stay in their table, so that an id is never free again.
             writer = Writer(lambda _: None)
             yield writer
-            UserVersion.objects.bulk_create(
-                [
-                    UserVersion(user_id=entry.id, line=encode(entry, with_password=False).decode())
-                    for entry in writer.entries
-                ],
-                batch_size=500,
-            )
+            lines = ((entry.id, encode(entry, with_password=False).decode()) for entry in writer.entries)
+            versions = [UserVersion(user_id=user_id, line=line) for user_id, line in lines]
+            UserVersion.objects.bulk_create(versions, batch_size=500)
 
     def versions(self, user_id: int) -> Iterator[Entry]:
         for version in UserVersion.objects.filter(user_id=user_id).order_by("pk"):
-            yield decode(version.line.encode(), with_password=False)
+            yield decode(version.line.encode())
 
 
 def _take_turn() -> None:

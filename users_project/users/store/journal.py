@@ -149,17 +149,12 @@ class Journal:
         try:
             if len(lines) == 1:
                 extent = reading.extent_of(position).after(lines[0])
-                identity = record.append(self.path, position.identity, lines[0])
-                replaced = (extent, identity) if identity else None
-            else:
-                stored = (line for _, line in record.read_lines(self.path)) if position.offset else ()
-                replaced = record.replace(self.path, position.identity, chain(stored, lines))
+                return extent, record.append(self.path, position.identity, lines[0])
+            stored = (line for _, line in record.read_lines(self.path)) if position.offset else ()
+            return record.replace(self.path, position.identity, chain(stored, lines))
         except OSError as exc:
             log.error("%s: cannot be written: %s", self.path, exc)  # noqa: TRY400  # the disk is at fault
             raise (StorageFull() if exc.errno in record.FULL else Unavailable()) from exc
-        if replaced is None:
-            raise Unavailable("The users file was edited at the same time. Read what is stored, then try again.")
-        return replaced
 
     def _take_back(self, offset: int, written: str) -> None:
         """Truncate what was written if the index could not follow, unless an editor has changed the record since.
@@ -179,10 +174,7 @@ class Journal:
         try:
             marks.note(self.path, reading.extent_of(position))
             if position.lines - position.ids > max(position.ids, COMPACT_FROM):
-                self._compact(position)
+                position = compaction.compact(self.path, position)
+                self._fresh = position.identity, index.file_identity()
         except (OSError, DatabaseError, Unavailable) as exc:
             log.warning("%s: cannot be compacted: %s", self.path, exc)
-
-    def _compact(self, position: Position) -> None:
-        position = compaction.compact(self.path, position)
-        self._fresh = position.identity, index.file_identity()

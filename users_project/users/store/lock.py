@@ -1,16 +1,16 @@
 """The lock that makes one writer of all threads and processes."""
 
 import fcntl
-import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from chassis.problems import Unavailable
 
-from .record import StoreError
+from .record import StoreError, owner_only
 
 # Seconds a writer waits for the one before it: less than the gateway waits for the response.
 TIMEOUT = 8.0
@@ -35,29 +35,23 @@ class WriterLock:
         if not self._mutex.acquire(timeout=timeout):
             raise Unavailable(_BUSY)
         try:
-            descriptor = self._open()
-            try:
-                _flock(descriptor, deadline)
+            with self._open() as file:
+                _flock(file, deadline)
                 yield
-            finally:
-                os.close(descriptor)
         finally:
             self._mutex.release()
 
-    def _open(self) -> int:
+    def _open(self) -> BinaryIO:
         try:
-            return os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            return open(self.path, "ab", opener=owner_only)  # Path.open takes no opener
         except OSError as exc:
             raise StoreError(self.path, None, f"The lock file cannot be opened: {exc.strerror}.") from exc
 
 
-def _flock(descriptor: int, deadline: float) -> None:
+def _flock(file: BinaryIO, deadline: float) -> None:
     while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            if time.monotonic() >= deadline:
-                raise Unavailable(_BUSY) from exc
-            time.sleep(_POLL_SECONDS)
-        else:
-            return
+        with suppress(BlockingIOError):
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if time.monotonic() >= deadline:
+            raise Unavailable(_BUSY)
+        time.sleep(_POLL_SECONDS)

@@ -7,7 +7,6 @@ above every one that was given, and the gateway ends all sessions.
 """
 
 import logging
-import os
 from collections import deque
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -61,7 +60,9 @@ def read_all(path: Path, position: Position | None, identity: str) -> Position:
         raise _refused(path, extent.lines + 1, "the line is incomplete, but it was complete before")
     if not replay.entries and ((position and position.ids) or (found and found.offset)):
         raise _lost(path)
-    _sync(path)
+    if identity:  # a writer that was killed may not have waited for the disk
+        record.sync(path)
+        record.sync(path.parent)
     current = _marks_after(path, found, replay, is_changed=is_changed, has_index=position is not None)
     marks.write(path, replace(current, offset=extent.offset, digest=extent.digest))
     if position is None:
@@ -89,17 +90,6 @@ def _marks_after(path: Path, found: Marks | None, replay: Replay, *, is_changed:
     if not has_index:
         found = replace(found, floor=max(found.floor, found.last_id))
     return replace(found, last_id=max(found.last_id, replay.last_id))
-
-
-def _sync(path: Path) -> None:
-    """Wait until the record is on disk: a writer that was killed may not have."""
-    if record.identity(path):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        record.sync_directory(path.parent)
 
 
 def _lost(path: Path) -> StoreError:

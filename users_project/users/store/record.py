@@ -28,6 +28,10 @@ class StoreError(Unavailable):
         return self.text
 
 
+class EditedError(Unavailable):
+    default_detail = "The users file was edited at the same time. Read what is stored, then try again."
+
+
 @dataclass(frozen=True)
 class Extent:
     """How much of a record was read: bytes, lines, and a digest in which each line is chained to those before it."""
@@ -86,39 +90,41 @@ def truncate(path: Path, offset: int) -> None:
         os.fsync(file.fileno())
 
 
-def append(path: Path, expected: str, line: bytes) -> str | None:
+def append(path: Path, expected: str, line: bytes) -> str:
     """Append a line and wait until it is on disk; return the record's identity.
 
-    `expected` is its identity before, empty if there is no record. Returns None if the record was edited at the same
-    time: the line may be in it then. Raises `OSError`; nothing of the line stays then.
+    `expected` is its identity before, empty if there is no record. Raises `EditedError`, after which the line may be in
+    the record, and `OSError`, after which nothing of it is.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         before = os.fstat(descriptor)
         if expected and identity_of(before) != expected:
-            return None
+            raise EditedError
         try:
-            _write_all(descriptor, line)
+            if os.write(descriptor, line) < len(line):  # a regular file takes all of it, or the disk is full
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301  # cleaned up as any other
             os.fsync(descriptor)
         except OSError:
             with suppress(OSError):
                 os.ftruncate(descriptor, before.st_size)
                 os.fsync(descriptor)
             raise
-        after = os.fstat(descriptor)
-        if after.st_size != before.st_size + len(line) or os.pread(descriptor, len(line), before.st_size) != line:
-            return None
+        after = identity_of(os.fstat(descriptor))
+        appended = os.pread(descriptor, len(line) + 1, before.st_size)
     finally:
         os.close(descriptor)
     if not expected:
-        sync_directory(path.parent)
-    return identity_of(after) if identity(path) == identity_of(after) else None
+        sync(path.parent)
+    if appended != line or identity(path) != after:
+        raise EditedError
+    return after
 
 
-def replace(path: Path, expected: str, lines: Iterable[bytes]) -> tuple[Extent, str] | None:
-    """Replace the record by these lines atomically; return what it is then, and its identity. Raises `OSError`.
+def replace(path: Path, expected: str, lines: Iterable[bytes]) -> tuple[Extent, str]:
+    """Replace the record by these lines atomically; return what it is then, and its identity.
 
-    A crash leaves the old one or the new one. Returns None, and leaves it alone, if its identity is not the expected
+    A crash leaves the old one or the new one. Raises `OSError`, and `EditedError` if its identity is not the expected
     one: it was edited or another one put in place while the lines were written.
     """
     extent = Extent()
@@ -131,15 +137,14 @@ def replace(path: Path, expected: str, lines: Iterable[bytes]) -> tuple[Extent, 
             file.flush()
             os.fsync(file.fileno())
         if identity(path) != expected:
-            fresh.unlink()
-            return None
+            raise EditedError  # noqa: TRY301  # cleaned up as any other
         fresh.replace(path)
         replaced = identity(path)
     except BaseException:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+    sync(path.parent)
     return extent, replaced
 
 
@@ -149,7 +154,7 @@ def append_all(path: Path, lines: Iterable[bytes]) -> None:
         file.writelines(lines)
         file.flush()
         os.fsync(file.fileno())
-    sync_directory(path.parent)
+    sync(path.parent)
 
 
 def owner_only(path: str, flags: int) -> int:
@@ -157,16 +162,10 @@ def owner_only(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
-def sync_directory(path: Path) -> None:
-    """Wait until the names in the directory are on disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path: Path) -> None:
+    """Wait until the file, or the names in the directory, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

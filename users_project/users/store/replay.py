@@ -6,7 +6,6 @@ by hand does not: what it leaves out is worked out here, and the same way at eac
 """
 
 from collections.abc import Iterable, Mapping
-from typing import cast
 
 from users.models import Deletion, Entry, User
 
@@ -89,26 +88,18 @@ def went_back(known: Iterable[Entry], found: Mapping[int, Entry]) -> bool:
     A user may have moved on, as after a power cut that the index lost more by than the record; nothing known may be
     missing, older or other than it was.
     """
-    for old in known:
-        new = found.get(old.id)
-        if new is None or new.updated_at < old.updated_at or new.session_epoch < old.session_epoch:
-            return True
-        if type(old) is not type(new):
-            if isinstance(old, Deletion) or new.session_epoch == old.session_epoch:
-                return True
-        elif new.updated_at == old.updated_at and not (isinstance(new, User) and new.is_rehash):
-            if not _same(old, new):
-                return True
-        elif _hides_an_end(old, new):
-            return True
-    return False
+    return any(not _may_follow(old, found.get(old.id)) for old in known)
 
 
-def _hides_an_end(old: Entry, new: Entry) -> bool:
-    is_user = isinstance(old, User) and isinstance(new, User)
-    return is_user and new.session_epoch == old.session_epoch and ends_sessions(cast("User", old), cast("User", new))
-
-
-def _same(one: Entry, other: Entry) -> bool:
-    names = [field.attname for field in one._meta.concrete_fields]  # noqa: SLF001  # Django's documented _meta
-    return all(getattr(one, name) == getattr(other, name) for name in names)
+def _may_follow(old: Entry, new: Entry | None) -> bool:
+    if new is None or new.updated_at < old.updated_at or new.session_epoch < old.session_epoch:
+        return False
+    if isinstance(old, Deletion):
+        return isinstance(new, Deletion)
+    is_later = new.session_epoch > old.session_epoch
+    if isinstance(new, Deletion):
+        return is_later
+    if new.updated_at > old.updated_at or new.is_rehash:
+        return is_later or not ends_sessions(old, new)
+    names = [field.attname for field in User._meta.concrete_fields]  # noqa: SLF001  # Django's documented _meta
+    return all(getattr(old, name) == getattr(new, name) for name in names)

@@ -75,11 +75,7 @@ def replace_all(entries: Iterable[Entry]) -> None:
 
 def save_position(**values: Any) -> Position:  # noqa: ANN401  # the model's fields
     """Store what the tables reflect now, and return it."""
-    found = position() or Position(pk=POSITION)
-    for name, value in values.items():
-        setattr(found, name, value)
-    found.save()
-    return found
+    return Position.objects.update_or_create(pk=POSITION, defaults=values)[0]
 
 
 def _upsert(entries: list[Entry], model: type[Entry]) -> None:
