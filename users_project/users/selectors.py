@@ -8,6 +8,7 @@ from operator import attrgetter
 
 from django.db.models import Q, QuerySet
 from django.http import Http404
+from django.shortcuts import get_object_or_404
 
 from . import store
 from .models import Deletion, Entry, User
@@ -18,13 +19,9 @@ _ENDS_AT_ONCE = 1000
 _CURSOR = re.compile(r"([0-9a-f]{0,32})\.([0-9]{1,18})\.([0-9]{1,18})", re.ASCII)
 
 
-def users(*, search: str = "", user_type: str | None = None, is_active: bool | None = None) -> QuerySet[User]:
-    """Return the users, newest first, with `search` in their username, email or full name, in any case."""
-    found: QuerySet[User] = User.objects.all()
-    if user_type is not None:
-        found = found.filter(user_type=user_type)
-    if is_active is not None:
-        found = found.filter(is_active=is_active)
+def users(*, search: str = "", **values: object) -> QuerySet[User]:
+    """Return the users with these values, and with `search` in their username, email or full name, in any case."""
+    found: QuerySet[User] = User.objects.filter(**values)
     if search.isascii():
         return found.filter(Q(username__icontains=search) | Q(email__icontains=search) | Q(full_name__icontains=search))
     # SQLite's LIKE folds only ASCII letters; its regular expressions are Python's.
@@ -33,18 +30,12 @@ def users(*, search: str = "", user_type: str | None = None, is_active: bool | N
 
 def user_get(*, user_id: int) -> User:
     """Return the user; raise `Http404`."""
-    user: User | None = User.objects.filter(pk=user_id).first()
-    if user is None:
-        raise Http404
-    return user
+    return get_object_or_404(User, pk=user_id)
 
 
 def account_get(*, user_id: int) -> User:
     """Return the user if they may sign in; raise `Http404`."""
-    user = user_get(user_id=user_id)
-    if not user.is_active:
-        raise Http404
-    return user
+    return get_object_or_404(User, pk=user_id, is_active=True)
 
 
 def user_history(*, user_id: int) -> list[Change]:

@@ -20,25 +20,9 @@ _OWN = "You cannot delete, demote or deactivate yourself."
 _LAST_ADMIN = "This is the last active admin. Make another user an admin first."
 
 
-def user_create(
-    *,
-    username: str,
-    email: str,
-    password: str,
-    full_name: str = "",
-    user_type: str = User.Type.DEFAULT,
-    is_active: bool = True,
-    created_by: int | None = None,
-) -> User:
+def user_create(*, password: str, created_by: int | None = None, **values: Any) -> User:  # noqa: ANN401  # fields
     """Create a user. Raises `Conflict` for a username or email that is taken, in any case."""
-    user = User(
-        username=username,
-        email=email,
-        full_name=full_name,
-        user_type=user_type,
-        is_active=is_active,
-        password=passwords.make(password),
-    )
+    user = User(**values, password=passwords.make(password))
     with store.writing() as writer:
         _check_unique(user)
         writer.put(user, by=created_by)

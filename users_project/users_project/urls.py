@@ -9,13 +9,17 @@ from chassis.converters import Id
 from users.api import internal, views
 
 register_converter(Id, "id")
+users, me = views.UserViewSet.as_view, views.MeViewSet.as_view
 
 urlpatterns = [
-    path("api/users", views.UsersView.as_view()),
-    path("api/users/<id:user_id>", views.UserView.as_view()),
-    path("api/users/<id:user_id>/history", views.HistoryView.as_view()),
-    path("api/users/me", views.MeView.as_view()),
-    path("api/users/me/password", views.MyPasswordView.as_view()),
+    path("api/users", users({"get": "list", "post": "create"})),
+    path(
+        "api/users/<id:user_id>",
+        users({"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}),
+    ),
+    path("api/users/<id:user_id>/history", users({"get": "history"})),
+    path("api/users/me", me({"get": "retrieve", "patch": "partial_update"})),
+    path("api/users/me/password", me({"post": "change_password"})),
     path("internal/credentials", internal.CredentialsView.as_view()),
     path("internal/users/<id:user_id>", internal.AccountView.as_view()),
     path("internal/session-ends", internal.SessionEndsView.as_view()),

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as DjangoValidationError
-from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_schema_serializer
+from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
@@ -12,7 +12,6 @@ from chassis.serializers import StrictSerializer
 from chassis.validators import printable
 from users.models import Deletion, Entry, User
 from users.passwords import MAX_LENGTH
-from users.store.history import Change
 
 
 class Password(serializers.CharField):
@@ -40,10 +39,12 @@ class UserIn(StrictSerializer, serializers.ModelSerializer[User]):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Check the password against the validators of the settings, and against the user's names."""
         if "password" in attrs:
-            user: User | None = self.context.get("user")
-            names = ("username", "email", "full_name")
-            described = User(**{name: attrs.get(name, getattr(user, name, "")) for name in names})
-            check_password_rules("password", attrs["password"], described)
+            stored, names = self.context.get("user"), ("username", "email", "full_name")
+            described = User(**{name: attrs.get(name, getattr(stored, name, "")) for name in names})
+            try:
+                validate_password(attrs["password"], described)
+            except DjangoValidationError as exc:
+                raise ValidationError({"password": exc.messages}) from exc
         return attrs
 
 
@@ -67,17 +68,20 @@ class PasswordChange(StrictSerializer):
     old_password = serializers.CharField(trim_whitespace=False, write_only=True)
     new_password = Password()
 
+    def validate_new_password(self, value: str) -> str:
+        validate_password(value, self.context["user"])
+        return value
+
 
 class UserOut(serializers.ModelSerializer[User]):
     """A user in a response."""
 
     class Meta:
         model = User
-        fields = (
+        fields = read_only_fields = (
             *("id", "username", "email", "full_name", "user_type", "is_active"),
             *("created_by", "created_at", "updated_at"),
         )
-        read_only_fields = fields
 
 
 class ValueOut(serializers.Serializer[Any]):
@@ -94,14 +98,7 @@ class ChangeOut(serializers.Serializer[Any]):
     action = serializers.ChoiceField(("created", "changed", "deleted"))
     at = serializers.DateTimeField()
     by = serializers.IntegerField(allow_null=True)
-    changes = serializers.SerializerMethodField()
-
-    @extend_schema_field(ValueOut(many=True))
-    def get_changes(self, change: Change) -> list[dict[str, object]]:
-        return [
-            {"field": name} | dict(zip(("old", "new"), values, strict=False))
-            for name, values in sorted(change.values.items())
-        ]
+    changes = ValueOut(many=True)
 
 
 class UsersFilter(serializers.Serializer[Any]):
@@ -145,11 +142,3 @@ def session_end_out(entry: Entry) -> dict[str, Any]:
         "kept_session": entry.kept_session or None if isinstance(entry, User) else None,
         "deleted": isinstance(entry, Deletion),
     }
-
-
-def check_password_rules(field: str, password: str, user: User) -> None:
-    """Raise `ValidationError` for the field if the settings do not allow the password."""
-    try:
-        validate_password(password, user)
-    except DjangoValidationError as exc:
-        raise ValidationError({field: exc.messages}) from exc

@@ -2,46 +2,34 @@
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from django.http import Http404
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
 
 from chassis.etags import check_if_match, check_preconditions, expected_etags
 from chassis.pagination import PARAMETERS, CursorPages, Position
 from chassis.parameters import IF_MATCH, IF_NONE_MATCH
 from chassis.permissions import HasRole
-from chassis.queries import query_parameters
+from chassis.queries import filters_from, query_parameters
 from users import selectors, services
 from users.models import User
 
-from .serializers import (
-    ChangeOut,
-    MyChanges,
-    PasswordChange,
-    UserIn,
-    UserOut,
-    UserReplacement,
-    UsersFilter,
-    check_password_rules,
-)
+from .serializers import ChangeOut, MyChanges, PasswordChange, UserIn, UserOut, UserReplacement, UsersFilter
 
-LIST_PARAMETERS = (*PARAMETERS, "search", "user_type", "is_active")
-
-_CHANGED_SINCE = {412: OpenApiResponse(description="The user was changed since the response with that `ETag`.")}
 _UNCHANGED = {304: OpenApiResponse(description="Nothing changed since the response with that `ETag`.")}
 _TAKEN = {409: OpenApiResponse(description="The username or email is taken, or no active admin would be left.")}
 _LAST = {409: OpenApiResponse(description="It is your own user, or the last active admin.")}
-FOUND = {200: UserOut, **_UNCHANGED, **_CHANGED_SINCE}
-CHANGED = {200: UserOut, **_CHANGED_SINCE, **_TAKEN}
+FOUND = {200: UserOut, **_UNCHANGED}
+CHANGED = {200: UserOut, **_TAKEN}
 
 
 def caller_id(request: Request) -> int:
-    return int(str(request.user.pk))
+    return cast("int", request.user.pk)
 
 
 def caller_session(request: Request) -> str:
@@ -76,66 +64,41 @@ class HistoryPages(CursorPages):
         return list(queryset[:limit])
 
 
-class AdminView(APIView):
-    permission_classes = (HasRole("admin"),)
-
-
 @extend_schema(tags=["users"])
-class UsersView(AdminView):
+class UserViewSet(ViewSet):
+    """All users, for admins."""
+
+    permission_classes = (HasRole("admin"),)
     pagination_class = CursorPages
 
     @extend_schema(operation_id="users_list", parameters=[UsersFilter], responses=UserOut(many=True))
-    def get(self, request: Request) -> Response:
+    def list(self, request: Request) -> Response:
         """List the users, newest first."""
-        wanted = UsersFilter(data=query_parameters(request, LIST_PARAMETERS).dict())
-        wanted.is_valid(raise_exception=True)
         pages = self.pagination_class()
-        page = pages.paginate_queryset(selectors.users(**wanted.validated_data), request, view=self)
+        page = pages.paginate_queryset(selectors.users(**filters_from(request, UsersFilter)), request)
         return pages.get_paginated_response(UserOut(page, many=True).data)
 
     @extend_schema(operation_id="users_create", request=UserIn, responses={201: UserOut, **_TAKEN})
-    def post(self, request: Request) -> Response:
+    def create(self, request: Request) -> Response:
         """Create a user."""
         data = UserIn(data=request.data)
         data.is_valid(raise_exception=True)
         user = services.user_create(created_by=caller_id(request), **data.validated_data)
         return shown(user, status=201, Location=f"/api/users/{user.pk}")
 
-
-@extend_schema(tags=["users"])
-class UserView(AdminView):
     @extend_schema(operation_id="users_get", parameters=[IF_NONE_MATCH, IF_MATCH], responses=FOUND)
-    def get(self, request: Request, user_id: int) -> Response:
+    def retrieve(self, request: Request, user_id: int) -> Response:
         """Return the user."""
         user = selectors.user_get(user_id=user_id)
         check_if_match(request, etag_of(user))
         return shown(user)
 
     @extend_schema(operation_id="users_replace", parameters=[IF_MATCH], request=UserReplacement, responses=CHANGED)
-    def put(self, request: Request, user_id: int) -> Response:
+    def update(self, request: Request, user_id: int, *, partial: bool = False) -> Response:
         """Replace the user.
 
         Optional fields that are left out stay as they are.
         """
-        return self._change(request, user_id, partial=False)
-
-    @extend_schema(
-        operation_id="users_change",
-        parameters=[IF_MATCH],
-        request=UserReplacement(partial=True),
-        responses=CHANGED,
-    )
-    def patch(self, request: Request, user_id: int) -> Response:
-        """Change the fields that are given."""
-        return self._change(request, user_id, partial=True)
-
-    @extend_schema(operation_id="users_delete", parameters=[IF_MATCH], responses={204: None, **_CHANGED_SINCE, **_LAST})
-    def delete(self, request: Request, user_id: int) -> Response:
-        """Delete the user."""
-        services.user_delete(user_id=user_id, actor=caller_id(request), if_version=precondition(request))
-        return Response(status=204)
-
-    def _change(self, request: Request, user_id: int, *, partial: bool) -> Response:
         user = selectors.user_get(user_id=user_id)
         data = UserReplacement(data=request.data, partial=partial, context={"user": user})
         data.is_valid(raise_exception=True)
@@ -148,24 +111,35 @@ class UserView(AdminView):
         )
         return shown(user)
 
+    @extend_schema(
+        operation_id="users_change", parameters=[IF_MATCH], request=UserReplacement(partial=True), responses=CHANGED
+    )
+    def partial_update(self, request: Request, user_id: int) -> Response:
+        """Change the fields that are given."""
+        return self.update(request, user_id, partial=True)
 
-@extend_schema(tags=["users"])
-class HistoryView(AdminView):
-    pagination_class = HistoryPages
+    @extend_schema(operation_id="users_delete", parameters=[IF_MATCH], responses={204: None, **_LAST})
+    def destroy(self, request: Request, user_id: int) -> Response:
+        """Delete the user."""
+        services.user_delete(user_id=user_id, actor=caller_id(request), if_version=precondition(request))
+        return Response(status=204)
 
     @extend_schema(operation_id="users_history", responses=ChangeOut(many=True))
-    def get(self, request: Request, user_id: int) -> Response:
+    def history(self, request: Request, user_id: int) -> Response:
         """List the changes of the user, newest first.
 
         Also of a deleted user.
         """
         query_parameters(request, PARAMETERS)
-        pages = self.pagination_class()
+        pages = HistoryPages()
         page = pages.paginate_queryset(selectors.user_history(user_id=user_id), request)
         return pages.get_paginated_response(ChangeOut(page, many=True).data)
 
 
-class OwnView(APIView):
+@extend_schema(tags=["users"])
+class MeViewSet(ViewSet):
+    """The caller's own user."""
+
     permission_classes = (HasRole("admin", "default"),)
 
     def me(self) -> User:
@@ -175,18 +149,15 @@ class OwnView(APIView):
         except Http404 as exc:
             raise AuthenticationFailed("This user does not exist any more.") from exc
 
-
-@extend_schema(tags=["users"])
-class MeView(OwnView):
     @extend_schema(operation_id="me_get", parameters=[IF_NONE_MATCH, IF_MATCH], responses=FOUND)
-    def get(self, request: Request) -> Response:
+    def retrieve(self, request: Request) -> Response:
         """Return your own profile."""
         user = self.me()
         check_if_match(request, etag_of(user))
         return shown(user)
 
     @extend_schema(operation_id="me_change", parameters=[IF_MATCH], request=MyChanges(partial=True), responses=CHANGED)
-    def patch(self, request: Request) -> Response:
+    def partial_update(self, request: Request) -> Response:
         """Change your own email or full name."""
         user = self.me()
         data = MyChanges(data=request.data, partial=True)
@@ -196,18 +167,14 @@ class MeView(OwnView):
         )
         return shown(user)
 
-
-@extend_schema(tags=["users"])
-class MyPasswordView(OwnView):
     @extend_schema(operation_id="me_password", request=PasswordChange, responses={204: None})
-    def post(self, request: Request) -> Response:
+    def change_password(self, request: Request) -> Response:
         """Change your password.
 
         This ends your other sessions.
         """
         user = self.me()
-        data = PasswordChange(data=request.data)
+        data = PasswordChange(data=request.data, context={"user": user})
         data.is_valid(raise_exception=True)
-        check_password_rules("new_password", data.validated_data["new_password"], user)
         services.password_change(user_id=user.pk, session=caller_session(request), **data.validated_data)
         return Response(status=204)

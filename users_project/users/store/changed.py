@@ -30,12 +30,9 @@ def collected() -> Iterator[Changed]:
 def note(before: Entry | None, after: Entry) -> None:
     """Collect a new version of a user."""
     found = _changed.get()
-    if found is None:
-        return
-    versions = [after] if before is None else [before, after]
-    change = history.changes(versions)[0]
-    if len(versions) == 1 or change.number == len(versions):
-        found.setdefault(", ".join(sorted(change.values)) or change.action, []).append(after.id)
+    if found is not None and (change := history.change_between(before, after)):
+        what = ", ".join(str(each["field"]) for each in change.changes) or change.action
+        found.setdefault(what, []).append(after.id)
 
 
 def described(found: Changed) -> str:

@@ -3,53 +3,57 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain, pairwise
 
 from users.models import Deletion, Entry, User
 
-_SHOWN = ("username", "email", "full_name", "user_type", "is_active")
+_SHOWN = ("email", "full_name", "is_active", "user_type", "username")
 
 
 @dataclass(frozen=True)
 class Change:
-    """What was done to a user: `values` is `{field: [old, new]}`, of the password `[]`. The oldest is number 1."""
+    """What was done to a user, the oldest as number 1. `changes` are fields with their old and new values.
+
+    Of a password it is the field alone.
+    """
 
     number: int
     action: str
     at: datetime
     by: int | None
-    values: dict[str, list[object]] = field(default_factory=dict)
+    changes: list[dict[str, object]] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """Return what was done in words, a line for each field."""
-        said = [
-            f"{name}: {values[0]} → {values[1]}" if values else f"{name} changed"
-            for name, values in sorted(self.values.items())
-        ]
+        values = "{field}: {old} → {new}"
+        said = [(values if "old" in each else "{field} changed").format_map(each) for each in self.changes]
         return said or [self.action]
 
 
 def changes(versions: Iterable[Entry]) -> list[Change]:
     """Return the changes between the versions, which are oldest first; the newest change comes first."""
     found: list[Change] = []
-    before: Entry | None = None
-    for after in versions:
-        number = len(found) + 1
-        if isinstance(after, Deletion):
-            found.append(Change(number, "deleted", after.updated_at, after.updated_by))
-        elif before is None:
-            found.append(Change(number, "created", after.created_at, after.created_by))
-        elif isinstance(before, User) and (values := _difference(before, after)):
-            found.append(Change(number, "changed", after.updated_at, after.updated_by, values))
-        before = after
+    for before, after in pairwise(chain([None], versions)):
+        if after and (change := change_between(before, after, len(found) + 1)):
+            found.append(change)
     return found[::-1]
 
 
-def _difference(before: User, after: User) -> dict[str, list[object]]:
-    values: dict[str, list[object]] = {
-        name: [getattr(before, name), getattr(after, name)]
-        for name in _SHOWN
-        if getattr(before, name) != getattr(after, name)
-    }
+def change_between(before: Entry | None, after: Entry, number: int = 1) -> Change | None:
+    """Return what was done to a user, or None for a new hash of the same password."""
+    if isinstance(after, Deletion):
+        return Change(number, "deleted", after.updated_at, after.updated_by)
+    if not isinstance(before, User):
+        return Change(number, "created", after.created_at, after.created_by)
+    difference = _difference(before, after)
+    return Change(number, "changed", after.updated_at, after.updated_by, difference) if difference else None
+
+
+def _difference(before: User, after: User) -> list[dict[str, object]]:
+    values = ((name, getattr(before, name), getattr(after, name)) for name in _SHOWN)
+    found: list[dict[str, object]] = [
+        {"field": name, "old": old, "new": new} for name, old, new in values if old != new
+    ]
     if before.password_changed_at != after.password_changed_at:
-        values["password"] = []
-    return values
+        found.append({"field": "password"})
+    return sorted(found, key=lambda each: str(each["field"]))
