@@ -22,7 +22,7 @@ from django.test import Client
 from tests.issuer import Issuer, trust
 from tests.static_files import static_files_listed_once  # noqa: F401  # a fixture
 
-from users import services, store
+from users import passwords, services, store
 from users.models import Deletion, Position, User, UserVersion
 from users.store import index
 
@@ -41,6 +41,11 @@ def issuer() -> Iterator[Issuer]:
     with Issuer() as running:
         trust(running.url)
         yield running
+
+
+@pytest.fixture(autouse=True)
+def no_imported_hashes_remembered() -> None:
+    passwords.imported_hashes.cache_clear()
 
 
 ON_POSTGRESQL = django_settings.RECORD is None

@@ -40,7 +40,6 @@ def of_django(password: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", ["pbkdf2_sha256", "scrypt", "argon2", "bcrypt_sha256"])
 def test_djangos_own_hashes_are_argon2id_of_the_settings_from_the_first_login_on(state, as_gateway, kind):
-    passwords.imported_hashes.cache_clear()
     old = of_django("old password " + "x" * 80)[kind]
     put(User(username="eva", email="eva@example.com", password=imported(old)))
     assert User.objects.get().password == old
@@ -49,7 +48,6 @@ def test_djangos_own_hashes_are_argon2id_of_the_settings_from_the_first_login_on
         assert answer.status_code == status
     assert User.objects.get().password != old
     assert User.objects.get().password.startswith(make_password("x")[:30])
-    passwords.imported_hashes.cache_clear()
 
 
 def test_what_djangos_hashers_store_today_is_taken_over():
@@ -62,7 +60,6 @@ def test_what_djangos_hashers_store_today_is_taken_over():
 
 def test_a_failed_login_makes_a_hash_of_each_kind_that_is_stored(state, monkeypatch):
     """Users of one shop have hashes of several kinds, and PBKDF2's of several Django versions."""
-    passwords.imported_hashes.cache_clear()
     stored = of_django("secret")
     stored["more"] = hashers.PBKDF2PasswordHasher().encode("secret", "salt", 1500)
     for name, encoded in stored.items():
@@ -87,7 +84,6 @@ def test_a_failed_login_makes_a_hash_of_each_kind_that_is_stored(state, monkeypa
         spent.clear()
         assert services.credentials_check(username=username, password="wrong") is None
         assert spent == {"pbkdf2_sha256": 1500, "scrypt": 1, "bcrypt_sha256": 1, "argon2": 1}, username
-    passwords.imported_hashes.cache_clear()
 
 
 def test_the_default_is_argon2id_with_owasps_parameters(settings):
@@ -128,10 +124,8 @@ def test_no_more_hashes_are_made_at_once_than_there_are_turns(monkeypatch):
 @pytest.fixture
 def imported_user(state) -> User:
     """A user with a hash of bcrypt, of the least cost."""
-    passwords.imported_hashes.cache_clear()
     hashed = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()
-    yield put(User(username="eva", email="eva@example.com", password=imported(hashed)))
-    passwords.imported_hashes.cache_clear()
+    return put(User(username="eva", email="eva@example.com", password=imported(hashed)))
 
 
 def test_an_imported_hash_is_argon2id_from_the_first_login_on(imported_user, as_gateway, record):
@@ -231,7 +225,6 @@ UNCHECKABLE = [
 
 @pytest.mark.parametrize("encoded", UNCHECKABLE)
 def test_an_uncheckable_hash_is_a_wrong_password_for_that_user_alone(state, make, as_gateway, as_user, caplog, encoded):
-    passwords.imported_hashes.cache_clear()
     broken = put(User(username="eva", email="eva@example.com", password=encoded))
     make("ada")
     for username in ("eva", "ada", "unknown"):
@@ -243,4 +236,3 @@ def test_an_uncheckable_hash_is_a_wrong_password_for_that_user_alone(state, make
     assert_problem(as_user(broken.pk)("POST", "/api/users/me/password", body), 400, old_password="")
     right = as_gateway("POST", "/internal/credentials", {"username": "ada", "password": "correct horse 1"})
     assert right.status_code == 200
-    passwords.imported_hashes.cache_clear()

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import bcrypt
 import pytest
+from django.contrib.auth.hashers import check_password
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from users import passwords, services, store
+from users import services, store
 from users.models import Deletion, User
 from users.transfer.exports import FORMATS
 from users.transfer.hashes import imported
@@ -50,13 +51,6 @@ EARLIER = [
     {"model": "users.user", "pk": 4, "fields": EARLIER_USER | {"session_epoch": 3, "sessions_ended_seq": 7}},
     {"model": "users.deletion", "pk": 9, "fields": {"deleted_at": "2026-01-01T00:00:00Z", "deleted_by": 4}},
 ]
-
-
-@pytest.fixture(autouse=True)
-def no_bcrypt_remembered():
-    passwords.imported_hashes.cache_clear()
-    yield
-    passwords.imported_hashes.cache_clear()
 
 
 @pytest.fixture
@@ -324,7 +318,7 @@ def test_the_example_of_the_documentation_is_imported_into_a_started_stack(make,
     (tmp_path / "old.json").write_text(example)
     run("import_users", tmp_path / "old.json")
     assert capsys.readouterr().err == ""
-    assert User.objects.get(username="eva").check_password("secret")
+    assert check_password("secret", User.objects.get(username="eva").password)
 
 
 @pytest.mark.record

@@ -7,7 +7,6 @@ import json
 from hashlib import blake2b
 from typing import Any, ClassVar, NoReturn, Self, cast
 
-from django.contrib.auth import hashers
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
@@ -49,13 +48,9 @@ class ReadOnlyQuerySet(models.QuerySet["User"]):
 
 
 class UserManager(BaseUserManager["User"].from_queryset(ReadOnlyQuerySet)):  # type: ignore[misc]  # made at run time
-    """Finds users by name in any case. `create_through` is `services.user_create`, set when the app is ready."""
+    """`create_through` is `services.user_create`, set when the app is ready."""
 
     create_through: ClassVar[Any] = None
-
-    def get_by_natural_key(self, username: str | None) -> "User":
-        """Return the user of that name; raise `User.DoesNotExist`."""
-        return cast("User", self.named(username or "").get())
 
     def create_superuser(self, username: str, email: str, password: str | None = None) -> "User":
         """Create an admin, for `manage.py createsuperuser`. Raises `ValidationError` if a name is taken."""
@@ -133,15 +128,10 @@ class User(AbstractBaseUser):
     # What Django's admin asks: the one permission here is to be an admin.
     is_staff = is_admin
 
-    def check_password(self, raw_password: str | None) -> bool:
-        """Return whether that is the password. Unlike Django's, it stores no new hash: `credentials_check` does."""
-        return raw_password is not None and hashers.check_password(raw_password, self.password)
-
     def has_perm(self, perm: str, obj: models.Model | None = None) -> bool:
         return self.is_admin
 
-    def has_module_perms(self, app_label: str) -> bool:
-        return self.is_admin
+    has_module_perms = has_perm
 
     def save(self, *args: object, **kwargs: object) -> NoReturn:
         raise BypassError(_BYPASS)

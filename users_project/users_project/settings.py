@@ -64,7 +64,6 @@ APPEND_SLASH = False
 INDEX = databases.sqlite(STATE / "index.sqlite3", synchronous="NORMAL")
 DATABASES = {"default": databases.postgresql(DATABASE_URL) if DATABASE_URL else INDEX}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-USE_TZ = True
 TIME_ZONE = "UTC"
 
 AUTH_USER_MODEL = "users.User"
@@ -78,12 +77,9 @@ PASSWORD_HASHERS = [
     "users.passwords.ImportedScryptHasher",
 ]
 ARGON2 = {"memory_kib": ENV.argon2_memory_kib, "time": ENV.argon2_time}
-_RULES = "django.contrib.auth.password_validation"
+_RULES, _NAMES = "django.contrib.auth.password_validation", ("username", "full_name", "email")
 AUTH_PASSWORD_VALIDATORS = [
-    {
-        "NAME": f"{_RULES}.UserAttributeSimilarityValidator",
-        "OPTIONS": {"user_attributes": ("username", "full_name", "email")},
-    },
+    {"NAME": f"{_RULES}.UserAttributeSimilarityValidator", "OPTIONS": {"user_attributes": _NAMES}},
     {"NAME": f"{_RULES}.MinimumLengthValidator", "OPTIONS": {"min_length": 8}},
     {"NAME": f"{_RULES}.CommonPasswordValidator"},
     {"NAME": f"{_RULES}.NumericPasswordValidator"},
@@ -112,13 +108,9 @@ TEMPLATES = [
     }
 ]
 STATIC_URL = "/admin/static/"
-STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "chassis.static_files.FingerprintStorage"},
-}
+STORAGES = {"staticfiles": {"BACKEND": "chassis.static_files.FingerprintStorage"}}
 # Served from where the packages are installed: there is nothing to collect before a start.
 WHITENOISE_USE_FINDERS = True
-WHITENOISE_AUTOREFRESH = False
 
 REST_FRAMEWORK = chassis.REST_FRAMEWORK
 SPECTACULAR_SETTINGS = chassis.SPECTACULAR_SETTINGS | {

@@ -48,17 +48,15 @@ class StoredForm(SetPasswordMixin, forms.ModelForm):  # type: ignore[type-arg]  
             return
         self.validate_password_for_user(self.instance, "password")
         if not self.errors:
-            self._store({name: value for name, value in self.cleaned_data.items() if name != "password" or value})
+            values = {name: value for name, value in self.cleaned_data.items() if name != "password" or value}
+            try:
+                self.instance = self.store(values, actor=int(str(self.request.user.pk)))
+            except Conflict as exc:
+                self.add_error(None, str(exc.detail))
+            except Http404:
+                self.add_error(None, "This user was deleted.")
         if self.errors and self.cleaned_data.get("password"):
             self.add_error("password", "Type the password again: it was not kept.")
-
-    def _store(self, values: dict[str, Any]) -> None:
-        try:
-            self.instance = self.store(values, actor=int(str(self.request.user.pk)))
-        except Conflict as exc:
-            self.add_error(None, str(exc.detail))
-        except Http404:
-            self.add_error(None, "This user was deleted.")
 
     def store(self, values: dict[str, Any], actor: int) -> User:
         raise NotImplementedError

@@ -2,7 +2,8 @@
 
 import csv
 import json
-from typing import IO
+from itertools import chain
+from typing import IO, cast
 
 from users import store
 from users.models import Deletion, User
@@ -16,24 +17,21 @@ FORMATS = ("jsonl", "csv")
 def export(file: IO[str], file_format: str) -> int:
     """Write every user by id, and return how many. JSON lines have the deleted ids too, which are not reused."""
     store.current().catch_up()
-    # A spreadsheet treats a value that begins with `=` as a formula: docs/operations.md says to open it as text.
-    table, count = csv.DictWriter(file, COLUMNS), 0
+    users = User.objects.order_by("id").iterator(chunk_size=2000)
     if file_format == "csv":
+        # A spreadsheet treats a value that begins with `=` as a formula: docs/operations.md says to open it as text.
+        table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
-    for user in User.objects.order_by("id").iterator(chunk_size=2000):
-        row = {name: plain(getattr(user, name, None)) for name in COLUMNS} | {"hashed_password": _bare(user.password)}
-        if file_format == "csv":
-            table.writerow(row)
-        else:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        count += 1
-    if file_format == "jsonl":
-        for deletion in Deletion.objects.order_by("id").iterator():
-            row = {"id": deletion.pk, "deleted": True, "updated_at": plain(deletion.updated_at)}
-            file.write(json.dumps(row) + "\n")
-    return count
+        table.writerows(map(_row, users))
+    else:
+        deletions = Deletion.objects.order_by("id").values("id", "updated_at").iterator()
+        rows = chain(map(_row, users), (row | {"deleted": True} for row in deletions))
+        file.writelines(json.dumps(row, ensure_ascii=False, default=plain) + "\n" for row in rows)
+    return cast("int", User.objects.count())
 
 
-def _bare(encoded: str) -> str:
-    """Return the hash without the name that Django puts before it."""
-    return "!" if encoded.startswith("!") else encoded.removeprefix("bcrypt$").removeprefix("argon2")
+def _row(user: User) -> dict[str, object]:
+    """Return the user's columns, and the hash without the name that Django puts before it."""
+    encoded = user.password
+    bare = "!" if encoded.startswith("!") else encoded.removeprefix("bcrypt$").removeprefix("argon2")
+    return {name: plain(getattr(user, name, None)) for name in COLUMNS} | {"hashed_password": bare}

@@ -8,6 +8,7 @@ line of each user counts.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from django.db.models.functions import Lower
@@ -105,19 +106,17 @@ def plan(rows: Iterable[Row]) -> Plan:
     return found
 
 
-def write(found: Plan) -> int:
-    """Write the plan at once; return the next id, which is above all of the file's.
+def write(found: Plan) -> None:
+    """Write the plan at once. New ids are above all of the file's.
 
     Raises `Unavailable`, `StorageFull`, and `IntegrityError` if a name or an id was taken since the check.
     """
+    entries = found.entries.values()
     with store.writing() as writer:
-        given = max((entry.id for entry in found.entries.values() if entry.id), default=0)
-        following = max(tables.next_id(), given + 1)
+        free = count(max([tables.next_id(), *(entry.id + 1 for entry in entries if entry.id)]))
         for user in found.users:
-            if not user.pk:
-                user.pk, following = following, following + 1
-        writer.load(found.entries.values())
-    return following
+            user.pk = user.pk or next(free)
+        writer.load(entries)
 
 
 def _entry_of(row: Row, serializer: UserRow) -> tuple[Entry | None, bool]:

@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import IntegrityError
 
 from users.models import User
+from users.store import tables
 from users.transfer import imports, readers
 
 
@@ -36,10 +37,10 @@ class Command(BaseCommand):
             self.stdout.write(f"{found} can be imported.{rejected}")
             return
         try:
-            next_id = imports.write(plan)
+            imports.write(plan)
         except IntegrityError as exc:
             raise CommandError("A user was created at the same time. Nothing was imported; try again.") from exc
-        self.stdout.write(f"Imported {found}.{rejected} The next new user gets the id {next_id}.")
+        self.stdout.write(f"Imported {found}.{rejected} The next new user gets the id {tables.next_id()}.")
         if not User.objects.active_admins().exists():
             self.stderr.write("There is no active admin. `manage.py createsuperuser` creates one.")
 
