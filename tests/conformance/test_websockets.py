@@ -38,6 +38,7 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import CloseCode
+from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 # What RFC 6455, section 1.3 has for an example.
@@ -144,6 +145,17 @@ async def test_client_and_service_negotiate_subprotocol_and_compression(gateway:
         for end in [socket, *found]:
             assert end.subprotocol == chat
             assert [extension.name for extension in end.protocol.extensions] == ["permessage-deflate"]
+
+
+@on_a_loop(within=20)
+async def test_the_header_that_is_for_the_gateway_does_not_reach_the_client(gateway: Gateway) -> None:
+    def with_headers(socket: ServerConnection, request: Request, response: Response) -> None:
+        response.headers["Audit-Detail"] = "a change"
+        response.headers["X-Kept"] = "2"
+
+    async with serving(echo, process_response=with_headers), to(gateway) as socket:
+        assert socket.response
+        assert (socket.response.headers.get("X-Kept"), socket.response.headers.get("Audit-Detail")) == ("2", None)
 
 
 @on_a_loop(within=20)

@@ -30,6 +30,7 @@ OF_REQUESTS: Final[dict[str, str]] = {
 }
 OF_RESPONSES: Final[dict[str, str]] = {
     **dict.fromkeys(NEIGHBOURS, FRAMING),
+    "audit-detail": "the gateway takes it into its audit trail and sends it to no client",
     "content-encoding": "it has to match the body; write `compress: true` to have bodies compressed",
     "vary": "the gateway adds to what the service says there",
     "via": "the gateway says there what a response came through",

@@ -28,6 +28,9 @@ HOP_BY_HOP: Final = frozenset(
 # The milliseconds in which a service must respond: Envoy's name, which sidecars and services read already.
 TIME_LEFT: Final = "x-envoy-expected-rq-timeout-ms"
 
+# In it a service names what it has changed, for the audit trail. No client gets it.
+AUDIT_DETAIL: Final = "audit-detail"
+
 # Where the passport is if the client's `Authorization` is passed on.
 PASSPORT: Final = "x-gatehouse-passport"
 
@@ -179,6 +182,11 @@ def from_upstream(headers: Sequence[tuple[str, str]], version: str = "1.1") -> H
         if name.lower() != "set-cookie" or not cookies.sets_own(value)
     ]
     return [*kept, VIA[version]]
+
+
+def for_client(headers: Sequence[tuple[str, str]]) -> Headers:
+    """Return the headers without the one that a service sends to the gateway alone."""
+    return [header for header in headers if header[0].lower() != AUDIT_DETAIL]
 
 
 def varying_by_accept(headers: Sequence[tuple[str, str]]) -> Headers:

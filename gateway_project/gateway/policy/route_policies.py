@@ -11,7 +11,7 @@ from .compression import ClientHeaders
 from .cors import CorsPolicy
 from .deprecation import Deprecation
 from .header_rules import HeaderChanges
-from .headers import Headers, varying_by_accept
+from .headers import Headers, for_client, varying_by_accept
 from .rejections import AddressForbidden
 
 
@@ -113,5 +113,6 @@ class ResponseView:
 
     def headers(self, pairs: Headers) -> Headers:
         """Return a response's headers, without what depends on its content: its coding."""
+        pairs = for_client(pairs)
         pairs = varying_by_accept(pairs) if self.varies else pairs
         return self.policies.response(pairs, self.page_origin) if self.policies else pairs

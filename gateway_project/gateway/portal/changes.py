@@ -1,6 +1,6 @@
 """Requests that may change something, in the audit trail: those of routes with `audit`, but for GET, HEAD and OPTIONS.
 
-A service may say in the header `Audit-Detail` what it has changed. The header is for the trail, not for the client.
+A service may name in the header `Audit-Detail` what it has changed. The header is for the trail; no client gets it.
 """
 
 import logging
@@ -12,13 +12,12 @@ from django.db import DatabaseError
 
 from gateway.admission import Decision
 from gateway.identity import audit
-from gateway.policy.headers import Headers, values
+from gateway.policy.headers import AUDIT_DETAIL, Headers, for_client, values
 from gateway.policy.origins import SAFE_METHODS
 from gateway.policy.rejections import UpstreamDisconnected, UpstreamTimeout
 from gateway.upstreams import ClientLeft
 
 log = logging.getLogger(__name__)
-DETAIL: Final = "audit-detail"
 # After these the service may have made the change.
 UNCERTAIN: Final = (ClientLeft, UpstreamDisconnected, UpstreamTimeout)
 
@@ -43,12 +42,11 @@ def recorded(decision: Decision, status: int, headers: Headers) -> Headers:
 
     An empty one means that nothing was changed, as by a form with a mistake.
     """
-    if not is_recorded(decision):
-        return headers
-    named = values(headers, DETAIL)
-    if status < 400 and (any(named) or not named):
-        record(decision, status, ", ".join(named))
-    return [(name, value) for name, value in headers if name.lower() != DETAIL]
+    if is_recorded(decision) and status < 400:
+        named = values(headers, AUDIT_DETAIL)
+        if any(named) or not named:
+            record(decision, status, ", ".join(named))
+    return for_client(headers)
 
 
 def record(decision: Decision, status: int, changes: str = "") -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from gateway.admission import Decision
 from gateway.gate import Gate
 from gateway.policy import codings
+from gateway.policy.headers import for_client
 from gateway.policy.rejections import UpstreamError
 from gateway.upstreams import Connection, HeaderBlock, ResponseHead, ServiceResponse, encode_by
 
@@ -67,7 +68,7 @@ async def join(exchange: "Exchange", response: ServiceResponse, decision: Decisi
     """Connect the WebSocket's two ends until one closes."""
     service = cast("Connection", response.connection)
     limits = decision.standing.headers() if decision.standing else []
-    headers = [*response.headers, *limits]
+    headers = [*for_client(response.headers), *limits]
     if decision.match.policies is not None:
         headers = decision.match.policies.with_deprecation(headers, decision.match.params)
     head = "".join(f"{name}: {value}\r\n" for name, value in [*headers, ("x-request-id", exchange.request.request_id)])

@@ -45,7 +45,16 @@ def test_a_header_of_requests_that_the_gateway_owns_is_a_fault_with_the_reason(
 
 @pytest.mark.parametrize(
     "name",
-    ["Content-Length", "Connection", "Access-Control-Allow-Origin", "Content-Encoding", "Vary", "Via", "X-Request-ID"],
+    [
+        "Content-Length",
+        "Connection",
+        "Access-Control-Allow-Origin",
+        "Content-Encoding",
+        "Vary",
+        "Via",
+        "X-Request-ID",
+        "Audit-Detail",
+    ],
 )
 @pytest.mark.parametrize("rules", ["response: {set: {%s: x}}", "response: {remove: [%s]}"])
 def test_a_header_of_responses_that_the_gateway_owns_is_a_fault_with_the_reason(
