@@ -18,7 +18,7 @@ from tests.gateway.conftest import bearer
 
 from gateway.config import ConfigError, RateLimit, load
 from gateway.counters import Counters
-from gateway.explaining import with_states
+from gateway.explaining import ServiceAddress, with_states
 from gateway.status import StatusSocket
 from gateway.testing import explain
 from gateway.upstreams import Pools
@@ -68,7 +68,7 @@ def test_only_admins_reach_the_users(file: Path) -> None:
 def test_each_policy_has_its_verdict_and_its_line(file: Path) -> None:
     found = explain(file, "GET", "/api/users", user="7", role="admin", environ=ENVIRON)
     assert (found.route, found.line, found.service, found.service_line) == ("/api/users", 12, "a", 7)
-    assert found.addresses == ("http://a:9000/base",)
+    assert found.addresses == (ServiceAddress("http://a:9000/base"),)
     steps = {step.policy: (step.verdict, step.value, step.line) for step in found.steps}
     assert steps["methods"] == ("allowed", "GET, POST", 13)
     assert steps["allow"] == ("allowed", "admin", 15)
@@ -91,9 +91,26 @@ def test_a_deprecated_route_is_explained(file: Path) -> None:
 def test_what_follows_a_rejection_is_not_reached(file: Path) -> None:
     found = explain(file, "GET", "/api/users", user="7", environ=ENVIRON)
     assert (found.status, found.code, found.sent, found.limits) == (403, "permission_denied", None, ())
-    assert [(step.policy, step.verdict) for step in found.steps[:4]] == [
-        ("methods", "allowed"), ("allow", "rejected"), ("rate_limit", "not reached"), ("max_body", "not reached")
+    assert [(step.policy, step.verdict) for step in found.steps] == [
+        ("methods", "allowed"), ("allow", "rejected"), ("rate_limit", "not reached"), ("max_body", "not reached"),
+        ("headers", "not reached"),
     ]  # fmt: skip
+
+
+def test_the_gateways_own_responses_have_the_headers_of_cors_and_deprecated(file: Path) -> None:
+    own = (
+        "    cors: {origins: ['https://app.example']}\n    deprecated: {since: 2026-01-01}\n    timeouts: {total: 1s}\n"
+    )
+    file.write_text(file.read_text() + own)
+    rejected = explain(file, "POST", "/api/open/7", headers=[("Content-Length", "6")], environ=ENVIRON)
+    preflight = [("Origin", "https://app.example"), ("Access-Control-Request-Method", "GET")]
+    options = explain(file, "OPTIONS", "/api/open/7", headers=preflight, environ=ENVIRON)
+    assert (rejected.status, options.status) == (413, 204)
+    for found in (rejected, options):
+        verdicts = {policy: found.step(policy).verdict for policy in ("cors", "deprecated", "timeouts", "headers")}
+        assert verdicts == {
+            "cors": "applies", "deprecated": "applies", "timeouts": "not reached", "headers": "not reached"
+        }  # fmt: skip
 
 
 def test_secrets_are_hidden(file: Path) -> None:
@@ -160,6 +177,7 @@ def test_the_command_prints_the_lines_and_counts_nothing(in_force: Path, setting
 def test_the_command_prints_json(in_force: Path) -> None:
     found = json.loads(command("get", "/api/users", "--as", "7", "--json"))
     assert (found["status"], found["is_forwarded"], found["route"], found["user"]) == (403, False, "/api/users", "7")
+    assert found["addresses"] == [{"address": "http://a:9000/base", "states": {}}]
 
 
 def lines_of(*arguments: str) -> list[str]:
@@ -302,6 +320,17 @@ def test_only_an_ejected_address_that_is_alone_rejects(
     assert (shown.status, shown.ejecting, shown.workers) == (status, ejecting, len(workers))
     assert shown.is_forwarded == (status is None)
     assert shown.sent == found.sent
+
+
+def test_an_address_has_the_number_of_workers_where_they_differ(file: Path) -> None:
+    found = explain(file, "GET", "/api/open/7", environ=ENVIRON)
+    workers = [
+        status_of(*states) for states in (["healthy", "healthy"], ["ejected", "healthy"], ["healthy", "healthy"])
+    ]
+    first, second = with_states(found, workers).addresses
+    assert (first.address, first.states) == ("a:0", {"healthy": 2, "ejected": 1})
+    assert str(first) == "a:0 (ejected in 1 of 3 workers, healthy in 2)"
+    assert str(second) == "a:1 (healthy)"
 
 
 @pytest.mark.django_db

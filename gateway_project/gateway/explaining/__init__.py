@@ -6,7 +6,10 @@ not signed in.
 """
 
 from .explainer import Explainer, fault_of_role, user_of, with_host
-from .explanation import Explanation, Sent, with_states
+from .explanation import Explanation, Sent, ServiceAddress, with_states
 from .observers import unused
 
-__all__ = ["Explainer", "Explanation", "Sent", "fault_of_role", "unused", "user_of", "with_host", "with_states"]
+__all__ = [
+    "Explainer", "Explanation", "Sent", "ServiceAddress", "fault_of_role", "unused", "user_of", "with_host",
+    "with_states",
+]  # fmt: skip

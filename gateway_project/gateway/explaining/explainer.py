@@ -24,13 +24,15 @@ from gateway.policy.routes import Match, RouteTable
 from gateway.upstreams.addresses import Address
 from gateway.upstreams.requests import NO_BODY, UpstreamRequest
 
-from .explanation import Candidate, Explanation, LimitState, Sent, Step
+from .explanation import Candidate, Explanation, LimitState, Sent, ServiceAddress, Step
 from .observers import AS_USER, PASSPORT, GivenUser, NoKeys, Peek, ShownPassports, Watched, unused
 
 # The session of a user who is given and has not signed in.
 EXPLAINED: Final = "explained"
 OWN_PATH: Final = "own_path"
 ITS_OWN: Final = "The gateway itself responds: the path is its own."
+# Policies whose headers the gateway's own responses have too.
+OF_OWN_RESPONSES: Final = frozenset({"cors", "deprecated"})
 SECRETS: Final = ("authorization", "cookie", "key", "secret", "token", "password")
 
 
@@ -145,7 +147,7 @@ class Explainer:
             limits=self.limits(match, counts),
             service=route.service,
             service_line=self.lines.entry("services", route.service),
-            addresses=tuple(str(url) for url in self.config.services[route.service].url),
+            addresses=tuple(ServiceAddress(str(url)) for url in self.config.services[route.service].url),
             **outcome,
         )
 
@@ -166,7 +168,8 @@ class Explainer:
         for policy in Policies.model_fields:
             line = self.lines.policy(index, policy)
             if policy not in asked | {"rate_limit"} and line is not None:
-                steps.append(Step(policy, "applies", written(route, policy), line))
+                applies = policy in OF_OWN_RESPONSES or not (is_own or rejected)
+                steps.append(Step(policy, "applies" if applies else "not reached", written(route, policy), line))
         return tuple(steps)
 
     def limits(self, match: Match, counts: Watched) -> tuple[LimitState, ...]:

@@ -1,6 +1,7 @@
 """The explanation of a decision: values, as `manage.py explain` prints them."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from math import ceil
@@ -8,11 +9,12 @@ from typing import Any
 
 from gateway.policy.headers import Headers
 from gateway.policy.rejections import CircuitOpen
+from gateway.upstreams.addresses import states_in_words
 
 
 @dataclass(frozen=True)
 class Step:
-    """One policy of the route: `allowed`, `rejected`, `not reached`, or `applies` for what rejects no request."""
+    """One policy of the route: `allowed`, `rejected`, `not reached`, or `applies` if it never rejects a request."""
 
     policy: str
     verdict: str
@@ -41,6 +43,17 @@ class Candidate:
     line: int
     methods: str
     methods_line: int | None
+
+
+@dataclass(frozen=True)
+class ServiceAddress:
+    """An address of the service. `states` has the number of workers by state, empty if no gateway runs."""
+
+    address: str
+    states: dict[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.address} ({states_in_words(self.states)})" if self.states else self.address
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,7 @@ class Explanation:
     limits: tuple[LimitState, ...] = ()
     service: str | None = None
     service_line: int | None = None
-    addresses: tuple[str, ...] = ()
+    addresses: tuple[ServiceAddress, ...] = ()
     # The workers that would respond 503 upstream_ejected, of how many.
     ejecting: int = 0
     workers: int = 0
@@ -99,18 +112,18 @@ def with_states(found: Explanation, statuses: Iterable[dict[str, Any]]) -> Expla
 
     Where each worker has ejected the service's only address, the response is the gateway's own.
     """
-    states: dict[str, set[str]] = {}
+    states: dict[str, Counter[str]] = {}
     rests, workers = [], 0
     for status in statuses:
         addresses = status["services"].get(found.service, ())
         workers += bool(addresses)
         for address in addresses:
-            states.setdefault(address["address"], set()).add(address["state"])
+            states.setdefault(address["address"], Counter())[address["state"]] += 1
         if [address["state"] for address in addresses] == ["ejected"]:
             rests.append(addresses[0]["rests"])
     if not states:
         return found
-    shown = tuple(f"{name} ({', '.join(sorted(its))})" for name, its in states.items())
+    shown = tuple(ServiceAddress(name, dict(found_there)) for name, found_there in states.items())
     found = replace(found, addresses=shown, workers=workers, ejecting=len(rests))
     if not found.sent or len(rests) < workers:
         return found

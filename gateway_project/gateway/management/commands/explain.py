@@ -25,7 +25,7 @@ from gateway.status import statuses
 
 class Command(BaseCommand):
     help = "Explain what the gateway would decide on a request. Nothing is sent and nothing is counted."
-    # A faulty gateway.yaml is reported below. What is only odd about it is said by `check`.
+    # A gateway.yaml with errors is reported below. What is only odd about it is said by `check`.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -165,4 +165,4 @@ def rows_of(found: Explanation, file: str) -> Iterator[tuple[str, ...]]:
     for limit in found.limits:
         left = f"{limit.left} left of {limit.rate}, one more in {limit.wait:g} s, counted as {limit.key!r}"
         yield (f"limit {limit.name}", left, place(limit.line) if limit.line else "")
-    yield ("service", str(found.service), ", ".join(found.addresses), place(found.service_line))
+    yield ("service", str(found.service), ", ".join(map(str, found.addresses)), place(found.service_line))

@@ -22,6 +22,7 @@ from gateway.recent_problems import Problem
 from gateway.runtime import Runtime
 from gateway.status import statuses
 from gateway.upstreams import measurements
+from gateway.upstreams.addresses import STATES, states_in_words
 
 from . import figures
 from .figures import Board, Figures
@@ -29,8 +30,6 @@ from .figures import Board, Figures
 # Rejections by a limit that are read for whom it rejected, and how many clients are shown.
 MAX_READ: Final = 2000
 MAX_CLIENTS: Final = 5
-# From the worst to the best.
-STATES: Final = ("ejected", "probing", "failing", "healthy")
 
 
 def workers(runtime: Runtime) -> list[dict[str, Any]]:
@@ -61,9 +60,7 @@ class AddressRow:
     @property
     def state(self) -> str:
         """The state in words, with the number of workers where they differ."""
-        if len(self.states) == 1:
-            return self.worst
-        return ", ".join(f"{state} in {self.states[state]}" for state in STATES if state in self.states)
+        return states_in_words(self.states)
 
 
 def address_rows(counted: Mapping[AnySeries, Times], found: Iterable[dict[str, Any]]) -> list[AddressRow]:
