@@ -8,7 +8,7 @@ from gunicorn.arbiter import Arbiter
 
 from chassis import logs
 from chassis.environment import listening, or_exit, state_directory
-from chassis.gunicorn import NoAccessLog
+from chassis.gunicorn import NoAccessLog, listen
 
 # The workers inherit the memory of these if the master imports them.
 from gateway import callers, config_events, configuration, in_force, metrics  # noqa: F401
@@ -64,6 +64,12 @@ control_socket_disable = True
 forwarded_allow_ips = ""
 logger_class = NoAccessLog
 logconfig_dict = logs.configuration(env.log_level)
+
+
+def post_worker_init(worker: object) -> None:
+    """Listen under another worker class; the fast door's listens once the application has started."""
+    if not isinstance(worker, Worker):
+        listen(worker)
 
 
 def on_starting(server: Arbiter) -> None:

@@ -1,8 +1,11 @@
 """gunicorn's settings for a service: begin gunicorn.conf.py with `from chassis.gunicorn import *`, then add `bind`."""
 
 import gc
+import socket
+from typing import Any
 
 from gunicorn.glogging import Logger
+from gunicorn.sock import BaseSocket
 
 from . import logs
 
@@ -26,6 +29,9 @@ class NoAccessLog(Logger):  # type: ignore[misc]  # gunicorn is not typed
     access_log_enabled = False
 
 
+# gunicorn's master calls listen() on each socket that does not listen yet. The system would accept connections, and
+# requests would wait until a worker has loaded the application. Here the workers call it, in `listen`.
+BaseSocket._is_listening = staticmethod(lambda _: True)  # noqa: SLF001  # gunicorn offers no setting for it
 # From the start on: modules that are loaded leave no garbage.
 gc.set_threshold(20_000, 20, 20)
 logs.log_what_is_uncaught()
@@ -42,8 +48,15 @@ limit_request_field_size = 16384
 logger_class = NoAccessLog
 
 
-def post_worker_init(worker: object) -> None:
-    """Fetch the gateway's keys, and keep what was loaded at the start out of garbage collection.
+def listen(worker: Any) -> None:  # noqa: ANN401  # gunicorn is not typed
+    """Accept connections, which were refused while no worker had loaded the application."""
+    for listener in worker.sockets:
+        if not listener.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            listener.sock.listen(worker.cfg.backlog)
+
+
+def post_worker_init(worker: Any) -> None:  # noqa: ANN401  # gunicorn is not typed
+    """Fetch the gateway's keys, keep what was loaded at the start out of garbage collection, and listen.
 
     Each collection would look at all of it again.
     """
@@ -52,3 +65,4 @@ def post_worker_init(worker: object) -> None:
     passports.fetch_keys()
     gc.collect()
     gc.freeze()
+    listen(worker)

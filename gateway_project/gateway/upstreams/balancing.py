@@ -17,7 +17,7 @@ from .addresses import Address
 from .choice import choose
 from .ejection import Ejection, State
 from .failures import FailureLog
-from .health_checks import HealthChecks
+from .health_checks import HealthChecks, fault_of
 from .measurements import EJECTIONS, GAUGES, MAX_RESOLVED, OTHER
 from .plans import Plans
 from .pools import ConnectFailed, Pool
@@ -69,11 +69,13 @@ class Balancer:
         known = {pool.ip: pool for pool in before}
         first = before[0]
         self.by_url[index] = [known.get(ip) or self.pool(first.address, first.full_weight, ip) for ip in ips]
-        for pool in before:
-            if pool not in self.by_url[index]:
-                pool.retire()
-                self.retired.add(pool)
+        gone = [pool for pool in before if pool not in self.by_url[index]]
+        for pool in gone:
+            pool.retire()
+            self.retired.add(pool)
         self.sort()
+        if gone and self.is_alone:
+            self.pools[0].ejection.on_alone()
 
     def doubt(self, pool: Pool) -> None:
         """Resolve the address's name: it did not accept a connection."""
@@ -148,20 +150,24 @@ class Balancer:
         if pool.ejection.state is not before:
             log_change(pool, why)
 
-    def try_connect(self, pool: Pool) -> None:
+    def probe(self, pool: Pool) -> None:
+        """Ask for the health of the address, or connect to it where that is not declared, in the background."""
         # In an empty context: its log lines belong to no request.
-        probe = pool.loop.create_task(self.connect(pool), context=contextvars.Context())
+        probe = pool.loop.create_task(self.ask(pool), context=contextvars.Context())
         self.probes.add(probe)
         probe.add_done_callback(self.probes.discard)
 
-    async def connect(self, pool: Pool) -> None:
+    async def ask(self, pool: Pool) -> None:
+        if self.health:
+            pool.ejection.on_probe(await fault_of(pool, self.health))
+            return
         try:
             connection = await pool.connect(self.connect_timeout)
-        except (ConnectFailed, UpstreamOverloaded):
-            pool.ejection.on_connect(succeeded=False)
+        except (ConnectFailed, UpstreamOverloaded) as exc:
+            pool.ejection.on_probe(str(exc))
         else:
             connection.become_idle()
-            pool.ejection.on_connect(succeeded=True)
+            pool.ejection.on_probe("")
 
     @property
     def is_busy(self) -> bool:

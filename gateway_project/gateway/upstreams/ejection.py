@@ -8,12 +8,14 @@
            └────────────── PROBING ◀─────────────────────┘       │
                               └──────────────────────────────────┘
 
-An ejected address gets no requests. At the end of its rest the gateway connects to it, which costs no request. If that
-succeeds, requests go to it one at a time; the first response brings it back, with few requests at first (`SLOW_START`).
-A rest is forgotten once the address has been healthy for as long.
+An ejected address gets no requests. At the end of its rest the gateway asks for its health (`health.path`), or connects
+to it where the service has none, which costs no request. If that succeeds, requests go to it one at a time; the first
+response brings it back, with few requests at first (`SLOW_START`). A rest is forgotten once the address has been
+healthy for as long.
 
 An address that refuses connections rests for `CONNECT_INTERVAL` only, however often it fails: to connect to it costs
-neither it nor a request anything. So a replica that restarts is back as soon as it listens.
+neither it nor a request anything. So a replica that restarts is back as soon as it listens. If it accepts them and its
+health is bad, it is asked again each `health.interval`: it may be a server that listens before it can respond.
 
 With one address this is a circuit breaker: requests are rejected at once. While that address refuses connections, each
 request tries it first: a refusal comes at once, and the first accepted connection closes the breaker. If it accepts no
@@ -21,6 +23,9 @@ connections otherwise, or closes them, as a proxy in front of a service that sta
 `CONNECT_INTERVAL` too.
 
 An address whose active checks fail (`health_checks`) rests until one succeeds.
+
+At most `eject.most` of the addresses rest, but a name may lose those that do not. Then the only one that is left gets
+requests again at once, whatever ejected it beside others.
 
 Each worker has its own view: it ejects what failed for its own requests.
 """
@@ -153,7 +158,7 @@ class Ejection:
         self.reason = REASONS[outcome]
         rest = self.next_rest(before, outcome)
         self.rests_until = self.loop.time() + rest
-        self.set_timer(rest, lambda: self.balancer.try_connect(self.pool))
+        self.set_timer(rest, lambda: self.balancer.probe(self.pool))
         why = f"failures in a row: {self.failures}" if before is State.HEALTHY else "its probe failed"
         self.balancer.on_change(self.pool, before, f"{why} ({outcome})")
 
@@ -170,11 +175,20 @@ class Ejection:
             self.rests_until = self.loop.time()
             self.balancer.on_change(self.pool, before, f"its health check failed ({fault})")
 
+    def on_alone(self) -> None:
+        """Note that its service has no other address any more, so that its health is not checked either."""
+        self.check_fault = ""
+        if self.state is State.EJECTED:
+            self.failures = 0
+            self.recover()
+
     def next_rest(self, before: State, outcome: Outcome) -> float:
         """Return the seconds that the address rests now."""
         is_cheap = outcome is Outcome.CONNECT and self.refuses
         if is_cheap or (self.balancer.is_alone and outcome in {Outcome.CONNECT, Outcome.RESET}):
             return min(CONNECT_INTERVAL, self.policy.rest)
+        if before is State.EJECTED and self.balancer.health:
+            return min(self.balancer.health.interval, self.policy.rest)
         if before is State.HEALTHY and self.loop.time() - self.recovered_at > self.rest:
             self.rests = 0
         self.rest = min(self.policy.rest * 2**self.rests, self.policy.max_rest)
@@ -182,11 +196,11 @@ class Ejection:
             self.rests += 1
         return self.rest * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # not for secrets
 
-    def on_connect(self, *, succeeded: bool) -> None:
-        """Send it single requests if it accepted a connection at the end of its rest; else let it rest on."""
+    def on_probe(self, fault: str) -> None:
+        """Send it single requests if there is no fault at the end of its rest; else let it rest on."""
         if self.state is not State.EJECTED or self.check_fault:
             return
-        if not succeeded:
+        if fault:
             self.eject(Outcome.CONNECT)
             return
         self.state, self.probe_at = State.PROBING, 0.0

@@ -7,11 +7,11 @@ from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import pytest
-from tests.gateway.upstreams.origin import OpenPools, Origin, Wire, on_a_loop, until
+from tests.gateway.upstreams.origin import PATIENCE, OpenPools, Origin, Wire, on_a_loop, until
 from tests.gateway.upstreams.requests import OK, status_and_body, upstream_request
-from tests.gateway.upstreams.test_ejection import states
+from tests.gateway.upstreams.test_ejection import outcome, states
 
-from gateway.config import HealthCheck
+from gateway.config import Eject, HealthCheck
 from gateway.upstreams.ejection import State
 
 CHECK = HealthCheck(path="/up").model_copy(update={"interval": 0.05, "timeout": 0.5, "unhealthy": 2})
@@ -23,13 +23,17 @@ class Checked(Origin):
 
     def __init__(self) -> None:
         super().__init__(self.serve_requests)
-        self.health = OK
+        # None: no response comes.
+        self.health: bytes | None = OK
+        self.response = OK
 
     async def serve_requests(self, wire: Wire) -> None:
         while True:
             seen = await wire.request()
             self.seen.append(seen)
-            response = self.health if seen.target == "/up" else OK
+            response = self.health if seen.target == "/up" else self.response
+            if response is None:
+                await asyncio.Event().wait()
             if not response:
                 return
             await wire.send(response)
@@ -84,6 +88,26 @@ async def test_one_checks_and_the_others_use_its_results_until_it_ends(tmp_path:
             await until(lambda: states(first) == states(other) == [State.HEALTHY, State.EJECTED])
         b.health = OK
         await until(lambda: states(other) == [State.HEALTHY] * 2)
+
+
+@pytest.mark.parametrize("response", [UNWELL, None])
+@on_a_loop
+async def test_an_ejected_address_gets_no_request_before_its_health_is_good(response: bytes | None) -> None:
+    eject = Eject().model_copy(update={"failures": 1, "rest": 0.05})
+    async with Checked() as a, Checked() as b, OpenPools((a.url, b.url), eject, health=CHECK) as pools:
+        a.response, a.health = b"", response
+        async with asyncio.timeout(PATIENCE):
+            while State.EJECTED not in states(pools):
+                await outcome(pools, "POST")
+        a.response, before = OK, a.requests
+        # It accepts connections, as a server does that has not loaded its application yet.
+        await until(lambda: a.checks > 3)
+        assert [await outcome(pools, "POST") for _ in range(4)] == [200] * 4
+        assert (a.requests, states(pools)) == (before, [State.EJECTED, State.HEALTHY])
+        a.health = OK
+        await until(lambda: states(pools) == [State.PROBING, State.HEALTHY])
+        assert await outcome(pools, "POST") == 200
+        assert (a.requests, states(pools)) == (before + 1, [State.HEALTHY] * 2)
 
 
 HOLDER = """

@@ -3,16 +3,20 @@
 import asyncio
 import socket
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.gateway.upstreams.origin import OpenPools, Origin, on_a_loop, responding, silent, until
 from tests.gateway.upstreams.requests import OK, status_and_body, upstream_request
+from tests.gateway.upstreams.test_ejection import outcome, states
+from tests.gateway.upstreams.test_health_checks import CHECK, UNWELL, Checked
 from tests.ports import free_port
 
-from gateway.config import Timeouts
+from gateway.config import Eject, Timeouts
 from gateway.policy.rejections import RequestRejected
 from gateway.upstreams import Pools, resolution, service
+from gateway.upstreams.ejection import State
 
 
 class NameServer:
@@ -44,9 +48,9 @@ def ips(pools: Pools) -> list[str | None]:
     return [pool.ip for pool in pools.of("things").pools]
 
 
-async def listening(running: AsyncExitStack, ip: str, port: int) -> Origin:
+async def listening(running: AsyncExitStack, ip: str, port: int, service: Origin | None = None) -> Any:
     """Return a service at the address."""
-    origin = await running.enter_async_context(Origin(responding(OK)))
+    origin = await running.enter_async_context(service or Origin(responding(OK)))
     server = await asyncio.start_server(origin.serve, ip, port)
     running.callback(server.close)
     return origin
@@ -63,6 +67,39 @@ async def test_all_addresses_of_a_name_get_requests_which_still_name_it() -> Non
                 assert await status_and_body(pools, upstream_request()) == (200, b"ok")
         assert [len(origin.seen) for origin in origins] == [3, 3]
         assert origins[1].seen[0].header("host") == f"things.test:{port}"
+
+
+@on_a_loop
+async def test_the_last_address_of_a_name_gets_requests_though_it_was_ejected_beside_another() -> None:
+    port, server = free_port(), NameServer("127.0.0.1", "127.0.0.2")
+    async with AsyncExitStack() as running:
+        _, last = [await listening(running, ip, port) for ip in server.addresses]
+        last.behave = responding(b"", OK)
+        eject = Eject().model_copy(update={"failures": 1, "rest": 3600.0, "max_rest": 3600.0})
+        async with OpenPools((f"http://things.test:{port}",), eject, look_up=server.look_up) as pools:
+            await until(lambda: len(ips(pools)) == 2)
+            assert sorted([await outcome(pools, "POST") for _ in range(2)], key=str) == [200, "upstream_disconnected"]
+            assert states(pools) == [State.HEALTHY, State.EJECTED]
+            server.addresses = ("127.0.0.2",)
+            await until(lambda: ips(pools) == ["127.0.0.2"])
+            assert [await outcome(pools, "POST") for _ in range(3)] == [200] * 3
+
+
+@on_a_loop
+async def test_the_last_address_of_a_name_gets_requests_though_its_checks_failed(tmp_path: Path) -> None:
+    port, server = free_port(), NameServer("127.0.0.1", "127.0.0.2")
+    async with AsyncExitStack() as running:
+        _, last = [await listening(running, ip, port, Checked()) for ip in server.addresses]
+        last.health = UNWELL
+        url = f"http://things.test:{port}"
+        async with OpenPools((url,), look_up=server.look_up, health=CHECK, state=tmp_path) as pools:
+            await until(lambda: len(ips(pools)) == 2)
+            await until(lambda: states(pools) == [State.HEALTHY, State.EJECTED])
+            server.addresses = ("127.0.0.2",)
+            await until(lambda: ips(pools) == ["127.0.0.2"])
+            assert await outcome(pools, "POST") == 200
+            # A single address is not checked, so nothing would end the fault.
+            assert pools.of("things").checked_state() == "ok"
 
 
 @on_a_loop
