@@ -6,6 +6,9 @@ ARG BASE=python:3.13-slim-trixie
 FROM ${BASE} AS build
 ARG PROJECT
 ARG TELEMETRY=
+# For strip, which removes debug symbols.
+# hadolint ignore=DL3008,DL3009
+RUN apt-get update --quiet --quiet && apt-get install --yes --quiet --quiet --no-install-recommends binutils
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 COPY requirements/${PROJECT}.txt requirements/telemetry.txt /tmp/
@@ -14,7 +17,9 @@ COPY chassis /tmp/chassis
 RUN pip install --quiet --no-index --no-deps --no-build-isolation /tmp/chassis \
     # What only builds: installers. What nothing serves: translations, since the pages are English, and source maps.
     && pip uninstall --quiet --yes setuptools pip \
-    && find /opt/venv \( -name '*.po' -o -name '*.mo' ! -path '*/locale/en/*' -o -name '*.map' \) -delete
+    && find /opt/venv \( -name '*.po' -o -name '*.mo' ! -path '*/locale/en/*' -o -name '*.map' \) -delete \
+    # psycopg's name the libraries beside them in a way that strip may break.
+    && find /opt/venv -name '*.so' ! -path '*/psycopg_binary/*' -exec strip --strip-unneeded {} +
 COPY ${PROJECT}_project /srv/app
 RUN python -m compileall -q /opt/venv/lib /srv/app
 
