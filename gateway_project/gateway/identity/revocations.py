@@ -169,11 +169,14 @@ class Revocations:
         self.sessions.look(self.read_sessions)
 
     def follow_in_turn(self) -> None:
-        """Apply what ended, if it is this worker's turn.
+        """Apply what ended, if it is this worker's turn or its last look failed.
 
-        A failure frees the turn at once. So while the login service fails, every worker asks it, and reports `stale`.
+        A failure frees the turn at once. So while the login service fails, every worker asks it, and reports `stale`
+        until its own request succeeds: a turn that another worker has claimed shows neither failure nor recovery.
         """
-        if self.login.config.login is None or not claim_turn():
+        if self.login.config.login is None:
+            return
+        if self.logins.failing_since is None and not claim_turn():
             return
         try:
             self.follow()

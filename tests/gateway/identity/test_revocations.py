@@ -313,9 +313,11 @@ def test_a_worker_that_ends_after_it_has_claimed_the_turn_holds_up_no_other(
 
 @pytest.mark.django_db(transaction=True)
 def test_every_worker_is_stale_while_the_login_service_fails(
-    gateways: list[revocations.Revocations], login: LoginService
+    gateways: list[revocations.Revocations], login: LoginService, caplog: pytest.LogCaptureFixture
 ) -> None:
     login.broken = Reply.json({}, 503)
     until(lambda: all(each.stale_since for each in gateways))
     login.broken = None
     until(lambda: not any(each.stale_since for each in gateways))
+    # One failure and one recovery each: another worker's turn is neither.
+    assert caplog.text.count("cannot be read") == caplog.text.count("can be read again") == len(gateways)
