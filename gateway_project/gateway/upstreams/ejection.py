@@ -155,7 +155,8 @@ class Ejection:
     def eject(self, outcome: Outcome) -> None:
         """Send it no requests until it has rested."""
         before, self.state, self.watches = self.state, State.EJECTED, True
-        self.reason = REASONS[outcome]
+        if before is not State.EJECTED:  # else its probe failed, and the reason for the ejection stays
+            self.reason = REASONS[outcome]
         rest = self.next_rest(before, outcome)
         self.rests_until = self.loop.time() + rest
         self.set_timer(rest, lambda: self.balancer.probe(self.pool))
