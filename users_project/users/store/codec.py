@@ -61,7 +61,7 @@ class UserLine(BaseModel, strict=True, extra="forbid"):
     full_name: Annotated[str, Field(max_length=150), _rules(printable)] = ""
     user_type: Literal["admin", "default"] = "default"
     is_active: bool = True
-    password: Annotated[str, Field(max_length=128)]  # empty in a history
+    password: Annotated[str, Field(min_length=1, max_length=128)]
     created_by: _Number | None = None
     created_at: _Time
     updated_by: _Number | None = None
@@ -98,14 +98,16 @@ def encode(entry: Entry, *, with_password: bool = True) -> bytes:
     return json.dumps(data, ensure_ascii=False).encode() + b"\n"
 
 
-def decode(line: bytes) -> Entry:
-    """Return the user or the deletion that is the line; raise `BadLineError`."""
+def decode(line: bytes, *, has_password: bool = True) -> Entry:
+    """Return the user or the deletion that is the line; raise `BadLineError`. A history has no passwords."""
     try:
         data = json.loads(line)
     except (ValueError, RecursionError) as exc:  # of JSON, or of UTF-8
         raise BadLineError("expected a JSON object in UTF-8") from exc
     if not isinstance(data, dict):
         raise BadLineError("expected a JSON object")
+    if not has_password and "password" in data:
+        data["password"] = "!"
     return entry_of(data)
 
 

@@ -47,7 +47,7 @@ def versions(path: Path, user_id: int) -> Iterator[Entry]:
     for file in (history_of(path), path):
         for line in _lines_of_user(file, user_id):
             with suppress(BadLineError):
-                entry = decode(line)
+                entry = decode(line, has_password=file is path)
                 blanked = encode(entry, with_password=False)
                 if entry.id == user_id and blanked not in seen:
                     seen.add(blanked)
