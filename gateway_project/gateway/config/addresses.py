@@ -26,6 +26,9 @@ class WeightedURL(str):
     def __eq__(self, other: object) -> bool:
         return str.__eq__(self, other) is True and getattr(other, "weight", self.weight) == self.weight
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
     __hash__ = str.__hash__
 
     @classmethod

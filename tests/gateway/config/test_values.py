@@ -99,6 +99,9 @@ def test_a_service_whose_addresses_have_other_weights_is_another_one(tmp_path: P
     first, same, other = (read(tmp_path, each).services["a"] for each in (text, text, text.replace("3", "2")))
     assert first == same
     assert first != other
+    assert first.url != other.url
+    assert first.url[1] != other.url[1]
+    assert first.url[0] == other.url[0] == "http://b"
 
 
 @pytest.mark.parametrize("weight", ["0", "101", "1.5", "-1", "true", "x", "[1]"])
