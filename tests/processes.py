@@ -21,6 +21,14 @@ def measured() -> dict[str, str]:
     return {"COVERAGE_PROCESS_START": str(ROOT / "pyproject.toml"), "COVERAGE_FILE": str(data)}
 
 
+def children(pid: int) -> list[int]:
+    """Return the child processes of a process; none once it has ended."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def ask(port: int, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
     """Return the status, headers and body of a response; the status 0 while nothing listens."""
     connection = HTTPConnection("127.0.0.1", port, timeout=DEADLINE)

@@ -21,7 +21,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.ports import free_port
-from tests.processes import measured
+from tests.processes import children, measured
 from tests.waiting import wait_until, whole_lines
 
 PROJECT = Path(__file__).resolve().parents[2] / "gateway_project"
@@ -69,8 +69,7 @@ class Gateway:
 
     def worker_pids(self) -> list[int]:
         """Return the process ids of the workers."""
-        listed = subprocess.run(["pgrep", "-P", str(self.pid)], capture_output=True, text=True, check=False).stdout
-        return [int(line) for line in listed.split()]
+        return children(self.pid)
 
     def __enter__(self) -> Self:
         self.var.mkdir(parents=True, exist_ok=True)

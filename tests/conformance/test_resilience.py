@@ -15,7 +15,7 @@ from tests.conformance.client import once as once_in_thread
 from tests.conformance.doors import ok
 from tests.conformance.gateways import DOORS, PROJECT, Door, Gateway, free_port
 from tests.conformance.upstream import Answer, Seen, Upstream
-from tests.conformance.wire import Call, Service, Wire, answer, ask, on_a_loop, once, until
+from tests.conformance.wire import Call, Service, Wire, answer, ask, on_a_loop, once, until, until_responds
 from tests.orders.serving import Service as Orders
 
 # Seconds: a request to the hanging service, and what a good one may take on a busy machine. Without a bulkhead, the
@@ -236,9 +236,7 @@ async def leave(gateway: Gateway, port: int) -> None:
 
 
 async def until_rejected(port: int) -> None:
-    async with asyncio.timeout(60):
-        while (await once(port, ask("GET /x/hang-more"))).status != 503:
-            pass
+    await until_responds(port, ask("GET /x/hang-more"), lambda reply: reply.status == 503, "a rejection")
 
 
 # Outages.

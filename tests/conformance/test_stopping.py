@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.conformance.gateways import PROJECT, Gateway, free_port
-from tests.conformance.wire import Call, Service, Wire, answer, ask, on_a_loop, once, until
+from tests.conformance.wire import Call, Service, Wire, answer, ask, on_a_loop, once, until, until_responds
 from tests.waiting import DEADLINE, wait_until
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
@@ -22,6 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
 SERVICE = free_port()
+READY = ask("GET /readyz")
 
 
 def config(total: str) -> dict[str, Any]:
@@ -232,23 +233,15 @@ def test_a_reload_closes_websockets_with_service_restart_at_both_ends(gateway: G
 # Stops.
 
 
-async def ready(gateway: Gateway) -> tuple[int, bytes]:
-    """Return what /readyz answers on a new connection."""
-    reply = await once(gateway.port, ask("GET /readyz"))
-    return reply.status, reply.body
-
-
 def test_readyz_reports_a_stop_first_while_requests_are_still_served(tmp_path: Path) -> None:
     @on_a_loop(within=90)
     async def drain(gateway: Gateway) -> None:
         assert gateway.process
         async with held() as (waits, let_go), await Wire.to(gateway.port) as wire:
-            assert (await ready(gateway))[0] == 200
+            assert (await once(gateway.port, READY)).status == 200
             gateway.process.terminate()
-            async with asyncio.timeout(DEADLINE):
-                while (await ready(gateway))[0] == 200:
-                    pass
-            assert await ready(gateway) == (503, b'{"status": "draining"}')
+            reply = await until_responds(gateway.port, READY, lambda reply: reply.status != 200, "the drain begins")
+            assert (reply.status, reply.body) == (503, b'{"status": "draining"}')
             assert (await once(gateway.port, ask("GET /http/small"))).body == b"done"
             await wire.send(ask("GET /http/held"))
             await waits.wait()

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.conformance.gateways import PROJECT, Gateway, free_port
-from tests.conformance.wire import Call, Service, Wire, answer, ask, on_a_loop, once, until
+from tests.conformance.wire import Call, Service, Wire, answer, ask, on_a_loop, once, until, until_responds
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
@@ -23,6 +23,7 @@ SERVICE, SOCKETS = free_port(), free_port()
 WORKERS = 2
 # Connections that send requests without a pause, and open WebSockets.
 CLIENTS, WEBSOCKETS = 6, 4
+READY = ask("GET /readyz")
 URL = f"http://127.0.0.1:{SERVICE}"
 
 
@@ -75,10 +76,10 @@ def messages(gateway: Gateway) -> list[str]:
     return [line["message"] for line in gateway.log_lines()]
 
 
-async def in_force(gateway: Gateway) -> dict[str, int]:
-    """Return the number of workers by digest, as /readyz says it."""
-    found: dict[str, int] = (await once(gateway.port, ask("GET /readyz"))).json()["config"]
-    return found
+async def all_serve(gateway: Gateway, text: str) -> None:
+    """Return when every worker serves that file, by /readyz."""
+    config = {digest_of(text): WORKERS}
+    await until_responds(gateway.port, READY, lambda reply: reply.json()["config"] == config, "in force")
 
 
 async def taken_up(gateway: Gateway, text: str) -> None:
@@ -86,13 +87,11 @@ async def taken_up(gateway: Gateway, text: str) -> None:
     replace(gateway, text)
     if not gateway.environ.get("GATEWAY_WATCH"):
         gateway.take_up()
-    async with asyncio.timeout(60):
-        while await in_force(gateway) != {digest_of(text): WORKERS}:
-            pass
+    await all_serve(gateway, text)
 
 
 async def readiness(gateway: Gateway) -> dict[str, Any]:
-    found: dict[str, Any] = (await once(gateway.port, ask("GET /readyz"))).json()
+    found: dict[str, Any] = (await once(gateway.port, READY)).json()
     return found
 
 
@@ -210,16 +209,14 @@ async def check_faulty(gateway: Gateway) -> None:
             f"sha256 {digest_of(good)} stays in force."
         )
         assert said in await asyncio.to_thread(status_of, gateway)
-        assert await in_force(gateway) == {digest_of(good): WORKERS}
+        assert (await readiness(gateway))["config"] == {digest_of(good): WORKERS}
         assert await number(gateway) == "1"
         assert f"Still in force: 3 routes of gateway.yaml (sha256 {digest_of(good)})" in messages(gateway)
         # A worker that is started later has the last good one too.
         old = set(gateway.worker_pids())
         os.kill(min(old), 9)
         await until(lambda: len(set(gateway.worker_pids()) - old) == 1, "another worker")
-        async with asyncio.timeout(60):
-            while await in_force(gateway) != {digest_of(good): WORKERS}:
-                pass
+        await all_serve(gateway, good)
         # A file that equals the one in force is not refused any more.
         await taken_up(gateway, good)
         await until(lambda: not gateway_refused(gateway), "the good file")
@@ -278,9 +275,7 @@ async def check_swap(gateway: Gateway) -> None:
         await until(lambda: f"(sha256 {digest_of(text_of(config(1)))})" in "\n".join(messages(gateway)), "the first")
         (gateway.var / "..new").symlink_to("..2")
         (gateway.var / "..new").replace(gateway.var / "..data")
-        async with asyncio.timeout(60):
-            while await number(gateway) != "2":
-                pass
+        await until_responds(gateway.port, ask("GET /http/x"), lambda reply: reply.get("X-Number") == "2", "the second")
 
 
 def test_a_configmaps_swap_is_taken_up(gateway: Gateway) -> None:

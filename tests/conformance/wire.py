@@ -72,6 +72,15 @@ async def until(condition: Callable[[], bool], what: str, within: float = PATIEN
         await asyncio.sleep(0.01)
 
 
+async def until_responds(port: int, request: bytes, condition: Callable[[Reply], bool], what: str) -> Reply:
+    """Send the request until the condition holds of its response, and return that."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition(reply := await once(port, request)):
+        assert time.monotonic() < deadline, f"not within {PATIENCE} s: {what}"
+        await asyncio.sleep(0.02)
+    return reply
+
+
 async def until_steady(value: Callable[[], int], for_seconds: float = 0.5, within: float = PATIENCE) -> int:
     """Return the value once it has not changed for a while."""
     deadline = time.monotonic() + within

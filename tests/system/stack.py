@@ -23,11 +23,6 @@ def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
     return wait_until(condition, what, max(seconds, DEADLINE))
 
 
-def children(pid: int) -> list[int]:
-    """Return the child processes of a process."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 @dataclass
 class Reply:
     """A response: status, headers, body."""

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 from tests import attacks
-from tests.system.stack import Stack, children
+from tests.processes import children
+from tests.system.stack import Stack
 
 CONNECTIONS = 200
 # Seconds. While all threads wait for slow clients, a request takes a minute or more.

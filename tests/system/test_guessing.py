@@ -6,7 +6,8 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.system.stack import Stack, children, until
+from tests.processes import children
+from tests.system.stack import Stack, until
 
 
 def guess(stack: Stack, username: str) -> int:

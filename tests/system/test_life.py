@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.system.stack import ROOT, Stack, children, until
+from tests.processes import children
+from tests.system.stack import ROOT, Stack, until
 
 
 def test_only_the_owner_can_read_the_state(stack: Stack) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.disks import fill, small_disk
-from tests.system.stack import Stack, children, until
+from tests.processes import children
+from tests.system.stack import Stack, until
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,9 @@ from threading import Event
 import pytest
 import requests
 from tests.ports import free_port
+from tests.processes import children
 from tests.shares import share
-from tests.system.stack import children, until
+from tests.system.stack import until
 from tests.waiting import ENDED_WITHIN
 
 from users import store
