@@ -68,7 +68,8 @@ class Load:
             connection.close()
 
     def send_requests(self, token: str, accept: str, ends: bool) -> None:
-        while not self.stopping.is_set():
+        # Some 50 requests a second and thread: more would only take the time of other processes.
+        while not self.stopping.wait(0.02):
             try:
                 status = self.status(token, accept)
             except OSError as exc:

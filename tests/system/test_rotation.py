@@ -45,11 +45,12 @@ class Load:
         return dict(reply.json) if reply.status == 200 else {"access_token": token, "refresh_token": ""}
 
     def use(self) -> None:
-        while not self.stopping.is_set():
+        while not self.stopping.wait(0.02):
             pair = self.ask("POST", "/api/login", {"username": "user", "password": "u"})
             for _ in range(3):
                 for path in ("/api/users/me", "/api/orders"):
                     self.ask("GET", path, token=pair["access_token"])
+                    self.stopping.wait(0.02)
                 key = kid(pair["access_token"])
                 self.accepted[key] = self.accepted.get(key, 0) + 1
                 self.first.setdefault(key, time.monotonic())

@@ -12,6 +12,12 @@ BAD = 'def test_bad(): assert "what is wrong" == ""\n'
 LONG = "import pytest\n@pytest.mark.long\ndef test_long(): pass\n"
 
 
+@pytest.fixture(autouse=True)
+def without_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start each pytest without installed plugins, which take most of its time."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
 def suite(folder: Path, name: str, *tests: str) -> Suite:
     """Return a suite of these test files."""
     own = folder / name
