@@ -16,14 +16,14 @@ from .policy import clients
 from .policy import headers as header_policy
 from .policy.access import Identity
 from .policy.headers import Headers
-from .policy.limits import Standing
+from .policy.limits import RouteLimits, Standing
 from .policy.negotiation import prefers_page
 from .policy.rejections import ExpectationFailed
 from .policy.route_policies import ResponseView
 from .policy.routes import Match
 
-# Grants of one header block.
-MAX_GRANTS: Final = 64
+# Grants of one header block. Most configurations have fewer kinds of routes.
+MAX_GRANTS: Final = 16
 
 
 class RequestHeaders:
@@ -45,13 +45,13 @@ class RequestHeaders:
         self.accepts_baggage = accepts_baggage
         # Whether `Gate.check` has accepted them.
         self.is_checked = False
-        # By method and path of the route.
-        self.grants: dict[tuple[str, str], Grant] = {}
+        # By `PreparedRoute.terms`.
+        self.grants: dict[str, Grant] = {}
 
-    def keep_grant(self, method: str, path: str, grant: "Grant") -> None:
+    def keep_grant(self, terms: str, grant: "Grant") -> None:
         if len(self.grants) >= MAX_GRANTS:
             self.grants.clear()
-        self.grants[method, path] = grant
+        self.grants[terms] = grant
 
     @cached_property
     def forwardable(self) -> Headers:
@@ -159,11 +159,13 @@ class Request:
 class Grant:
     """What the headers of a client are allowed on a route, and the headers that the service receives for them.
 
-    It depends on nothing else of a request, so the next request with the same headers reuses it. It is valid while the
-    passport, the token, the keys and the session are.
+    It depends on nothing else of a request, so the next request with the same headers reuses it, also on another route
+    of the same terms. It is valid while the passport, the token, the keys and the session are.
     """
 
-    __slots__ = ("block", "headers", "identity", "keys", "limit_keys", "origin", "session", "valid_until", "view")
+    __slots__ = (
+        "block", "headers", "identity", "keys", "limit_keys", "limits", "origin", "session", "valid_until", "view",
+    )  # fmt: skip
 
     def __init__(  # noqa: PLR0917  # values that are kept
         self,
@@ -185,7 +187,8 @@ class Grant:
         self.valid_until = valid_until
         # How responses are changed for the client.
         self.view = view
-        # What requests are counted under by the route's limits, if that depends on nothing else of them.
+        # What requests are counted under by these limits, the last route's, if that depends on nothing else of them.
+        self.limits: RouteLimits | None = None
         self.limit_keys: list[str] = []
 
 

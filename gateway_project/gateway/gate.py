@@ -28,7 +28,7 @@ from .policy import access, clients, cookies, cors, locations, origins, paths
 from .policy import headers as header_policy
 from .policy.access import Identity
 from .policy.headers import Headers
-from .policy.limits import Standing
+from .policy.limits import RouteLimits, Standing
 from .policy.locations import Locations, PublicURL
 from .policy.rejections import (
     BadRequest,
@@ -145,7 +145,7 @@ class Gate:
         grant = self.granted(request, match)
         standing = None
         if match.limits is not None:
-            keys = grant.limit_keys or match.limits.keys(grant.identity, request.headers, match.params)
+            keys = limit_keys(request, match, match.limits, grant)
             standing = Standing(match.limits, self.counters.admit_all(keys, match.limits.rates))
             standing.enforce(grant.identity)
         return self.decision(request, match, grant, standing)
@@ -155,14 +155,14 @@ class Gate:
         if self.shared is None or match.limits is None:
             return self.authorize(request, match)
         grant = self.granted(request, match)
-        keys = grant.limit_keys or match.limits.keys(grant.identity, request.headers, match.params)
+        keys = limit_keys(request, match, match.limits, grant)
         standing = Standing(match.limits, await self.shared.admit_all(keys, match.limits.rates))
         standing.enforce(grant.identity)
         return self.decision(request, match, grant, standing)
 
     def granted(self, request: Request, match: Match) -> Grant:
         """Return what the route allows the request's headers, as long as it is valid."""
-        grant = request.headers.grants.get((request.method, match.prepared.path))
+        grant = request.headers.grants.get(match.prepared.terms)
         if grant is None or request.target_scheme is not None or not self.is_valid(grant):
             grant = self.grant(request, match)
         return grant
@@ -212,11 +212,9 @@ class Gate:
         )
         view = ResponseView(match.policies, headers, varies=match.prepared.has_page)
         grant = Grant(identity, onward, (scheme, host), keys, valid_until, view)
-        if match.limits is not None and not match.limits.counts_by_path:
-            grant.limit_keys = match.limits.keys(identity, headers, match.params)
         # What a cookie is worth depends on the method and on where the request comes from.
         if request.target_scheme is None and not headers.has_cookies:
-            headers.keep_grant(request.method, match.prepared.path, grant)
+            headers.keep_grant(match.prepared.terms, grant)
         return grant
 
     def public_headers(self, decision: Decision, status: int, upstream: Headers) -> Headers:
@@ -302,6 +300,16 @@ class Gate:
 def is_one_of(host: str, allowed: Sequence[str]) -> bool:
     domain, _ = split_domain_port(host)
     return bool(domain) and validate_host(domain, allowed)
+
+
+def limit_keys(request: Request, match: Match, limits: RouteLimits, grant: Grant) -> list[str]:
+    """Return what the request is counted under by the limits of its route."""
+    if grant.limits is limits:
+        return grant.limit_keys
+    keys = limits.keys(grant.identity, request.headers, match.params)
+    if not limits.counts_by_path:
+        grant.limits, grant.limit_keys = limits, keys
+    return keys
 
 
 def target_query(query: str) -> str:

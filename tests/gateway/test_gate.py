@@ -41,6 +41,9 @@ ROUTES: list[dict[str, Any]] = [
     {"path": "/api/admin", "methods": ["GET"], "allow": ["admin"]},
     {"path": "/api/few", "methods": ["GET"], "allow": "public", "rate_limit": "2/hour"},
     {"path": "/api/own", "methods": ["GET"], "allow": "authenticated", "rate_limit": "1/hour"},
+    {"path": "/api/own2", "methods": ["GET"], "allow": "authenticated", "rate_limit": "2/hour"},
+    {"path": "/api/ruled", "methods": ["GET"], "allow": "authenticated", "headers": {"request": {"remove": ["X-A"]}}},
+    {"path": "/api/others", "methods": ["GET"], "allow": "authenticated", "service": "others"},
 ]
 
 
@@ -50,9 +53,9 @@ def configured(configure: Configure, settings: Any) -> None:
     settings.ALLOWED_HOSTS = ["api.example.org", ".example.com"]
     settings.TRUSTED_PROXIES = (ip_network("10.0.0.0/8"),)
     configure(
-        services={"things": {"url": "http://things:8000/base"}},
+        services={"things": {"url": "http://things:8000/base"}, "others": {"url": "http://others:8000"}},
         versions={"current": "v1"},
-        routes=[route | {"service": "things"} for route in ROUTES],
+        routes=[{"service": "things"} | route for route in ROUTES],
     )
 
 
@@ -277,16 +280,30 @@ def test_what_headers_were_granted_ends_with_the_token_and_with_its_key(signed_i
     assert admitted(asked).grant is not again
 
 
-def test_what_headers_were_granted_is_for_one_route_and_method(signed_in: SignedIn) -> None:
+def test_what_headers_were_granted_is_for_the_routes_of_the_same_terms(signed_in: SignedIn) -> None:
     asked = request(signed_in().items(), path="/api/things/1")
-    admitted(asked)
+    grant = admitted(asked).grant
     with pytest.raises(Forbidden):
         admitted(replace(asked, path="/api/admin"))
-    assert admitted(asked).grant is not admitted(replace(asked, method="HEAD")).grant
+    assert admitted(replace(asked, path="/api/open")).grant is not grant
+    assert admitted(replace(asked, path="/api/ruled")).grant is not grant
+    assert admitted(replace(asked, path="/api/others")).grant is not grant
+    assert admitted(replace(asked, path="/api/own")).grant is grant
     # The host of a target in absolute form is another one than that of the headers.
     absolute = admitted(replace(asked, host="b.example.com", target_scheme="http"))
     assert dict(absolute.headers)["x-forwarded-host"] == "b.example.com"
     assert dict(admitted(asked).headers)["x-forwarded-host"] == "api.example.org"
+
+
+def test_routes_of_the_same_terms_count_by_their_own_limits(signed_in: SignedIn) -> None:
+    asked = request(signed_in().items(), path="/api/own")
+    other = replace(asked, path="/api/own2")
+    for each in (other, asked, other):
+        admitted(each)
+    for each in (asked, other):
+        with pytest.raises(RateLimited):
+            admitted(each)
+    admitted(replace(asked, path="/api/things/1"))
 
 
 def test_a_grant_by_a_cookie_is_not_kept(signed_in: SignedIn) -> None:

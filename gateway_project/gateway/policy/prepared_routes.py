@@ -24,9 +24,11 @@ class PreparedTimeouts:
 class PreparedRoute:
     """A route of gateway.yaml as its requests use it."""
 
-    __slots__ = ("has_page", "is_audited", "keeps_host", "max_body", "path", "service", "takes_websockets", "timeouts")
+    __slots__ = (
+        "has_page", "is_audited", "keeps_host", "max_body", "path", "service", "takes_websockets", "terms", "timeouts",
+    )  # fmt: skip
 
-    def __init__(self, route: Route, *, keeps_host: bool) -> None:
+    def __init__(self, route: Route, *, keeps_host: bool, has_policies: bool) -> None:
         self.path = route.path
         self.service = route.service
         # Whether a browser gets a page of the browsable API.
@@ -38,3 +40,6 @@ class PreparedRoute:
         self.keeps_host = keeps_host
         self.max_body = route.max_body
         self.timeouts = PreparedTimeouts.of(route.timeouts)
+        # Equal for routes that allow the same headers the same. A route with policies is alone.
+        own = f"{','.join(route.methods)} {route.path}" if has_policies else ""
+        self.terms = f"{route.service} {route.allow} {self.has_page} {own}"

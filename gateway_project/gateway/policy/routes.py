@@ -62,10 +62,10 @@ class Entry:
         keeps_host: bool = False,
     ) -> None:
         self.route = route
-        self.prepared = PreparedRoute(route, keeps_host=keeps_host)
         self.pattern = pattern
         self.sent = sent
         self.policies = RoutePolicies.of(route)
+        self.prepared = PreparedRoute(route, keeps_host=keeps_host, has_policies=self.policies is not None)
         self.limits = limits
         self.named = [
             (each.text, index, each.kind == "param")

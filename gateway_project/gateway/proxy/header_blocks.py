@@ -7,6 +7,7 @@ parser either.
 """
 
 import re
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from .messages import BodyBuffer, RequestMessage
@@ -18,9 +19,11 @@ REQUEST_LINE: Final = re.compile(
     rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*) HTTP/1\.1"
 )
 METHODS: Final = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
-# Bytes of a head that is recalled, and how many header blocks are remembered.
+# Bytes of a head that is recalled; how many header blocks are remembered, and bytes of all together. With what is
+# parsed from it, a block takes about five times its size.
 MAX_REMEMBERED_HEAD: Final = 4096
-MAX_REMEMBERED: Final = 1024
+MAX_REMEMBERED: Final = 16_384
+MAX_REMEMBERED_BYTES: Final = 8 * 1024 * 1024
 
 
 class KnownBlock:
@@ -41,10 +44,12 @@ class RequestMemo:
     """The header blocks of a worker's clients, by address; the one remembered first is forgotten first."""
 
     def __init__(self) -> None:
-        self.known: dict[tuple[str, bytes], KnownBlock] = {}
+        self.known: OrderedDict[tuple[str, bytes], KnownBlock] = OrderedDict()
+        self.size = 0
 
     def forget(self) -> None:
         self.known.clear()
+        self.size = 0
 
     def recall(self, address: str, data: bytes, last: KnownBlock | None = None) -> RequestMessage | None:
         """Return the request that the data is, up to a part of its body, if it needs no parser.
@@ -85,7 +90,9 @@ class RequestMemo:
         body = message.body
         if end < 4 or (body is not None and body.length is None) or REQUEST_LINE.fullmatch(data, 0, start) is None:
             return
-        if len(self.known) >= MAX_REMEMBERED:
-            del self.known[next(iter(self.known))]
         block = data[start:end]
+        if self.known.pop((address, block), None) is None:
+            self.size += len(block)
+        while self.known and (len(self.known) >= MAX_REMEMBERED or self.size > MAX_REMEMBERED_BYTES):
+            self.size -= len(self.known.popitem(last=False)[1].block)
         self.known[address, block] = message.known = KnownBlock(block, message)

@@ -12,7 +12,7 @@ from tests.gateway.proxy.client import request_of
 from tests.gateway.runtimes import runtime
 from tests.shares import share
 
-from gateway.proxy.header_blocks import MAX_REMEMBERED, RequestMemo
+from gateway.proxy.header_blocks import MAX_REMEMBERED, MAX_REMEMBERED_BYTES, RequestMemo
 from gateway.proxy.incoming import parse_request
 from gateway.proxy.invalid import InvalidRequest
 from gateway.proxy.messages import BodyBuffer, RequestMessage
@@ -167,6 +167,22 @@ def test_the_memory_of_header_blocks_is_bounded() -> None:
     assert len(memo.known) == MAX_REMEMBERED
     assert memo.recall(reader.address, request_of("GET", "/", [("X-A", "9")])) is None
     assert memo.recall(reader.address, request_of("GET", "/", [("X-A", "10")]))
+
+
+def test_the_bytes_of_remembered_header_blocks_are_bounded() -> None:
+    memo = RequestMemo()
+    reader = Reader(memo)
+    for number in range(MAX_REMEMBERED_BYTES // 4000 + 100):
+        reader.outcome(request_of("GET", "/", [("X-A", f"{number:04000}")]))
+    assert memo.size == sum(len(known.block) for known in memo.known.values())
+    assert MAX_REMEMBERED_BYTES - 5000 < memo.size <= MAX_REMEMBERED_BYTES
+
+
+def test_a_header_block_that_comes_again_with_more_is_remembered_once() -> None:
+    memo = knowing(ACCEPTED)
+    for _ in range(3):
+        Reader(memo).outcome(ACCEPTED + ACCEPTED[:10])
+    assert memo.size == sum(len(known.block) for known in memo.known.values()) > 0
 
 
 # Mutations after an accepted request.
