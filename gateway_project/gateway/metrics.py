@@ -13,7 +13,7 @@ import os
 import threading
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 from operator import add, sub
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -98,20 +98,26 @@ class SharedMemory(Generic[K]):
 
     def add(self, series: K, times: Sequence[float]) -> None:
         """Count and time requests. A series for which there is no room is left out."""
+        self.add_all([(series, times)])
+
+    def add_all(self, counted: Iterable[tuple[K, Sequence[float]]]) -> None:
         with self.lock:
-            place = self.place_of(series)
-            if place is None:
-                return
-            bounds = self.bounds
-            # Sorted first, most times cost no step in Python.
-            ordered = sorted(times)
-            start, end = 0, len(ordered)
-            while start < end:
-                bucket = bisect_left(bounds, ordered[start])
-                following = bisect_right(ordered, bounds[bucket], start)
-                self.numbers[place + bucket] += following - start
-                start = following
-            self.numbers[place + len(bounds)] += sum(times)
+            self.own_block()
+            for series, times in counted:
+                if (place := self.places.get(series) or self.append(series)) is not None:
+                    self.add_at(place, times)
+
+    def add_at(self, place: int, times: Sequence[float]) -> None:
+        bounds = self.bounds
+        # Sorted first, most times cost no step in Python.
+        ordered = sorted(times)
+        start, end = 0, len(ordered)
+        while start < end:
+            bucket = bisect_left(bounds, ordered[start])
+            following = bisect_right(ordered, bounds[bucket], start)
+            self.numbers[place + bucket] += following - start
+            start = following
+        self.numbers[place + len(bounds)] += sum(times)
 
     def count(self, series: K, number: int) -> None:
         self.add(series, [0.0] * number)
@@ -131,9 +137,12 @@ class SharedMemory(Generic[K]):
 
     def place_of(self, series: K) -> int | None:
         """Return the place of the values of a series, `None` where there is no room."""
+        self.own_block()
+        return self.places.get(series) or self.append(series)
+
+    def own_block(self) -> None:
         if self.pid != os.getpid():
             self.claim()
-        return self.places.get(series) or self.append(series)
 
     def claim(self) -> None:
         """Take the first block that no living process has; the system unlocks it when this one ends."""
@@ -150,8 +159,7 @@ class SharedMemory(Generic[K]):
     def clear(self, is_gauge: Callable[[K], bool]) -> None:
         """Set the values of an ended process to 0 that are not counts."""
         with self.lock:
-            if self.pid != os.getpid():
-                self.claim()
+            self.own_block()
             for series, place in self.places.items():
                 if is_gauge(series):
                     self.numbers[place + len(self.bounds)] = 0
@@ -258,5 +266,4 @@ class Tally:
 
     def hand_on(self) -> None:
         counted, self.counted = self.counted, {}
-        for key, times in counted.items():
-            MEMORY.add(Series(*key), times)
+        MEMORY.add_all((Series(*key), times) for key, times in counted.items())
