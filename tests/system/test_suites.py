@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests import suites
-from tests.suites import SUITES, Suite
+from tests.suites import OTHERS, ROOT, SECONDS, SUITES, Suite
 
 GOOD = "def test_good(): pass\n"
 BAD = 'def test_bad(): assert "what is wrong" == ""\n'
@@ -79,6 +79,16 @@ def test_the_parts_of_a_suite_run_each_of_its_files_once(tmp_path: Path, capsys:
     assert run(tmp_path, replace(suite(tmp_path, "long", GOOD, GOOD, GOOD), parts=2)) == 0
     shown = capsys.readouterr().out.splitlines()
     assert {line.partition(" in ")[0] for line in shown[1:]} == {"long 1/2: 2 passed", "long 2/2: 1 passed"}
+
+
+def test_the_parts_of_a_suite_are_about_as_long() -> None:
+    assert {path for path in SECONDS if not list((ROOT / "tests").rglob(path))} == set()
+    for one in SUITES:
+        files = [(part.name, file) for part in one.split() for file in part.folders if one.parts > 1]
+        seconds = {file: SECONDS.get("/".join(Path(file).parts[-2:]), OTHERS) for _, file in files}
+        sums = [sum(seconds[file] for name, file in files if name == part.name) for part in one.split()]
+        # As even as whole files allow.
+        assert max(sums) - min(sums) <= max(seconds.values(), default=0), one.name
 
 
 def test_a_suite_without_tests_fails_unless_arguments_chose_none(tmp_path: Path) -> None:
