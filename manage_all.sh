@@ -515,10 +515,10 @@ def problems(response):
         report = json.load(response)
         states = {**report.get("parts", {}), **report.get("services", {})}
         found = [f"{name}: {state}" for name, state in states.items() if state not in ("ok", "unknown")]
-        if refused := report.get("config_refused"):
+        if rejected := report.get("config_rejected"):
             stays = ", ".join(report.get("config", {}))
             found.append(
-                f"gateway.yaml was changed and refused at {refused['at']}: {refused['faults']} fault{'s' * (refused['faults'] != 1)}; "
+                f"gateway.yaml was changed and rejected at {rejected['at']}: {rejected['faults']} fault{'s' * (rejected['faults'] != 1)}; "
                 f"sha256 {stays} stays in force"
             )
         return "; ".join(found) or report.get("detail", "")

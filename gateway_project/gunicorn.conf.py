@@ -37,7 +37,7 @@ except ConfigError as exc:
     log = logging.getLogger("gunicorn.error")
     for fault in exc.faults:
         log.error("gateway.yaml is not reloaded: %s", fault)  # noqa: TRY400  # the faults say it all
-    in_force.refuse(len(exc.faults))
+    in_force.reject(len(exc.faults))
     detail = configuration.rejection(env.gateway_config, exc.faults)
     config_events.put(state, "config_rejected", by="reload", detail=detail)
 

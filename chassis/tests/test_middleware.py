@@ -77,7 +77,7 @@ def test_a_problem_contains_the_id_of_its_request():
         ({"HTTP_TRANSFER_ENCODING": "chunked"}, 411),
     ],
 )
-def test_a_body_beyond_its_bound_is_refused_before_it_is_read(user, headers, status):
+def test_a_body_beyond_its_bound_is_rejected_before_it_is_read(user, headers, status):
     reply = user().post("/sales", b"{}", **headers)
     assert reply.status_code == status, reply.content
     assert reply["Content-Type"] == "application/problem+json"

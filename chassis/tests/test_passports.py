@@ -68,7 +68,7 @@ def test_a_passport_for_this_service_with_its_own_user_id_is_accepted(issuer):
     assert Sale.objects.get().owner == 7
 
 
-REFUSED = {
+REJECTED = {
     "another service's passport": lambda issuer: issuer.passport(7, audience="users"),
     "an access token": lambda issuer: issuer.passport(7, audience=None, token_type="access"),
     "an access token with our audience": lambda issuer: issuer.passport(7, audience="shop", token_type="access"),
@@ -104,7 +104,7 @@ REFUSED = {
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED.keys())
+@pytest.mark.parametrize("make", REJECTED.values(), ids=REJECTED.keys())
 def test_anything_but_the_gateway_s_passport_is_401(issuer, make):
     answer = post(make(issuer))
     assert answer.status_code == 401, answer.content

@@ -1,4 +1,4 @@
-"""Which gateway.yaml is in force in each worker, and whether the master has refused a newer one.
+"""Which gateway.yaml is in force in each worker, and whether the master has rejected a newer one.
 
 The master creates the memory and its workers inherit it. A worker has one record, with its process id; the record of a
 process that has ended is the next one's.
@@ -20,32 +20,32 @@ RECORDS: Final = 1024
 _DESCRIPTOR: Final = os.memfd_create("gateway-in-force")
 os.ftruncate(_DESCRIPTOR, RECORD.size * RECORDS)
 _MEMORY: Final = mmap.mmap(_DESCRIPTOR, RECORD.size * RECORDS)
-# When the file was refused, and how many faults it had; 0 if the file is in force.
-REFUSED: Final = Struct("=dq")
-_REFUSED: Final = mmap.mmap(-1, REFUSED.size)
+# When the file was rejected, and how many faults it had; 0 if the file is in force.
+REJECTED: Final = Struct("=dq")
+_REJECTED: Final = mmap.mmap(-1, REJECTED.size)
 
 
-class Refusal(NamedTuple):
+class Rejection(NamedTuple):
     """A changed gateway.yaml that is not in force."""
 
     at: str
     faults: int
 
 
-def refuse(faults: int) -> None:
+def reject(faults: int) -> None:
     """Note, in the master, that the file as it is now has faults."""
-    REFUSED.pack_into(_REFUSED, 0, time.time(), faults)
+    REJECTED.pack_into(_REJECTED, 0, time.time(), faults)
 
 
 def accept() -> None:
     """Note, in the master, that the file as it is now has none."""
-    REFUSED.pack_into(_REFUSED, 0, 0.0, 0)
+    REJECTED.pack_into(_REJECTED, 0, 0.0, 0)
 
 
-def refusal() -> Refusal | None:
-    """Return when and why the last file was refused; `None` if it was not."""
-    at, faults = REFUSED.unpack_from(_REFUSED)
-    return Refusal(datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds"), faults) if faults else None
+def rejection() -> Rejection | None:
+    """Return when and why the last file was rejected; `None` if it was not."""
+    at, faults = REJECTED.unpack_from(_REJECTED)
+    return Rejection(datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds"), faults) if faults else None
 
 
 def is_alive(pid: int) -> bool:

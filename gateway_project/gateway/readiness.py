@@ -71,8 +71,8 @@ class Readiness:
             report["limits"] = limits
         if workers := in_force.read():
             report["config"] = workers
-        if refusal := in_force.refusal():
-            report["config_refused"] = refusal._asdict()
+        if rejection := in_force.rejection():
+            report["config_rejected"] = rejection._asdict()
         return 200 if is_ready else 503, report
 
     async def limits_state(self) -> dict[str, str] | None:
@@ -90,7 +90,7 @@ class Readiness:
         return dict(zip(services, states, strict=True))
 
     async def service_state(self, name: str, service: Service) -> str:
-        """Return `ok` if the health path responds with 2xx, else the fault; `unknown` without a health path."""
+        """Return `ok` if the health path responds with 2xx, else the error; `unknown` without a health path."""
         if service.health is None:
             return "unknown"
         balancer = self.upstreams.pools.of(name)
@@ -98,11 +98,11 @@ class Readiness:
             return balancer.checked_state()
         try:
             response = await fetch(self.upstreams.pools, name, service.health.path, timeouts=TIMEOUTS)
-        except UpstreamError as failed:
-            return failed.reason
-        except RequestRejected as refused:
-            return refused.detail
-        return "ok" if response.status // 100 == 2 else f"answered {response.status}"
+        except UpstreamError as exc:
+            return exc.reason
+        except RequestRejected as exc:
+            return exc.detail
+        return "ok" if response.status // 100 == 2 else f"responded with {response.status}"
 
     def address_states(self) -> dict[str, Any]:
         """Return how many addresses are in which state, for services with several, or whose only one is ejected.

@@ -2,7 +2,7 @@
 
 Kept are responses of 500 and more, and the gateway's own of 400 and more. A 404 of a service is its own business.
 All workers append JSON lines to one file of the state directory, each with one system call, so that a worker that is
-killed loses nothing. A full file becomes the older one of two. A flood of failures is kept in part: a worker writes a
+killed loses nothing. A full file becomes the older one of two. A flood of errors is kept in part: a worker writes a
 bounded number of them each second. A line has no query, body, token or header: those may be secrets.
 """
 
@@ -23,9 +23,9 @@ MAX_LINE: Final = 4096
 MAX_PATH: Final = 500
 # Bytes of the files that are read for the newest.
 TAIL: Final = 128 * 1024
-# Requests that a worker keeps in a second: rejections, and failures.
+# Requests that a worker keeps in a second: rejections, and errors.
 REJECTIONS: Final = 20
-FAILURES: Final = 100
+ERRORS: Final = 100
 
 # What is known of a request.
 Problem = dict[str, Any]
@@ -59,10 +59,10 @@ class RecentProblems:
         now = time.time()
         if int(now) != self.second:
             self.second, self.kept = int(now), [0, 0]
-        is_failure = problem["status"] >= 500
-        if self.kept[is_failure] >= (FAILURES if is_failure else REJECTIONS):
+        is_error = problem["status"] >= 500
+        if self.kept[is_error] >= (ERRORS if is_error else REJECTIONS):
             return
-        self.kept[is_failure] += 1
+        self.kept[is_error] += 1
         problem["path"] = problem["path"][:MAX_PATH]
         line = json.dumps({"time": round(now, 3), "worker": os.getpid()} | problem, separators=(",", ":")).encode()
         if len(line) < MAX_LINE:

@@ -59,7 +59,7 @@ return found
 """
 SCRIPT_SHA: Final = hashlib.sha1(SCRIPT.encode()).hexdigest()  # noqa: S324  # the server's name of a script
 # What it raises while the server cannot be reached.
-FAILURES: Final = (RedisError, OSError)
+ERRORS: Final = (RedisError, OSError)
 PREFIX: Final = "gatehouse:"
 # Seconds between attempts to reach the server: the first pause, and the longest.
 PAUSE: Final = 0.1
@@ -135,7 +135,7 @@ class SharedCounters:
                 try:
                     found = await self.round_trip(batch)
                 except Exception as exc:  # noqa: BLE001  # whatever it is: requests wait for this task
-                    self.note_failure(exc)
+                    self.note_error(exc)
                     self.resolve(batch)
                     await self.reconnect()
                 else:
@@ -163,12 +163,12 @@ class SharedCounters:
             if not asked.reply.done():
                 asked.reply.set_result(found[index] if found is not None else None)
 
-    def note_failure(self, exc: Exception) -> None:
+    def note_error(self, exc: Exception) -> None:
         """Log, and keep for `state`, why the server cannot be reached. What waits is counted on this machine."""
         slow = f"no response within {self.timeout * 1000:.0f} ms"
         self.fault = slow if isinstance(exc, TimeoutError) else str(exc) or type(exc).__name__
         self.since = datetime.now(UTC).isoformat(timespec="seconds")
-        known = isinstance(exc, FAILURES)
+        known = isinstance(exc, ERRORS)
         log.warning("Rate limits count on this machine alone, REDIS_URL: %s", self.fault, exc_info=not known)
         waiting, self.waiting = self.waiting, []
         self.resolve(waiting)
@@ -177,11 +177,11 @@ class SharedCounters:
         """Return once the server responds again."""
         pause = PAUSE
         while True:
-            with suppress(*FAILURES):
+            with suppress(*ERRORS):
                 await self.client.connection_pool.disconnect(inuse_connections=True)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # so that workers do not come at once
             pause = min(pause * 2, MAX_PAUSE)
-            with suppress(*FAILURES):
+            with suppress(*ERRORS):
                 async with asyncio.timeout(self.timeout):
                     await self.round_trip([PendingCount([], [], asyncio.get_running_loop().create_future())])
                 break

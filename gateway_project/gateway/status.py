@@ -58,7 +58,7 @@ class StatusSocket:
             "started": self.started,
             "services": services,
             "config": {"sha256": digest[: configuration.DIGITS], "since": self.config_since},
-            "refused": refusal._asdict() if (refusal := in_force.refusal()) else None,
+            "rejected": rejection._asdict() if (rejection := in_force.rejection()) else None,
             "queues": self.pools.plans.status(),
             # Of all workers.
             "deprecated": list(callers.report(self.routes)),

@@ -205,7 +205,7 @@ def assert_seen(gateway: Gateway, door: Door, bad: str, good: str) -> None:
         return float(found[1]) if found else 0.0
 
     wait_until(lambda: metric("gateway_upstream_ejections_total", bad) == 1, "the count of ejections")
-    assert metric("gateway_upstream_failures_total", bad, ',cause="connect"') == 5
+    assert metric("gateway_upstream_errors_total", bad, ',cause="connect"') == 5
     assert metric("gateway_upstream_ejected_workers", bad) == 1
     assert metric("gateway_upstream_ejected_workers", good) == 0
     wait_until(lambda: metric("gateway_upstream_seconds_count", good) >= 90, "the count of responses")

@@ -193,7 +193,7 @@ async def test_a_truncated_response_ends_the_browser_s_connection_and_logs_one_w
     def loud() -> list[str]:
         return [line["message"] for line in gateway.log_lines()[seen:] if line["level"] not in {"INFO", "DEBUG"}]
 
-    await until(lambda: any("broken off" in message for message in loud()), "the warning is logged")
+    await until(lambda: any("cut off" in message for message in loud()), "the warning is logged")
     assert not [message for message in loud() if "failed" in message]
 
 

@@ -161,7 +161,7 @@ def test_the_reason_for_an_unreachable_service_is_logged_once_a_minute(door: Doo
         reply = once(gateway.port, ask("GET /api/refusing"))
         assert reply.json()["detail"] == "The refusing service cannot be reached. Try again later."
     address = logged(gateway, reply.get("X-Request-ID"), "access")["address"]
-    lines = [line for line in gateway.log_lines() if line["logger"] == "gateway.upstreams.failures"]
+    lines = [line for line in gateway.log_lines() if line["logger"] == "gateway.upstreams.errors"]
     # A line without an address is about the budget for retries.
     (line,) = [line for line in lines if line["service"] == "refusing" and line["address"]]
     assert line["message"] == f"The refusing service at {address} cannot be reached: connection refused"

@@ -95,8 +95,8 @@ async def readiness(gateway: Gateway) -> dict[str, Any]:
     return found
 
 
-def gateway_refused(gateway: Gateway) -> bool:
-    return "was changed and refused" in status_of(gateway)
+def gateway_rejected(gateway: Gateway) -> bool:
+    return "was changed and rejected" in status_of(gateway)
 
 
 def status_of(gateway: Gateway) -> str:
@@ -193,7 +193,7 @@ async def check_faulty(gateway: Gateway) -> None:
     async with Service(SERVICE, ok):
         good = text_of(config(1))
         await taken_up(gateway, good)
-        assert "config_refused" not in await readiness(gateway)
+        assert "config_rejected" not in await readiness(gateway)
         replace(gateway, good.replace('"allow": "public"', '"allow": "noone"', 1).replace("3/hour", "3/week"))
         if not gateway.environ.get("GATEWAY_WATCH"):
             gateway.take_up()
@@ -201,11 +201,11 @@ async def check_faulty(gateway: Gateway) -> None:
         await until(lambda: any(each.startswith(line) for each in messages(gateway)), "the fault in the log")
         await until(lambda: any("Still in force" in each for each in messages(gateway)), "the end of the faults")
         report = await readiness(gateway)
-        assert (report["status"], report["config_refused"]["faults"]) == ("ready", 2)
+        assert (report["status"], report["config_rejected"]["faults"]) == ("ready", 2)
         metrics = (await once(gateway.port, ask("GET /metrics"))).body.decode()
-        assert "gateway_config_refused_faults 2.0" in metrics
+        assert "gateway_config_rejected_faults 2.0" in metrics
         said = (
-            f"gateway.yaml was changed and refused at {report['config_refused']['at']}: 2 faults; "
+            f"gateway.yaml was changed and rejected at {report['config_rejected']['at']}: 2 faults; "
             f"sha256 {digest_of(good)} stays in force."
         )
         assert said in await asyncio.to_thread(status_of, gateway)
@@ -217,15 +217,15 @@ async def check_faulty(gateway: Gateway) -> None:
         os.kill(min(old), 9)
         await until(lambda: len(set(gateway.worker_pids()) - old) == 1, "another worker")
         await all_serve(gateway, good)
-        # A file that equals the one in force is not refused any more.
+        # A file that equals the one in force is not rejected any more.
         await taken_up(gateway, good)
-        await until(lambda: not gateway_refused(gateway), "the good file")
+        await until(lambda: not gateway_rejected(gateway), "the good file")
         await taken_up(gateway, text_of(config(2)))
         assert await number(gateway) == "2"
 
 
 @pytest.mark.parametrize("watched", [True, False], ids=["watch", "SIGHUP"])
-def test_a_faulty_file_is_refused_and_the_old_one_stays(watched: bool, request: pytest.FixtureRequest) -> None:
+def test_a_faulty_file_is_rejected_and_the_old_one_stays(watched: bool, request: pytest.FixtureRequest) -> None:
     gateway = request.getfixturevalue("gateway" if watched else "unwatched")
     check_faulty(gateway)
     faults = {each for each in messages(gateway) if each.startswith("gateway.yaml is not taken up: ")}

@@ -128,8 +128,8 @@ def exposed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(ask, ["/slow"] * 8 + ["/broken"] * 60 + ["/away"] * 10))
         wanted = {
-            "gateway_service_retries_total", "gateway_service_retries_denied_total", "gateway_service_refused_total",
-            "gateway_upstream_failures_total", "gateway_upstream_ejections_total", "gateway_upstream_seconds_bucket",
+            "gateway_service_retries_total", "gateway_service_retries_rejected_total", "gateway_service_rejected_total",
+            "gateway_upstream_errors_total", "gateway_upstream_ejections_total", "gateway_upstream_seconds_bucket",
             "gateway_deprecated_requests_total",
         }  # fmt: skip
         wait_until(lambda: wanted <= read().keys(), "the metrics of troubles")

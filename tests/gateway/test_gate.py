@@ -103,7 +103,7 @@ def test_an_invalid_query_is_rejected(query: str) -> None:
         admitted(request(query=query))
 
 
-REFUSED: list[tuple[str, str, Pairs, type[RequestRejected]]] = [
+REJECTED: list[tuple[str, str, Pairs, type[RequestRejected]]] = [
     ("GET", "/nothing", [], RouteNotFound),
     ("PATCH", "/api/open", [], MethodNotAllowed),
     ("GET", "/api/../open", [], BadRequest),
@@ -119,13 +119,13 @@ REFUSED: list[tuple[str, str, Pairs, type[RequestRejected]]] = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "headers", "refusal"), REFUSED)
+@pytest.mark.parametrize(("method", "path", "headers", "rejection"), REJECTED)
 def test_a_rejected_request_is_rejected_each_time(
-    method: str, path: str, headers: Pairs, refusal: type[RequestRejected]
+    method: str, path: str, headers: Pairs, rejection: type[RequestRejected]
 ) -> None:
     asked = request(headers, method=method, path=path)
     for _ in range(2):
-        with pytest.raises(refusal):
+        with pytest.raises(rejection):
             admitted(asked)
 
 

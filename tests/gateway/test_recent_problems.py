@@ -19,7 +19,7 @@ def problem(number: int, status: int = 502, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: Any) -> RecentProblems:
-    monkeypatch.setattr(recent_problems, "FAILURES", 1_000_000)
+    monkeypatch.setattr(recent_problems, "ERRORS", 1_000_000)
     return RecentProblems(tmp_path / "problems.jsonl")
 
 
@@ -50,7 +50,7 @@ def test_the_files_are_bounded_and_have_the_newest(kept: RecentProblems) -> None
 
 def append(path: Path, first: int) -> None:
     kept = RecentProblems(path, capacity=40_000)
-    recent_problems.FAILURES = 1_000_000  # type: ignore[misc]
+    recent_problems.ERRORS = 1_000_000  # type: ignore[misc]
     for number in range(first, first + 1000):
         kept.record(problem(number))
 

@@ -26,7 +26,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from . import tracing
 
 # The default of every `…_secret_key`; production rejects it.
-INSECURE_SECRET_KEY = "for-development-only-and-refused-in-production"
+INSECURE_SECRET_KEY = "for-development-only-and-rejected-in-production"
 _HOST_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.?")
 # How the names of variables end whose values are not shown, and which may come from a file.
 _SECRETS: Final = ("SECRET_KEY", "KEYS_SECRET", "DATABASE_URL", "REDIS_URL")

@@ -133,19 +133,19 @@ class LoginClient:
         if response.status >= 500:
             raise UpstreamErrorResponse(service, response.status)
         if response.status == 401 and target != CREDENTIALS:
-            raise self.passport_refused(service)
+            raise self.passport_rejected(service)
         try:
             return response.status, json.loads(text) if response.status == 200 else None
         except ValueError as exc:
             raise Misunderstood from exc
 
-    def passport_refused(self, service: str) -> PassportRejected:
+    def passport_rejected(self, service: str) -> PassportRejected:
         issuer = cast("dict[str, Any]", settings.SIMPLE_JWT)["ISSUER"]
         more = (
             f"all sign-ins fail; most likely its TOKEN_ISSUER is not the gateway's, which is {issuer!r}, its JWKS_URL "
             "leads to another gateway, or its clock differs: make them alike and restart it; its own log has more"
         )
-        self.upstreams.pools.failures.note(service, "", "refuses the gateway's passport", more, level=logging.ERROR)
+        self.upstreams.pools.errors.note(service, "", "rejects the gateway's passport", more, level=logging.ERROR)
         return PassportRejected(service)
 
     def check_passport(self) -> None:

@@ -49,7 +49,7 @@ BROWSER_GRACE = 10
 # Seconds between two purges by one worker; how long a session is kept after its tokens have expired.
 PURGE_EVERY = 3600
 MARGIN = timedelta(seconds=60)
-REFUSED = "The refresh token is not valid: it has been used, or its session has ended. Sign in again."
+REJECTED = "The refresh token is not valid: it has been used, or its session has ended. Sign in again."
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def session_reused(*, session: Session, client: Client) -> NoReturn:
         session=session.id,
         detail=f"last used from {session.client_address}",
     )
-    raise InvalidToken(REFUSED)
+    raise InvalidToken(REJECTED)
 
 
 def successor(jti: str, at: int) -> str:
@@ -272,10 +272,10 @@ class Sessions:
         try:
             token = RefreshToken(self.backend, refresh_token)
         except TokenError as exc:
-            raise InvalidToken(REFUSED) from exc
+            raise InvalidToken(REJECTED) from exc
         session = Session.objects.filter(id=token.get("sid"), ended_at=None, expires_at__gt=timezone.now()).first()
         if session is None or session.user_id != token["sub"]:
-            raise InvalidToken(REFUSED)
+            raise InvalidToken(REJECTED)
         return session, str(token["jti"])
 
     def token_pair(self, account: Account, session: Session) -> TokenPair:

@@ -102,8 +102,8 @@ class Documents:
 
     def silent(self) -> set[str]:
         """Return the services without a document because they do not respond."""
-        refused = {name for name, fault in self.faults.items() if isinstance(fault, RequestRejected)}
-        return (refused | self.fetching.keys() - self.faults.keys()) - self.known.keys()
+        rejected = {name for name, fault in self.faults.items() if isinstance(fault, RequestRejected)}
+        return (rejected | self.fetching.keys() - self.faults.keys()) - self.known.keys()
 
     def merge(self, known: dict[str, Document], missing: dict[str, str], silent: set[str]) -> bytes:
         merged, faults = merging.merge(self.config, self.own, known, missing, silent)

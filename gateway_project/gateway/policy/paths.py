@@ -1,6 +1,6 @@
 """A request's path in the one form that is forwarded, and what of it routes are matched with.
 
-Whatever two servers could read differently is refused: the gateway must not decide on one thing and the service serve
+Whatever two servers could read differently is rejected: the gateway must not decide on one thing and the service serve
 another.
 """
 
@@ -77,7 +77,7 @@ def canonical(raw: str) -> str:
         raise BadRequest("The path has an empty segment. Remove it.")
     if CONTROL.search(path):
         raise BadRequest("The path has a control character. Remove it.")
-    refuse_dot_segments(path)
+    reject_dot_segments(path)
     return quote(ESCAPE.sub(lambda escape: ESCAPES[escape[0].upper()], raw), safe=LITERAL + "%")
 
 
@@ -101,7 +101,7 @@ def decoded(raw: str) -> str:
         raise BadRequest("The path is not UTF-8. Percent-encode it as UTF-8.") from exc
 
 
-def refuse_dot_segments(path: str) -> None:
+def reject_dot_segments(path: str) -> None:
     """Raise `BadRequest` for a `.` or `..` segment, even one that appears when the path is decoded again."""
     for _ in range(MAX_SEGMENTS):
         if DOT_SEGMENT.search(path):

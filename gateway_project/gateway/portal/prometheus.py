@@ -33,7 +33,9 @@ class Requests(Collector):
 
         The histogram has OpenTelemetry's name and labels, and no route for a request without one.
         """
-        requests = CounterMetricFamily("gateway_requests", "Requests answered.", labels=("method", "route", "status"))
+        requests = CounterMetricFamily(
+            "gateway_requests", "Requests, by method, route and status.", labels=("method", "route", "status")
+        )
         seconds = HistogramMetricFamily(
             "http_server_request_duration_seconds",
             "Seconds until the head of the response.",
@@ -67,11 +69,11 @@ class Requests(Collector):
         for digest, workers_of in in_force.read().items():
             workers.add_metric((digest,), workers_of)
         yield workers
-        refusal = in_force.refusal()
+        rejection = in_force.rejection()
         yield GaugeMetricFamily(
-            "gateway_config_refused_faults",
+            "gateway_config_rejected_faults",
             "Faults of a changed gateway.yaml that is not in force; 0 if the file is.",
-            value=refusal.faults if refusal else 0,
+            value=rejection.faults if rejection else 0,
         )
 
 
@@ -83,17 +85,23 @@ class Services:
         self.retries = CounterMetricFamily(
             "gateway_service_retries", "Requests sent again, by cause.", labels=(*labels, "cause")
         )
-        self.denied = CounterMetricFamily(
-            "gateway_service_retries_denied", "Failures that were not retried for lack of budget.", labels=labels
+        self.retries_rejected = CounterMetricFamily(
+            "gateway_service_retries_rejected", "Retries that the budget did not allow.", labels=labels
         )
-        self.refused = CounterMetricFamily(
-            "gateway_service_refused", "Requests rejected because of max_in_flight.", labels=labels
+        self.rejected = CounterMetricFamily(
+            "gateway_service_rejected", "Requests rejected because of max_in_flight.", labels=labels
         )
         self.queued = GaugeMetricFamily("gateway_service_queued", "Requests that wait in the queue.", labels=labels)
         self.budget = GaugeMetricFamily(
             "gateway_service_retry_budget", "Retries that the service's budget allows now.", labels=labels
         )
-        self.metrics: tuple[Metric, ...] = (self.retries, self.denied, self.budget, self.refused, self.queued)
+        self.metrics: tuple[Metric, ...] = (
+            self.retries,
+            self.retries_rejected,
+            self.budget,
+            self.rejected,
+            self.queued,
+        )
 
     def add(self, service: str, what: str, number: float, value: float) -> None:
         """Add a series."""
@@ -101,10 +109,10 @@ class Services:
             self.queued.add_metric((service,), value)
         elif what == measurements.BUDGET:
             self.budget.add_metric((service,), value)
-        elif what == measurements.REFUSED:
-            self.refused.add_metric((service,), number)
-        elif what == measurements.DENIED:
-            self.denied.add_metric((service,), number)
+        elif what == measurements.REJECTED:
+            self.rejected.add_metric((service,), number)
+        elif what == measurements.RETRIES_REJECTED:
+            self.retries_rejected.add_metric((service,), number)
         else:
             self.retries.add_metric((service, what.removeprefix(measurements.RETRIES)), number)
 
@@ -113,18 +121,15 @@ class Addresses(Collector):
     """What `gateway.upstreams.measurements` has counted."""
 
     def collect(self) -> Iterator[Metric]:
-        """Yield responses and their seconds, failures by cause, ejections, and what is in flight, by address."""
+        """Yield responses and their seconds, errors by cause, ejections, and what is in flight, by address."""
         labels = ("service", "address")
         seconds = HistogramMetricFamily(
             "gateway_upstream_seconds", "Seconds until a service's response was ready to be sent on.", labels=labels
         )
-        failures = CounterMetricFamily(
-            "gateway_upstream_failures", "Failures of an address, by cause.", labels=(*labels, "cause")
+        errors = CounterMetricFamily(
+            "gateway_upstream_errors", "Errors of an address, by cause.", labels=(*labels, "cause")
         )
         ejections = CounterMetricFamily("gateway_upstream_ejections", "Ejections of an address.", labels=labels)
-        errors = CounterMetricFamily(
-            "gateway_upstream_errors", "Responses of an address with a status of 500 and more.", labels=labels
-        )
         in_flight = GaugeMetricFamily("gateway_upstream_in_flight", "Requests in flight to an address.", labels=labels)
         ejected = GaugeMetricFamily(
             "gateway_upstream_ejected_workers", "Workers that send an address no requests.", labels=labels
@@ -143,11 +148,9 @@ class Addresses(Collector):
                 ejections.add_metric(where, sum(counts))
             elif what in gauges:
                 gauges[what].add_metric(where, total)
-            elif what == measurements.ERRORS:
-                errors.add_metric(where, sum(counts))
             else:
-                failures.add_metric((*where, what.removeprefix(measurements.FAILURES)), sum(counts))
-        yield from (seconds, failures, errors, ejections, in_flight, ejected, *services.metrics)
+                errors.add_metric((*where, what.removeprefix(measurements.ERRORS)), sum(counts))
+        yield from (seconds, errors, ejections, in_flight, ejected, *services.metrics)
 
 
 REGISTRY = CollectorRegistry()

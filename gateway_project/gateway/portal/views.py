@@ -59,9 +59,9 @@ class ProxyView(APIView):
         runtime, incoming = context.runtime, context.request
         try:
             self.match = match = runtime.gate.route(incoming.method, incoming.path, incoming.query)
-        except MethodNotAllowed as refused:
+        except MethodNotAllowed as exc:
             if incoming.method in {"GET", "HEAD"} and context.headers.prefers_page:
-                return self.forms_alone(context, refused)
+                return self.forms_alone(context, exc)
             raise
         http.route_label = match.route.path  # type: ignore[attr-defined]
         log_service(http, match.route.service)
@@ -127,7 +127,7 @@ class ProxyView(APIView):
         http = request._request  # noqa: SLF001  # DRF's own name for what it wraps
         return shown(response, headers, method, is_sent=getattr(http, "sent", None) is not None)
 
-    def forms_alone(self, context: RequestContext, refused: MethodNotAllowed) -> HttpResponseBase:
+    def forms_alone(self, context: RequestContext, exc: MethodNotAllowed) -> HttpResponseBase:
         """Return a page for a path without GET: its forms, for a person whom one of its routes lets in."""
         found = []
         for method in ("POST", "PUT", "PATCH", "DELETE"):
@@ -135,7 +135,7 @@ class ProxyView(APIView):
                 found.append(context.runtime.gate.route(method, context.request.path))
         match = next((each for each in found if each.route.browser == "api"), None)
         if match is None:
-            raise refused
+            raise exc
         self.match = match
         http = cast("Any", self.request._request)  # noqa: SLF001  # DRF's own name for what it wraps
         http.route_label = match.route.path
@@ -179,7 +179,7 @@ class ProxyView(APIView):
             asked = quote(origins.own_path(context.target), safe="/")
             return redirect(f"/login/?next={asked}")
         if isinstance(exc, RequestRejected) and self.match and self.match.route.browser == "passthrough" and is_page:
-            return refused_page(cast("WebRequest", http), exc)
+            return rejection_page(cast("WebRequest", http), exc)
         if is_page and (identity := context.signed_in()):
             self.request.user = cast("Any", Caller(identity))
         return super().handle_exception(exc)
@@ -204,24 +204,24 @@ def redirect(location: str) -> Response:
     return cast("Response", HttpResponse(status=302, headers={"Location": location, "Cache-Control": "no-store"}))
 
 
-def refused_page(request: WebRequest, refused: RequestRejected) -> Response:
+def rejection_page(request: WebRequest, rejection: RequestRejected) -> Response:
     """Return a rejection of a service's own page, as a page."""
     # What was sent is lost with the session; after a sign-in the page's form can be filled in again.
-    is_unsaved = refused.status == HTTPStatus.UNAUTHORIZED and request.method not in origins.SAFE_METHODS
+    is_unsaved = rejection.status == HTTPStatus.UNAUTHORIZED and request.method not in origins.SAFE_METHODS
     shown = {
-        "status": refused.status,
-        "title": "Not signed in" if is_unsaved else HTTPStatus(refused.status).phrase,
-        "detail": "Nothing was saved: you are not signed in any more." if is_unsaved else refused.detail,
+        "status": rejection.status,
+        "title": "Not signed in" if is_unsaved else HTTPStatus(rejection.status).phrase,
+        "detail": "Nothing was saved: you are not signed in any more." if is_unsaved else rejection.detail,
         "sign_in_for": origins.own_path(request.gateway.target)
         if is_unsaved and request.gateway.runtime.config.login
         else "",
-        "is_role": isinstance(refused, Forbidden),
+        "is_role": isinstance(rejection, Forbidden),
         "request_id": logs.request_id.get(),
     }
-    response = render(request, "gateway/problem.html", shown, status=refused.status)
-    for name, value in {**refused.headers, "Cache-Control": "no-store"}.items():
+    response = render(request, "gateway/problem.html", shown, status=rejection.status)
+    for name, value in {**rejection.headers, "Cache-Control": "no-store"}.items():
         response.headers[name] = value
-    return cast("Response", problems.with_code(response, refused.problem_code))
+    return cast("Response", problems.with_code(response, rejection.problem_code))
 
 
 def shown(response: BlockingResponse, headers: Headers, method: str, *, is_sent: bool = False) -> HttpResponseBase:

@@ -79,7 +79,7 @@ class ClientConnection(Connection):
             self.parser.feed(data)
         except InvalidRequest as exc:
             self.serve()
-            self.refuse_next(exc)
+            self.reject_next(exc)
             return
         parser = self.parser
         if self.current is not None:
@@ -95,7 +95,7 @@ class ClientConnection(Connection):
         elif self.current is not None:
             self.current.on_timeout()
         elif self.parser.message is not None:
-            self.refuse(InvalidRequest(408))
+            self.reject(InvalidRequest(408))
         else:
             self.close()
 
@@ -127,7 +127,7 @@ class ClientConnection(Connection):
         elif self.current is None or not (body := self.current.message.body) or body.buffered <= HIGH_WATER:
             self.read_more()
         if invalid:
-            self.refuse_next(invalid)
+            self.reject_next(invalid)
 
     def body_received(self, body: BodyBuffer) -> None:
         """Let the exchange read it, or keep it until its turn."""
@@ -135,7 +135,7 @@ class ClientConnection(Connection):
             self.read(False)
         body.wake()
 
-    def refuse_next(self, invalid: InvalidRequest) -> None:
+    def reject_next(self, invalid: InvalidRequest) -> None:
         """Reject what is being parsed: at once, or by closing after the response that comes before it."""
         message, self.parser.message = self.parser.message, None
         if self.lingering or self.closed:
@@ -144,13 +144,13 @@ class ClientConnection(Connection):
         if current is None or current.message is message:
             if current is not None:
                 current.cancel()
-            self.refuse(invalid)
+            self.reject(invalid)
             return
         self.read(False)
         self.waiting.clear()
         current.message.keep_alive = False
 
-    def refuse(self, invalid: InvalidRequest) -> None:
+    def reject(self, invalid: InvalidRequest) -> None:
         """Respond with a problem to what is not a request, unless a part of a response is sent; and close."""
         begun = self.current.writer if self.current else None
         if (begun and not begun.finished) or self.tunnel:
@@ -230,7 +230,7 @@ class ClientConnection(Connection):
         if self.tunnel:
             self.transport.close()
         elif writer is None:
-            self.refuse(InvalidRequest(500))
+            self.reject(InvalidRequest(500))
         elif not writer.finished:
             # A response that is cut off must not look complete.
             self.transport.close() if writer.shows_its_end else self.abort()

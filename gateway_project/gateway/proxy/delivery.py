@@ -58,10 +58,10 @@ async def stream(
             if connection.writable:
                 await connection.wait_for_client(writer)
         connection.write(writer, b"", more=False)
-    except UpstreamError as failed:
+    except UpstreamError as exc:
         # The head is sent. The connection is closed, so that the client sees that the response is incomplete.
         address = exchange.forwarding.address if exchange.forwarding else None
-        log.warning("A response was cut off: %s (%s)", failed.detail, address)
+        log.warning("A response was cut off: %s (%s)", exc.detail, address)
 
 
 async def join(exchange: "Exchange", response: ServiceResponse, decision: Decision) -> None:

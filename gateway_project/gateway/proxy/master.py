@@ -143,7 +143,7 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
             for fault in faults:
                 self.log.error("gateway.yaml is not taken up: %s", fault)  # noqa: TRY400  # the faults say it all
             self.log.error("Still in force: %s", before)  # noqa: TRY400
-            in_force.refuse(len(faults))
+            in_force.reject(len(faults))
             self.record("config_rejected", configuration.rejection(self.config, faults), by=by)
             return False
         in_force.accept()

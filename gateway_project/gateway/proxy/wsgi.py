@@ -114,9 +114,9 @@ class Response(NamedTuple):
             try:
                 async for piece in self.content.pieces_on_loop():
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
-            except UpstreamError as failed:
+            except UpstreamError as exc:
                 # The head is out. Without its end the client can tell, as the server closes the connection.
-                log.warning("An answer was broken off: %s", failed.detail)
+                log.warning("A response was cut off: %s", exc.detail)
                 return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -16,11 +16,11 @@ from gateway.policy.rejections import CircuitOpen, UpstreamOverloaded
 from .addresses import Address
 from .choice import choose
 from .ejection import Ejection, State
-from .failures import FailureLog
-from .health_checks import HealthChecks, fault_of
+from .errors import ErrorLog
+from .health_checks import HealthChecks, error_of
 from .measurements import EJECTIONS, GAUGES, MAX_RESOLVED, OTHER
 from .plans import Plans
-from .pools import ConnectFailed, Pool
+from .pools import ConnectError, Pool
 from .resolution import LookUp, Name, Resolution, is_name
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class Balancer:
         for pool in self.ejected:
             if pool.ejection.take_probe():
                 return pool
-        # A refusal comes at once, so a request can try.
+        # A refused connection costs no time, so a request can try.
         if (rejection := self.rejection()) and not self.pools[0].ejection.refuses:
             raise rejection
         # Where all are bad, all are tried.
@@ -131,15 +131,15 @@ class Balancer:
                 "connections": len(pool.live),
                 "failures": pool.ejection.failures,
                 "rests": max(0.0, round(pool.ejection.rests_until - now, 1)),
-                "check": pool.ejection.check_fault,
+                "check": pool.ejection.check_error,
             }
             for pool in self.pools
         ]
 
     def checked_state(self) -> str:
         """Return `ok` if an address passes its active checks, else why the first does not."""
-        faults = [pool.ejection.check_fault for pool in self.pools]
-        return faults[0] if all(faults) else "ok"
+        errors = [pool.ejection.check_error for pool in self.pools]
+        return errors[0] if all(errors) else "ok"
 
     def on_change(self, pool: Pool, before: State, why: str = "") -> None:
         self.sort()
@@ -159,11 +159,11 @@ class Balancer:
 
     async def ask(self, pool: Pool) -> None:
         if self.health:
-            pool.ejection.on_probe(await fault_of(pool, self.health))
+            pool.ejection.on_probe(await error_of(pool, self.health))
             return
         try:
             connection = await pool.connect(self.connect_timeout)
-        except (ConnectFailed, UpstreamOverloaded) as exc:
+        except (ConnectError, UpstreamOverloaded) as exc:
             pool.ejection.on_probe(str(exc))
         else:
             connection.become_idle()
@@ -225,7 +225,7 @@ class Pools:
         kept = {name for name, balancer in self.services.items() if balancer is known.get(name)}
         # What is counted of requests in flight stays counted.
         self.plans: Plans = Plans(services, loop, before.plans if before else None, kept)
-        self.failures: FailureLog = before.failures if before else FailureLog()
+        self.errors: ErrorLog = before.errors if before else ErrorLog()
         if before is None:
             UPSTREAMS.clear(lambda series: series.what in GAUGES)
         names = [name for balancer in self.services.values() for name in balancer.names.values()]

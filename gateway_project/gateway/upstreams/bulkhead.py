@@ -39,7 +39,7 @@ class Bulkhead:
         if self.enter_at_once():
             return
         if len(self.queue) >= self.size or not await self.wait_for_place(min(self.wait, within)):
-            measurements.count(self.service, measurements.REFUSED)
+            measurements.count(self.service, measurements.REJECTED)
             raise UpstreamOverloaded(self.service)
 
     async def wait_for_place(self, within: float) -> bool:

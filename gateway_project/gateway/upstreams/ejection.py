@@ -18,7 +18,7 @@ neither it nor a request anything. So a replica that restarts is back as soon as
 health is bad, it is asked again each `health.interval`: it may be a server that listens before it can respond.
 
 With one address this is a circuit breaker: requests are rejected at once. While that address refuses connections, each
-request tries it first: a refusal comes at once, and the first accepted connection closes the breaker. If it accepts no
+request tries it first, since that costs no time, and the first accepted connection closes the breaker. If it accepts no
 connections otherwise, or closes them, as a proxy in front of a service that starts does, it is tried each
 `CONNECT_INTERVAL` too.
 
@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.config import Eject
 from gateway.policy.rejections import UpstreamDisconnected, UpstreamProtocolError, UpstreamTimeout
 
-from .measurements import FAILURES
+from .measurements import ERRORS
 
 if TYPE_CHECKING:
     from .balancing import Balancer
@@ -75,11 +75,11 @@ REASONS: Final = {
 }
 
 
-def outcome_of(failure: Exception) -> Outcome | None:
+def outcome_of(error: Exception) -> Outcome | None:
     """Return how the address failed after it was connected to; `None` if it is not at fault."""
-    if isinstance(failure, UpstreamTimeout):
+    if isinstance(error, UpstreamTimeout):
         return Outcome.TIMEOUT
-    return Outcome.RESET if isinstance(failure, UpstreamDisconnected | UpstreamProtocolError) else None
+    return Outcome.RESET if isinstance(error, UpstreamDisconnected | UpstreamProtocolError) else None
 
 
 class State(StrEnum):
@@ -109,7 +109,7 @@ class Ejection:
         # Whether it refused the last connection, at once.
         self.refuses = False
         # Why its active checks fail, if they do.
-        self.check_fault = ""
+        self.check_error = ""
         # When the rest ends, and from when another probe may be sent.
         self.rests_until = 0.0
         self.probe_at = 0.0
@@ -124,13 +124,14 @@ class Ejection:
     def accepted(self) -> None:
         """Note a connection to an address that has refused them."""
         self.refuses = False
-        if self.state is State.EJECTED and self.balancer.is_alone and not self.check_fault:
+        if self.state is State.EJECTED and self.balancer.is_alone and not self.check_error:
             self.failures = 0
             self.recover()
 
     def failed(self, outcome: Outcome) -> None:
         """Note a failure of the address."""
-        self.pool.measurements.count(FAILURES + outcome)
+        if outcome is not Outcome.ERROR:  # these are counted with the responses
+            self.pool.measurements.count(ERRORS + outcome)
         if self.pool.is_retired:
             return
         if self.state is State.PROBING:
@@ -163,22 +164,22 @@ class Ejection:
         why = f"failures in a row: {self.failures}" if before is State.HEALTHY else "its probe failed"
         self.balancer.on_change(self.pool, before, f"{why} ({outcome})")
 
-    def checked(self, fault: str) -> None:
-        """Note the result of its active checks, which comes again and again: a fault, or empty if they succeed."""
-        last, self.check_fault = self.check_fault, fault
+    def checked(self, error: str) -> None:
+        """Note the result of its active checks, which comes again and again: an error, or empty if they succeed."""
+        last, self.check_error = self.check_error, error
         before = self.state
-        if not fault and last and before is State.EJECTED:
+        if not error and last and before is State.EJECTED:
             self.recover()
-        elif fault and (before is State.PROBING or (before is State.HEALTHY and self.balancer.may_eject())):
+        elif error and (before is State.PROBING or (before is State.HEALTHY and self.balancer.may_eject())):
             # It rests until a check succeeds.
             self.close()
             self.state, self.watches = State.EJECTED, True
             self.rests_until = self.loop.time()
-            self.balancer.on_change(self.pool, before, f"its health check failed ({fault})")
+            self.balancer.on_change(self.pool, before, f"its health check failed ({error})")
 
     def on_alone(self) -> None:
         """Note that its service has no other address any more, so that its health is not checked either."""
-        self.check_fault = ""
+        self.check_error = ""
         if self.state is State.EJECTED:
             self.failures = 0
             self.recover()
@@ -197,11 +198,11 @@ class Ejection:
             self.rests += 1
         return self.rest * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # not for secrets
 
-    def on_probe(self, fault: str) -> None:
-        """Send it single requests if there is no fault at the end of its rest; else let it rest on."""
-        if self.state is not State.EJECTED or self.check_fault:
+    def on_probe(self, error: str) -> None:
+        """Send it single requests if there is no error at the end of its rest; else let it rest on."""
+        if self.state is not State.EJECTED or self.check_error:
             return
-        if fault:
+        if error:
             self.eject(Outcome.CONNECT)
             return
         self.state, self.probe_at = State.PROBING, 0.0
@@ -210,7 +211,7 @@ class Ejection:
     @property
     def described_state(self) -> str:
         """The state for people: `failing` is an address that stays in use because enough others rest."""
-        is_failing = self.failures >= self.policy.failures or bool(self.check_fault)
+        is_failing = self.failures >= self.policy.failures or bool(self.check_error)
         return "failing" if self.state is State.HEALTHY and is_failing else str(self.state)
 
     @property

@@ -21,12 +21,12 @@ from gateway.policy.retries import backoff, retry_after
 from . import measurements
 from .balancing import Pools
 from .plans import Plan
-from .pools import ConnectFailed, Pool
+from .pools import ConnectError, Pool
 from .requests import UpstreamRequest
 from .responses import ServiceResponse
 from .service import ClosedBeforeResponse, ServiceConnection
 
-# What a client would get, for `retry.on`. A failure of the gateway's own, such as its stop, is not retried.
+# What a client would get, for `retry.on`. An error of the gateway's own, such as its stop, is not retried.
 CAUSES: Final[dict[type[Exception], str]] = {
     ClosedBeforeResponse: "reset",
     UpstreamDisconnected: "502",
@@ -99,12 +99,12 @@ class Forwarding:
             rejection = self.balancer.rejection()
             try:
                 response = await self.attempt()
-            except ConnectFailed as exc:
+            except ConnectError as exc:
                 self.tries += 1
                 if rejection:
                     raise rejection from exc
                 if not self.may_retry("connect"):
-                    raise exc.rejection from exc
+                    raise exc.error from exc
                 resend = True
                 continue
             resend = self.must_resend(response)
@@ -114,8 +114,8 @@ class Forwarding:
     async def wait_for_place(self, plan: Plan) -> None:
         try:
             await plan.bulkhead.enter(self.deadline - self.pools.loop.time())
-        except UpstreamError as failure:
-            self.pools.failures.note(failure.service, "", failure.reason)
+        except UpstreamError as error:
+            self.pools.errors.note(error.service, "", error.reason)
             raise
         self.has_place = self.waited = True
 
@@ -135,7 +135,7 @@ class Forwarding:
     async def attempt(self) -> ServiceResponse:
         """Send the request to the first address that accepts a connection; return the response, ready or failed.
 
-        Raises `ConnectFailed` if none does.
+        Raises `ConnectError` if none does.
         """
         pool = self.pool
         # Other idle connections may be closed as well.
@@ -144,12 +144,12 @@ class Forwarding:
         while connection is None:
             try:
                 connection = await self.connect(pool)
-            except ConnectFailed as exc:
+            except ConnectError as exc:
                 began = False
-                self.note_failure(pool, exc.rejection, exc.more)
+                self.note_error(pool, exc.error, exc.more)
                 pool = self.following(pool, exc)
-            except UpstreamError as failure:
-                self.note_failure(pool, failure)
+            except UpstreamError as error:
+                self.note_error(pool, error)
                 raise
         if not began:
             request = replace(request, time_left=self.deadline - pool.loop.time())
@@ -159,13 +159,13 @@ class Forwarding:
         return response
 
     async def connect(self, pool: Pool) -> ServiceConnection:
-        """Return a new connection; raise `ConnectFailed`, or `UpstreamError` if no other address helps."""
+        """Return a new connection; raise `ConnectError`, or `UpstreamError` if no other address helps."""
         left = self.deadline - pool.loop.time()
         if left <= 0:
             raise UpstreamTimeout(self.request.service)
         return await pool.connect(min(self.request.timeouts.connect, left))
 
-    def following(self, pool: Pool, exc: ConnectFailed) -> Pool:
+    def following(self, pool: Pool, exc: ConnectError) -> Pool:
         """Return the next address after one that accepts no connection; raise `exc` if there is no other."""
         self.failed += (pool,)
         following = self.balancer.pick(self.failed)
@@ -176,16 +176,16 @@ class Forwarding:
 
     def must_resend(self, response: ServiceResponse) -> bool:
         """Return whether the request has to be sent once more; raise what failed."""
-        pool, failure = self.pool, response.failure
-        if failure is None or not response.has_failed:
+        pool, error = self.pool, response.error
+        if error is None or not response.has_failed:
             self.address = pool.label
             pool.measurements.responded(pool.loop.time() - response.sent_at)
-            if failure is None and pool.ejection.watches:
+            if error is None and pool.ejection.watches:
                 pool.ejection.responded(response.status)
             status = response.status
             if status < 500:
                 return False
-            pool.measurements.count(measurements.ERRORS)
+            pool.measurements.count(measurements.STATUS_ERRORS)
             self.note_try(pool, str(status))
             plan = self.plan
             if plan is None or status not in plan.retry.statuses:
@@ -193,16 +193,16 @@ class Forwarding:
             self.failed += (pool,)
             return self.may_retry(str(status), retry_after(response.headers))
         self.failed += (pool,)
-        if isinstance(failure, ClosedBeforeResponse) and failure.was_idle and self.tries == 1 and self.can_repeat:
+        if isinstance(error, ClosedBeforeResponse) and error.was_idle and self.tries == 1 and self.can_repeat:
             self.delay = 0.0
             self.note_try(pool, "the idle connection was closed")
             return True
-        cause = CAUSES.get(type(failure), "")
-        if isinstance(failure, UpstreamError):
-            self.note_failure(pool, failure)
+        cause = CAUSES.get(type(error), "")
+        if isinstance(error, UpstreamError):
+            self.note_error(pool, error)
         if cause and self.may_retry(cause):
             return True
-        raise failure
+        raise error
 
     @property
     def can_repeat(self) -> bool:
@@ -210,7 +210,7 @@ class Forwarding:
         return self.repeatable or (self.is_whole and self.request.has_idempotency_key)
 
     def may_retry(self, cause: str, not_before: float = 0.0) -> bool:
-        """Decide whether the request is retried after this failure, `not_before` seconds from now."""
+        """Decide whether the request is retried after this error, `not_before` seconds from now."""
         if self.plan is None:
             return False
         policy = self.plan.retry
@@ -224,18 +224,18 @@ class Forwarding:
             return False
         service = self.request.service
         if not policy.budget.spend(now, policy.share):
-            measurements.count(service, measurements.DENIED)
-            self.pools.failures.note(service, "", "fails, and its retry budget is used up", cause)
+            measurements.count(service, measurements.RETRIES_REJECTED)
+            self.pools.errors.note(service, "", "fails, and its retry budget is used up", cause)
             return False
         measurements.count(service, measurements.RETRIES + cause)
         return True
 
-    def note_failure(self, pool: Pool, failure: UpstreamError, more: str = "") -> None:
-        """Log, and keep with the failure, at which address the service failed."""
-        self.address = failure.address = pool.label
-        self.note_try(pool, failure.reason)
-        failure.tries = self.went_wrong
-        self.pools.failures.note(pool.service, failure.address, failure.reason, more)
+    def note_error(self, pool: Pool, error: UpstreamError, more: str = "") -> None:
+        """Log, and keep with the error, at which address the service failed."""
+        self.address = error.address = pool.label
+        self.note_try(pool, error.reason)
+        error.tries = self.went_wrong
+        self.pools.errors.note(pool.service, error.address, error.reason, more)
 
     def note_try(self, pool: Pool, what: str) -> None:
         seconds = self.pools.loop.time() - self.deadline + self.request.timeouts.total

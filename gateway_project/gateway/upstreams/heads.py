@@ -92,7 +92,7 @@ class ResponseHead:
         pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
         lengths, codings = values(pairs, "content-length"), values(pairs, "transfer-encoding")
         size = sum(len(name) + len(value) for name, value in fields)
-        # RFC 9112, section 6.3. The parser refuses several lengths, and a length beside a coding.
+        # RFC 9112, section 6.3. The parser rejects several lengths, and a length beside a coding.
         if size > MAX_HEAD or [value.lower() for value in codings] not in ([], ["chunked"]):
             raise InvalidUpstreamResponse("framing")
         self.length = int(lengths[0]) if lengths else None

@@ -19,7 +19,7 @@ from typing import Any, Final
 from gateway.config import HealthCheck, Timeouts
 from gateway.policy.rejections import RequestRejected, UpstreamError
 
-from .pools import ConnectFailed, Pool
+from .pools import ConnectError, Pool
 from .requests import NO_BODY, UpstreamRequest
 
 log = logging.getLogger(__name__)
@@ -34,18 +34,18 @@ class Checked:
     def __init__(self) -> None:
         self.due = 0.0
         self.task: asyncio.Task[None] | None = None
-        # Checks in a row with the same result, and the one that is in force: a fault, or empty.
+        # Checks in a row with the same result, and the one that is in force: an error, or empty.
         self.streak = 0
         self.last_good = True
-        self.fault = ""
+        self.error = ""
 
-    def note(self, fault: str, check: HealthCheck) -> None:
+    def note(self, error: str, check: HealthCheck) -> None:
         """Note a check; so many in a row change the result."""
-        good = not fault
+        good = not error
         self.streak = self.streak + 1 if good is self.last_good else 1
         self.last_good = good
         if self.streak >= (check.healthy if good else check.unhealthy):
-            self.fault = fault
+            self.error = error
 
 
 class HealthChecks:
@@ -76,7 +76,7 @@ class HealthChecks:
                     self.apply(self.read(), targets)
                     continue
                 self.check(loop, targets)
-                results = {key: checked.fault for key, checked in self.checked.items() if checked.fault}
+                results = {key: checked.error for key, checked in self.checked.items() if checked.error}
                 self.write(results)
                 self.apply(results, targets)
             except (OSError, ValueError) as exc:
@@ -104,7 +104,7 @@ class HealthChecks:
                 checked.task = loop.create_task(self.ask(pool, check, checked))
 
     async def ask(self, pool: Pool, check: HealthCheck, checked: Checked) -> None:
-        checked.note(await fault_of(pool, check), check)
+        checked.note(await error_of(pool, check), check)
 
     def write(self, results: dict[str, str]) -> None:
         """Write the results in place, since the lock is on this file; a reader ignores half of them."""
@@ -145,7 +145,7 @@ def key_of(pool: Pool) -> str:
     return f"{pool.service} {pool.address.authority}{pool.address.base} {pool.label}"
 
 
-async def fault_of(pool: Pool, check: HealthCheck) -> str:
+async def error_of(pool: Pool, check: HealthCheck) -> str:
     """Return what is wrong with the address; empty if its health path responds with 2xx in time."""
     timeouts = Timeouts().model_copy(update={"connect": check.timeout, "total": check.timeout})
     request = UpstreamRequest(pool.service, "GET", check.path, [], NO_BODY, timeouts)
@@ -158,9 +158,9 @@ async def fault_of(pool: Pool, check: HealthCheck) -> str:
             return "" if response.status // 100 == 2 else f"responded with {response.status}"
         finally:
             response.release()
-    except ConnectFailed as exc:
-        return exc.rejection.reason
-    except UpstreamError as failed:
-        return failed.reason
-    except RequestRejected as rejected:
-        return rejected.detail
+    except ConnectError as exc:
+        return exc.error.reason
+    except UpstreamError as exc:
+        return exc.reason
+    except RequestRejected as exc:
+        return exc.detail

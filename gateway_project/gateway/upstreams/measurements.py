@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 MAX_RESOLVED: Final = 64
 OTHER: Final = "other"
 
-# What a series counts, apart from failures by their cause.
+# What a series counts.
 SECONDS: Final = "seconds"
 EJECTIONS: Final = "ejections"
-FAILURES: Final = "failures:"
-# Responses of 500 and more, which `SECONDS` has too.
-ERRORS: Final = "errors"
+# Errors by their cause. Those by status are responses of 500 and more, which `SECONDS` has too.
+ERRORS: Final = "errors:"
+STATUS_ERRORS: Final = f"{ERRORS}5xx"
 IN_FLIGHT: Final = "in flight"
 EJECTED: Final = "ejected"
 # What series of a whole service count, which have no address: retries by their cause, and so on.
 RETRIES: Final = "retries:"
-DENIED: Final = "retries denied"
-REFUSED: Final = "refused"
+RETRIES_REJECTED: Final = "retries rejected"
+REJECTED: Final = "rejected"
 QUEUED: Final = "queued"
 BUDGET: Final = "retries left"
 GAUGES: Final = frozenset({IN_FLIGHT, EJECTED, QUEUED, BUDGET})

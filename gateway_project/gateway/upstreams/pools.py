@@ -12,7 +12,7 @@ from gateway.policy.rejections import GatewayStopped, UpstreamConnectError, Upst
 
 from .addresses import Address
 from .ejection import Ejection, State
-from .failures import cause_of, is_refused
+from .errors import cause_of, is_refused
 from .heads import ResponseMemo
 from .measurements import Measurements
 from .service import ServiceConnection
@@ -23,15 +23,15 @@ MAX_CONNECTIONS: Final = 4096
 MAX_IDLE: Final = 256
 
 
-class ConnectFailed(Exception):  # noqa: N818  # an outcome: the next address is tried
-    """No connection could be made, so nothing was sent. `rejection` is the response if there is no other address.
+class ConnectError(Exception):
+    """No connection could be made, so nothing was sent. `error` is the response if there is no other address.
 
     `more` are details for the log.
     """
 
-    def __init__(self, rejection: UpstreamConnectError | UpstreamTimeout, more: str = "") -> None:
-        super().__init__(rejection.detail)
-        self.rejection = rejection
+    def __init__(self, error: UpstreamConnectError | UpstreamTimeout, more: str = "") -> None:
+        super().__init__(error.detail)
+        self.error = error
         self.more = more
 
 
@@ -95,7 +95,7 @@ class Pool:
         return None
 
     async def connect(self, within: float) -> ServiceConnection:
-        """Return a new connection; raise `ConnectFailed` after `within` seconds, or `UpstreamOverloaded`."""
+        """Return a new connection; raise `ConnectError` after `within` seconds, or `UpstreamOverloaded`."""
         if len(self.live) + self.connecting >= MAX_CONNECTIONS:
             raise UpstreamOverloaded(self.service)
         self.connecting += 1
@@ -110,11 +110,11 @@ class Pool:
                 )
         except TimeoutError as exc:
             self.ejection.connect_failed(refused=False)
-            raise ConnectFailed(UpstreamTimeout(self.service, cause="no connection could be made")) from exc
+            raise ConnectError(UpstreamTimeout(self.service, cause="no connection could be made")) from exc
         except OSError as exc:
             self.ejection.connect_failed(refused=is_refused(exc))
             cause, more = cause_of(exc)
-            raise ConnectFailed(UpstreamConnectError(self.service, cause=cause), more) from exc
+            raise ConnectError(UpstreamConnectError(self.service, cause=cause), more) from exc
         finally:
             self.connecting -= 1
         if self.ejection.refuses:
@@ -147,7 +147,7 @@ class Pool:
         self.close_idle()
 
     def break_off(self) -> None:
-        """End every exchange with a failure of the gateway's own."""
+        """End every exchange with an error of the gateway's own."""
         for connection in list(self.live):
             connection.fail(GatewayStopped(self.service))
 

@@ -31,7 +31,7 @@ class ServiceResponse:
     """
 
     __slots__ = (
-        "body_sent", "buffered", "chunks", "connection", "failure", "head", "is_head", "is_upgraded", "is_whole",
+        "body_sent", "buffered", "chunks", "connection", "error", "head", "is_head", "is_upgraded", "is_whole",
         "may_upgrade", "notify", "rest", "sending", "sent_at", "waiter",
     )  # fmt: skip
 
@@ -56,7 +56,7 @@ class ServiceResponse:
         self.is_whole = False
         # The service has accepted a WebSocket's handshake.
         self.is_upgraded = False
-        self.failure: Exception | None = None
+        self.error: Exception | None = None
         self.waiter: asyncio.Future[None] | None = None
         # The task that sends the rest of the request's body, and whether all of that is sent.
         self.sending: asyncio.Task[None] | None = None
@@ -80,12 +80,12 @@ class ServiceResponse:
 
     @property
     def is_ready(self) -> bool:
-        return self.is_whole or self.failure is not None or self.is_streamed
+        return self.is_whole or self.error is not None or self.is_streamed
 
     @property
     def has_failed(self) -> bool:
         """Whether nothing of it can be sent on."""
-        return self.failure is not None and not (self.is_streamed and self.chunks)
+        return self.error is not None and not (self.is_streamed and self.chunks)
 
     async def settled(self) -> None:
         while not self.is_ready:
@@ -94,8 +94,8 @@ class ServiceResponse:
     async def piece(self) -> bytes:
         """Return more of the body, nothing at its end; raise what failed."""
         while not (self.chunks or self.is_whole):
-            if self.failure:
-                raise self.failure
+            if self.error:
+                raise self.error
             await self.wait()
         return self.take()
 
@@ -185,7 +185,7 @@ class ResponseParser:
         """End a response that ends with the connection."""
         self.keep_alive = False
         response = self.response
-        if response.head is not None and response.head.until_close and response.failure is None:
+        if response.head is not None and response.head.until_close and response.error is None:
             self.on_message_complete()
             response.changed()
 

@@ -1,6 +1,6 @@
-"""Which failures are retried, and the budget of a service's retries.
+"""Which errors are retried, and the budget of a service's retries.
 
-A retry helps if the failure is the request's bad luck: a replica that restarts, a connection that breaks. If the whole
+A retry helps if the error is the request's bad luck: a replica that restarts, a connection that breaks. If the whole
 service fails, retries are load that keeps it from recovering. The budget tells the two apart: retries are at most a
 share of the service's requests in the last 10 seconds. A few are always allowed, so that a service with few requests
 has retries at all. Envoy and Finagle have budgets of this kind.

@@ -110,7 +110,7 @@ class ServiceConnection(Connection):
     def read_remaining(self, response: ServiceResponse) -> None:
         """Read what has arrived of the response: a failed write must not hide it.
 
-        A service that refuses an upload closes the connection while the gateway still writes. The event loop has
+        A service that rejects an upload closes the connection while the gateway still writes. The event loop has
         stopped reading, but the socket is open until `connection_lost` returns. Not with TLS: what has arrived is
         encrypted.
         """
@@ -118,7 +118,7 @@ class ServiceConnection(Connection):
             return
         descriptor = self.transport.get_extra_info("socket").fileno()
         with suppress(OSError):
-            while self.response is response and not response.is_whole and response.failure is None:
+            while self.response is response and not response.is_whole and response.error is None:
                 data = os.read(descriptor, HIGH_WATER)
                 if not data:
                     self.eof_received()
@@ -201,19 +201,19 @@ class ServiceConnection(Connection):
 
     async def send(self, response: ServiceResponse, piece: bytes) -> None:
         """Send a piece of the body, no faster than the service takes it; raise what failed."""
-        if response.failure is None:
+        if response.error is None:
             self.transport.write(piece)
             await self.drain()
-        if response.failure is not None:
-            raise response.failure
+        if response.error is not None:
+            raise response.error
 
-    def fail(self, failure: Exception) -> None:
+    def fail(self, error: Exception) -> None:
         response = self.response
-        if response is None or response.failure:
+        if response is None or response.error:
             return
-        response.failure = failure
-        outcome = outcome_of(failure)
-        is_stale = isinstance(failure, ClosedBeforeResponse) and failure.was_idle
+        response.error = error
+        outcome = outcome_of(error)
+        is_stale = isinstance(error, ClosedBeforeResponse) and error.was_idle
         if is_stale:
             self.pool.ejection.allow_probe()
         # A WebSocket ends with either side.

@@ -52,23 +52,23 @@ class TracedForwarding(Forwarding):
 
     def must_resend(self, response: "ServiceResponse") -> bool:
         pool = self.pool
-        failed = response.failure is not None and response.has_failed
+        failed = response.error is not None and response.has_failed
         if not failed:
             self.end_try(pool, response.status)
         try:
             return super().must_resend(response)
         finally:
             if failed:
-                # A stale connection is not a failure of the service, and was not noted.
-                self.end_try(pool, error=type(response.failure).__name__)
+                # A stale connection is not an error of the service, and was not noted.
+                self.end_try(pool, error=type(response.error).__name__)
 
-    def note_failure(self, pool: "Pool", failure: UpstreamError, more: str = "") -> None:
-        super().note_failure(pool, failure, more)
+    def note_error(self, pool: "Pool", error: UpstreamError, more: str = "") -> None:
+        super().note_error(pool, error, more)
         sent = self.span
         if sent is not None and self.response is None:
             # Nothing was sent: the next address, which may be tried at once, gets the request with this span.
             self.span = sent._replace(span_id=token_hex(8))
-        self.end_try(pool, error=failure.reason)
+        self.end_try(pool, error=error.reason)
         if self.response is None:
             self.span, self.started = sent, time.time_ns()
 

@@ -10,7 +10,7 @@ from tests.conformance.cases.case import (
     gets,
     in_chunks,
     problem,
-    refused,
+    rejected,
     sees,
 )
 
@@ -33,10 +33,10 @@ BODY_LIMITS = [
     Case("a body on a route without bodies", ask("POST /api/bodyless", body=b"x"), gets=problem(413)),
     Case("a chunked body on a route without bodies", chunked("POST /api/bodyless", in_chunks(b"x")), gets=problem(413),
          may_begin=True),
-    Case("a length over the limit is refused before the body comes",
+    Case("a length over the limit is rejected before the body comes",
          ask("POST /api/open", f"Content-Length: {MIB + 1}", "Connection: close"), gets=problem(413)),
     Case("a length of very many digits", ask("POST /api/open", "Content-Length: " + "9" * 30, "Connection: close"),
-         gets=refused(400, 413)),
+         gets=rejected(400, 413)),
     Case("a body of exactly the default limit", ask("POST /api/open", body=b"0123456789abcdef" * 65536),
          sees("POST /api/open HTTP/1.1", body=b"0123456789abcdef" * 65536), gets()),
     Case("a chunked body of exactly the default limit",
@@ -49,13 +49,13 @@ BODY_LIMITS = [
 
 def bad_body(name: str, *lines: str, body: bytes = b"", statuses: Sequence[int] = (400,)) -> Case:
     """A framing that leaves the end of the body in doubt."""
-    return Case(name, ask("POST /api/open", *lines, body=body), gets=refused(*statuses))
+    return Case(name, ask("POST /api/open", *lines, body=body), gets=rejected(*statuses))
 
 
 def bad_chunks(name: str, framed: bytes, *, finishes: bool = False) -> Case:
     """A chunked body that is malformed."""
     return Case(
-        name, chunked("POST /api/open", framed), gets=refused(400), may_begin=True, finishes=finishes,
+        name, chunked("POST /api/open", framed), gets=rejected(400), may_begin=True, finishes=finishes,
     )  # fmt: skip
 
 
@@ -129,6 +129,6 @@ BODIES = [
     bad_chunks("a chunk longer than its size", b"3\r\nabcdef\r\n0\r\n\r\n"),
     bad_chunks("a line feed alone after a chunk's size", b"3\nabc\r\n0\r\n\r\n"),
     bad_chunks("a chunked body that is truncated", b"a\r\nabc", finishes=True),
-    Case("a body that is truncated", ask("POST /api/open", "Content-Length: 10", body=b"abc"), gets=refused(400),
+    Case("a body that is truncated", ask("POST /api/open", "Content-Length: 10", body=b"abc"), gets=rejected(400),
          finishes=True, may_begin=True),
 ]  # fmt: skip

@@ -123,7 +123,7 @@ def problem(status: int, headers: Expectations | None = None, **members: object)
     return Gets(frozenset({status}), headers or {}, problem=members)
 
 
-def refused(*statuses: int) -> Gets:
+def rejected(*statuses: int) -> Gets:
     """What the client must receive if the HTTP server may reject the request first."""
     return Gets(frozenset(statuses or {400}), server=True)
 

@@ -9,7 +9,7 @@ from tests.conformance.cases.case import (
     gets,
     in_chunks,
     problem,
-    refused,
+    rejected,
     sees,
     signed,
 )
@@ -18,7 +18,7 @@ from tests.conformance.upstream import Answer
 
 def malformed(name: str, sends: bytes, *statuses: int, finishes: bool = False) -> Case:
     """A request that is not valid HTTP/1.1."""
-    return Case(name, sends, gets=refused(*statuses), finishes=finishes)
+    return Case(name, sends, gets=rejected(*statuses), finishes=finishes)
 
 
 MALFORMED = [

@@ -45,7 +45,7 @@ PREFLIGHT: Expectations = NOTHING | {
     "Access-Control-Max-Age": "300",
     "Vary": "Origin",
 }
-REFUSED: Expectations = NOTHING | {"Vary": re.compile("(Accept, )?Origin")}
+REJECTED: Expectations = NOTHING | {"Vary": re.compile("(Accept, )?Origin")}
 
 
 def service(*headers: str) -> list[Answer]:
@@ -66,10 +66,10 @@ CROSS_ORIGIN = [
     preflight("of a listed origin", "/api/shared", "PUT",
               PREFLIGHT | {"Allow": "DELETE, GET, HEAD, OPTIONS, POST, PUT"}),
     preflight("with headers", "/api/shared", "GET", PREFLIGHT, "Access-Control-Request-Headers: authorization"),
-    preflight("of an origin that is not listed", "/api/shared", "PUT", REFUSED, origin=OTHER),
-    preflight("of a hidden origin", "/api/shared", "PUT", REFUSED, origin="Origin: null"),
-    preflight("of a listed host with another port", "/api/shared", "PUT", REFUSED, origin=f"{APP}:8443"),
-    preflight("is about the route of its method", "/api/shared", "POST", REFUSED),
+    preflight("of an origin that is not listed", "/api/shared", "PUT", REJECTED, origin=OTHER),
+    preflight("of a hidden origin", "/api/shared", "PUT", REJECTED, origin="Origin: null"),
+    preflight("of a listed host with another port", "/api/shared", "PUT", REJECTED, origin=f"{APP}:8443"),
+    preflight("is about the route of its method", "/api/shared", "POST", REJECTED),
     preflight("of a route without a policy", "/api/shared", "DELETE", NOTHING | {"Vary": None}),
     preflight("of a method without a route", "/api/shared/mine", "DELETE",
               PREFLIGHT | {"Access-Control-Allow-Methods": None}),
@@ -97,14 +97,14 @@ CROSS_ORIGIN = [
     Case("a service's own policy is replaced", ask("GET /api/shared", APP), sees("GET /api/shared HTTP/1.1"),
          gets(200, READABLE), answers=service()),
     Case("a service's own policy is dropped for another origin", ask("GET /api/shared", OTHER),
-         sees("GET /api/shared HTTP/1.1"), gets(200, REFUSED), answers=service()),
+         sees("GET /api/shared HTTP/1.1"), gets(200, REJECTED), answers=service()),
     Case("a service's own policy stays where the route has none", ask("DELETE /api/shared", APP),
          sees("DELETE /api/shared HTTP/1.1"),
          gets(200, {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Methods": "DELETE"}), answers=service()),
     Case("a response without an origin varies by it", ask("GET /api/shared"), sees("GET /api/shared HTTP/1.1"),
-         gets(200, REFUSED)),
+         gets(200, REJECTED)),
     Case("two origins allow no page", ask("GET /api/shared", APP, OTHER), sees("GET /api/shared HTTP/1.1"),
-         gets(200, REFUSED)),
+         gets(200, REJECTED)),
     Case("a service's Vary is kept", ask("GET /api/shared", APP), sees("GET /api/shared HTTP/1.1"),
          gets(200, READABLE | {"Vary": "Cookie, Accept-Language, Accept, Origin"}),
          answers=service("Vary: Cookie", "Vary: Accept-Language")),
@@ -125,7 +125,7 @@ CROSS_ORIGIN = [
     Case("a method that no route has, from a page", ask("DELETE /api/shared/mine", APP), gets=problem(405, READABLE)),
     Case("a service that is down, from a page", ask("GET /api/shared/down", APP), gets=problem(502, READABLE)),
     Case("a missing slash, from a page", ask("GET /api/shared/slashed", APP), gets=problem(308, READABLE)),
-    Case("a problem for another origin", ask("GET /api/shared/mine", OTHER), gets=problem(401, REFUSED)),
+    Case("a problem for another origin", ask("GET /api/shared/mine", OTHER), gets=problem(401, REJECTED)),
     Case("every origin is allowed", ask("GET /api/anyones", OTHER), sees("GET /api/anyones HTTP/1.1"),
          gets(200, NOTHING | {"Access-Control-Allow-Origin": "*", "Vary": "Accept"})),
 ]  # fmt: skip

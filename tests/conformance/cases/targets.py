@@ -7,7 +7,7 @@ from tests.conformance.cases.case import (
     gets,
     path,
     problem,
-    refused,
+    rejected,
     sees,
 )
 
@@ -136,12 +136,12 @@ PATHS = [
         "a problem's instance is a URI reference", ask("GET /api/n%C3%A9ant"),
         gets=problem(404, instance="/api/n%C3%A9ant"),
     ),
-    Case("a raw byte that is not ASCII", ask("GET /api/items/\xe9"), gets=refused(400)),
-    Case("a fragment", ask("GET /api/open#x"), gets=refused(400)),
-    Case("a fragment after a query", ask("GET /api/open?a=1#x"), gets=refused(400)),
-    Case("a path that is too long", ask("GET /api/items/" + "x" * 9000), gets=refused(400, 414)),
-    Case("a target without a slash", ask("GET api/open"), gets=refused(400)),
-    Case("an asterisk for another method", ask("GET *"), gets=refused(400)),
+    Case("a raw byte that is not ASCII", ask("GET /api/items/\xe9"), gets=rejected(400)),
+    Case("a fragment", ask("GET /api/open#x"), gets=rejected(400)),
+    Case("a fragment after a query", ask("GET /api/open?a=1#x"), gets=rejected(400)),
+    Case("a path that is too long", ask("GET /api/items/" + "x" * 9000), gets=rejected(400, 414)),
+    Case("a target without a slash", ask("GET api/open"), gets=rejected(400)),
+    Case("an asterisk for another method", ask("GET *"), gets=rejected(400)),
 ]  # fmt: skip
 
 
@@ -167,7 +167,7 @@ QUERIES = [
     query("an encoded NUL and line break", "?q=%00%0d%0a"),
     query("one long value", "?q=" + "x" * 3500),
     query("nothing after the question mark", "?", ""),
-    Case("a query with a raw byte that is not ASCII", ask("GET /api/open?q=\xe9"), gets=refused(400)),
+    Case("a query with a raw byte that is not ASCII", ask("GET /api/open?q=\xe9"), gets=rejected(400)),
     Case("a token in the query", ask("GET /api/private?access_token=<user>"), gets=problem(401)),
 ]
 
@@ -216,8 +216,8 @@ METHODS = [
     Case("an unknown method", ask("BREW /api/items/5"), gets=problem(501)),
     Case("TRACE", ask("TRACE /api/items/5"), gets=problem(405, ALLOW)),
     Case("PROPFIND", ask("PROPFIND /api/items/5"), gets=problem(501)),
-    Case("a method in small letters", ask("get /api/open"), gets=refused(400, 501)),
-    Case("a method with invalid characters", ask("G@T /api/open"), gets=refused(400, 405)),
-    Case("CONNECT to a route", ask("CONNECT /api/open"), gets=refused(400, 405)),
-    Case("CONNECT to elsewhere", ask("CONNECT example.org:443"), gets=refused(400, 404, 405)),
+    Case("a method in small letters", ask("get /api/open"), gets=rejected(400, 501)),
+    Case("a method with invalid characters", ask("G@T /api/open"), gets=rejected(400, 405)),
+    Case("CONNECT to a route", ask("CONNECT /api/open"), gets=rejected(400, 405)),
+    Case("CONNECT to elsewhere", ask("CONNECT example.org:443"), gets=rejected(400, 404, 405)),
 ]  # fmt: skip

@@ -75,7 +75,7 @@ def test_a_rejected_passport_is_not_a_failed_login_and_is_logged_with_its_remedy
         with pytest.raises(PassportRejected):
             sign_in(address=ELSEWHERE)
     (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert "refuses the gateway's passport" in line.getMessage()
+    assert "rejects the gateway's passport" in line.getMessage()
     assert "TOKEN_ISSUER is not the gateway's, which is 'gatehouse'" in line.getMessage()
     login.broken = None
     assert sign_in(address=ELSEWHERE)

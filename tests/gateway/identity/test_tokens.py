@@ -74,7 +74,7 @@ def with_its_own_key(**header: Any) -> str:
     return signed(key=mine, header={"jwk": keys.Key.of(mine).jwk(), **header})
 
 
-REFUSED = {
+REJECTED = {
     "empty": lambda: "",
     "garbage": lambda: "a.b.c",
     "one part": lambda: "abc",
@@ -120,10 +120,10 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("case", REJECTED)
 def test_anything_but_an_access_token_of_the_gateway_is_rejected(case: str) -> None:
     with pytest.raises(InvalidToken):
-        read(REFUSED[case]())
+        read(REJECTED[case]())
 
 
 def test_a_token_of_a_clock_one_second_ahead_is_valid() -> None:

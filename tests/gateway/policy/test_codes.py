@@ -1,11 +1,11 @@
-"""Every refusal has a stable code, and docs/problems.md lists it."""
+"""Every rejection has a stable code, and docs/problems.md lists it."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-from gateway import bodies  # noqa: F401  # it has refusals
+from gateway import bodies  # noqa: F401  # it has rejections
 from gateway.identity import credentials  # noqa: F401
 from gateway.policy.rejections import RequestRejected, SlashRedirect, UpstreamError
 from gateway.portal import api  # noqa: F401
@@ -22,5 +22,5 @@ def all_of(kind: type[RequestRejected]) -> set[type[RequestRejected]]:
 
 
 @pytest.mark.parametrize("kind", sorted(all_of(RequestRejected) - EXCEPT, key=lambda kind: kind.__name__))
-def test_a_refusal_s_code_and_status_are_documented(kind: type[RequestRejected]) -> None:
+def test_a_rejection_s_code_and_status_are_documented(kind: type[RequestRejected]) -> None:
     assert (kind.code, str(kind.status)) in TABLE

@@ -341,7 +341,7 @@ def test_a_form_counts_under_its_route_and_is_limited_by_it(service: Service, cl
 
 
 @pytest.mark.parametrize(("path", "status"), [("/nothing/", 404), ("/things/7/", 401)])
-def test_a_refusal_is_a_page_in_the_same_look(service: Service, client: Client, path: str, status: int) -> None:
+def test_a_rejection_is_a_page_in_the_same_look(service: Service, client: Client, path: str, status: int) -> None:
     reply = client.get(path, headers=PAGE)
     page = reply.content.decode()
     assert reply.status_code == status

@@ -45,7 +45,7 @@ def test_a_page_reads_the_problems_of_the_gateways_own_api(client: Client, path:
     assert "Origin" in response["Vary"]
 
 
-def test_another_origin_is_refused_by_leaving_the_headers_out(client: Client) -> None:
+def test_another_origin_is_rejected_by_leaving_the_headers_out(client: Client) -> None:
     response = preflight(client, "/api/login", "https://other.example.org")
     assert response.status_code == 204
     assert not [name for name in response.headers if name.lower().startswith("access-control-")]

@@ -102,8 +102,8 @@ def test_it_has_the_figures_of_routes_services_and_addresses(admin: Client, coun
     counted.add("GET", "/pages/{path...}", 403, 0.001)
     counted.add("GET", "/healthz", 200, *[0.001] * 7)
     counted.upstream("people", "127.0.0.1:1", "seconds", *[0.02] * 10)
-    counted.upstream("people", "127.0.0.1:1", "errors", 0, 0)
-    counted.upstream("people", "127.0.0.1:1", "failures:connect", 0, 0, 0)
+    counted.upstream("people", "127.0.0.1:1", "errors:5xx", 0, 0)
+    counted.upstream("people", "127.0.0.1:1", "errors:connect", 0, 0, 0)
     text = page(admin)
     traffic = section(text, "traffic")
     assert 'id="requests" data-value="101"' in text
@@ -194,7 +194,7 @@ def test_limits_show_how_many_and_whom(admin: Client, counted: Counted) -> None:
             {"request_id": f"r{number}", "method": "GET", "path": "/api/things", "status": 429, "route": "/api/things",
              "limits": ["per user"], "user_id": "7", "client": "192.0.2.1"}
         )  # fmt: skip
-    counted.upstream("people", "", "refused", 0, 0)
+    counted.upstream("people", "", "rejected", 0, 0)
     limits = section(page(admin), "limits")
     assert "rate_limit per user /api/things 40 user 7 (3)" in limits
     assert "max_in_flight the people service 2" in limits
@@ -260,10 +260,10 @@ def changed(admin: Client, settings: Any, tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_file_on_disk_that_is_not_in_force_has_its_reason_and_the_next_command(admin: Client, changed: Path) -> None:
     assert "is not in force. Take it up with: <code>./manage_all.sh reload gateway</code>" in page(admin)
-    in_force.refuse(2)
+    in_force.reject(2)
     pages.PARTS.kept.clear()
     text = page(admin)
-    assert re.search(r"is not in force\. It was refused at \S+ for 2 faults\. See them with: ", text)
+    assert re.search(r"is not in force\. It was rejected at \S+ for 2 faults\. See them with: ", text)
     assert "<code>./manage_all.sh gateway check</code>" in text
 
 

@@ -84,7 +84,7 @@ def test_each_service_has_its_health(service: Service, client: Client) -> None:
     assert [(name, kind) for name, kind, _ in states] == [
         ("things", "good"), ("ill", "bad"), ("away", "bad"), ("quiet", ""),
     ]  # fmt: skip
-    assert [text for *_, text in states][:2] == ["healthy", "answered 503"]
+    assert [text for *_, text in states][:2] == ["healthy", "responded with 503"]
 
 
 def test_descriptions_of_a_service_are_shown_as_text(service: Service, client: Client) -> None:

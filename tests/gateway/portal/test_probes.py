@@ -68,7 +68,8 @@ def hanging() -> Iterator[Callable[[Seen], Reply]]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "listed"), [(unwell, "answered 503"), (away, "closed the connection before its response was complete")]
+    ("answer", "listed"),
+    [(unwell, "responded with 503"), (away, "closed the connection before its response was complete")],
 )
 def test_an_unhealthy_service_is_listed_and_the_gateway_is_ready(
     client: Client,
@@ -89,7 +90,7 @@ def test_without_its_login_service_the_gateway_is_not_ready(
     configure(services={"people": {"url": serve(unwell).url, "health": "/up"}}, login={"service": "people"})
     reply = client.get("/readyz")
     assert (reply.status_code, reply.json()["status"]) == (503, "not ready")
-    assert reply.json()["parts"] == {"sessions": "ok", "keys": "ok", "login": "answered 503"}
+    assert reply.json()["parts"] == {"sessions": "ok", "keys": "ok", "login": "responded with 503"}
 
 
 def test_services_are_checked_at_once_and_a_hanging_one_delays_all_probes_together(
@@ -120,7 +121,7 @@ def test_the_health_of_services_is_checked_again_after_a_second(
     assert client.get("/readyz").json()["services"] == {"things": "ok"}
     service.answer = unwell
     deadline = time.monotonic() + 10
-    while client.get("/readyz").json()["services"] != {"things": "answered 503"}:
+    while client.get("/readyz").json()["services"] != {"things": "responded with 503"}:
         assert time.monotonic() < deadline
 
 

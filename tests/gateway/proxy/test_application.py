@@ -99,7 +99,7 @@ def test_what_is_loaded_is_not_looked_through_again(configure: Callable[..., Non
 
 
 @on_a_loop
-async def test_scopes_other_than_http_websocket_and_lifespan_are_refused() -> None:
+async def test_scopes_other_than_http_websocket_and_lifespan_are_rejected() -> None:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

@@ -77,7 +77,7 @@ async def test_pages_and_unknown_routes_are_served_by_django(
         assert len(origin.seen) == (0 if asked else 1)
 
 
-REFUSED: list[tuple[str, str, list[tuple[str, str]], int]] = [
+REJECTED: list[tuple[str, str, list[tuple[str, str]], int]] = [
     ("GET", "/api/mine", [], 401),
     ("GET", "/api/mine", [("authorization", "Bearer nonsense")], 401),
     ("PATCH", "/api/things", [], 405),
@@ -89,7 +89,7 @@ REFUSED: list[tuple[str, str, list[tuple[str, str]], int]] = [
 ]
 
 
-@pytest.mark.parametrize(("method", "target", "headers", "status"), REFUSED)
+@pytest.mark.parametrize(("method", "target", "headers", "status"), REJECTED)
 @on_a_loop
 async def test_a_rejected_request_is_a_problem_and_reaches_no_service(
     route_to: RouteTo, method: str, target: str, headers: list[tuple[str, str]], status: int
@@ -152,7 +152,7 @@ async def test_a_malformed_request_is_a_problem_and_ends_the_connection(
 
 
 @on_a_loop
-async def test_another_host_is_refused_and_an_absolute_target_names_the_host(route_to: RouteTo) -> None:
+async def test_another_host_is_rejected_and_an_absolute_target_names_the_host(route_to: RouteTo) -> None:
     async with Origin(responding(OK)) as origin:
         route_to(origin.url)
         async with opened() as door:

@@ -37,7 +37,7 @@ class Reader:
         """Read nothing."""
 
     def outcome(self, *pieces: bytes) -> Any:
-        """Return the requests that the data is, or how it is refused."""
+        """Return the requests that the data is, or how it is rejected."""
         self.waiting.clear()
         try:
             for data in pieces:
@@ -102,7 +102,7 @@ def test_any_other_request_is_parsed(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("before", [b"", b"OPTIONS /a HTTP/1.1\r\nHost: a\r\n\r\n", b"\r\n"])
-def test_a_request_of_another_protocol_is_refused_behind_one_of_http_too(before: bytes) -> None:
+def test_a_request_of_another_protocol_is_rejected_behind_one_of_http_too(before: bytes) -> None:
     assert Reader(RequestMemo()).outcome(before + b"OPTIONS /a RTSP/1.0\r\nHost: a\r\n\r\n")[0] == 400
 
 

@@ -263,8 +263,8 @@ def begin(
 async def ready(response: ServiceResponse) -> ServiceResponse:
     """Return the response once it can be sent on; raise what failed before."""
     await response.settled()
-    if response.failure and response.has_failed:
-        raise response.failure
+    if response.error and response.has_failed:
+        raise response.error
     return response
 
 

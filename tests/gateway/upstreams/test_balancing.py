@@ -74,5 +74,5 @@ async def test_a_request_meets_each_address_once(addresses: int) -> None:
     async with OpenPools(tuple(f"http://127.0.0.1:{port}" for port in range(1, addresses + 1))) as pools:
         with pytest.raises(UpstreamConnectError):
             await status_and_body(pools, upstream_request())
-        met = {address: 1 + unlogged for (_, address, _), (_, unlogged) in pools.failures.logged.items()}
+        met = {address: 1 + unlogged for (_, address, _), (_, unlogged) in pools.errors.logged.items()}
         assert met == {pool.address.authority: 1 for pool in pools.of("things").pools}

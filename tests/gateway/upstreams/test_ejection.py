@@ -228,6 +228,15 @@ async def test_one_request_at_a_time_probes_an_address_and_its_response_brings_i
         assert states(pools) == [State.HEALTHY]
 
 
+@pytest.mark.parametrize("on", [("5xx",), ("connect",)])
+@on_a_loop
+async def test_a_response_of_5xx_is_counted_once_whether_or_not_it_ejects(on: tuple[str, ...]) -> None:
+    async with Origin(responding(FAILED)) as origin, OpenPools((origin.url,), policy(on=on)) as pools:
+        assert await outcome(pools) == 500
+        counts = only(pools).measurements.counts
+        assert {what: number for what, number in counts.items() if what.startswith("errors")} == {"errors:5xx": 1}
+
+
 @on_a_loop
 async def test_a_probe_that_fails_doubles_the_rest_up_to_its_maximum() -> None:
     async with (

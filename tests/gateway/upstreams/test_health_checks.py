@@ -57,8 +57,8 @@ async def test_an_address_that_fails_its_checks_gets_no_requests_until_they_succ
         await until(lambda: a.checks and b.checks)
         a.health = response
         await until(lambda: states(pools) == [State.EJECTED, State.HEALTHY])
-        fault = pools.of("things").pools[0].ejection.check_fault
-        assert fault == ("responded with 503" if response else "closed the connection before its response was complete")
+        error = pools.of("things").pools[0].ejection.check_error
+        assert error == ("responded with 503" if response else "closed the connection before its response was complete")
         before = a.requests
         for _ in range(4):
             assert await status_and_body(pools, upstream_request()) == (200, b"ok")

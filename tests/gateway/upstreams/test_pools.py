@@ -27,7 +27,7 @@ from tests.gateway.upstreams.origin import (
 from gateway.policy.rejections import UpstreamConnectError, UpstreamDisconnected, UpstreamOverloaded, UpstreamTimeout
 from gateway.upstreams import Pool, ServiceResponse, pools
 from gateway.upstreams.addresses import Address
-from gateway.upstreams.pools import ConnectFailed
+from gateway.upstreams.pools import ConnectError
 from gateway.upstreams.service import ServiceConnection
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -143,17 +143,17 @@ async def test_a_connection_that_could_not_be_made_does_not_count(monkeypatch: p
         gone = origin.url
     async with OpenPools((gone,)) as ours:
         for _ in range(3):
-            with pytest.raises(ConnectFailed) as failed:
+            with pytest.raises(ConnectError) as failed:
                 await only(ours).connect(1)
-            assert isinstance(failed.value.rejection, UpstreamConnectError)
+            assert isinstance(failed.value.error, UpstreamConnectError)
 
 
 @on_a_loop
 async def test_a_connection_that_takes_too_long_is_late() -> None:
     async with Origin(silent) as origin, OpenPools((origin.url,)) as ours:
-        with pytest.raises(ConnectFailed) as failed:
+        with pytest.raises(ConnectError) as failed:
             await only(ours).connect(0)
-        assert isinstance(failed.value.rejection, UpstreamTimeout)
+        assert isinstance(failed.value.error, UpstreamTimeout)
         assert str(failed.value) == "The things service did not respond in time. Try again later."
 
 
@@ -231,9 +231,9 @@ def test_an_https_service_has_to_prove_who_it_is(
                 # The response is all there is to read: no TLS record is left over.
                 assert pool.acquire_idle(repeatable=False) is connection
             else:
-                with pytest.raises(ConnectFailed) as failed:
+                with pytest.raises(ConnectError) as failed:
                     await pool.connect(5)
-                assert isinstance(failed.value.rejection, UpstreamConnectError)
+                assert isinstance(failed.value.error, UpstreamConnectError)
 
     try:
         ask()

@@ -139,7 +139,7 @@ async def test_an_empty_body_is_not_read() -> None:
     [(11, []), (None, [b"x" * 11]), (None, [b"x" * 6, b"x" * 5]), (10**18, [])],
 )
 @on_a_loop
-async def test_a_body_larger_than_the_route_takes_is_refused(length: int | None, pieces: list[bytes]) -> None:
+async def test_a_body_larger_than_the_route_takes_is_rejected(length: int | None, pieces: list[bytes]) -> None:
     with pytest.raises(ContentTooLarge):
         await Body(receive_pieces(*pieces), length, 10).begin()
 

@@ -261,7 +261,7 @@ def test_what_reading_the_body_raises_ends_the_exchange(configure: Configure, at
         runtime().upstreams.send("things", "PUT", "/", body=upload(read))
 
 
-def test_more_than_a_route_takes_is_refused_on_the_way(configure: Configure) -> None:
+def test_more_than_a_route_takes_is_rejected_on_the_way(configure: Configure) -> None:
     source = io.BytesIO(b"x" * SIZE)
     with taking(configure), pytest.raises(ContentTooLarge):
         runtime().upstreams.send("things", "PUT", "/", body=upload(source.read, None, SIZE - 1))

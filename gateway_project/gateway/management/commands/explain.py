@@ -89,7 +89,7 @@ class Command(BaseCommand):
 
             try:
                 return shared_counters.peek(settings.REDIS_URL, settings.REDIS_TIMEOUT, keys, limits)
-            except shared_counters.FAILURES as exc:
+            except shared_counters.ERRORS as exc:
                 self.stderr.write(f"REDIS_URL: {exc}. The counts are this machine's.")
         path = settings.STATE / "counters"
         return Counters(path).peek(keys, limits) if path.exists() else unused(keys, limits)

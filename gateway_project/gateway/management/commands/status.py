@@ -43,11 +43,11 @@ def caller_rows(deprecated: Sequence[dict[str, Any]]) -> Iterator[tuple[str, ...
             yield (route, "none since the start", "0", "")
 
 
-def refusal(refused: dict[str, Any], digests: Sequence[str]) -> str:
+def rejection(rejected: dict[str, Any], digests: Sequence[str]) -> str:
     """Return the line about a changed file that is not in force."""
-    faults = f"{refused['faults']} fault{'' if refused['faults'] == 1 else 's'}"
+    faults = f"{rejected['faults']} fault{'' if rejected['faults'] == 1 else 's'}"
     return (
-        f"gateway.yaml was changed and refused at {refused['at']}: {faults}; "
+        f"gateway.yaml was changed and rejected at {rejected['at']}: {faults}; "
         f"sha256 {', '.join(digests)} stays in force. "
         "See the faults with: ./manage_all.sh gateway check"
     )
@@ -70,10 +70,10 @@ class Command(BaseCommand):
         if callers:
             self.stdout.write()
             self.write_table([DEPRECATED, *callers])
-        if refused := newest["refused"]:
+        if rejected := newest["rejected"]:
             self.stdout.write()
             digests = sorted({status["config"]["sha256"] for status in found})
-            self.stdout.write(self.style.WARNING(refusal(refused, digests)))
+            self.stdout.write(self.style.WARNING(rejection(rejected, digests)))
 
     def write_table(self, table: Sequence[tuple[str, ...]]) -> None:
         widths = [max(len(cells[column]) for cells in table) for column in range(len(table[0]))]

@@ -137,21 +137,21 @@ def is_of(route: Route, subject: Subject) -> bool:
 
 
 def add_upstream(figures: Figures, series: UpstreamSeries, times: Times) -> None:
-    """Add what is counted of an address. A failure has no time, and a response of 500 has one already."""
+    """Add what is counted of an address. A connection error has no time, and a response of 500 has one already."""
     if series.what == measurements.SECONDS:
         figures.times.add(times.buckets, times.seconds)
-    elif series.what == measurements.ERRORS:
+    elif series.what == measurements.STATUS_ERRORS:
         figures.errors += times.count
 
 
 def by_address(counted: Mapping[AnySeries, Times]) -> dict[tuple[str, str], Figures]:
-    """Return the figures of each address of a service; `rejected` are its failures."""
+    """Return the figures of each address of a service; `rejected` are its connection errors."""
     found: dict[tuple[str, str], Figures] = {}
     for series, times in counted.items():
         if isinstance(series, UpstreamSeries) and series.address:
             figures = found.setdefault((series.service, series.address), Figures())
             add_upstream(figures, series, times)
-            if series.what.startswith(measurements.FAILURES):
+            if series.what.startswith(measurements.ERRORS) and series.what != measurements.STATUS_ERRORS:
                 figures.rejected += times.count
     return found
 
@@ -162,7 +162,7 @@ def of_service(counted: Mapping[AnySeries, Times], service: str, what: str) -> i
         times.count
         for series, times in counted.items()
         if isinstance(series, UpstreamSeries) and (series.service, series.address) == (service, "")
-        if series.what.startswith(what) and (what != measurements.REFUSED or series.what == what)
+        if series.what.startswith(what) and (what != measurements.REJECTED or series.what == what)
     )
 
 

@@ -157,7 +157,7 @@ def rest(runtime: Runtime, window: str) -> str:
         "file": settings.GATEWAY_CONFIG.name,
         "file_digest": configuration.digest_on_disk(settings.GATEWAY_CONFIG),
         "in_force": configuration.loaded.digest[: configuration.DIGITS] if configuration.loaded else "",
-        "refused": in_force.refusal(),
+        "rejected": in_force.rejection(),
         "uncalled": state.uncalled(board, figures.sums(slots)),
         "since": moment(first) if first else "",
         "deprecated": list(callers.report(runtime.config.routes)),
@@ -233,7 +233,7 @@ def explanation(runtime: Runtime, *, method: str, target: str, user: str, role: 
 
         try:
             return shared_counters.peek(settings.REDIS_URL, settings.REDIS_TIMEOUT, keys, limits)
-        except shared_counters.FAILURES:
+        except shared_counters.ERRORS:
             return runtime.gate.counters.peek(keys, limits)
 
     explainer = Explainer(

@@ -120,7 +120,7 @@ def limit_rows(
                 )
             )
     for service in board.config.services:
-        for name, what in (("max_in_flight", measurements.REFUSED), ("retry budget", measurements.DENIED)):
+        for name, what in (("max_in_flight", measurements.REJECTED), ("retry budget", measurements.RETRIES_REJECTED)):
             if count := figures.of_service(counted, service, what):
                 rows.append(LimitRow(name, f"the {service} service", count, ""))
     return rows

@@ -12,7 +12,7 @@ from tests.gateway.upstreams.test_pools import certificate
 from gateway.config import Timeouts
 from gateway.policy.rejections import UpstreamError
 from gateway.upstreams import Pools, fetch, pools
-from gateway.upstreams.failures import FailureLog
+from gateway.upstreams.errors import ErrorLog
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 TIMEOUTS = Timeouts().model_copy(update={"connect": 5.0, "total": 5.0})
@@ -113,14 +113,14 @@ async def test_what_goes_wrong_after_that_is_logged_too(
 def test_the_next_line_counts_the_suppressed_ones_by_cause(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failures = FailureLog(interval=60)
+    errors = ErrorLog(interval=60)
     now = 1000.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     for address, cause in [("a:1", "x"), ("a:1", "x"), ("a:1", "x"), ("b:1", "x"), ("a:1", "y")]:
-        failures.note("things", address, cause)
+        errors.note("things", address, cause)
     now += 60
-    failures.note("things", "a:1", "x", "more", level=logging.ERROR)
-    failures.note("things", "b:1", "x")
+    errors.note("things", "a:1", "x", "more", level=logging.ERROR)
+    errors.note("things", "b:1", "x")
     assert [record.getMessage() for record in caplog.records] == [
         "The things service at a:1 x",
         "The things service at b:1 x",

@@ -31,16 +31,16 @@ def is_refused(exc: OSError) -> bool:
     return exc.errno == ECONNREFUSED or f"[Errno {ECONNREFUSED}]" in str(exc)
 
 
-class FailureLog:
-    """Logs failures, and counts those that it does not log. Its size is bounded by the configuration."""
+class ErrorLog:
+    """Logs errors, and counts those that it does not log. Its size is bounded by the configuration."""
 
     def __init__(self, interval: float = INTERVAL) -> None:
         self.interval = interval
-        # By service, address and cause: when there was a line, and how many failures since.
+        # By service, address and cause: when there was a line, and how many errors since.
         self.logged: dict[tuple[str, str, str], tuple[float, int]] = {}
 
     def note(self, service: str, address: str, cause: str, more: str = "", *, level: int = logging.WARNING) -> None:
-        """Log the failure, unless the same was logged within the interval."""
+        """Log the error, unless the same was logged within the interval."""
         key = service, address, cause
         now = time.monotonic()
         at, unlogged = self.logged.get(key, (-self.interval, 0))
@@ -56,5 +56,5 @@ class FailureLog:
             cause,
             f" ({more})" if more else "",
             f"; {unlogged} times more since the last line" if unlogged else "",
-            extra={"event": "service_failed", "service": service, "address": address, "failures": unlogged + 1},
+            extra={"event": "upstream_error", "service": service, "address": address, "errors": unlogged + 1},
         )
