@@ -1,4 +1,4 @@
-"""Bad input, through the API: each a problem that says what was expected, none stored, none a 500."""
+"""Bad input, through the API: each a problem that names what was expected, none stored, none a 500."""
 
 import codecs
 import gzip

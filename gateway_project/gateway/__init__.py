@@ -1,1 +1,1 @@
-"""An API gateway: gateway.yaml says what is exposed; login, tokens, access and limits are done here, once."""
+"""An API gateway: gateway.yaml declares what is exposed; login, tokens, access and limits are done here, once."""

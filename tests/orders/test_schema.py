@@ -54,7 +54,7 @@ def test_a_page_s_links_are_there_and_have_no_examples_of_another_api(document):
     assert "example" not in page["properties"]["next"]
 
 
-def test_unknown_fields_are_refused(document):
+def test_unknown_fields_are_rejected(document):
     assert document["components"]["schemas"]["OrderInRequest"]["additionalProperties"] is False
     assert "additionalProperties" not in document["components"]["schemas"]["OrderOut"]
 

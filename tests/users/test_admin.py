@@ -75,21 +75,21 @@ def test_admins_do_not_demote_themselves(browser, admin, everything, change):
 
 
 @pytest.mark.parametrize(
-    ("refusal", "status"),
+    ("reason", "status"),
     [
         (Conflict("Taken a moment ago."), 200),
         (Unavailable("Taken a moment ago."), 503),
         (StorageFull("Taken a moment ago."), 507),
     ],
 )
-def test_a_failed_save_shows_the_reason(browser, make, everything, monkeypatch, refusal, status):
+def test_a_failed_save_shows_the_reason(browser, make, everything, monkeypatch, reason, status):
     """A conflict beside what was typed, which for the others is on the page before."""
     user = make("eva")
     before = everything()
     sent = FORM | {"full_name": "Eva L.", "version": version(browser, user.pk), "password": "another horse 2"}
 
     def refuse(**kwargs: object) -> None:
-        raise refusal
+        raise reason
 
     monkeypatch.setattr(services, "user_update", refuse)
     monkeypatch.setattr(services, "user_create", refuse)

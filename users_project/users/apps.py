@@ -22,7 +22,7 @@ class UsersConfig(AppConfig):
 
 
 def _refuse_bypass(sender: type, raw: bool, **kwargs: Any) -> None:  # noqa: ANN401  # a signal's
-    """Refuse what saves models by itself, as `loaddata` does. The store's own writes send no signal."""
+    """Reject what saves models by itself, as `loaddata` does. The store's own writes send no signal."""
     from . import models
 
     if sender in {models.User, models.Deletion, models.UserVersion}:

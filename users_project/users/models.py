@@ -28,7 +28,7 @@ class BypassError(TypeError):
 
 
 class ReadOnlyQuerySet(models.QuerySet["User"]):
-    """Users. Every write is refused."""
+    """Users. Every write is rejected."""
 
     def refuse(self, *args: object, **kwargs: object) -> NoReturn:
         raise BypassError(_BYPASS)

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 MAX_LENGTH = 128
 # Seconds that a hash waits for its turn: well within the time a gateway gives a login.
 HASH_WAIT = 5.0
-# bcrypt uses no more of a password. passlib, as most programs, truncates it silently; this library refuses it.
+# bcrypt uses no more of a password. passlib, as most programs, truncates it silently; this library rejects it.
 BCRYPT_BYTES = 72
 # Seconds between two searches for the kinds of imported hashes, which read all users.
 _IMPORTED_HASHES_SECONDS = 10

@@ -1,6 +1,6 @@
 """The value of `Content-Length`, for everything that reads it."""
 
-# `int` refuses thousands of digits; no body has more bytes than this.
+# `int` rejects thousands of digits; no body has more bytes than this.
 _MAX_DIGITS = 18
 
 

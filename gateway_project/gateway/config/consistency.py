@@ -109,7 +109,7 @@ def check_conflicts(taken: list[Claim], reader: DocumentReader) -> None:
         rivals = [other for other in shapes.overlapping(claim.pattern.segments) if conflict(claim, taken[other])]
         if rivals:
             first = taken[min(rivals)]
-            clash = f"{shown(claim.path)} can match the same requests as {shown(first.path)} in line {first.mark.line}"
+            clash = f"{shown(claim.path)} can match the same requests as {shown(first.path)} on line {first.mark.line}"
             reader.fault(claim.mark, f"{clash}. Change the path or the methods of one.")
         shapes.add(claim.pattern, index)
 

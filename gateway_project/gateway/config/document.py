@@ -203,7 +203,7 @@ class DocumentReader:
             node = self.node(next(events), events, depth + 1, key)
             first = nodes.setdefault(name, node) if name is not None else node
             if first is not node and first.key:
-                self.fault(key, f"duplicate key {shown(name)}, first in line {first.key.line}. Remove one of them.")
+                self.fault(key, f"duplicate key {shown(name)}, first on line {first.key.line}. Remove one of them.")
         return nodes
 
     def scalar(self, event: yaml.ScalarEvent, mark: Mark) -> Scalar:

@@ -1,7 +1,7 @@
 """What is wrong with a gateway.yaml.
 
 Exception
-└── ConfigError         the file cannot be used; `faults` says why, each with its place
+└── ConfigError         the file cannot be used; `faults` has the reasons, each with its position
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong, with its line and column, both from 1. `message` says what is wrong, then what to do."""
+    """One thing that is wrong, with its line and column, both from 1. `message` states it, then what to do."""
 
     file: str
     line: int

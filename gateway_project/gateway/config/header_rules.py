@@ -18,7 +18,7 @@ NEIGHBOURS: Final = (
     "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
 )  # fmt: skip
 USER: Final = "the gateway sends the user and the passport there; send a key under another name, such as X-Api-Key"
-CLIENT: Final = "the gateway says there where the request comes from"
+CLIENT: Final = "the gateway sends there where the request comes from"
 # Names that a rule must not have, each with the reason.
 OF_REQUESTS: Final[dict[str, str]] = {
     **dict.fromkeys(NEIGHBOURS, FRAMING),
@@ -32,8 +32,8 @@ OF_RESPONSES: Final[dict[str, str]] = {
     **dict.fromkeys(NEIGHBOURS, FRAMING),
     "audit-detail": "the gateway takes it into its audit trail and sends it to no client",
     "content-encoding": "it has to match the body; write `compress: true` to have bodies compressed",
-    "vary": "the gateway adds to what the service says there",
-    "via": "the gateway says there what a response came through",
+    "vary": "the gateway adds to the value of the service",
+    "via": "the gateway sends there what a response came through",
     "x-request-id": "the gateway sends its own",
 }
 ONLY_REMOVED: Final[dict[str, str]] = {

@@ -23,7 +23,7 @@ def misindented(text: str, number: int, column: int) -> tuple[int, str] | None:
     indent = len(found["indent"])
     if not levels or indent in levels:
         return None
-    *others, last = [f"{level} as in line {line}" for level, line in levels.items()]
+    *others, last = [f"{level} as on line {line}" for level, line in levels.items()]
     levels_open = f"{', '.join(others)} or {last}" if others else last
     return indent + 1, f"{indent} {'space' if indent == 1 else 'spaces'} before this line. Use {levels_open}."
 

@@ -11,7 +11,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def as_written(schema: Any) -> Any:  # noqa: ANN401  # any JSON
-    """Return pydantic's schema for what the file says, where it is not what the models hold.
+    """Return pydantic's schema for what the file contains, where it is not what the models hold.
 
     A key without a value is a fault, so there is no null; the default of a duration or size is text; a section's
     default is that of its keys; no name of a service goes unchecked.

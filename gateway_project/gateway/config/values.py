@@ -1,6 +1,6 @@
 """The values of gateway.yaml that YAML has no type for: durations, sizes, rates, URLs, names.
 
-Each parser raises `ValueError` that says what was expected.
+Each parser raises `ValueError` that names what was expected.
 """
 
 import re

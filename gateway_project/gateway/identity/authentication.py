@@ -1,4 +1,4 @@
-"""Whom an access token speaks for: what it says, as long as its signature, its time and its session hold."""
+"""The user of an access token: its claims, as long as its signature, its time and its session are valid."""
 
 import time
 from collections import OrderedDict

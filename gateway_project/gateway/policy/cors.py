@@ -3,7 +3,7 @@
 A browser enforces it by the response's headers. Before a request that a form could not send it asks first, by a
 preflight: an OPTIONS with `Origin` and `Access-Control-Request-Method`, without credentials. So the gateway responds to
 it before authentication, and before the rate limits, which could not count it by its user. The response to a preflight
-of an origin that is not listed has no `Access-Control-*`, which is how a browser is refused.
+of an origin that is not listed has no `Access-Control-*`, which is how a browser is rejected.
 
 Where a policy holds, the service's own `Access-Control-*` are dropped: of two policies, each browser may take either.
 """

@@ -34,7 +34,7 @@ AUDIT_DETAIL: Final = "audit-detail"
 # Where the passport is if the client's `Authorization` is passed on.
 PASSPORT: Final = "x-gatehouse-passport"
 
-# What the gateway says itself, or what frames the message: the client's word for it does not count.
+# What the gateway sets itself, or what frames the message: the client's value does not count.
 OWN: Final = frozenset(
     {
         "authorization", "content-length", "expect", "forwarded", "host", "request-user-id", "via", TIME_LEFT,
@@ -107,7 +107,7 @@ def from_client(headers: Sequence[tuple[str, str]], *, trusted: bool, accepts_ba
     """Return what the client may say to a service; raise `BadRequest` for a malformed name or value.
 
     A name with an underscore goes too, whatever it is: in WSGI `Request_User_Id` and `request-user-id` are one name.
-    With `trusted`, the peer being a proxy of ours, `X-Forwarded-*` stay, but for those that `to_upstream` says.
+    With `trusted`, the peer being a proxy of ours, `X-Forwarded-*` stay, except for those that `to_upstream` sets.
     `baggage` stays with `trusted` or `accepts_baggage`: services may act on what it contains. Of the cookies the
     gateway's own are not the service's to know.
     """
@@ -144,9 +144,9 @@ def to_upstream(
 ) -> Headers:
     """Return what the service is sent: what `from_client` has left, and the gateway's own.
 
-    If the service gets the client's `authorization`, the passport has a header of its own. Scheme and host are as the
-    client asked for them, `via` is what its `Via` says. `Host`, what frames the body, and what differs in each request
-    are the sender's to say.
+    If the service gets the client's `authorization`, the passport has another header. Scheme and host are as the client
+    asked for them, `via` is the value of its `Via`. The sender sets `Host`, what frames the body, and what differs in
+    each request.
     """
     through = VIA.get(version, VIA["1.1"])
     own = [

@@ -34,7 +34,7 @@ UNVERSIONED = re.compile(r"/api/(?!v[0-9]+(?:/|$))")
 class Match:
     """The route, the path that its service is sent, and the parameters, encoded as they were sent.
 
-    `allow` are all methods of the path, as the header says them. With `handles_options` the gateway itself answers an
+    `allow` are all methods of the path, as the header has them. With `handles_options` the gateway itself answers an
     OPTIONS, with 204 and `Allow`. `limits` are the route's rate limits; `prepared` is what its requests need.
     """
 

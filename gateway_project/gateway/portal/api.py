@@ -101,7 +101,7 @@ class UnsupportedGrantType(RequestRejected):
 
 
 class StrictFormParser(FormParser):
-    """A form that says each field once: which of two counts, each reader understands otherwise."""
+    """A form that has each field once: readers differ in which of two counts."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:  # noqa: ANN401  # DRF's signature
         """Return the fields; raise `ValidationError` that names each one that is there more often."""
@@ -127,7 +127,7 @@ class OwnView(APIView):
         return super().initialize_request(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # DRF's signature
-        """Refuse a body that is too large before anything reads it."""
+        """Reject a body that is too large before anything reads it."""
         super().initial(request, *args, **kwargs)
         bodies.check_length(request.META, settings.MAX_BODY)
 
@@ -190,7 +190,7 @@ class LogoutView(OwnView):
     def post(self, request: APIRequest) -> Response:
         """Sign out.
 
-        This ends the session of the access token. All its tokens are refused within two seconds.
+        This ends the session of the access token. All its tokens are rejected within two seconds.
         """
         identity, address = cast("Caller", request.user).identity, request.gateway.headers.address
         sessions.sign_out(
@@ -245,7 +245,7 @@ class SessionView(OwnView):
     def delete(self, request: APIRequest, session_id: str) -> Response:
         """End one of your sessions.
 
-        All its tokens are refused within two seconds.
+        All its tokens are rejected within two seconds.
         """
         identity = cast("Caller", request.user).identity
         if not sessions.open_sessions(identity.user_id).filter(id=session_id).exists():

@@ -78,7 +78,7 @@ def environ(scope: Message, body: Any) -> dict[str, Any]:  # noqa: ANN401  # a f
         text = value.decode("latin-1")
         # RFC 9110, section 5.3; cookies are joined otherwise (RFC 6265, section 5.4).
         made[key] = f"{made[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}" if key in made else text
-    # A request of HTTP/1.1 without `Host` stays one: it is refused (RFC 9112, section 3.2).
+    # A request of HTTP/1.1 without `Host` stays one: it is rejected (RFC 9112, section 3.2).
     if authority is not None and ("HTTP_HOST" in made or scope["http_version"] == "1.0"):
         made["HTTP_HOST"] = authority
     return made

@@ -13,7 +13,7 @@ DETAILS: Final = {
     408: "Timed out reading the request headers. Send them faster.",
     414: "The request line is too long. Shorten the URL.",
     431: "The header fields are too many or too long. Send fewer or shorter ones.",
-    501: "Unsupported method or transfer coding. Use a method that HTTP knows, and no transfer coding but chunked.",
+    501: "Unsupported method or transfer coding. Use a method of HTTP, and no transfer coding except chunked.",
     505: "Unsupported HTTP version. Use HTTP/1.1 or HTTP/1.0.",
 }
 UPGRADE_WITH_BODY: Final = "A request with an Upgrade header must have no body. Leave out one of them."

@@ -19,7 +19,7 @@ SLICE: Final = 8 * 1024
 OTHER_PROTOCOLS = re.compile(rb"^(?P<method>\S+) (?P<target>\S+) (?:RTSP|ICE)/", re.MULTILINE)
 # A transfer coding's name (RFC 9112, section 7), without parameters.
 CODING = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
-# Of a Content-Length; `int` refuses thousands.
+# Of a Content-Length; `int` rejects thousands.
 MAX_DIGITS: Final = 18
 BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 

@@ -203,15 +203,15 @@ NESTED = "services:\n  a:\n    timeouts:\n      total: 1s\n"
 @pytest.mark.parametrize(
     ("text", "found", "expected"),
     [
-        (route() + "   rate_limit: 1/day\n", "7:4: 3 spaces", "4 as in line 6 or 0 as in line 3"),
-        (route() + "  rate_limit: 1/day\n", "7:3: 2 spaces", "4 as in line 6 or 0 as in line 3"),
-        (route() + "     rate_limit: 1/day\n", "7:6: 5 spaces", "4 as in line 6 or 0 as in line 3"),
-        (route() + "   - path: /y\n", "7:4: 3 spaces", "2 as in line 4"),
-        ("version: 1\n services: {}\n", "2:2: 1 space", "0 as in line 1"),
+        (route() + "   rate_limit: 1/day\n", "7:4: 3 spaces", "4 as on line 6 or 0 as on line 3"),
+        (route() + "  rate_limit: 1/day\n", "7:3: 2 spaces", "4 as on line 6 or 0 as on line 3"),
+        (route() + "     rate_limit: 1/day\n", "7:6: 5 spaces", "4 as on line 6 or 0 as on line 3"),
+        (route() + "   - path: /y\n", "7:4: 3 spaces", "2 as on line 4"),
+        ("version: 1\n services: {}\n", "2:2: 1 space", "0 as on line 1"),
         (
             NESTED + "   # a note\n   health: /x\n",
             "6:4: 3 spaces",
-            "6 as in line 4, 4 as in line 3, 2 as in line 2 or 0 as in line 1",
+            "6 as on line 4, 4 as on line 3, 2 as on line 2 or 0 as on line 1",
         ),
     ],
 )
@@ -232,7 +232,7 @@ def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
 
 def test_a_repeated_key_is_a_fault_at_the_second(tmp_path: Path) -> None:
     assert faults(tmp_path, route() + "version: 1\n") == [
-        "7:1: duplicate key 'version', first in line 1. Remove one of them."
+        "7:1: duplicate key 'version', first on line 1. Remove one of them."
     ]
 
 
@@ -286,7 +286,7 @@ def test_a_thousand_routes_that_all_conflict_are_a_thousand_faults(tmp_path: Pat
         text = HEAD + "".join(f"  - {{path: '/x/{{p{n}}}/x', service: a, allow: public}}\n" for n in range(count))
         found = faults(tmp_path, text)
         assert len(found) == count - 1
-        assert all("in line 4." in each for each in found)
+        assert all("on line 4." in each for each in found)
 
     # Each route is compared with each before it: ten times the routes are a hundred times the pairs.
     assert processor_time(lambda: find_faults(1000)) < 500 * processor_time(lambda: find_faults(100), runs=5)

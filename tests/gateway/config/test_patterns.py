@@ -141,13 +141,13 @@ def test_ambiguous_routes_are_a_fault_that_names_both_lines(
 ) -> None:
     for one, other in (first, second), (second, first):
         assert faults(tmp_path, one, other) == [
-            f"5:12: '{other[0]}' can match the same requests as '{one[0]}' in line 4. {ADVICE}"
+            f"5:12: '{other[0]}' can match the same requests as '{one[0]}' on line 4. {ADVICE}"
         ]
 
 
 def test_a_conflict_names_the_first_of_several_routes(tmp_path: Path) -> None:
     found = faults(tmp_path, ("/b/{x}", "GET"), ("/a", "GET"), ("/a", "POST"), ("/a", "GET, POST"), ("/c", "GET"))
-    assert found == ["7:12: '/a' can match the same requests as '/a' in line 5. Change the path or the methods of one."]
+    assert found == ["7:12: '/a' can match the same requests as '/a' on line 5. Change the path or the methods of one."]
 
 
 def test_a_path_with_the_current_version_conflicts_with_one_without(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_path_with_the_current_version_conflicts_with_one_without(tmp_path: Pa
     assert faults(tmp_path, *routes) == []
     assert faults(tmp_path, *routes, more="versions: {current: v2}\n") == []
     assert faults(tmp_path, *routes, more="versions: {current: v1}\n") == [
-        "5:12: '/api/x' can match the same requests as '/api/v1/x' in line 4. Change the path or the methods of one."
+        "5:12: '/api/x' can match the same requests as '/api/v1/x' on line 4. Change the path or the methods of one."
     ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from chassis.problems import Unavailable
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# A link is refused: after a rename, processes would follow it to different files. A pipe must not block.
+# A link is rejected: after a rename, processes would follow it to different files. A pipe must not block.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
