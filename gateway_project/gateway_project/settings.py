@@ -68,15 +68,7 @@ LOGIN_FREE_TRIES_PER_ADDRESS = ENV.login_free_tries_per_address
 LOGIN_LONGEST_WAIT = ENV.login_longest_wait
 DATA_UPLOAD_MAX_MEMORY_SIZE = None
 
-TEMPLATES = [
-    {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "APP_DIRS": True,
-        "OPTIONS": {
-            "context_processors": ["django.template.context_processors.request", "gateway.portal.pages.header"]
-        },
-    }
-]
+TEMPLATES = chassis.templates("gateway.portal.pages.header")
 STATIC_URL = "/static/"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

@@ -1,23 +1,19 @@
 """Writers of SQLite queue here, threads and processes alike. PostgreSQL needs no queue.
 
-In SQLite's own queue a writer sleeps for up to 0.1 s while others overtake it, which costs half of the rate and more of
-the p99 (docs/benchmarks.md). This one is a lock on a file, tried every millisecond. It ends with the process.
+SQLite's own queue costs half of the rate and more of the p99 (docs/benchmarks.md).
 """
 
-import fcntl
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
 
 from django.conf import settings
 from django.db import connection
 
 from chassis.databases import DatabaseUnavailable
+from chassis.locks import FileLock
 
 # Seconds.
 MAX_WAIT = 5.0
-PAUSE = 0.001
 
 
 @contextmanager
@@ -26,19 +22,5 @@ def write_turn() -> Iterator[None]:
     if connection.vendor != "sqlite" or connection.in_atomic_block:
         yield
         return
-    with (settings.STATE / "orders.lock").open("a") as file:
-        _lock(file)
+    with FileLock(settings.STATE / "orders.lock", MAX_WAIT, DatabaseUnavailable).held():
         yield
-
-
-def _lock(file: IO[str]) -> None:
-    deadline = time.monotonic() + MAX_WAIT
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise DatabaseUnavailable from None
-            time.sleep(PAUSE)
-        else:
-            return

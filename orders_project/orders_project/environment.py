@@ -1,5 +1,6 @@
 """The orders project's environment variables: the names of these fields in capitals."""
 
+from functools import partial
 from pathlib import Path
 
 from pydantic import Field
@@ -30,5 +31,4 @@ class Environment(ServiceEnvironment):
     )
 
 
-def read() -> Environment:
-    return read_environment(Environment)
+read = partial(read_environment, Environment)

@@ -1,14 +1,9 @@
 """The application that gunicorn serves."""
 
-import os
+from chassis.wsgi import wsgi_application
 
-import django
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orders_project.settings")
-django.setup(set_prefix=False)
+application = wsgi_application("orders_project.settings")
 
 from chassis.databases import check_migrations  # noqa: E402  # needs Django set up
-from chassis.wsgi import UTF8Handler  # noqa: E402
 
-application = UTF8Handler()
 check_migrations()

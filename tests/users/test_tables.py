@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 
 from users import services, store
 from users.models import Position, User
-from users.store import lock
+from users.store import writer
 
 from .test_api import NEW, assert_problem
 
@@ -25,7 +25,7 @@ def test_the_database_itself_takes_no_name_and_no_email_twice(make):
 
 
 def test_a_writer_waits_for_its_turn_with_a_bound(as_admin, make, monkeypatch):
-    monkeypatch.setattr(lock, "TIMEOUT", 0.1)
+    monkeypatch.setattr(writer, "TIMEOUT", 0.1)
     held, release = threading.Event(), threading.Event()
 
     def hold() -> None:

@@ -3,9 +3,13 @@
 from typing import Any
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.core import checks
+from django.db import DatabaseError
 from django.db.backends.signals import connection_created
 from django.db.models.signals import pre_save
+
+from chassis.problems import Unavailable
 
 
 class UsersConfig(AppConfig):
@@ -31,11 +35,6 @@ def _refuse_bypass(sender: type, raw: bool, **kwargs: Any) -> None:  # noqa: ANN
 
 def _check_record(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ANN401  # Django's signature
     """Open the file store, so that every command finds its index, and `check` names a line that cannot be read."""
-    from django.conf import settings
-    from django.db import DatabaseError
-
-    from chassis.problems import Unavailable
-
     from . import store
 
     if not settings.RECORD:  # `migrate` makes the tables of PostgreSQL, and comes by here too

@@ -35,13 +35,9 @@ class ReadOnlyQuerySet(models.QuerySet["User"]):
 
     update = bulk_create = bulk_update = delete = refuse
 
-    def named(self, username: str) -> Self:
-        """Return the user of that name, in any case, along the unique index."""
-        return self.alias(lowered=Lower("username")).filter(lowered=username.lower())
-
-    def with_email(self, email: str) -> Self:
-        """Return the user of that email address, in any case, along the unique index."""
-        return self.alias(lowered=Lower("email")).filter(lowered=email.lower())
+    def named(self, name: str, field: str = "username") -> Self:
+        """Return the user of that username, or email, in any case, along the unique index."""
+        return self.alias(lowered=Lower(field)).filter(lowered=name.lower())
 
     def active_admins(self) -> Self:
         return self.filter(user_type=User.Type.ADMIN, is_active=True)

@@ -40,10 +40,9 @@ def account_get(*, user_id: int) -> User:
 
 def user_history(*, user_id: int) -> list[Change]:
     """Return the user's history, newest first, also of a deleted user; raise `Http404` if there never was one."""
-    found = changes(store.current().versions(user_id))
-    if not found:
-        raise Http404
-    return found
+    if found := changes(store.current().versions(user_id)):
+        return found
+    raise Http404
 
 
 def names(ids: Iterable[int | None]) -> dict[int | None, str]:

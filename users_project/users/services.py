@@ -144,7 +144,7 @@ def _check_unique(user: User) -> None:
     errors: Errors = {}
     if others.named(user.username).exists():
         errors["username"] = ["This username is taken."]
-    if others.with_email(user.email).exists():
+    if others.named(user.email, "email").exists():
         errors["email"] = ["This email address is taken."]
     if errors:
         raise Conflict(" ".join(message for messages in errors.values() for message in messages), errors)

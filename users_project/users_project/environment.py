@@ -1,5 +1,6 @@
 """Every setting of the users project: an environment variable, read and checked here and nowhere else."""
 
+from functools import partial
 from pathlib import Path
 
 from pydantic import Field
@@ -36,6 +37,4 @@ class Environment(ServiceEnvironment):
     argon2_time: int = Field(2, ge=1, le=100, description="Passes over that memory.")
 
 
-def read() -> Environment:
-    """Return the checked environment; raise `ImproperlyConfigured` that names every variable with a bad value."""
-    return read_environment(Environment)
+read = partial(read_environment, Environment)

@@ -94,19 +94,9 @@ SESSION_COOKIE_AGE = 12 * 60 * 60
 CSRF_COOKIE_NAME = "users_admin_csrf"
 CSRF_COOKIE_PATH = "/admin/"
 CSRF_COOKIE_HTTPONLY = True
-TEMPLATES = [
-    {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "APP_DIRS": True,
-        "OPTIONS": {
-            "context_processors": [
-                "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
-            ]
-        },
-    }
-]
+TEMPLATES = chassis.templates(
+    "django.contrib.auth.context_processors.auth", "django.contrib.messages.context_processors.messages"
+)
 STATIC_URL = "/admin/static/"
 STORAGES = {"staticfiles": {"BACKEND": "chassis.static_files.FingerprintStorage"}}
 # Served from where the packages are installed: there is nothing to collect before a start.

@@ -4,7 +4,6 @@ from django.contrib import admin
 from django.urls import path, register_converter
 from django.views.generic import RedirectView
 
-from chassis import problems
 from chassis.converters import Id
 from users.api import internal, views
 
@@ -29,7 +28,3 @@ urlpatterns = [
     path("admin/password_change/", RedirectView.as_view(url="/sessions/")),
     path("admin/", admin.site.urls),
 ]
-handler400 = problems.bad_request
-handler403 = problems.forbidden
-handler404 = problems.not_found
-handler500 = problems.server_error

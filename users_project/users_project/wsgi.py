@@ -1,15 +1,9 @@
 """What gunicorn serves."""
 
-import os
+from chassis.wsgi import wsgi_application
 
-import django
+application = wsgi_application("users_project.settings")
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "users_project.settings")
-django.setup(set_prefix=False)
+from users import store  # noqa: E402  # needs Django set up
 
-# Only now are the models loaded.
-from chassis.wsgi import UTF8Handler  # noqa: E402
-from users import store  # noqa: E402
-
-application = UTF8Handler()
 store.open_or_log()

@@ -13,7 +13,7 @@
         etags, parameters    conditional requests, and their headers in the OpenAPI document
         problems, problem_responses    every error as `application/problem+json`, and in the OpenAPI document
     a process:
-        logs, tracing, trace_context, health, openapi, databases, environment, gunicorn, wsgi
+        logs, tracing, trace_context, health, openapi, databases, locks, environment, command_line, gunicorn, wsgi
     tests:
         testing       a client that acts as a user, without a gateway
 
@@ -34,6 +34,14 @@ MIDDLEWARE = [
     "chassis.middleware.TimeLeftMiddleware",
     "chassis.middleware.EndpointMiddleware",
 ]
+
+
+def templates(*context_processors: str) -> list[dict[str, Any]]:
+    """Return `TEMPLATES`: those of the apps, with the request and these context processors."""
+    processors = ["django.template.context_processors.request", *context_processors]
+    backend = "django.template.backends.django.DjangoTemplates"
+    return [{"BACKEND": backend, "APP_DIRS": True, "OPTIONS": {"context_processors": processors}}]
+
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["chassis.passports.PassportAuthentication"],

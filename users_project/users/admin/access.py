@@ -17,7 +17,6 @@ PREFIX = "/admin/"
 _HEADERS = {"Content-Security-Policy": security.PAGE_POLICY} | {
     name: security.HEADERS[name] for name in ("Permissions-Policy", "Cross-Origin-Resource-Policy")
 }
-_KEPT_HEADERS = ("Retry-After", "WWW-Authenticate", "X-Request-ID")
 
 
 class PassportAdminMiddleware(Middleware):
@@ -54,21 +53,16 @@ class AdminPagesMiddleware(Middleware):
             return response
         is_problem = response.headers.get("Content-Type") == problems.MEDIA_TYPE
         if is_problem and "text/html" in request.headers.get("Accept", ""):
-            response = _problem_page(request, response)
+            _show_as_page(request, response)
         for name, value in _HEADERS.items():
             response.headers[name] = value
         return response
 
 
-def _problem_page(request: HttpRequest, problem: HttpResponse) -> HttpResponse:
-    context = {
-        "problem": json.loads(problem.content),
-        "again": request.get_full_path(),
-        "sent": request.method == "POST",
-    }
-    page = HttpResponse(render_to_string("admin/problem.html", context), status=problem.status_code)
-    for name in _KEPT_HEADERS:
-        if name in problem.headers:
-            page.headers[name] = problem.headers[name]
-    page.headers["Cache-Control"] = "no-store"
-    return page
+def _show_as_page(request: HttpRequest, problem: HttpResponse) -> None:
+    document, sent = json.loads(problem.content), request.method == "POST"
+    context = {"problem": document, "again": request.get_full_path(), "sent": sent}
+    problem.content = render_to_string("admin/problem.html", context)
+    problem.headers.pop("Content-Length", None)
+    problem.headers["Content-Type"] = "text/html; charset=utf-8"
+    problem.headers["Cache-Control"] = "no-store"

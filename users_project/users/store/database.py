@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from chassis.databases import check_migrations
 from users.models import Entry, Position, UserVersion
 
-from . import lock, tables
+from . import tables, writer
 from .codec import decode, encode
 from .writer import Writer
 
@@ -36,9 +36,9 @@ class Database:
         with transaction.atomic():
             _take_turn()
             # Nothing to reserve: deletions stay in their table, so that an id is never free again.
-            writer = Writer(lambda _: None)
-            yield writer
-            lines = ((entry.id, encode(entry, with_password=False).decode()) for entry in writer.entries)
+            own = Writer(lambda _: None)
+            yield own
+            lines = ((entry.id, encode(entry, with_password=False).decode()) for entry in own.entries)
             versions = [UserVersion(user_id=user_id, line=line) for user_id, line in lines]
             UserVersion.objects.bulk_create(versions, batch_size=500)
 
@@ -49,7 +49,7 @@ class Database:
 
 def _take_turn() -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{int(lock.TIMEOUT * 1000)}ms"])
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{int(writer.TIMEOUT * 1000)}ms"])
     turn = Position.objects.select_for_update().filter(pk=tables.POSITION)
     if turn.first() is None:
         Position.objects.bulk_create([Position(pk=tables.POSITION, generation=uuid4().hex)], ignore_conflicts=True)

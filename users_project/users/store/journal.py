@@ -22,14 +22,14 @@ from pathlib import Path
 from django.db import DatabaseError, connection, transaction
 
 from chassis.databases import Meaning, StorageFull, meaning_of
+from chassis.locks import FileLock
 from chassis.problems import Unavailable
 from users.models import Entry, Position
 
 from . import compaction, index, marks, reading, record, tables
 from .codec import encode
-from .lock import TIMEOUT, WriterLock
 from .record import Extent, StoreError
-from .writer import Writer
+from .writer import TIMEOUT, Writer
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lock = WriterLock(path.with_suffix(".jsonl.lock"))
+        self.lock = FileLock(path.with_suffix(".jsonl.lock"), TIMEOUT)
         self._fresh: tuple[str, tuple[int, int] | None] | None = None
         self._is_open = False  # whether the index has the tables of this program
         self._tidied_at = -math.inf
@@ -78,7 +78,7 @@ class Journal:
             self._fresh = seen
             return
         try:
-            with self.lock.held(timeout=0 if position else TIMEOUT):
+            with self.lock.held(0 if position else None):
                 self._bring_up()
         except (Unavailable, DatabaseError) as exc:
             if not position or (isinstance(exc, DatabaseError) and meaning_of(exc) is not Meaning.FULL):

@@ -59,7 +59,12 @@ def read_all(path: Path, position: Position | None, identity: str) -> Position:
     if position and is_changed and is_same_file and extent.offset < min(position.offset, record.size(path)):
         raise _refused(path, extent.lines + 1, "the line is incomplete, but it was complete before")
     if not replay.entries and ((position and position.ids) or (found and found.offset)):
-        raise _lost(path)
+        raise StoreError(
+            path,
+            None,
+            "It is empty or missing, but there were users. Put it back, or a backup of it. To begin without users, "
+            f"delete {marks.path_of(path).name} and {index.path().name} too.",
+        )
     if identity:  # a writer that was killed may not have waited for the disk
         record.sync(path)
         record.sync(path.parent)
@@ -79,26 +84,18 @@ def read_all(path: Path, position: Position | None, identity: str) -> Position:
 
 
 def _marks_after(path: Path, found: Marks | None, replay: Replay, *, is_changed: bool, has_index: bool) -> Marks:
+    last_id = max(replay.entries, default=0)
     if found is None:
         if not replay.entries:
             return Marks.first()
         log.warning("%s: missing; ids jump and all sessions end", marks.path_of(path))
-        return Marks.first().renewed(replay.last_id + marks.JUMP)
+        return Marks.first().renewed(last_id + marks.JUMP)
     if is_changed:
         log.warning("%s: is an older copy or was edited in place; all sessions end", path)
-        return found.renewed(replay.last_id)
+        return found.renewed(last_id)
     if not has_index:
         found = replace(found, floor=max(found.floor, found.last_id))
-    return replace(found, last_id=max(found.last_id, replay.last_id))
-
-
-def _lost(path: Path) -> StoreError:
-    return StoreError(
-        path,
-        None,
-        "It is empty or missing, but there were users. Put it back, or a backup of it. To begin without users, "
-        f"delete {marks.path_of(path).name} and {index.path().name} too.",
-    )
+    return replace(found, last_id=max(found.last_id, last_id))
 
 
 def _refused(path: Path, line: int, reason: str) -> StoreError:

@@ -73,10 +73,6 @@ class Replay:
         self.entries[entry.id] = entry
         self.last_end = max(self.last_end, entry.session_end)
 
-    @property
-    def last_id(self) -> int:
-        return max(self.entries, default=0)
-
 
 def _names(user: User) -> list[tuple[str, str]]:
     return [("username", user.username.lower()), ("email", user.email.lower())]

@@ -1,6 +1,6 @@
 """The tables of users, deletions and position: PostgreSQL's, or those of the index beside the record."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, cast
@@ -41,12 +41,15 @@ def put(entry: Entry) -> None:
     """Store a version over the one before. Raises `IntegrityError` if a name is taken."""
     if isinstance(entry, Deletion):
         QuerySet(User).filter(pk=entry.pk).delete()
-    _upsert([entry], type(entry))
+    model = type(entry)
+    fields = [field.name for field in model._meta.concrete_fields if not field.primary_key]  # noqa: SLF001  # documented
+    cast("QuerySet[models.Model]", QuerySet(model)).bulk_create(
+        [entry], update_conflicts=True, unique_fields=["pk"], update_fields=fields
+    )
 
 
-def insert(entries: Iterable[Entry]) -> None:
+def insert(entries: Collection[Entry]) -> None:
     """Store new entries. Raises `IntegrityError` if a name is taken."""
-    entries = list(entries)
     for model in (User, Deletion):
         # bulk_create takes twice as long, and 100,000 users are read again after a restore.
         columns = [str(field.column) for field in model._meta.concrete_fields]  # noqa: SLF001  # Django's documented _meta
@@ -66,7 +69,7 @@ def _without_zone(value: object) -> object:
     return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) else value
 
 
-def replace_all(entries: Iterable[Entry]) -> None:
+def replace_all(entries: Collection[Entry]) -> None:
     with connection.cursor() as cursor:
         for model in (User, Deletion):
             cursor.execute(f"DELETE FROM {connection.ops.quote_name(model._meta.db_table)}")  # noqa: S608, SLF001  # ours
@@ -76,13 +79,6 @@ def replace_all(entries: Iterable[Entry]) -> None:
 def save_position(**values: Any) -> Position:  # noqa: ANN401  # the model's fields
     """Store what the tables reflect now, and return it."""
     return Position.objects.update_or_create(pk=POSITION, defaults=values)[0]
-
-
-def _upsert(entries: list[Entry], model: type[Entry]) -> None:
-    fields = [field.name for field in model._meta.concrete_fields if not field.primary_key]  # noqa: SLF001  # documented
-    cast("QuerySet[models.Model]", QuerySet(model)).bulk_create(
-        cast("list[models.Model]", entries), update_conflicts=True, unique_fields=["pk"], update_fields=fields
-    )
 
 
 def _largest(model: type[Entry], name: str) -> int:

@@ -11,6 +11,8 @@ from . import changed, tables
 from .codec import in_milliseconds
 from .replay import follow
 
+# Seconds a writer waits for the one before it: less than the gateway waits for the response.
+TIMEOUT = 8.0
 _MILLISECOND = timedelta(milliseconds=1)
 
 

@@ -9,9 +9,7 @@ from users.store.journal import Journal
 
 
 class Command(BaseCommand):
-    """Ends with 1 and the line that cannot be read; the index stays as it is then."""
-
-    help = "Reads all of users.jsonl and rebuilds the index; ends with 1 if a line cannot be read."
+    help = "Reads all of users.jsonl and rebuilds the index; ends with 1 and the line if one cannot be read."
     # They would open the record, and report what this command is to report.
     requires_system_checks = ()
 

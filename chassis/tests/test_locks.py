@@ -2,14 +2,12 @@ import threading
 
 import pytest
 
+from chassis.locks import FileLock
 from chassis.problems import Unavailable
-from users.store.lock import WriterLock
-
-pytestmark = pytest.mark.record
 
 
 def test_one_thread_at_a_time_holds_the_lock_and_others_wait_with_a_bound(tmp_path):
-    lock = WriterLock(tmp_path / "lock")
+    lock = FileLock(tmp_path / "lock", 8)
     refused = []
 
     def other() -> None:
@@ -30,6 +28,6 @@ def test_one_thread_at_a_time_holds_the_lock_and_others_wait_with_a_bound(tmp_pa
 
 def test_one_process_at_a_time_holds_the_lock(tmp_path):
     """`flock` belongs to the open file, so a second lock of the same path stands for another process."""
-    other = WriterLock(tmp_path / "lock").held(timeout=0.02)
-    with WriterLock(tmp_path / "lock").held(), pytest.raises(Unavailable), other:
+    other = FileLock(tmp_path / "lock", 8).held(timeout=0.02)
+    with FileLock(tmp_path / "lock", 8).held(), pytest.raises(Unavailable), other:
         pytest.fail("held twice")
