@@ -24,6 +24,8 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Otherwise the body waits for the ACK of the headers.
+    disable_nagle_algorithm = True
     def do_GET(self):
         self.send_response_only(200)
         self.send_header("Content-Length", "2")

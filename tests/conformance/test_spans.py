@@ -37,6 +37,8 @@ class Service(ThreadingHTTPServer):
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Otherwise the body waits for the ACK of the headers.
+            disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
                 service.received.append(self.headers["traceparent"])
@@ -49,7 +51,7 @@ class Service(ThreadingHTTPServer):
                 pass
 
         super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     @property
     def url(self) -> str:
