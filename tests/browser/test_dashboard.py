@@ -126,6 +126,18 @@ def check(page: Page) -> None:
     assert serious(page) == [], page.url
 
 
+# The pixels of each text in the charts, by its height and its width.
+TEXT_SIZES = """[...document.querySelectorAll(".chart text")].flatMap((text) => {
+  const shown = text.getScreenCTM(), size = parseFloat(getComputedStyle(text).fontSize);
+  return [shown.a * size, shown.d * size];
+})"""
+# Whether the labels below each chart stand apart.
+MOMENTS_APART = """[...document.querySelectorAll(".chart")].every((chart) => {
+  const boxes = [...chart.querySelectorAll(".moment")].map((moment) => moment.getBoundingClientRect());
+  return boxes.every((box, index) => index === 0 || box.left > boxes[index - 1].right);
+})"""
+
+
 def test_a_killed_address_is_seen_within_five_seconds_and_gone_after(
     chromium: Browser, gateway: Gateway, addresses: list[Address], complaints: Complaints, pictures: Path
 ) -> None:
@@ -179,7 +191,7 @@ def test_a_problem_leads_to_its_request_and_the_log(
     assert complaints == []
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
 def test_it_fits_each_screen_and_axe_finds_nothing(
     chromium: Browser, gateway: Gateway, complaints: Complaints, pictures: Path, width: int, scheme: str
 ) -> None:
@@ -197,6 +209,8 @@ def test_it_fits_each_screen_and_axe_finds_nothing(
         page.goto("/gateway/")
         expect(page.locator("#updates")).to_contain_text("Updated", timeout=15_000)
     page.screenshot(path=pictures / f"dashboard-{width}-{scheme}.png", full_page=True)
+    assert min(page.evaluate(TEXT_SIZES)) >= 11
+    assert page.evaluate(MOMENTS_APART)
     context.close()
     assert complaints == []
 

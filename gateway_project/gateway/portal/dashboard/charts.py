@@ -8,19 +8,17 @@ from typing import Any, Final
 
 from .figures import Point
 
-WIDTH: Final = 640
-HEIGHT: Final = 200
-LEFT: Final = 52
-RIGHT: Final = 40
-TOP: Final = 12
-BOTTOM: Final = 26
+# Of the plot. A unit of the height is a pixel; the width stretches with the screen, and text does not.
+WIDTH: Final = 600
+HEIGHT: Final = 160
 
 
 @dataclass(frozen=True)
 class Chart:
-    """What the template draws: numbers are in the units of the view box."""
+    """What the template draws: numbers are in the units of the plot."""
 
     ticks: list[tuple[float, str]]
+    # Per cent of the width, label, and the text's anchor.
     moments: list[tuple[float, str, str]]
     # One for each slot: x, width, what it shows on hover, and the bars as y, height, kind.
     columns: list[tuple[float, float, str, list[tuple[float, float, str]]]]
@@ -28,10 +26,6 @@ class Chart:
     lines: list[tuple[str, str, str, float]]
     width: int = WIDTH
     height: int = HEIGHT
-    left: int = LEFT
-    right: int = WIDTH - RIGHT
-    top: int = TOP
-    bottom: int = HEIGHT - BOTTOM
 
 
 def ceiling(value: float) -> float:
@@ -61,11 +55,11 @@ def clock(start: int) -> str:
 def requests_chart(points: Sequence[Point]) -> Chart:
     """Return a bar for each slot: successes, rejections and errors on each other."""
     top = ceiling(max(point.rate for point in points))
-    scale = (HEIGHT - TOP - BOTTOM) / top
-    step = (WIDTH - LEFT - RIGHT) / len(points)
+    scale = HEIGHT / top
+    step = WIDTH / len(points)
     columns = []
     for index, point in enumerate(points):
-        figures, y, bars = point.figures, HEIGHT - BOTTOM + 0.0, []
+        figures, y, bars = point.figures, float(HEIGHT), []
         counts = {
             "ok": figures.count - figures.errors - figures.rejected,
             "rejected": figures.rejected,
@@ -77,7 +71,7 @@ def requests_chart(points: Sequence[Point]) -> Chart:
             y -= height
             if height:
                 bars.append((round(y, 1), round(height, 1), kind))
-        columns.append((round(LEFT + index * step, 1), round(step, 1), described(point), bars))
+        columns.append((round(index * step, 1), round(step, 1), described(point), bars))
     return Chart(ticks(top, number), moments(points), columns, [])
 
 
@@ -86,7 +80,7 @@ def times_chart(points: Sequence[Point]) -> Chart:
     names = ("p99", "p95", "p50")
     values = {name: [getattr(point.figures, name) for point in points] for name in names}
     top = ceiling(max(values["p99"]))
-    step = (WIDTH - LEFT - RIGHT) / len(points)
+    step = WIDTH / len(points)
     lines = []
     for name in names:
         path, last, gap = [], 0.0, True
@@ -94,14 +88,14 @@ def times_chart(points: Sequence[Point]) -> Chart:
             if not points[index].figures.count:
                 gap = True
                 continue
-            x, y = LEFT + (index + 0.5) * step, HEIGHT - BOTTOM - value * (HEIGHT - TOP - BOTTOM) / top
+            x, y = (index + 0.5) * step, HEIGHT - value * HEIGHT / top
             # A slot on its own is a short line.
             path.append(f"M{x - step / 3:.1f} {y:.1f}H{x:.1f}" if gap else f"L{x:.1f} {y:.1f}")
             last, gap = y, False
         if path:
             lines.append((name, name, "".join(path), last))
     columns: list[Any] = [
-        (round(LEFT + index * step, 1), round(step, 1), described(point), []) for index, point in enumerate(points)
+        (round(index * step, 1), round(step, 1), described(point), []) for index, point in enumerate(points)
     ]
     return Chart(ticks(top, duration), moments(points), columns, spread(lines))
 
@@ -109,7 +103,7 @@ def times_chart(points: Sequence[Point]) -> Chart:
 def spread(lines: list[tuple[str, str, str, float]]) -> list[tuple[str, str, str, float]]:
     """Return the lines with their labels at least a line's height from each other."""
     found: list[tuple[str, str, str, float]] = []
-    below = HEIGHT - BOTTOM + 12.0
+    below = HEIGHT + 12.0
     for kind, label, path, y in sorted(lines, key=lambda line: line[0]):
         below = min(y + 4, below - 12)
         found.append((kind, label, path, round(below, 1)))
@@ -128,16 +122,14 @@ def described(point: Point) -> str:
 
 
 def ticks(top: float, label: Callable[[float], str]) -> list[tuple[float, str]]:
-    height = HEIGHT - TOP - BOTTOM
-    return [(HEIGHT - BOTTOM - height * share, label(top * share)) for share in (0, 0.5, 1)]
+    return [(HEIGHT * (1 - share), label(top * share)) for share in (0, 0.5, 1)]
 
 
 def moments(points: Sequence[Point]) -> list[tuple[float, str, str]]:
     """Return the labels below a chart: the first moment, the middle and the last."""
-    step = (WIDTH - LEFT - RIGHT) / len(points)
     middle = ceil(len(points) / 2)
     return [
-        (LEFT, clock(points[0].start), "start"),
-        (round(LEFT + middle * step, 1), clock(points[middle].start), "middle"),
-        (WIDTH - RIGHT, "now", "end"),
+        (0, clock(points[0].start), "start"),
+        (round(100 * middle / len(points), 1), clock(points[middle].start), "middle"),
+        (100, "now", "end"),
     ]
