@@ -64,6 +64,11 @@ def links(page: str) -> set[str]:
 def test_a_visitor_sees_every_route_links_to_the_public_ones_and_a_sign_in(service: Service, client: Client) -> None:
     page = home(client)
     assert links(page) == {"/api/open", "/login/?next=/"}
+    lead = " ".join(re.sub("<[^>]+>", "", page.partition('class="lead">')[2].partition("</p>")[0]).split())
+    assert lead == (
+        "This is the one public address of 4 services: the gateway checks each request and forwards it. "
+        "Sign in below, or from a program with POST /api/login; 1 route is public."
+    )
     for path in ("/api/mine", "/api/mine/{id}", "/api/staff", "/desk/{rest...}"):
         assert f">{path}</code>" in page
     assert "for admin" in page
