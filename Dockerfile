@@ -1,18 +1,24 @@
 # The image of one project: docker build --build-arg PROJECT=users .
 # TELEMETRY=1 adds what exports spans.
 # BASE may name a digest: python:3.13-slim-trixie@sha256:…
+# pip installs from where the secrets pip-index-url, pip-conf and pip-cert name, if they are given; no layer keeps them.
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build
-ARG PROJECT
-ARG TELEMETRY=
 # For strip, which removes debug symbols.
 # hadolint ignore=DL3008,DL3009
 RUN apt-get update --quiet --quiet && apt-get install --yes --quiet --quiet --no-install-recommends binutils
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+ARG PROJECT
+ARG TELEMETRY=
 COPY requirements/${PROJECT}.txt requirements/telemetry.txt /tmp/
-RUN pip install --quiet --require-hashes -r "/tmp/${PROJECT}.txt" ${TELEMETRY:+-r /tmp/telemetry.txt}
+RUN --mount=type=secret,id=pip-index-url --mount=type=secret,id=pip-conf --mount=type=secret,id=pip-cert \
+    secrets=/run/secrets; \
+    [ ! -s $secrets/pip-index-url ] || { PIP_INDEX_URL=$(cat $secrets/pip-index-url); export PIP_INDEX_URL; }; \
+    [ ! -s $secrets/pip-conf ] || export PIP_CONFIG_FILE=$secrets/pip-conf; \
+    [ ! -s $secrets/pip-cert ] || export PIP_CERT=$secrets/pip-cert; \
+    pip install --quiet --require-hashes -r "/tmp/${PROJECT}.txt" ${TELEMETRY:+-r /tmp/telemetry.txt}
 COPY chassis /tmp/chassis
 RUN pip install --quiet --no-index --no-deps --no-build-isolation /tmp/chassis \
     # What only builds: installers. What nothing serves: translations, since the pages are English, and source maps.
@@ -24,7 +30,6 @@ COPY ${PROJECT}_project /srv/app
 RUN python -m compileall -q /opt/venv/lib /srv/app
 
 FROM ${BASE}
-ARG PROJECT
 RUN install -d -o 10001 -g 10001 -m 0700 /var/lib/gatehouse
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 GATEHOUSE_VAR=/var/lib/gatehouse \
     # Where the three listen: on all interfaces of the container.

@@ -1,10 +1,12 @@
 """One project of Compose, under a name and a port of its own. Needs an engine with Compose."""
 
+import ast
 import json
 import os
 import re
 import ssl
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -16,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 IMAGES = Path(__file__).parent / "images"
 # Servers of compose.scale.yaml, and Debian's packages of them.
 PACKAGES = {"caddy": "caddy", "postgres": "postgresql", "valkey": "valkey-server"}
+# Others may name files, which a build lacks.
+SETTINGS_OF_PIP = {"index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries"}
 
 
 def docker(*arguments: str, check: bool = True) -> str:
@@ -40,6 +44,20 @@ def images() -> dict[str, str]:
             arguments = ["--build-arg", f"BASE={base[1]}", "--build-arg", f"PACKAGE={package}"]
             docker("build", "--quiet", "--tag", variables[variable], *arguments, str(IMAGES))
     return variables
+
+
+def pip_variables(folder: Path) -> dict[str, str]:
+    """Return the variables by which compose.yaml gives builds the settings of this machine's pip."""
+    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], check=True, capture_output=True, text=True)
+    settings = {}
+    # Those of the environment are the last.
+    for line in listed.stdout.splitlines():
+        name, _, value = line.partition("=")
+        settings[name.rpartition(".")[2]] = str(ast.literal_eval(value)).replace("\n", " ")
+    lines = [f"{name} = {value}\n" for name, value in settings.items() if name in SETTINGS_OF_PIP]
+    path = folder / "pip.conf"
+    path.write_text("".join(["[global]\n", *lines]))
+    return {"PIP_CONFIG_FILE": str(path), "PIP_CERT": settings.get("cert", "")}
 
 
 class Containers:

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from tests.compose.containers import Containers
+from tests.compose.containers import Containers, pip_variables
 from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
-def containers() -> Iterator[Containers]:
-    running = Containers("test", "172.30.81.0/24", "compose.yaml")
+def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
+    pip = pip_variables(tmp_path_factory.mktemp("pip"))
+    running = Containers("test", "172.30.81.0/24", "compose.yaml", **pip)
     try:
         running.compose("up", "--build", "--detach", "--wait", "--quiet-pull")
         wait_until(running.is_ready, "the services are ready")
@@ -75,3 +77,18 @@ def test_down_and_up_keep_the_data(containers):
     wait_until(containers.is_ready, "the services are ready")
     assert containers.ask("/api/orders", token=token)[1] == before
     assert before["results"]
+
+
+def test_a_build_installs_from_where_the_settings_of_pip_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = tmp_path / "of-this-machine.conf"
+    settings.write_text("[global]\nextra-index-url = http://second.example/simple\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(settings))
+    monkeypatch.setenv("PIP_INDEX_URL", "http://first.example/simple")
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+    building = Containers("pip", "172.30.83.0/24", "compose.yaml", **pip_variables(tmp_path))
+    # No image has these packages, so that the cache has no layer of them.
+    command = ["--progress", "plain", "build", "--build-arg", "TELEMETRY=of-no-image", "users"]
+    shown = building.compose(*command, check=False)
+    # Without TLS pip does not connect to them.
+    for host in ("first.example", "second.example"):
+        assert f"The repository located at {host} is not a trusted or secure host" in shown

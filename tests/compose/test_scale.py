@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from tests.compose.containers import ROOT, Containers, docker, images
+from tests.compose.containers import ROOT, Containers, docker, images, pip_variables
 from tests.waiting import ENDED_WITHIN, wait_until
 
 PASSWORD = "correct horse battery staple"
@@ -37,7 +37,8 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
     patient = folder / "patient.yaml"
     patient.write_text(json.dumps({"services": {"gateway": {"volumes": [f"{folder}:/etc/gatehouse:ro"]}}}))
     files = ("compose.yaml", "compose.scale.yaml", str(patient))
-    running = Containers("scale", "172.30.82.0/24", *files, **images(), REDIS_TIMEOUT="5000")
+    variables = images() | pip_variables(tmp_path_factory.mktemp("pip"))
+    running = Containers("scale", "172.30.82.0/24", *files, **variables, REDIS_TIMEOUT="5000")
     try:
         running.compose("up", "--build", "--detach", "--wait", "--quiet-pull")
         authority = running.compose("exec", "-T", "edge", "cat", "/data/caddy/pki/authorities/local/root.crt")
