@@ -681,6 +681,7 @@ lock() {
   "${compile[@]}" -c dev.txt telemetry.in -o telemetry.txt
   "${compile[@]}" bench.in -o bench.txt
   "${compile[@]}" deploy.in -o deploy.txt
+  "${compile[@]}" compose.in -o compose.txt
 }
 
 command=${1:-help}

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 IMAGES = Path(__file__).parent / "images"
 # Servers of compose.scale.yaml, and Debian's packages of them.
 PACKAGES = {"caddy": "caddy", "postgres": "postgresql", "valkey": "valkey-server"}
+STAND_IN = "gatehouse-test-servers"
 # Others may name files, which a build lacks.
 SETTINGS_OF_PIP = {"index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries"}
 
@@ -29,21 +30,23 @@ def docker(*arguments: str, check: bool = True) -> str:
 
 
 def images() -> dict[str, str]:
-    """Return the variables that name other images, if an image of a server can be had from no registry.
+    """Return the variables that name another image, for each server whose image no registry has.
 
-    Debian's package of the server, on the base of Dockerfile, stands in.
+    Debian's packages of these servers, on the base of Dockerfile, stand in.
     """
-    variables, scale = {}, (ROOT / "compose.scale.yaml").read_text()
+    scale = (ROOT / "compose.scale.yaml").read_text()
     base = re.search(r"^ARG BASE=(.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert base is not None
+    missing = {}
     for name, package in PACKAGES.items():
         variable = f"{name.upper()}_IMAGE"
         (image,) = re.findall(rf"\$\{{{variable}:-(.+)\}}", scale)
         if not docker("image", "ls", "--quiet", image) and not docker("pull", "--quiet", image, check=False):
-            variables[variable] = f"gatehouse-test-{name}"
-            arguments = ["--build-arg", f"BASE={base[1]}", "--build-arg", f"PACKAGE={package}"]
-            docker("build", "--quiet", "--tag", variables[variable], *arguments, str(IMAGES))
-    return variables
+            missing[variable] = package
+    if missing:
+        arguments = ["--build-arg", f"BASE={base[1]}", "--build-arg", f"PACKAGES={' '.join(missing.values())}"]
+        docker("build", "--quiet", "--tag", STAND_IN, *arguments, str(IMAGES))
+    return dict.fromkeys(missing, STAND_IN)
 
 
 def pip_variables(folder: Path) -> dict[str, str]:

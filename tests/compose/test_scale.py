@@ -234,6 +234,7 @@ def test_only_the_edge_publishes_a_port(replicas):
     assert set(map(tuple, published.values())) == {()}
 
 
+@pytest.mark.long
 def test_a_rolling_restart_under_load_loses_no_request(replicas, load):
     with load.on():
         for service in ("gateway", "users", "orders"):
@@ -271,6 +272,7 @@ def test_without_valkey_requests_go_on(replicas, load):
     )
 
 
+@pytest.mark.long
 def test_a_database_that_is_stopped_for_30_s_comes_back_with_all_it_had(replicas):
     name, _ = make_user(replicas)
     token = replicas.token(name, PASSWORD)
