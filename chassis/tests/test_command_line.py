@@ -43,6 +43,14 @@ def test_a_database_that_cannot_be_read_is_a_message_without_a_traceback(folder:
     assert "Traceback" in manage(folder, "migrate", "--traceback").stderr
 
 
+def test_a_project_in_sqlite_does_not_import_the_driver_of_postgresql(folder: Path) -> None:
+    chosen = 'DATABASES = __import__("chassis.database_settings").database_settings.default({}, DATABASES["default"])'
+    for url, is_imported in ((None, False), ("postgres://user@127.0.0.1:1/shop", True)):
+        (folder / "own.py").write_text(f"{SETTINGS}\n{chosen.format(url and repr(url))}\n")
+        shown = "import sys, rest_framework.compat; print(bool(sys.modules.get('psycopg')))"
+        assert manage(folder, "shell", "--no-imports", "-c", shown).stdout == f"{is_imported}\n"
+
+
 def test_a_bad_setting_is_a_message_without_a_traceback(folder: Path) -> None:
     (folder / "own.py").write_text("from django.core.exceptions import ImproperlyConfigured as Bad\nraise Bad('BAD')")
     done = manage(folder, "check")

@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import InterfaceError, OperationalError, connection, connections
 
-from chassis import databases
+from chassis import database_settings, databases
 from chassis.databases import Meaning
 
 
@@ -95,7 +95,7 @@ def file(tmp_path, django_db_blocker):
     path, before = tmp_path / "shop.sqlite3", connections["default"]
     with django_db_blocker.unblock():
         connections["default"] = connections.create_connection("default")
-        connections["default"].settings_dict |= databases.sqlite(path, busy_timeout=0)
+        connections["default"].settings_dict |= database_settings.sqlite(path, busy_timeout=0)
         call_command("migrate", verbosity=0, run_syncdb=True)
         yield path
         connections["default"].close()
@@ -117,7 +117,7 @@ def test_a_locked_database_is_503_until_the_other_writer_is_done(user, file):
 
 
 def test_postgresql_s_settings_limit_every_wait_and_take_the_url_s_options():
-    made = databases.postgresql("postgres://user:secret@db:5433/shop?options=-c%20lock_timeout%3D1s")
+    made = database_settings.postgresql("postgres://user:secret@db:5433/shop?options=-c%20lock_timeout%3D1s")
     assert (made["NAME"], made["HOST"], made["PORT"], made["CONN_HEALTH_CHECKS"]) == ("shop", "db", 5433, True)
     options = made["OPTIONS"]["options"]
     assert options.endswith("-c lock_timeout=1s")  # the last one wins

@@ -15,8 +15,8 @@ from tests.waiting import DEADLINE, wait_until
 SETTINGS = """
 import os
 from shop.settings import *
-from chassis import databases
-DATABASES = {"default": databases.postgresql(os.environ["SHOP_DATABASE_URL"])}
+from chassis import database_settings
+DATABASES = {"default": database_settings.postgresql(os.environ["SHOP_DATABASE_URL"])}
 """
 # What the container runs.
 COMMAND = [sys.executable, "-c", "print('serving')"]

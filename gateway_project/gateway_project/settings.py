@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import chassis
-from chassis import databases, logs, trace_context
+from chassis import database_settings, logs, trace_context
 from chassis.environment import state_directory
 from gateway_project import environment
 
@@ -81,8 +81,8 @@ WHITENOISE_AUTOREFRESH = False
 BUSY_TIMEOUT = 5
 DATABASE_URL = ENV.gateway_database_url or ENV.database_url
 # A session that ended must not come back with the power: FULL, which is the default.
-SQLITE = databases.sqlite(STATE / "sessions.sqlite3", busy_timeout=BUSY_TIMEOUT)
-DATABASES = {"default": databases.postgresql(DATABASE_URL) if DATABASE_URL else SQLITE}
+SQLITE = database_settings.sqlite(STATE / "sessions.sqlite3", busy_timeout=BUSY_TIMEOUT)
+DATABASES = database_settings.default(DATABASE_URL, SQLITE)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = ENV.redis_url
 # In seconds.

@@ -1,7 +1,7 @@
 """Django's settings. What an operator may change comes from `environment`."""
 
 import chassis
-from chassis import databases, logs
+from chassis import database_settings, logs
 from chassis.environment import state_directory
 from orders_project import environment
 
@@ -28,9 +28,7 @@ APPEND_SLASH = False
 
 STATE = state_directory(ENV.gatehouse_var, "orders")
 DATABASE_URL = ENV.orders_database_url or ENV.database_url
-DATABASES = {
-    "default": databases.postgresql(DATABASE_URL) if DATABASE_URL else databases.sqlite(STATE / "orders.sqlite3")
-}
+DATABASES = database_settings.default(DATABASE_URL, database_settings.sqlite(STATE / "orders.sqlite3"))
 USE_TZ = True
 TIME_ZONE = "UTC"
 

@@ -1,7 +1,7 @@
 """Django's settings of the users project. What an operator may change comes from `environment`."""
 
 import chassis
-from chassis import databases, logs
+from chassis import database_settings, logs
 from chassis.environment import state_directory
 from users_project import environment
 
@@ -61,8 +61,8 @@ WSGI_APPLICATION = "users_project.wsgi.application"
 APPEND_SLASH = False
 
 # The record is what is durable; what a power cut takes from the index is read from there again.
-INDEX = databases.sqlite(STATE / "index.sqlite3", synchronous="NORMAL")
-DATABASES = {"default": databases.postgresql(DATABASE_URL) if DATABASE_URL else INDEX}
+INDEX = database_settings.sqlite(STATE / "index.sqlite3", synchronous="NORMAL")
+DATABASES = database_settings.default(DATABASE_URL, INDEX)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 TIME_ZONE = "UTC"
 

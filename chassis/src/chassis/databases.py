@@ -16,7 +16,6 @@ import sqlite3
 import time
 from collections.abc import Callable
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -26,11 +25,6 @@ from django.db.migrations.executor import MigrationExecutor
 from rest_framework.exceptions import APIException
 
 from .problems import Unavailable
-
-# Seconds to wait for PostgreSQL: for a connection or a lock, for a statement, and for a network that is gone.
-LOCK_TIMEOUT = 5
-STATEMENT_TIMEOUT = 15
-NETWORK_TIMEOUT = 15
 
 # SQLite's primary result codes; the higher bytes of a code add detail that is not needed here.
 _SQLITE_AWAY = {
@@ -124,48 +118,6 @@ def problem_of(exc: Exception, method: str | None) -> APIException | None:
     if method in _SAFE_METHODS and meaning is not Meaning.FULL:
         return DatabaseUnavailable("The database did not respond in time. Try again.")
     return problem
-
-
-def sqlite(path: Path, *, busy_timeout: float = 5, synchronous: str = "FULL") -> dict[str, Any]:
-    """Return Django's settings of an SQLite database in WAL mode, with one writer at a time.
-
-    With FULL a commit is on disk before the response leaves, in WAL mode too.
-    """
-    return {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": path,
-        "CONN_MAX_AGE": None,
-        "OPTIONS": {
-            "transaction_mode": "IMMEDIATE",
-            "timeout": busy_timeout,
-            "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; PRAGMA foreign_keys=ON",
-        },
-    }
-
-
-def postgresql(url: str) -> dict[str, Any]:
-    """Return Django's settings of a PostgreSQL database, with a limit on every wait. `options` in the URL win."""
-    import dj_database_url  # of the extra `deploy`
-    from django.db.backends.postgresql.psycopg_any import IsolationLevel
-
-    settings: dict[str, Any] = {**dj_database_url.parse(url, conn_max_age=None, conn_health_checks=True)}
-    own = settings.setdefault("OPTIONS", {})
-    limits = f"-c lock_timeout={LOCK_TIMEOUT}s -c statement_timeout={STATEMENT_TIMEOUT}s"
-    own.update(
-        {
-            # The services' transactions are written for this level; a server's default can be another.
-            "isolation_level": IsolationLevel.READ_COMMITTED,
-            "connect_timeout": LOCK_TIMEOUT,
-            # The server's default may be off, which confirms a commit that a crash then loses.
-            "options": f"{limits} -c synchronous_commit=on {own.get('options', '')}".rstrip(),
-            # For data that is sent and not received, and for a connection that receives nothing.
-            "tcp_user_timeout": NETWORK_TIMEOUT * 1000,
-            "keepalives_idle": NETWORK_TIMEOUT // 3,
-            "keepalives_interval": NETWORK_TIMEOUT // 3,
-            "keepalives_count": 2,
-        }
-    )
-    return settings
 
 
 def wait_for(database: BaseDatabaseWrapper, report: Callable[[str], object]) -> None:
