@@ -31,9 +31,12 @@ class Loop(uvloop.Loop):
     def __init__(self, protocol: Callable[[], asyncio.Protocol], backlog: int) -> None:
         self.protocol = protocol
         self.backlog = backlog
+        # gunicorn's, which starts the server and then looks once a second whether to stop.
+        self.serving: asyncio.Task[None] | None = None
 
     async def create_server(self, *_: Any, **kwargs: Any) -> asyncio.Server:  # noqa: ANN401  # asyncio's
         server = await super().create_server(self.protocol, **kwargs | {"backlog": self.backlog})
+        self.serving = asyncio.current_task()
         return cast("asyncio.Server", server)
 
 
@@ -66,6 +69,9 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn is not typed
 
     def handle_exit_signal(self) -> None:
         """Stop gracefully: take no more connections, and let those that are idle go before the others are awaited."""
+        if self.alive and self.loop.serving:
+            # gunicorn goes on to `_shutdown`, without waiting for its next look.
+            self.loop.serving.cancel()
         super().handle_exit_signal()
         for server in self.servers:
             server.close()
@@ -76,6 +82,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn is not typed
         """Let requests finish, break off what has not finished in time, and end."""
         self.log.info("Worker shutting down: %d connections", self.nr_conns)
         # Once more: where the master is gone there was no signal.
+        self.alive = False
         self.handle_exit_signal()
         await self.finish(self.graceful_seconds(self.asgi.runtime.config) - self.BREAKS_OFF_WITHIN)
         if self._quick_shutdown:

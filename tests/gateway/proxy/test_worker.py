@@ -1,13 +1,25 @@
 """What the gateway's worker relies on in gunicorn, beyond what that documents; test_stopping.py shows that it works."""
 
+import asyncio
 import inspect
+import logging
+import os
 import re
+import socket
+import time
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+from gunicorn.config import Config
 from gunicorn.workers import base, gasgi
+from tests.gateway.runtimes import runtime
+from tests.gateway.upstreams.origin import until
+from tests.waiting import DEADLINE
 
-from gateway.proxy.worker import Worker
+from gateway.proxy.client import ClientConnection
+from gateway.proxy.worker import Loop, Worker
 
 ROOT = Path(__file__).parents[3]
 
@@ -28,6 +40,50 @@ def test_gunicorn_s_worker_serves_and_stops_as_the_gateway_s_expects() -> None:
     # Through the loop that `init_process` sets, and through the method that is replaced.
     assert "await self.loop.create_server(" in serve
     assert "await self._shutdown()" in serve
+    # A cancellation ends its wait for the next heartbeat, and nothing else.
+    beats = r"while self\.alive:\n.*await asyncio\.sleep\(1\.0\)\n\n"
+    assert re.search(beats + r" +except asyncio\.CancelledError:\n +pass\n", serve, re.DOTALL)
     assert inspect.iscoroutinefunction(gasgi.ASGIWorker._shutdown)
     assert inspect.getsource(gasgi.ASGIWorker.init_process).count("self._") == 1
     assert "self.run()" in inspect.getsource(base.Worker.init_process)
+
+
+class Application:
+    """Only starts and stops."""
+
+    def __init__(self) -> None:
+        self.runtime = runtime()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        for _ in range(2):
+            await send({"type": f"{(await receive())['type']}.complete"})
+
+
+def serve_and_stop() -> None:
+    """Run a worker, and tell it to stop as soon as it serves."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        sockets = [SimpleNamespace(sock=listener)]
+        worker = Worker(1, os.getppid(), sockets, None, 60, Config(), logging.getLogger("gunicorn.error"))
+        worker.connections, worker.asgi = set(), Application()
+        worker.loop = Loop(lambda: ClientConnection(worker), 10)
+
+        async def run() -> None:
+            serving = asyncio.create_task(worker._serve())
+            await until(lambda: worker.servers)
+            worker.handle_exit_signal()
+            async with asyncio.timeout(DEADLINE):
+                await serving
+
+        try:
+            worker.loop.run_until_complete(run())
+        finally:
+            worker.loop.close()
+            worker.tmp.close()
+
+
+def test_a_stop_does_not_wait_for_the_next_heartbeat() -> None:
+    began = time.monotonic()
+    for _ in range(10):
+        serve_and_stop()
+    # Each heartbeat comes a second after the last.
+    assert time.monotonic() - began < 8
