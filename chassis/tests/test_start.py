@@ -90,3 +90,16 @@ def test_a_migration_that_fails_ends_the_start_with_one_line_of_json(tmp_path: P
     (line,) = errors.splitlines()
     assert json.loads(line)["message"] == "The migrations failed"
     assert "nothing" in json.loads(line)["exc_info"]
+
+
+def test_a_worker_that_serves_keeps_what_is_loaded_out_of_garbage_collection() -> None:
+    source = """
+import gc
+from types import SimpleNamespace
+from chassis.gunicorn import listen
+listen(SimpleNamespace(sockets=[]))
+print(gc.get_freeze_count() > 1000)
+"""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "chassis" / "src")}
+    done = subprocess.run([sys.executable, "-c", source], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"

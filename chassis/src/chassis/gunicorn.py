@@ -49,20 +49,20 @@ logger_class = NoAccessLog
 
 
 def listen(worker: Any) -> None:  # noqa: ANN401  # gunicorn is not typed
-    """Accept connections, which were refused while no worker had loaded the application."""
+    """Accept connections, which were refused while no worker had loaded the application.
+
+    Before that, keep what was loaded out of garbage collection: each one, and the end, would look at all of it again.
+    """
+    gc.collect()
+    gc.freeze()
     for listener in worker.sockets:
         if not listener.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             listener.sock.listen(worker.cfg.backlog)
 
 
 def post_worker_init(worker: Any) -> None:  # noqa: ANN401  # gunicorn is not typed
-    """Fetch the gateway's keys, keep what was loaded at the start out of garbage collection, and listen.
-
-    Each collection would look at all of it again.
-    """
+    """Fetch the gateway's keys and listen."""
     from . import passports  # needs Django set up, which the application does
 
     passports.fetch_keys()
-    gc.collect()
-    gc.freeze()
     listen(worker)
