@@ -5,6 +5,7 @@ from typing import cast
 
 from django.apps import apps
 from django.utils.functional import SimpleLazyObject
+from tests.waiting import wait_until
 
 from gateway import configuration
 from gateway.apps import GatewayConfig
@@ -16,6 +17,17 @@ _building = threading.Lock()
 
 def runtime() -> Runtime:
     return cast("GatewayConfig", apps.get_app_config("gateway")).runtime
+
+
+def wait_for_documents() -> None:
+    """Wait for the services' OpenAPI documents: the first page waits for a second at most, then it has plain forms."""
+    documents = runtime().documents
+
+    def are_merged() -> bool:
+        documents.upstreams.run(documents.shared.get())
+        return documents.is_current and not documents.missing()
+
+    wait_until(are_merged, "the services' OpenAPI documents")
 
 
 def renew() -> None:

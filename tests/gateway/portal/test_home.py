@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from tests.gateway.runtimes import wait_for_documents
 from tests.gateway.service import Reply, Seen, Service
 from tests.ports import free_port
 
@@ -46,6 +47,7 @@ def service(serve: Callable[..., Service], configure: Callable[..., None]) -> Se
             {"path": "/desk/{rest...}", "allow": ["admin"], "service": "away", "browser": "passthrough"},
         ],
     )
+    wait_for_documents()
     return service
 
 
