@@ -224,6 +224,17 @@ def test_a_page_has_the_service_s_status(
     assert client.get("/api/open", headers=headers).status_code == status
 
 
+@pytest.mark.parametrize(("detail", "shown"), [("Not found.", ""), ("No order 9.", "No order 9.")])
+def test_a_problem_does_not_repeat_its_status_in_words(
+    service: Service, client: Client, detail: str, shown: str
+) -> None:
+    problem = {"title": "Not Found", "status": 404, "detail": detail}
+    service.answer = lambda seen: Reply.json(problem, 404)
+    page = client.get("/api/open", headers=BROWSER).content.decode()
+    alert = page.partition('role="alert" id="problem">')[2].partition("</div>")[0]
+    assert " ".join(alert.split()) == f"<strong>404 Not Found.</strong> {shown}".strip()
+
+
 def test_options_gets_the_response_of_a_program(service: Service, client: Client) -> None:
     page, data = (client.options("/api/open", headers=headers) for headers in (BROWSER, {"Accept": "application/json"}))
     assert (page.status_code, page.content, page["Allow"]) == (204, b"", "GET, HEAD, OPTIONS, POST")
