@@ -1,7 +1,8 @@
 """The addresses of the services' names, resolved again and again in the background.
 
 A service that moves keeps its name. Its addresses are resolved each `INTERVAL`, and soon after a connection has failed.
-Until the first result, and while a name cannot be resolved, what is known stays in use.
+Until the first result, and while a name cannot be resolved, what is known stays in use. A name that has lost an address
+is resolved each `MIN_INTERVAL` for a while: its replica may restart, and be needed when the next one does.
 
 A name with IPv6 and IPv4 addresses usually names the same machines twice, and one of the two networks may not work from
 here. So the first address of each family is connected to, the first family `HEAD_START` ahead, and the family that
@@ -12,9 +13,11 @@ connection has failed, not for each connection.
 import asyncio
 import contextvars
 import socket
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
+from math import inf
 from typing import Any, Final
 
 from .addresses import Address
@@ -22,6 +25,8 @@ from .addresses import Address
 # Seconds between two resolutions, and at least between two after failures.
 INTERVAL: Final = 30.0
 MIN_INTERVAL: Final = 1.0
+# Seconds for which the loss of an address counts as a restart.
+RESTART: Final = 120.0
 # Seconds by which the first family is ahead: RFC 8305's recommendation.
 HEAD_START: Final = 0.25
 
@@ -50,6 +55,8 @@ class Name:
         self.resolved: list[tuple[int, str]] = []
         # Whether a connection has failed since it was resolved.
         self.is_in_doubt = False
+        # Until when a lost address may come back.
+        self.restarts_until = -inf
 
     async def resolve(self) -> None:
         """Resolve the name; where that fails, what is known stays in use."""
@@ -61,6 +68,8 @@ class Name:
         resolved = list(dict.fromkeys((int(family), str(where[0])) for family, _, _, _, where in found))
         if sorted(resolved) == sorted(self.resolved) and not is_in_doubt:
             return
+        if len(resolved) < len(self.resolved):
+            self.restarts_until = time.monotonic() + RESTART
         self.resolved = resolved
         family = await self.family(resolved)
         self.use([ip for each, ip in resolved if each == family])
@@ -127,6 +136,8 @@ class Resolution:
             self.wanted.clear()
             await asyncio.gather(*(name.resolve() for name in self.names))
             await asyncio.sleep(MIN_INTERVAL)
+            if any(time.monotonic() < name.restarts_until for name in self.names):
+                continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(INTERVAL - MIN_INTERVAL):
                     await self.wanted.wait()

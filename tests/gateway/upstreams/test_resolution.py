@@ -163,6 +163,22 @@ async def test_a_connection_that_fails_has_its_name_resolved_soon(monkeypatch: p
             assert await status_and_body(pools, upstream_request()) == (200, b"ok")
 
 
+@on_a_loop
+async def test_an_address_that_a_name_has_lost_is_soon_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolution, "INTERVAL", 3600.0)
+    port, server = free_port(), NameServer("127.0.0.1", "127.0.0.2")
+    async with AsyncExitStack() as running:
+        await listening(running, "127.0.0.2", port)
+        async with OpenPools((f"http://things.test:{port}",), look_up=server.look_up) as pools:
+            await until(lambda: len(ips(pools)) == 2)
+            # The first restarts: the name lacks it until it runs again.
+            server.addresses = ("127.0.0.2",)
+            assert [await outcome(pools, "GET") for _ in range(2)] == [200] * 2
+            await until(lambda: ips(pools) == ["127.0.0.2"])
+            server.addresses = ("127.0.0.2", "127.0.0.1")
+            await until(lambda: len(ips(pools)) == 2)
+
+
 @pytest.mark.parametrize(("listens", "used"), [("::1", ["::1"]), ("127.0.0.1", ["127.0.0.1", "127.0.0.2"])])
 @on_a_loop
 async def test_the_family_that_connects_first_is_used(listens: str, used: list[str]) -> None:
