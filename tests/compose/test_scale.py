@@ -297,3 +297,30 @@ def test_a_database_that_is_stopped_for_30_s_comes_back_with_all_it_had(replicas
     assert [each["id"] for each in replicas.ask("/api/orders", token=token)[1]["results"]] == [order["id"]]
     assert replicas.token(name, PASSWORD)
     assert [replicas.inspect(each)["State"]["StartedAt"] for each in running] == started
+
+
+@pytest.mark.long
+def test_two_more_gateways_serve_behind_the_edge_and_accept_the_same_tokens(replicas):
+    before = replicas.ids("gateway")
+    token = replicas.token("user", "u", gateways(replicas)[0])
+    try:
+        replicas.compose("up", "--detach", "--wait", "--scale", "gateway=5")
+        now = replicas.ids("gateway")
+        assert len(now) == 5
+        assert set(before) < set(now)
+        for url in gateways(replicas):
+            assert replicas.ask("/api/users/me", token=token, url=url)[0] == 200
+            assert replicas.ask("/api/users/me", token=replicas.token("user", "u", url))[0] == 200
+        sent = uuid.uuid4().hex
+
+        def served() -> set[str]:
+            """Return the gateways that the edge has sent requests to, after some more."""
+            for _ in range(10):
+                assert replicas.ask("/api/users/me", token=token, X_Request_Id=sent)[0] == 200
+            lines = replicas.compose("logs", "--no-color", "gateway").splitlines()
+            return {line.partition(" ")[0] for line in lines if sent in line}
+
+        wait_until(lambda: len(served()) == 5, "the edge sends requests to all five")
+    finally:
+        replicas.compose("up", "--detach", "--wait", "--scale", "gateway=3")
+    assert len(replicas.ids("gateway")) == 3
