@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from tests.system.stack import ROOT, Stack
+from tests.waiting import wait_until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Seconds an access token holds here: long enough to fill in a form, short enough to be waited for.
@@ -22,12 +23,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.skip(reason="no Chromium is installed here"))
 
 
+def has_documents(stack: Stack) -> bool:
+    """Return whether responses of the gateway, whichever worker sends them, have each service's document."""
+    return all("x-incomplete" not in stack.ask("GET", "/openapi.json").text for _ in range(20))
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The three, up and ready."""
     running = Stack(tmp_path_factory.mktemp("var"), {"ACCESS_TOKEN_TTL": str(TTL), "GATEWAY_WORKERS": "2"})
     try:
         running.up()
+        wait_until(lambda: has_documents(running), "the documents that the forms of pages are made of")
         yield running
     finally:
         running.down()
