@@ -1,5 +1,4 @@
 # The image of one project: docker build --build-arg PROJECT=users .
-# TELEMETRY=1 adds what exports spans.
 # BASE may name a digest: python:3.13-slim-trixie@sha256:…
 # pip installs from where the secrets pip-index-url, pip-conf and pip-cert name, if they are given; no layer keeps them.
 ARG BASE=python:3.13-slim-trixie
@@ -11,14 +10,13 @@ RUN apt-get update --quiet --quiet && apt-get install --yes --quiet --quiet --no
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 ARG PROJECT
-ARG TELEMETRY=
-COPY requirements/${PROJECT}.txt requirements/telemetry.txt /tmp/
+COPY requirements/${PROJECT}.txt /tmp/
 RUN --mount=type=secret,id=pip-index-url --mount=type=secret,id=pip-conf --mount=type=secret,id=pip-cert \
     secrets=/run/secrets; \
     [ ! -s $secrets/pip-index-url ] || { PIP_INDEX_URL=$(cat $secrets/pip-index-url); export PIP_INDEX_URL; }; \
     [ ! -s $secrets/pip-conf ] || export PIP_CONFIG_FILE=$secrets/pip-conf; \
     [ ! -s $secrets/pip-cert ] || export PIP_CERT=$secrets/pip-cert; \
-    pip install --quiet --require-hashes -r "/tmp/${PROJECT}.txt" ${TELEMETRY:+-r /tmp/telemetry.txt}
+    pip install --quiet --require-hashes -r "/tmp/${PROJECT}.txt"
 COPY chassis /tmp/chassis
 RUN pip install --quiet --no-index --no-deps --no-build-isolation /tmp/chassis \
     # What only builds: installers. What nothing serves: translations, since the pages are English, and source maps.

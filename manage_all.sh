@@ -36,11 +36,12 @@ usage: ./manage_all.sh bench [OPTION...]
 
 Measure the gateway beside other gateways. The first run installs them; wrk and nginx are needed.
 
-  --rounds N            measurements of each gateway (5; 20 with --against or --policies, 3 with --faults)
+  --rounds N            measurements of each gateway (5; 20 in a comparison, 3 with --faults)
   --seconds N           length of one measurement (2)
   --only NAME           measure this gateway alone; may be repeated; a wrong name lists the names
   --against PATH        compare the fast door with that of another checkout instead
   --policies            compare the fast door with policies with that with the defaults instead
+  --tracing             compare the fast door with spans with that without instead
   --faults              let addresses of a service fail instead, behind the gateway and behind Envoy
   --orders              measure the orders service instead
   --rows N              with --orders: orders in its large table (5000000)
@@ -219,13 +220,7 @@ install_chassis() {
   echo "$wanted" > "$venv/.installed-chassis"
 }
 
-# With an endpoint for spans, the packages that export them too.
-install_projects() {
-  local files=(requirements/{gateway,users,orders}.txt)
-  [[ -z ${OTEL_EXPORTER_OTLP_ENDPOINT:-} ]] || files+=(requirements/telemetry.txt)
-  install run "${files[@]}"
-  install_chassis
-}
+install_projects() { install run requirements/{gateway,users,orders}.txt; install_chassis; }
 install_tools() { install dev requirements/dev.txt; install_chassis; }
 
 django() {
@@ -630,7 +625,7 @@ bench() {
         shift
         ;;
       --rounds=* | --seconds=* | --only=* | --rows=* | --against=*) ;;
-      --faults | --orders | --policies | --publish) ;;
+      --faults | --orders | --policies | --tracing | --publish) ;;
       -h | --help) bench_usage; return ;;
       *) fail "unknown option '$1' of bench; see bench --help" ;;
     esac
@@ -678,7 +673,6 @@ lock() {
   compile+=(--python-version 3.11 --no-header --upgrade)
   "${compile[@]}" dev.in -o dev.txt
   for name in "${projects[@]}"; do "${compile[@]}" -c dev.txt "$name.in" -o "$name.txt"; done
-  "${compile[@]}" -c dev.txt telemetry.in -o telemetry.txt
   "${compile[@]}" bench.in -o bench.txt
   "${compile[@]}" deploy.in -o deploy.txt
   "${compile[@]}" compose.in -o compose.txt

@@ -2,7 +2,8 @@
 
 import gzip
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -27,6 +28,7 @@ class Span:
     nanoseconds: int
     is_error: bool
     attributes: dict[str, Any]
+    resource: dict[str, Any]
 
 
 SERVER, CLIENT = 2, 3
@@ -39,6 +41,10 @@ class Receiver:
         self.status = status
         self.spans: list[Span] = []
         self.requests = 0
+        # Of the last request.
+        self.headers: Mapping[str, str] = {}
+        self.open = threading.Event()
+        self.open.set()
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -59,20 +65,32 @@ class Receiver:
         self.server.shutdown()
         self.server.server_close()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Respond to requests only after the block."""
+        self.open.clear()
+        yield
+        self.open.set()
+
     def receive(self, handler: BaseHTTPRequestHandler) -> None:
         content = handler.rfile.read(int(handler.headers["Content-Length"]))
         if handler.headers.get("Content-Encoding") == "gzip":
             content = gzip.decompress(content)
         assert (handler.path, handler.headers["Content-Type"]) == ("/v1/traces", "application/x-protobuf")
+        status, self.headers = self.status, dict(handler.headers)
         self.requests += 1
-        if self.status == 200:
-            self.spans.extend(parse(content))
+        self.open.wait()
+        if status == 200:
+            self.take(content)
         body = ExportTraceServiceResponse().SerializeToString()
-        handler.send_response(self.status)
+        handler.send_response(status)
         handler.send_header("Content-Type", "application/x-protobuf")
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
         handler.wfile.write(body)
+
+    def take(self, content: bytes) -> None:
+        self.spans.extend(parse(content))
 
     def wait_for(self, count: int, select: Callable[[Span], bool] = lambda span: True) -> list[Span]:
         """Return the selected spans once there are so many."""
@@ -93,6 +111,7 @@ def parse(content: bytes) -> list[Span]:
             nanoseconds=span.end_time_unix_nano - span.start_time_unix_nano,
             is_error=span.status.code == 2,
             attributes=values(span.attributes),
+            resource=values(resource.resource.attributes),
         )
         for resource in exported.resource_spans
         for scope in resource.scope_spans

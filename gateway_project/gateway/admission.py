@@ -155,6 +155,11 @@ class Request:
     def trace_id(self) -> str:
         return self.traceparent[3:35]
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether spans of it are exported, if any are."""
+        return self.traceparent.endswith("-01")
+
 
 class Grant:
     """What the headers of a client are allowed on a route, and the headers that the service receives for them.

@@ -1,88 +1,39 @@
 """Spans of the gateway's requests and of each try at a service, made when they end, from what was sent and measured.
 
-`traceparent` needs no SDK: `gate` chooses the ids of a span, and here a span with these ids is exported. So a gateway
-that exports nothing pays nothing for it.
+`traceparent` costs the same without them: `gate` chooses the ids of a span, and here a span with these ids is exported.
+What the spans of a route have in common is encoded once.
 """
 
-import threading
 import time
-from typing import TYPE_CHECKING, Final
+from functools import lru_cache
+from typing import Final
 
-from chassis import tracing
-from chassis.trace_context import TraceParent, parse_traceparent
+from chassis import otlp, tracing
+from chassis.trace_context import TraceParent
 
 from .metrics import METHODS, OTHER_METHOD
 
-if TYPE_CHECKING:
-    from opentelemetry.trace import SpanKind
-    from opentelemetry.util.types import AttributeValue
-
 # Polled by load balancers and Prometheus.
 LEFT_OUT: Final = frozenset({"/healthz", "/livez", "/readyz", "/metrics"})
-
-
-class GivenIds:
-    """Ids of spans that were chosen before, for the thread that sets them (OpenTelemetry's `IdGenerator`)."""
-
-    def __init__(self) -> None:
-        self.given = threading.local()
-
-    def set(self, span: TraceParent) -> None:
-        self.given.span = span
-
-    def generate_span_id(self) -> int:
-        return int(self.given.span.span_id, 16)
-
-    def generate_trace_id(self) -> int:
-        return int(self.given.span.trace_id, 16)
-
-    def is_trace_id_random(self) -> bool:
-        return False
+PATH: Final = otlp.key("url.path")
+CLIENT: Final = otlp.key("client.address")
+USER: Final = otlp.key("user.id")
+REQUEST_ID: Final = otlp.key("gatehouse.request_id")
+# Descriptions that are kept.
+MAX_CACHED: Final = 4096
 
 
 class Tracer:
-    def __init__(self) -> None:
-        from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+    """Exports spans of requests whose trace is recorded; the caller checks that it is."""
 
-        self.ids = GivenIds()
-        # Whether a trace is recorded is decided before, for `traceparent`.
-        provider = tracing.make_provider("gateway", id_generator=self.ids, sampler=ALWAYS_ON)
-        self.tracer = provider.get_tracer(tracing.SCOPE)
+    def __init__(self, settings: tracing.Settings) -> None:
+        self.exporter = tracing.Exporter(settings, "gateway")
 
-    def export(  # noqa: PLR0917  # a span's parts
-        self,
-        name: str,
-        kind: "SpanKind",
-        span: TraceParent,
-        parent: TraceParent | None,
-        started: int,
-        ended: int,
-        attributes: "dict[str, AttributeValue]",
-        error: str | None,
-    ) -> None:
-        from opentelemetry import trace
-        from opentelemetry.context import Context
-
-        context = Context()
-        if parent is not None:
-            above = trace.SpanContext(
-                int(parent.trace_id, 16), int(parent.span_id, 16), True, trace.TraceFlags(trace.TraceFlags.SAMPLED)
-            )
-            context = trace.set_span_in_context(trace.NonRecordingSpan(above), context)
-        self.ids.set(span)
-        if error is not None:
-            attributes["error.type"] = error
-        exported = self.tracer.start_span(name, context, kind, attributes, start_time=started)
-        if error is not None:
-            exported.set_status(trace.StatusCode.ERROR)
-        exported.end(ended)
-
-    def request(
+    def request(  # noqa: PLR0917  # a span's parts
         self,
         traceparent: str,
         parent: TraceParent | None,
         seconds: float,
-        *,
         method: str,
         path: str,
         scheme: str,
@@ -93,31 +44,112 @@ class Tracer:
         request_id: str,
     ) -> None:
         """Export the span of a client's request, which has just got its response."""
-        from opentelemetry.trace import SpanKind
+        if path not in LEFT_OUT:
+            self.exporter.add(
+                encode_request, traceparent, parent, seconds, time.time_ns(), method, path, scheme, route, status,
+                client, user_id, request_id,
+            )  # fmt: skip
 
-        span = parse_traceparent(traceparent)
-        if span is None or not span.is_sampled or path in LEFT_OUT:
-            return
-        known = method if method in METHODS else OTHER_METHOD
-        attributes: dict[str, AttributeValue] = {
-            "http.request.method": known,
-            "http.response.status_code": status,
-            "url.path": path,
-            "url.scheme": scheme,
-            "client.address": client,
-            "gatehouse.request_id": request_id,
-        }
-        if route is not None:
-            attributes["http.route"] = route
-        if user_id is not None:
-            attributes["user.id"] = user_id
-        ended = time.time_ns()
-        self.export(
-            f"{known} {route}" if route else known, SpanKind.SERVER, span, parent, ended - int(seconds * 1e9), ended,
-            attributes, str(status) if status >= 500 else None,
+    def attempt(  # noqa: PLR0917  # a span's parts
+        self,
+        traceparent: str,
+        span_id: str,
+        started: int,
+        method: str,
+        service: str,
+        host: str,
+        port: int,
+        status: int | None,
+        error: str | None,
+        resent: int,
+    ) -> None:
+        """Export the span of a try at a service, which has just ended; `resent` is how many came before it."""
+        self.exporter.add(
+            encode_try, traceparent, span_id, started, time.time_ns(), method, service, host, port, status, error,
+            resent,
         )  # fmt: skip
+
+
+def encode_request(  # noqa: PLR0917
+    traceparent: str,
+    parent: TraceParent | None,
+    seconds: float,
+    ended: int,
+    method: str,
+    path: str,
+    scheme: str,
+    route: str | None,
+    status: int,
+    client: str,
+    user_id: str | None,
+    request_id: str,
+) -> bytes:
+    rest = b"%b%b%b%b%b" % (
+        describe_request(method if method in METHODS else OTHER_METHOD, route, scheme, status),
+        otlp.text(PATH, path),
+        otlp.text(CLIENT, client),
+        otlp.text(REQUEST_ID, request_id),
+        b"" if user_id is None else otlp.text(USER, user_id),
+    )
+    parent_id, started = parent.span_id if parent else "", ended - int(seconds * 1e9)
+    return otlp.span(traceparent[3:35], traceparent[36:52], parent_id, started, ended, rest, remote=True)
+
+
+@lru_cache(MAX_CACHED)
+def describe_request(method: str, route: str | None, scheme: str, status: int) -> bytes:
+    failed = status >= 500
+    attributes = otlp.attributes(
+        {
+            "http.request.method": method,
+            "http.response.status_code": status,
+            "url.scheme": scheme,
+            "http.route": route,
+            "error.type": str(status) if failed else None,
+        }
+    )
+    name = otlp.described(f"{method} {route}" if route else method, otlp.SERVER)
+    return name + attributes + (otlp.ERROR if failed else b"")
+
+
+def encode_try(  # noqa: PLR0917
+    traceparent: str,
+    span_id: str,
+    started: int,
+    ended: int,
+    method: str,
+    service: str,
+    host: str,
+    port: int,
+    status: int | None,
+    error: str | None,
+    resent: int,
+) -> bytes:
+    rest = describe_try(method, service, host, port, status, error, resent)
+    return otlp.span(traceparent[3:35], span_id, traceparent[36:52], started, ended, rest, remote=False)
+
+
+@lru_cache(MAX_CACHED)
+def describe_try(  # noqa: PLR0917
+    method: str, service: str, host: str, port: int, status: int | None, error: str | None, resent: int
+) -> bytes:
+    if status is not None and status >= 400:
+        error = str(status)
+    attributes = otlp.attributes(
+        {
+            "http.request.method": method,
+            "server.address": host,
+            "server.port": port,
+            "gatehouse.service": service,
+            "http.response.status_code": status,
+            "error.type": error,
+            "http.request.resend_count": resent or None,
+        }
+    )
+    name = otlp.described(f"{method} {service}", otlp.CLIENT)
+    return name + attributes + (otlp.ERROR if error else b"")
 
 
 def make_tracer() -> Tracer | None:
     """Return the tracer, or `None` if no spans are exported."""
-    return Tracer() if tracing.is_on() else None
+    settings = tracing.read_settings()
+    return None if settings is None else Tracer(settings)

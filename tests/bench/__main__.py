@@ -45,7 +45,7 @@ def arguments() -> argparse.Namespace:
     """Return what was asked for."""
     parser = argparse.ArgumentParser(prog="manage_all.sh bench", description="Measure this gateway beside others.")
     parser.add_argument(
-        "--rounds", type=int, help="how often each is measured (5; 20 with --against or --policies; 3 with --faults)"
+        "--rounds", type=int, help="how often each is measured (5; 20 in a comparison; 3 with --faults)"
     )
     parser.add_argument("--seconds", type=int, default=2, help="how long each time (2)")
     parser.add_argument(
@@ -55,6 +55,7 @@ def arguments() -> argparse.Namespace:
         "--against", type=Path, metavar="PATH", help="compare the fast door with that of another checkout instead"
     )
     parser.add_argument("--policies", action="store_true", help="compare all policies with the defaults instead")
+    parser.add_argument("--tracing", action="store_true", help="compare spans with none instead")
     parser.add_argument(
         "--faults", action="store_true", help="let addresses of a service fail, behind the gateway and behind Envoy"
     )
@@ -260,9 +261,10 @@ def bench_faults(options: argparse.Namespace, directory: Path) -> int:
 
 
 def bench_against(options: argparse.Namespace, directory: Path) -> int:
-    """Compare the fast door with another checkout's, or all policies with the defaults; return the exit status."""
+    """Compare the fast door with another checkout's, or policies or spans with none; return the exit status."""
     failed = 0
-    for peers in compare.policies() if options.policies else compare.checkouts(options.against):
+    comparisons = compare.checkouts(options.against) if options.against else compare.policies()
+    for peers in compare.tracing() if options.tracing else comparisons:
         with place(directory, ()) as where, ExitStack() as running:
             users = write_users(where)
             upstream = running.enter_context(nginx(where))
@@ -290,7 +292,7 @@ def main() -> int:
         signal.signal(each, leave)
     directory = Path(os.environ["GATEHOUSE_VAR"]) / "bench"
     try:
-        if options.against or options.policies:
+        if options.against or options.policies or options.tracing:
             return bench_against(options, directory)
         if options.faults:
             return bench_faults(options, directory)

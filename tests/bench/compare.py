@@ -1,17 +1,20 @@
-"""Compare the fast door of two checkouts, or with policies and with the defaults.
+"""Compare the fast door of two checkouts, with policies and with the defaults, or with spans and without.
 
-`./manage_all.sh bench --against PATH` and `./manage_all.sh bench --policies`.
+`./manage_all.sh bench --against PATH`, `./manage_all.sh bench --policies` and `./manage_all.sh bench --tracing`.
 
 Both run side by side, and each round loads both at once for a second. The result is the median of the ratios within
 the rounds: a machine with other work is slower for both, so the ratio holds where the figures themselves do not.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from tests.otlp import Receiver
 
 from .load import LOADS, Load, Sample, measure
 from .peers import FAILURES, LIMITS, POLICIES, Peer, gatehouse
@@ -52,6 +55,28 @@ def checkouts(other: Path) -> list[Comparison]:
     """Return this checkout's fast door by the other's."""
     theirs = gatehouse("fast", project=other / "gateway_project")
     return [(Peer("ours", "This checkout", gatehouse("fast")), Peer("theirs", str(other), theirs))]
+
+
+class Sink(Receiver):
+    """A receiver of spans that only counts them."""
+
+    count = 0
+
+    def take(self, content: bytes) -> None:
+        exported = ExportTraceServiceRequest.FromString(content)
+        self.count += sum(len(scope.spans) for each in exported.resource_spans for scope in each.scope_spans)
+
+
+def tracing() -> Iterator[Comparison]:
+    """Yield the fast door that exports the spans of all requests, and of a twentieth, by one that exports none."""
+    without = Peer("without", "no spans", gatehouse("fast"))
+    with Sink() as receiver:
+        every = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
+        some = every | {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.05"}
+        for name, title, settings in ("all", "Spans of all requests", every), ("some", "Spans of a twentieth", some):
+            yield Peer(name, title, gatehouse("fast", settings=settings)), without
+            print(f"{receiver.count:,} spans received\n")  # noqa: T201
+            receiver.count = 0
 
 
 def measured(servers: Sequence[Server], upstream: Server, users: Path, rounds: int) -> list[Pair]:

@@ -206,6 +206,7 @@ def gatehouse(
     limits: Mapping[str, Any] = NOTHING,
     service: Mapping[str, Any] = NOTHING,
     addresses: int = 1,
+    settings: Mapping[str, str] = NOTHING,
 ) -> Callable[[Place], AbstractContextManager[Server]]:
     """Return what starts this gateway at one of its doors, with that many routes, and these policies beside.
 
@@ -241,6 +242,7 @@ def gatehouse(
             "GATEWAY_WORKERS": str(workers),
             # An installed chassis is that of one checkout.
             "PYTHONPATH": str(project.parent / "chassis" / "src"),
+            **settings,
         }
         migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
         subprocess.run(migrate, cwd=project, env=os.environ | environ, check=True)

@@ -2,10 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("opentelemetry.sdk", reason="requirements/telemetry.txt is not installed")
-
 from tests.otlp import CLIENT, SERVER, Receiver
 from tests.system.stack import Stack, until
 

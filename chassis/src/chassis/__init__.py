@@ -13,7 +13,7 @@
         etags, parameters    conditional requests, and their headers in the OpenAPI document
         problems, problem_responses    every error as `application/problem+json`, and in the OpenAPI document
     a process:
-        logs, tracing, trace_context, health, openapi, databases, locks, wsgi
+        logs, tracing, otlp, trace_context, health, openapi, databases, locks, wsgi
         database_settings, environment, command_line, gunicorn    for settings.py, manage.py and gunicorn.conf.py
     tests:
         testing       a client that acts as a user, without a gateway

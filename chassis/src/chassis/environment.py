@@ -24,6 +24,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from . import tracing
+from .trace_context import SamplerName
 
 # The default of every `…_secret_key`; production rejects it.
 INSECURE_SECRET_KEY = "for-development-only-and-rejected-in-production"
@@ -150,14 +151,7 @@ class Environment(BaseSettings):
     otel_exporter_otlp_endpoint: WebURL | None = Field(
         None, description="OTLP/HTTP receiver of spans, such as `http://127.0.0.1:4318`."
     )
-    otel_traces_sampler: Literal[
-        "always_on",
-        "always_off",
-        "traceidratio",
-        "parentbased_always_on",
-        "parentbased_always_off",
-        "parentbased_traceidratio",
-    ] = Field("parentbased_always_on", description="Which traces are recorded.")
+    otel_traces_sampler: SamplerName = Field("parentbased_always_on", description="Which traces are recorded.")
     otel_traces_sampler_arg: float = Field(
         1.0, ge=0, le=1, description="The share of traces that a sampler with `traceidratio` records."
     )
@@ -177,10 +171,9 @@ class Environment(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def spans_need_packages(self) -> Self:
-        """Reject an endpoint without what exports to it."""
-        if self.otel_exporter_otlp_endpoint and not tracing.is_installed():
-            raise ValueError(tracing.missing("OTEL_EXPORTER_OTLP_ENDPOINT"))
+    def check_tracing(self) -> Self:
+        """Reject what `tracing` reads itself and cannot use."""
+        tracing.read_settings()
         return self
 
 

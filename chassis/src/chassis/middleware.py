@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest, HttpResponse
 
-from . import conf, logs, problems, trace_context, tracing
+from . import conf, logs, otlp, problems, trace_context, tracing
 from .lengths import content_length
 
 # Set by the gateway, and dropped from clients' requests.
@@ -74,40 +74,67 @@ class RequestLogMiddleware(Middleware):
 
 
 class TracingMiddleware(Middleware):
-    """Makes a span of each request, within the gateway's, and the current one, so that a view's own are within it.
+    """Makes a span of each request, within the gateway's, if its trace is recorded.
 
     It is left out of the middleware if no spans are exported. Polled paths and the health check have no spans.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
-        if not tracing.is_on():
+        settings = tracing.read_settings()
+        if settings is None:
             raise MiddlewareNotUsed
         super().__init__(get_response)
         options = conf.options()
         self.left_out = {*options.polled_paths, options.ready_path, options.health_path}
-        self.tracer = tracing.installed_provider(options.service).get_tracer(tracing.SCOPE)
+        self.sampler = settings.sampler
+        self.exporter = tracing.Exporter(settings, options.service)
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        from opentelemetry import propagate
-        from opentelemetry.trace import SpanKind, StatusCode
-
-        if request.path in self.left_out:
+        # Another middleware changes it.
+        path = request.path
+        if path in self.left_out:
             return self.get_response(request)
-        method = request.method if request.method in tracing.METHODS else "_OTHER"
-        attributes = {"http.request.method": method, "url.path": request.path, "url.scheme": request.scheme or "http"}
-        with self.tracer.start_as_current_span(
-            method or "", propagate.extract(request.headers), SpanKind.SERVER, attributes
-        ) as span:
+        parent = trace_context.parse_traceparent(request.headers.get("traceparent"))
+        trace_id = parent.trace_id if parent else logs.new_id()
+        flags = self.sampler.flags(parent) or self.sampler.flags_by_ratio(trace_id)
+        span_id, started = logs.new_id()[16:], time.time_ns()
+        with tracing.current(f"00-{trace_id}-{span_id}-{flags}"):
             response = self.get_response(request)
-            match = request.resolver_match
-            if match is not None and match.route:
-                span.update_name(f"{method} /{match.route}")
-                span.set_attribute("http.route", f"/{match.route}")
-            span.set_attribute("http.response.status_code", response.status_code)
-            if response.status_code >= 500:
-                span.set_attribute("error.type", str(response.status_code))
-                span.set_status(StatusCode.ERROR)
-            return response
+        if flags == "01":
+            match, parent_id = request.resolver_match, parent.span_id if parent else ""
+            self.exporter.add(
+                encode_span, trace_id, span_id, parent_id, started, time.time_ns(), request.method or "", path,
+                request.scheme, match.route if match else None, response.status_code,
+            )  # fmt: skip
+        return response
+
+
+def encode_span(  # noqa: PLR0917  # a span's parts
+    trace_id: str,
+    span_id: str,
+    parent_id: str,
+    started: int,
+    ended: int,
+    method: str,
+    path: str,
+    scheme: str,
+    route: str | None,
+    status: int,
+) -> bytes:
+    known, failed = method if method in tracing.METHODS else "_OTHER", status >= 500
+    name = otlp.described(f"{known} /{route}" if route else known, otlp.SERVER)
+    attributes = otlp.attributes(
+        {
+            "http.request.method": known,
+            "http.response.status_code": status,
+            "http.route": f"/{route}" if route else None,
+            "url.path": path,
+            "url.scheme": scheme,
+            "error.type": str(status) if failed else None,
+        }
+    )
+    rest = name + attributes + (otlp.ERROR if failed else b"")
+    return otlp.span(trace_id, span_id, parent_id, started, ended, rest, remote=True)
 
 
 class ProblemMiddleware(Middleware):

@@ -5,7 +5,7 @@ A value that breaks a rule counts as missing, so that its receiver starts anothe
 
 import re
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 # Version, trace id, id of the parent's span, flags; a later version than 00 may have more.
 TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -48,6 +48,16 @@ def parse_tracestate(values: Sequence[str]) -> str | None:
             return None
         keys.add(key)
     return ",".join(members)
+
+
+SamplerName = Literal[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+]
 
 
 class Sampler(NamedTuple):

@@ -99,14 +99,13 @@ class RequestMetrics(Middleware):
         if response.status_code >= 400:
             self.record_problem(request, response, seconds)
         tracer = request.gateway.runtime.upstreams.tracer
-        if tracer is not None:
-            parsed = request.gateway.request
+        parsed = request.gateway.request
+        if tracer is not None and parsed.is_recorded:
             route = prometheus.route_of(request)
             tracer.request(
-                parsed.traceparent, parsed.headers.trace_parent, seconds, method=parsed.method, path=parsed.path,
-                scheme=parsed.scheme, route=None if route == prometheus.NO_ROUTE else route,
-                status=response.status_code, client=parsed.headers.address,
-                user_id=request.META.get("HTTP_REQUEST_USER_ID"), request_id=parsed.request_id,
+                parsed.traceparent, parsed.headers.trace_parent, seconds, parsed.method, parsed.path, parsed.scheme,
+                None if route == prometheus.NO_ROUTE else route, response.status_code, parsed.headers.address,
+                request.META.get("HTTP_REQUEST_USER_ID"), parsed.request_id,
             )  # fmt: skip
         return response
 

@@ -280,11 +280,10 @@ class Exchange:
             address,
             code,
         )
-        if self.proxy.tracer is not None:
+        if self.proxy.tracer is not None and request.is_recorded:
             self.proxy.tracer.request(
-                request.traceparent, request.headers.trace_parent, seconds, method=request.method, path=request.path,
-                scheme=request.scheme, route=match.route.path if match else None, status=status, client=client,
-                user_id=user_id, request_id=request.request_id,
+                request.traceparent, request.headers.trace_parent, seconds, request.method, request.path,
+                request.scheme, match.route.path if match else None, status, client, user_id, request.request_id,
             )  # fmt: skip
         if status >= 400 and (rejected is not None or status >= 500):
             problem_responses.record(self, status, seconds, rejected)

@@ -34,6 +34,6 @@ def forwarding_of(exchange: "Exchange", decision: Decision) -> Forwarding:
         route.service, request.method, decision.target, decision.own, exchange.body, route.timeouts,
         handshake, decision.host, decision.grant.block, None, match.route,
     )  # fmt: skip
-    if proxy.tracer is not None:
-        return TracedForwarding(proxy.pools, to_send, proxy.tracer)
+    if proxy.tracer is not None and request.is_recorded:
+        return TracedForwarding(proxy.pools, to_send, request.traceparent, proxy.tracer)
     return Forwarding(proxy.pools, to_send)

@@ -16,6 +16,7 @@ import uvloop
 from requests.adapters import BaseAdapter
 
 from gateway.config import Policies, Service, Timeouts
+from gateway.policy.headers import values
 from gateway.policy.rejections import RequestRejected
 from gateway.tracing import Tracer
 
@@ -73,7 +74,11 @@ class Adapter(BaseAdapter):
         if not request.body.is_whole:
             await request.body.begin()
         pools, tracer = self.upstreams.pools, self.upstreams.tracer
-        forwarding = Forwarding(pools, request) if tracer is None else TracedForwarding(pools, request, tracer)
+        traceparent = next(iter(values(request.headers, "traceparent")), "")
+        if tracer is None or not traceparent.endswith("-01"):
+            forwarding = Forwarding(pools, request)
+        else:
+            forwarding = TracedForwarding(pools, request, traceparent, tracer)
         try:
             response = await forwarding.send()
             blocking = BlockingResponse(bridge, forwarding, response, await response.piece())
