@@ -19,6 +19,7 @@ from tests.gateway.runtimes import runtime
 from tests.gateway.upstreams.origin import Origin, Wire, until
 from tests.shares import share
 
+from gateway.policy.headers import TIME_LEFT
 from gateway.proxy.application import FastProxy
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.header_blocks import RequestMemo
@@ -54,6 +55,8 @@ REQUESTS = [
     request_of("POST", "/api/things", [("Transfer-Encoding", "chunked")]) + b"3\r\nabc\r\n0\r\n\r\n",
 ]
 # What differs from one run to the next.
+# Headers of a request at the service. The time left is less once a request has waited on a busy machine.
+VARYING = {"x-request-id", "traceparent", TIME_LEFT}
 OWN = re.compile(rb'(?i)(x-request-id: |"request_id":"|\r\ndate: )[^"\r]*')
 
 
@@ -157,7 +160,7 @@ def service(wire_seen: list[tuple[str, str, list[tuple[str, str]], bytes]]) -> C
     async def behave(wire: Wire) -> None:
         while True:
             seen = await wire.request()
-            named = [(name, "" if name in {"x-request-id", "traceparent"} else value) for name, value in seen.headers]
+            named = [(name, "" if name in VARYING else value) for name, value in seen.headers]
             wire_seen.append((seen.method, seen.target, named, seen.body))
             response = RESPONSES[crc32(f"{seen.method} {seen.target} {seen.body!r}".encode()) % len(RESPONSES)]
             if seen.method == "HEAD":
