@@ -53,4 +53,5 @@ def test_a_migration_waits_for_a_database_that_cannot_be_reached_and_logs_it_onc
 def test_without_wait_a_database_that_cannot_be_reached_is_an_error(tmp_path):
     status, errors = end(migrate("orders_project", "postgres://user@%2Fnowhere/nothing", tmp_path))
     assert status == 1
-    assert "OperationalError" in errors
+    assert '"/nowhere/' in errors
+    assert "Traceback" not in errors
