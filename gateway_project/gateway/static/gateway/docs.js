@@ -7,6 +7,9 @@ function theme() {
   return {
     colors: {
       primary: { main: colour("accent") },
+      success: { main: colour("good") },
+      warning: { main: colour("warn") },
+      error: { main: colour("bad") },
       text: { primary: colour("text"), secondary: colour("quiet") },
       border: { dark: colour("edge"), light: colour("line") },
       // White text is on these, in both schemes.
@@ -15,7 +18,7 @@ function theme() {
     schema: { nestedBackground: colour("sunken"), typeNameColor: colour("quiet"), requireLabelColor: colour("bad") },
     sidebar: { backgroundColor: colour("card"), textColor: colour("text") },
     rightPanel: { backgroundColor: dark.matches ? "#0b0f15" : "#1c2634" },
-    typography: { fontFamily: colour("sans"), headings: { fontFamily: colour("sans") }, code: { fontFamily: colour("mono") } },
+    typography: { fontFamily: colour("sans"), headings: { fontFamily: colour("sans") }, code: { fontFamily: colour("mono"), color: colour("text"), backgroundColor: colour("sunken") } },
   };
 }
 
