@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.staticfiles.finders import find
 from django.test import Client
 from tests.gateway.login import LoginService
 from tests.gateway.portal.browsers import PAGE, sign_in
@@ -236,6 +237,12 @@ def test_ten_who_look_cost_about_as_much_as_one(admin: Client, monkeypatch: Any)
     for _ in range(10):
         page(admin)
     assert len(rendered) == 1
+
+
+def test_no_part_is_rendered_more_often_than_a_script_asks() -> None:
+    script = Path(str(find("gateway/dashboard.js"))).read_text()
+    (interval,) = re.findall(r"^const INTERVAL = (\d+);", script, re.MULTILINE)
+    assert min(pages.FRESH.values()) * 1000 == int(interval)
 
 
 def test_a_changed_configuration_is_shown_at_once(admin: Client, configure: Callable[..., None]) -> None:

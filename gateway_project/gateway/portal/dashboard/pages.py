@@ -28,8 +28,8 @@ from .figures import NAMES, WINDOWS, Board, Subject
 
 PATH: Final = "/gateway/"
 PROBLEMS: Final = 25
-# Seconds for which a part of the page serves all who look at it.
-FRESH: Final = {"traffic-5m": 1.5, "traffic-1h": 5.0, "traffic-24h": 15.0, "now": 1.0, "rest": 5.0}
+# Seconds for which a part of the page serves all who look at it. Scripts ask every two seconds.
+FRESH: Final = {"traffic-5m": 2.0, "traffic-1h": 5.0, "traffic-24h": 15.0, "now": 2.0, "rest": 5.0}
 # Parts that are kept: charts of different subjects.
 MAX_KEPT: Final = 64
 
