@@ -123,6 +123,8 @@ class Engine:
 
     def start_dockerd(self) -> None:
         say("Starting dockerd")
+        # One that was killed leaves it; dockerd does not start if another process has the number.
+        self.pid_file.unlink(missing_ok=True)
         log = self.directory / "dockerd.log"
         with log.open("wb") as file:
             process = subprocess.Popen(

@@ -65,7 +65,11 @@ def test_where_containers_cannot_run_nothing_is_installed(tmp_path: Path, progra
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gets so far")
 def test_a_dockerd_that_ends_is_a_failure_and_the_end_of_its_log_is_printed(tmp_path: Path, programs: Path) -> None:
-    for name, script in {"docker": "exit 1", PROBE[0]: "exit 0", "dockerd": "echo no bridge >&2; exit 1"}.items():
+    # As the real one, it does not start if a process has the number in the file; it prints why otherwise.
+    dockerd = 'for last; do :; done; [ ! -e "${last#--pidfile=}" ] && echo no bridge >&2; exit 1'
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "dockerd.pid").write_text(str(os.getpid()))
+    for name, script in {"docker": "exit 1", PROBE[0]: "exit 0", "dockerd": dockerd}.items():
         (programs / name).write_text(f"#!/bin/sh\n{script}\n")
         (programs / name).chmod(0o755)
     done = engine("-m", "tests.compose.engine", "start", directory=tmp_path, path=f"{programs}")
