@@ -127,8 +127,9 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn is not typed
             self.log.info("gateway.yaml has not changed: %s", configuration.loaded)
 
     def wait_for_signals(self, timeout: float = 1.0) -> list[int]:
-        """Wait for signals; shorter while a file is watched."""
-        return list(super().wait_for_signals(min(timeout, watching.INTERVAL) if self.watched else timeout))
+        """Wait for signals; shorter while a file is watched, and while workers start."""
+        looks = self.watched or not self.announced
+        return list(super().wait_for_signals(min(timeout, watching.INTERVAL) if looks else timeout))
 
     def take_up_change(self, by: str) -> bool:
         """Check the file, and let the workers take it up in their processes; a faulty one changes nothing.

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import logging
 import os
+import queue
 import re
 import socket
 import time
@@ -19,6 +20,7 @@ from tests.gateway.upstreams.origin import until
 from tests.waiting import DEADLINE
 
 from gateway.proxy.client import ClientConnection
+from gateway.proxy.master import Master
 from gateway.proxy.worker import Loop, Worker
 
 ROOT = Path(__file__).parents[3]
@@ -86,4 +88,14 @@ def test_a_stop_does_not_wait_for_the_next_heartbeat() -> None:
     for _ in range(10):
         serve_and_stop()
     # Each heartbeat comes a second after the last.
+    assert time.monotonic() - began < 8
+
+
+def test_the_master_looks_often_for_new_workers_that_serve() -> None:
+    master = Master.__new__(Master)
+    master.SIG_QUEUE, master.watched, master.announced = queue.SimpleQueue(), None, False
+    began = time.monotonic()
+    for _ in range(10):
+        assert master.wait_for_signals() == []
+    # Otherwise it looks once a second.
     assert time.monotonic() - began < 8
