@@ -120,6 +120,9 @@ def test_a_dry_run_reports_the_same_and_writes_nothing(old, capsys):
         ([user(username="Root", id=9)], "username: is also that of a stored user"),
         ([user(id=1)], "id: is also that of a stored user"),
         ([user(id=2)], "id: is also that of a deleted user"),
+        ([{"username": "eva", "password": BCRYPT}], "rejected: The field of the hash is hashed_password, not password"),
+        ([user(password="secret") | TIMES], "rejected: The field of the hash is hashed_password, not password"),
+        ([user(id=7, password="x") | {"hashed_password": None} | TIMES], "rejected: expected a bcrypt"),
         ([{"model": "users.group", "pk": 3, "fields": {}}], r"not a line of a users\.jsonl"),
     ],
 )  # fmt: skip

@@ -70,9 +70,7 @@ class User(AbstractBaseUser):
 
     id = models.BigAutoField(primary_key=True)
     username = models.CharField(
-        max_length=150,
-        validators=[username_characters],
-        help_text="At most 150 ASCII letters, digits and @ . + - _",
+        max_length=150, validators=[username_characters], help_text="At most 150 ASCII letters, digits and @ . + - _"
     )
     email = models.EmailField(max_length=254, validators=[ascii_only])
     full_name = models.CharField(max_length=150, blank=True, default="", validators=[printable])

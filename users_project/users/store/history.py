@@ -50,10 +50,8 @@ def change_between(before: Entry | None, after: Entry, number: int = 1) -> Chang
 
 
 def _difference(before: User, after: User) -> list[dict[str, object]]:
-    values = ((name, getattr(before, name), getattr(after, name)) for name in _SHOWN)
-    found: list[dict[str, object]] = [
-        {"field": name, "old": old, "new": new} for name, old, new in values if old != new
-    ]
+    pairs = ((name, getattr(before, name), getattr(after, name)) for name in _SHOWN)
+    found: list[dict[str, object]] = [{"field": name, "old": old, "new": new} for name, old, new in pairs if old != new]
     if before.password_changed_at != after.password_changed_at:
         found.append({"field": "password"})
     return sorted(found, key=lambda each: str(each["field"]))

@@ -29,6 +29,7 @@ from .readers import COLUMNS, Row
 _EARLIER_MODELS = {"users.user": {}, "users.deletion": {"deleted": True}}
 _EARLIER_NAMES = {"sessions_ended_seq": "session_end", "deleted_at": "updated_at", "deleted_by": "updated_by"}
 _EARLIER_HISTORY = "users.userchange"
+_USER_LINE = {"password", "created_at", "updated_at"}  # what each line of a user has
 
 
 class UserRow(UserIn):
@@ -130,7 +131,9 @@ def _entry_of(row: Row, serializer: UserRow) -> tuple[Entry | None, bool]:
         return None, True
     if "model" in data:
         data = _from_earlier(data)
-    if not data.keys() & {"deleted", "password"}:
+    if "deleted" not in data and ("hashed_password" in data or not data.keys() >= _USER_LINE):
+        if "password" in data:
+            raise ValueError("The field of the hash is hashed_password, not password")
         return serializer.entry(data), False
     entry = entry_of(data)
     if isinstance(entry, User):
