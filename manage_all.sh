@@ -438,7 +438,7 @@ EOF
     echo "Production has no demo users. Create an admin with ./manage_all.sh users createsuperuser."
   else
     cat <<EOF
-Sign in as a demo user, admin/a or user/u:
+Sign in as a demo user, admin/a or user/u, unless you have users of your own:
   curl -H 'Content-Type: application/json' -d '{"username":"admin","password":"a"}' $at/api/login
 EOF
   fi

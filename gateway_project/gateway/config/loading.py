@@ -102,7 +102,7 @@ def note(error: ErrorDetails, root: Node, reader: DocumentReader) -> None:
     elif name == "[key]":
         reader.unexpected(node.key or node.mark, shown(error["input"]), expectation(error))
     elif node.value is UNREADABLE:
-        if error["type"] == "literal_error":
+        if error["type"] == "literal_error" or "keyword" in location:
             reader.expect_words(node.mark, expectation(error))
     else:
         # Of an entry of a list, which has no key, the key's correction would be that of the whole list.

@@ -38,7 +38,7 @@ def check_origin(request: WebRequest) -> None:
     """Raise `CrossOrigin` unless the gateway's own page sent the form."""
     scheme, host = request.gateway.origin()
     if not origins.is_same_origin(request.gateway.headers.pairs, scheme, host):
-        raise CrossOrigin("Another site sent this form. Send it from this page.")
+        raise CrossOrigin("The form was not sent from this page. A program signs in with POST /api/login.")
 
 
 def posted(request: WebRequest, most: int | None = None) -> QueryDict:

@@ -239,7 +239,7 @@ YAML_1_1_NUMBER = "a plain decimal number, or quotes around it if text is meant"
         ("allow", "[a b]", "13: got 'a b'", ROLE),
         ("allow", "[[admin]]", "13: got a list", ROLE),
         ("allow", "[7]", "13: got 7", ROLE),
-        ("allow", "yes", "12: got yes", "true or false; write true, or 'yes' in quotes if text is meant"),
+        ("allow", "yes", "12: got yes", ALLOW),
         ("allow", "[OFF]", "13: got OFF", "true or false; write false, or 'OFF' in quotes if text is meant"),
         ("validate", "on", "15: got on", "skip, report or enforce"),
         ("validate", "off", "15: got off", "skip, report or enforce"),
