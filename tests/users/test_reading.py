@@ -2,6 +2,9 @@
 
 import json
 import os
+import re
+import subprocess
+from datetime import UTC, datetime
 
 import pytest
 from django.db import connection
@@ -11,7 +14,7 @@ from users.models import User
 from users.store import index
 from users.store.record import StoreError
 
-from .conftest import PASSWORD, stored
+from .conftest import PASSWORD, PROJECT, stored
 from .journals import append, generation, names, reopened
 from .test_api import assert_problem
 
@@ -35,6 +38,21 @@ def test_a_line_appended_by_hand_is_applied_as_a_change_by_the_api(make, admin, 
     reopened()
     assert User.objects.get(pk=user.pk).session_epoch == 1
     assert generation() == before
+
+
+def test_the_example_of_the_documentation_deactivates_that_user(make, admin, record, state):
+    eva, ada = make("eva"), make("ada")
+    example = re.search(r"```\n(grep .*?)\n```", (PROJECT.parent / "docs" / "operations.md").read_text(), re.DOTALL)[1]
+    (state.parent / "var").mkdir()
+    (state.parent / "var" / "users").symlink_to(state)
+    started = datetime.now(UTC).replace(microsecond=0)
+    subprocess.run(["bash", "-ec", example], cwd=state.parent, check=True)
+    store.current().catch_up()
+    assert list(User.objects.filter(is_active=True).values_list("pk", flat=True)) == [ada.pk, admin.pk]
+    change = selectors.user_history(user_id=eva.pk)[0]
+    assert change.changes == [{"field": "is_active", "old": True, "new": False}]
+    assert change.by == 1
+    assert change.at >= started
 
 
 def test_an_incomplete_line_is_ignored_and_the_next_writer_truncates_it(make, record, caplog):
