@@ -38,6 +38,8 @@ mkdir lower upper work merged
 mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay merged
 """,
 ]
+# What dockerd logs where the kernel, or the container around, has no part that it needs.
+LACKING = re.compile(r"iptables|nftables|not permitted|not supported|no such device", re.IGNORECASE)
 # For `python -m venv`, and for the paths of the official image.
 BASE_PACKAGES = "python3,python3-venv,ca-certificates"
 BASE_LINK = 'ln -s python3 "$1/usr/bin/python"'
@@ -100,7 +102,9 @@ class Engine:
             install("dockerd", "docker.io")
             # In newer releases the client is a package of its own.
             install("docker", "docker-cli")
-            self.start_dockerd()
+            if reason := self.start_dockerd():
+                sys.stdout.write(f"{reason}\n")
+                return UNAVAILABLE
         if not succeeds("docker", "compose", "version"):
             self.install_compose()
         self.provide_base()
@@ -121,7 +125,8 @@ class Engine:
             return f"the kernel, or the container around, allows no containers: {tried.stderr.strip()}"
         return ""
 
-    def start_dockerd(self) -> None:
+    def start_dockerd(self) -> str:
+        """Start it; return what the machine lacks for it, if that is why it does not start."""
         say("Starting dockerd")
         # One that was killed leaves it; dockerd does not start if another process has the number.
         self.pid_file.unlink(missing_ok=True)
@@ -133,8 +138,12 @@ class Engine:
         deadline = time.monotonic() + DEADLINE
         while not succeeds("docker", "info"):
             if process.poll() is not None or time.monotonic() > deadline:
-                sys.exit("\n".join([*log.read_text().splitlines()[-15:], f"dockerd has not started; see {log}"]))
+                last = log.read_text().splitlines()[-15:]
+                if lacking := next(filter(LACKING.search, last), ""):
+                    return f"dockerd does not start on this machine: {lacking}"
+                sys.exit("\n".join([*last, f"dockerd has not started; see {log}"]))
             time.sleep(0.1)
+        return ""
 
     def install_compose(self) -> None:
         """Install the program alone, from the package: to build that would build the program again."""
