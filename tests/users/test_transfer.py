@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import bcrypt
@@ -17,7 +19,7 @@ from users.transfer.exports import FORMATS
 from users.transfer.hashes import imported
 from users.transfer.readers import COLUMNS
 
-from .conftest import ON_POSTGRESQL, PASSWORD, PROJECT, empty_tables, put
+from .conftest import ON_POSTGRESQL, PASSWORD, PROJECT, empty_tables, environment, put
 from .test_api import BAD, NEW
 from .test_passwords import ARGON2ID, BCRYPT
 
@@ -292,9 +294,23 @@ def test_an_export_overwrites_no_file(make, tmp_path):
     make("eva")
     path = tmp_path / "x.jsonl"
     path.write_text("mine")
-    with pytest.raises(CommandError, match="exists"):
+    with pytest.raises(CommandError, match=rf"^{path} exists\. Name a new file\.$"):
         run("export_users", path)
     assert path.read_text() == "mine"
+    with pytest.raises(OSError, match="No such file"):
+        run("export_users", tmp_path / "missing" / "x.jsonl")
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_an_export_whose_reader_ends_says_nothing(state, file_format):
+    with store.writing() as writer:
+        for number in range(400):  # more than a pipe holds
+            writer.put(User(username=f"u{number}", email=f"u{number}@example.com", full_name="x" * 150, password="!"))
+    script = f'"{sys.executable}" manage.py export_users --format {file_format} | head -n 1 >&2; echo ${{PIPESTATUS[0]}}'
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=PROJECT, env=environment(state), capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr.count("\n")) == ("1\n", 1), done.stderr
 
 
 def test_a_deleted_user_s_id_is_not_given_again_after_a_move(varied, admin, state, tmp_path):

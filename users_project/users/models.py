@@ -127,11 +127,10 @@ class User(AbstractBaseUser):
 
     has_module_perms = has_perm
 
-    def save(self, *args: object, **kwargs: object) -> NoReturn:
+    def refuse(self, *args: object, **kwargs: object) -> NoReturn:
         raise BypassError(_BYPASS)
 
-    def delete(self, *args: object, **kwargs: object) -> NoReturn:
-        raise BypassError(_BYPASS)
+    save = delete = refuse
 
 
 class Deletion(models.Model):

@@ -74,13 +74,8 @@ def read_all(path: Path, position: Position | None, identity: str) -> Position:
         index.make()
     with transaction.atomic():
         tables.replace_all(replay.entries.values())
-        return tables.save_position(
-            identity=identity,
-            **asdict(extent),
-            ids=len(replay.entries),
-            generation=current.generation,
-            floor=current.floor,
-        )
+        kept = {"generation": current.generation, "floor": current.floor}
+        return tables.save_position(identity=identity, **asdict(extent), ids=len(replay.entries), **kept)
 
 
 def _marks_after(path: Path, found: Marks | None, replay: Replay, *, is_changed: bool, has_index: bool) -> Marks:

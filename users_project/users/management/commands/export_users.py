@@ -25,7 +25,11 @@ class Command(BaseCommand):
             file_format = options["format"] or (format_of(path, exports.FORMATS) if path else "jsonl")
             with path.open("x", encoding="utf-8", newline="") if path else nullcontext(self.stdout) as file:
                 count = exports.export(file, file_format)  # type: ignore[arg-type]  # or Django's wrapper of one
-        except (OSError, ValueError) as exc:
+        except BrokenPipeError as exc:  # without the frames that keep the query open when the connection is closed
+            raise exc.with_traceback(None) from None
+        except FileExistsError as exc:
+            raise CommandError(f"{path} exists. Name a new file.") from exc
+        except ValueError as exc:  # the others are the command line's
             raise CommandError(str(exc)) from exc
         self.stderr.write(
             f"Wrote {count} users, without their histories. The export contains password hashes: keep it as safe as "
