@@ -65,7 +65,9 @@ def _read_csv(path: Path) -> Iterator[Row]:
     reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
     header = list(reader.fieldnames or ())
     if len(set(header)) != len(header) or "username" not in header:
-        raise ValueError(f"Line 1: a header with some of these columns, each once, is required: {', '.join(COLUMNS)}")
+        found = [name[:20] for name in header[:12]]  # without a header they are a user's, with the hash
+        required = f"a header with username and others of these columns, each once, is required: {', '.join(COLUMNS)}"
+        raise ValueError(f"Line 1: {required}; found: {found}")
     try:
         for values in reader:
             place = f"line {reader.line_num}"
