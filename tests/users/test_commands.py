@@ -4,7 +4,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from users import store
+from users import services, store
 from users.models import User
 
 from .conftest import stored
@@ -81,15 +81,16 @@ def test_the_migrations_are_those_of_the_models():
 @pytest.mark.record
 def test_verification_reads_all_and_rebuilds_the_index(make, manage, record):
     make("eva")
+    services.user_delete(user_id=make("gone").pk, actor=1)
     with connection.cursor() as cursor:
         cursor.execute("UPDATE users_user SET full_name = 'x', is_active = 0")
-    assert printed("verify_users") == f"{record}: 1 lines, 1 users with those deleted. Correct.\n"
+    assert printed("verify_users") == f"{record}: no fault. Lines: 3, users: 1, deleted users: 1.\n"
     assert users() == {"eva": "default"}
     assert User.objects.get().full_name == ""
     record.write_text(record.read_text() + "nonsense\n")
     failed = manage("verify_users")
     assert failed.returncode == 1
-    assert f"{record}:2: expected a JSON object" in failed.stderr
+    assert f"{record}:4: expected a JSON object" in failed.stderr
 
 
 @pytest.mark.record

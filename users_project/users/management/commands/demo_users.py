@@ -21,7 +21,7 @@ class Command(BaseCommand):
         if options["migrate"]:
             call_command("migrate", verbosity=0)
         if settings.ENV.gatehouse_env == "production":
-            self.stdout.write("Production has no demo users. `manage.py createsuperuser` creates an admin.")
+            self.stdout.write("Production has no demo users. Make an admin: `./manage_all.sh users createsuperuser`.")
             return
         if User.objects.exists():
             self.stdout.write("There are users already; no demo users are created.")

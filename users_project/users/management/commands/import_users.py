@@ -42,7 +42,7 @@ class Command(BaseCommand):
             raise CommandError("A user was created at the same time. Nothing was imported; try again.") from exc
         self.stdout.write(f"Imported {found}.{rejected} The next new user gets the id {tables.next_id()}.")
         if not User.objects.active_admins().exists():
-            self.stderr.write("There is no active admin. `manage.py createsuperuser` creates one.")
+            self.stderr.write("There is no active admin. `./manage_all.sh users createsuperuser` creates one.")
 
 
 def _counted(number: int) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from users.models import User
 from users.store.journal import Journal
 
 
@@ -17,6 +18,6 @@ class Command(BaseCommand):
         if not settings.RECORD:
             raise CommandError("The users are in PostgreSQL: there is no file.")
         position = Journal(settings.RECORD).verify()
-        self.stdout.write(
-            f"{settings.RECORD}: {position.lines} lines, {position.ids} users with those deleted. Correct."
-        )
+        users = User.objects.count()
+        counts = f"Lines: {position.lines}, users: {users}, deleted users: {position.ids - users}."
+        self.stdout.write(f"{settings.RECORD}: no fault. {counts}")
