@@ -138,10 +138,12 @@ class Engine:
         deadline = time.monotonic() + DEADLINE
         while not succeeds("docker", "info"):
             if process.poll() is not None or time.monotonic() > deadline:
-                last = log.read_text().splitlines()[-15:]
-                if lacking := next(filter(LACKING.search, last), ""):
-                    return f"dockerd does not start on this machine: {lacking}"
-                sys.exit("\n".join([*last, f"dockerd has not started; see {log}"]))
+                text = log.read_text()
+                # Its last words alone: what it logs before names iptables on any machine.
+                _, found, fault = text.rpartition("failed to start daemon: ")
+                if found and LACKING.search(fault):
+                    return f"dockerd does not start on this machine: {' '.join(fault.split())}"
+                sys.exit("\n".join([*text.splitlines()[-15:], f"dockerd has not started; see {log}"]))
             time.sleep(0.1)
         return ""
 

@@ -77,6 +77,20 @@ def test_a_dockerd_that_ends_is_a_failure_and_the_end_of_its_log_is_printed(tmp_
     assert "no bridge\ndockerd has not started" in done.stderr
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gets so far")
+@pytest.mark.parametrize(
+    ("fault", "status"), [("iptables failed: no table nat", UNAVAILABLE), ("no space left on device", 1)]
+)
+def test_only_what_the_machine_lacks_is_no_failure(tmp_path: Path, programs: Path, fault: str, status: int) -> None:
+    log = f"echo creating chains of iptables >&2; echo failed to start daemon: {fault} >&2; exit 1"
+    for name, script in {"docker": "exit 1", PROBE[0]: "exit 0", "dockerd": log}.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    done = engine("-m", "tests.compose.engine", "start", directory=tmp_path, path=f"{programs}")
+    reason = f"dockerd does not start on this machine: {fault}\n" if status == UNAVAILABLE else ""
+    assert (done.returncode, done.stdout) == (status, reason)
+
+
 @pytest.mark.parametrize("name", ["sleep", "dockerd"])
 def test_stop_leaves_a_process_alone_that_it_did_not_start(tmp_path: Path, name: str) -> None:
     (tmp_path / "engine").mkdir()
