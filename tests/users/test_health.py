@@ -6,6 +6,9 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from chassis.locks import FileLock
+from users import store
+
 from .test_api import assert_problem
 
 
@@ -29,6 +32,34 @@ def test_a_record_that_is_away_is_503_until_it_is_back(record, state, tmp_path, 
     shutil.copytree(tmp_path / "copy", state)
     assert client.get("/healthz").status_code == 200
     assert as_admin("GET", f"/api/users/{admin.pk}").json()["username"] == "root"
+
+
+@pytest.mark.parametrize("content", ["nonsense\n", None])
+def test_a_record_that_is_damaged_or_missing_is_503_though_reads_go_on(record, make, as_admin, admin, content):
+    before = record.read_bytes()
+    if content is None:
+        record.unlink()
+    else:
+        record.write_bytes(before + content.encode())
+    for _ in range(2):
+        for path in ("/healthz", "/readyz"):
+            assert_problem(Client().get(path), 503)
+        assert Client().get("/livez").status_code == 200
+        assert as_admin("GET", f"/api/users/{admin.pk}").status_code == 200
+    record.write_bytes(before)
+    for path in ("/healthz", "/readyz"):
+        assert Client().get(path).status_code == 200
+
+
+def test_a_record_that_another_process_reads_is_looked_at_again(record, make, as_admin, admin):
+    before = record.read_bytes()
+    record.write_bytes(before + b"nonsense\n")
+    with FileLock(store.current().lock.path, 1).held():
+        assert Client().get("/healthz").status_code == 200
+    assert_problem(Client().get("/healthz"), 503)
+    record.write_bytes(before)
+    make("eva")  # what writes has read it
+    assert Client().get("/healthz").status_code == 200
 
 
 def test_tables_that_are_away_are_503(admin):

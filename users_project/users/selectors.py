@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from operator import attrgetter
 
 from django.db.models import Q, QuerySet
@@ -79,7 +78,7 @@ def session_ends(*, after: str = "", limit: int = _ENDS_AT_ONCE) -> SessionEnds:
         *User.objects.filter(later, session_end__gt=0).order_by(*order)[:limit],
         *Deletion.objects.filter(later, session_end__gt=0).order_by(*order)[:limit],
     ]
-    ends = list(islice(sorted(found, key=attrgetter(*order)), limit))
+    ends = sorted(found, key=attrgetter(*order))[:limit]
     if ends:
         end, entry_id = ends[-1].session_end, ends[-1].pk
     return SessionEnds(ends, f"{generation}.{end}.{entry_id}", all_ended=is_other)

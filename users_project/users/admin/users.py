@@ -86,9 +86,8 @@ class UserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the s
         if len(chosen) > MAX_SELECTED:
             messages.error(request, f"Nothing was changed. Select at most {MAX_SELECTED} users at once.")
             return
-        changed, rejected = services.users_set_active(
-            user_ids=chosen, actor=int(str(request.user.pk)), is_active=is_active
-        )
+        actor = int(str(request.user.pk))
+        changed, rejected = services.users_set_active(user_ids=chosen, actor=actor, is_active=is_active)
         for user_id, why in rejected.items():
             messages.error(request, f"Not changed: {chosen[user_id]}. {why}")
         messages.success(request, f"{changed} of {len(chosen)} users {'activated' if is_active else 'deactivated'}.")

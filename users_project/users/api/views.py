@@ -102,12 +102,9 @@ class UserViewSet(ViewSet):
         user = selectors.user_get(user_id=user_id)
         data = UserReplacement(data=request.data, partial=partial, context={"user": user})
         data.is_valid(raise_exception=True)
+        session, check = caller_session(request), precondition(request)
         user = services.user_update(
-            user_id=user_id,
-            actor=caller_id(request),
-            kept_session=caller_session(request),
-            if_version=precondition(request),
-            **data.validated_data,
+            user_id=user_id, actor=caller_id(request), kept_session=session, if_version=check, **data.validated_data
         )
         return shown(user)
 
@@ -162,9 +159,8 @@ class MeViewSet(ViewSet):
         user = self.me()
         data = MyChanges(data=request.data, partial=True)
         data.is_valid(raise_exception=True)
-        user = services.user_update(
-            user_id=user.pk, actor=user.pk, if_version=precondition(request), **data.validated_data
-        )
+        check = precondition(request)
+        user = services.user_update(user_id=user.pk, actor=user.pk, if_version=check, **data.validated_data)
         return shown(user)
 
     @extend_schema(operation_id="me_password", request=PasswordChange, responses={204: None})

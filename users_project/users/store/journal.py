@@ -49,6 +49,7 @@ class Journal:
         self.path = path
         self.lock = FileLock(path.with_suffix(".jsonl.lock"), TIMEOUT)
         self._fresh: tuple[str, tuple[int, int] | None] | None = None
+        self.is_refused = False  # whether the record has something that cannot be read
         self._is_open = False  # whether the index has the tables of this program
         self._tidied_at = -math.inf
 
@@ -75,7 +76,7 @@ class Journal:
             return
         position = index.position()
         if self._is_open and position and position.identity == seen[0]:
-            self._fresh = seen
+            self._fresh, self.is_refused = seen, False
             return
         try:
             with self.lock.held(0 if position else None):
@@ -83,7 +84,8 @@ class Journal:
         except (Unavailable, DatabaseError) as exc:
             if not position or (isinstance(exc, DatabaseError) and meaning_of(exc) is not Meaning.FULL):
                 raise
-            self._fresh = seen  # not again for each request: a change of the file is a reason to look again
+            if isinstance(exc, (StoreError, DatabaseError)):  # else another process, which reads it or writes
+                self._fresh = seen  # not again for each request: a change of the file is a reason to look again
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
@@ -130,8 +132,9 @@ class Journal:
                 position = reading.read(self.path, position, identity)
             except StoreError as exc:
                 log.error("%s", exc)  # noqa: TRY400  # the file is at fault, not the code
+                self.is_refused = True
                 raise
-        self._is_open = True
+        self._is_open, self.is_refused = True, False
         self._fresh = identity, index.file_identity()
         return position
 

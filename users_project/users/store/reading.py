@@ -59,12 +59,9 @@ def read_all(path: Path, position: Position | None, identity: str) -> Position:
     if position and is_changed and is_same_file and extent.offset < min(position.offset, record.size(path)):
         raise _refused(path, extent.lines + 1, "the line is incomplete, but it was complete before")
     if not replay.entries and ((position and position.ids) or (found and found.offset)):
-        raise StoreError(
-            path,
-            None,
-            "It is empty or missing, but there were users. Put it back, or a backup of it. To begin without users, "
-            f"delete {marks.path_of(path).name} and {index.path().name} too.",
-        )
+        reason = "It is empty or missing, but there were users. Put it back, or a backup of it."
+        names = f"{marks.path_of(path).name} and {index.path().name}"
+        raise StoreError(path, None, f"{reason} To begin without users, delete {names} too.")
     if identity:  # a writer that was killed may not have waited for the disk
         record.sync(path)
         record.sync(path.parent)
