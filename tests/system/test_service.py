@@ -183,7 +183,7 @@ def test_the_chapters_own_tests_pass(reader: Reader) -> None:
         r"^```python\n(.*?client_as.*?)^```", CHAPTER.partition("## Tests")[2], re.MULTILINE | re.DOTALL
     )
     reader.write("books/tests.py", source)
-    assert reader.run("python manage.py test 2>&1").rstrip().splitlines()[-2].startswith("OK")
+    assert "OK" in reader.run("python manage.py test 2>&1").splitlines()
 
 
 def test_a_bad_option_is_named_with_what_to_do(reader: Reader) -> None:

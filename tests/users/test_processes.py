@@ -67,21 +67,18 @@ print(" ".join(made))
 """
 
 
+def started(state: Path, *program: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", *program], env=environment(state, DJANGO_SETTINGS_MODULE="users_project.settings"),
+        cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("count", [3, pytest.param(8, marks=pytest.mark.long)])
 def test_users_made_at_once_are_each_there_exactly_once(count, state, record):
     """Two threads in each process; 20 of the names are wanted by every thread."""
     setup = "import django; django.setup()\nfrom users import services, store\n"
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", setup + CREATE_AT_ONCE, str(number)],
-            cwd=PROJECT,
-            env=environment(state, DJANGO_SETTINGS_MODULE="users_project.settings"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(count)
-    ]
+    processes = [started(state, setup + CREATE_AT_ONCE, str(number)) for number in range(count)]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
     for process in processes:
@@ -204,8 +201,7 @@ def test_every_acknowledged_user_is_there_after_kill_9_amid_writes(rounds, state
             assert set(acknowledged) <= set(listed(service))
             stop, before = Event(), len(acknowledged)
             work = [
-                writers.submit(create_until, service, stop, f"r{number}w{writer}", acknowledged, asked)
-                for writer in range(4)
+                writers.submit(create_until, service, stop, f"r{number}w{n}", acknowledged, asked) for n in range(4)
             ]
             enough = before + 15 + number
             until(lambda enough=enough: len(acknowledged) >= enough, DEADLINE, "acknowledged users")
@@ -300,14 +296,7 @@ def test_a_compaction_while_others_read_and_write_loses_nothing(least, make, sta
     acknowledged: list[str] = []
     stop, compactions = Event(), 0
     with serving(state, issuer, free_port()) as service, ThreadPoolExecutor(5) as others:
-        compactor = subprocess.Popen(
-            [sys.executable, "-c", COMPACT_WHEN_TOLD],
-            cwd=PROJECT,
-            env=environment(state, DJANGO_SETTINGS_MODULE="users_project.settings"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        compactor = started(state, COMPACT_WHEN_TOLD)
         try:
             assert compactor.stdout.readline() == "ready\n"
             writers = [others.submit(create_until, service, stop, f"w{n}", acknowledged, []) for n in range(2)]

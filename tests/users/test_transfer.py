@@ -310,8 +310,7 @@ def test_an_export_whose_reader_ends_says_nothing(state, file_format):
     with store.writing() as writer:
         for number in range(400):  # more than a pipe holds
             writer.put(User(username=f"u{number}", email=f"u{number}@example.com", full_name="x" * 150, password="!"))
-    export = f'"{sys.executable}" manage.py export_users --format {file_format}'
-    script = export + " | head -n 1 >&2; echo ${PIPESTATUS[0]}"
+    script = f"{sys.executable} manage.py export_users --format {file_format} | head -n 1 >&2; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
         ["bash", "-c", script], cwd=PROJECT, env=environment(state), capture_output=True, text=True, check=True
     )
