@@ -6,7 +6,7 @@ from django.db import DatabaseError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from rest_framework.exceptions import APIException
 
-from chassis import conf, databases, problems
+from chassis import databases, problems
 from chassis.middleware import Middleware
 from chassis.problems import Unavailable
 
@@ -31,7 +31,7 @@ class ChangedUsersMiddleware(Middleware):
 
 
 class CatchUpMiddleware(Middleware):
-    """Brings the index up to date before a request reads it; 503 if none can be made, to a probe also if it is old."""
+    """Brings the index up to date before a request reads it; responds 503 if there is none and none can be made."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         try:
@@ -40,9 +40,6 @@ class CatchUpMiddleware(Middleware):
             if problem := self.process_exception(request, exc):
                 return problem
             raise
-        options = conf.options()
-        if store.current().is_refused and request.path_info in {options.ready_path, options.health_path}:
-            return problems.problem_of(request, Unavailable("users.jsonl cannot be read. The log has the reason."))
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:

@@ -29,9 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Store(Protocol):
-    """What the rest of the application needs of a store. If one `is_refused`, what it had before answers queries."""
-
-    is_refused: bool
+    """What the rest of the application needs of a store."""
 
     def open(self) -> None:
         """Make the store ready to serve; raise `StoreError` if that is impossible."""

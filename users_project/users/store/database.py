@@ -21,8 +21,6 @@ from .writer import Writer
 class Database:
     """The tables of the settings' database."""
 
-    is_refused = False
-
     def open(self) -> None:
         """Raise `ImproperlyConfigured` if the tables are not those of this program's migrations."""
         check_migrations()

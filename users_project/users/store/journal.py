@@ -49,7 +49,6 @@ class Journal:
         self.path = path
         self.lock = FileLock(path.with_suffix(".jsonl.lock"), TIMEOUT)
         self._fresh: tuple[str, tuple[int, int] | None] | None = None
-        self.is_refused = False  # whether the record has something that cannot be read
         self._is_open = False  # whether the index has the tables of this program
         self._tidied_at = -math.inf
 
@@ -76,7 +75,7 @@ class Journal:
             return
         position = index.position()
         if self._is_open and position and position.identity == seen[0]:
-            self._fresh, self.is_refused = seen, False
+            self._fresh = seen
             return
         try:
             with self.lock.held(0 if position else None):
@@ -132,9 +131,8 @@ class Journal:
                 position = reading.read(self.path, position, identity)
             except StoreError as exc:
                 log.error("%s", exc)  # noqa: TRY400  # the file is at fault, not the code
-                self.is_refused = True
                 raise
-        self._is_open, self.is_refused = True, False
+        self._is_open = True
         self._fresh = identity, index.file_identity()
         return position
 
