@@ -24,6 +24,8 @@ from .policy.routes import Match
 
 # Grants of one header block. Most configurations have fewer kinds of routes.
 MAX_GRANTS: Final = 16
+# Routes of a grant whose keys of limits are kept.
+MAX_LIMITS: Final = 16
 
 
 class RequestHeaders:
@@ -169,7 +171,7 @@ class Grant:
     """
 
     __slots__ = (
-        "block", "headers", "identity", "keys", "limit_keys", "limits", "origin", "session", "valid_until", "view",
+        "block", "headers", "identity", "keys", "limit_keys", "origin", "session", "valid_until", "view",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0917  # values that are kept
@@ -192,9 +194,13 @@ class Grant:
         self.valid_until = valid_until
         # How responses are changed for the client.
         self.view = view
-        # What requests are counted under by these limits, the last route's, if that depends on nothing else of them.
-        self.limits: RouteLimits | None = None
-        self.limit_keys: list[str] = []
+        # What requests are counted under by the limits of a route, if that depends on nothing else of them.
+        self.limit_keys: dict[RouteLimits, list[str]] = {}
+
+    def keep_limit_keys(self, limits: RouteLimits, keys: list[str]) -> None:
+        if len(self.limit_keys) >= MAX_LIMITS:
+            self.limit_keys.clear()
+        self.limit_keys[limits] = keys
 
 
 class Decision:

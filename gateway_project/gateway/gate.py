@@ -304,11 +304,10 @@ def is_one_of(host: str, allowed: Sequence[str]) -> bool:
 
 def limit_keys(request: Request, match: Match, limits: RouteLimits, grant: Grant) -> list[str]:
     """Return what the request is counted under by the limits of its route."""
-    if grant.limits is limits:
-        return grant.limit_keys
-    keys = limits.keys(grant.identity, request.headers, match.params)
-    if not limits.counts_by_path:
-        grant.limits, grant.limit_keys = limits, keys
+    if (keys := grant.limit_keys.get(limits)) is None:
+        keys = limits.keys(grant.identity, request.headers, match.params)
+        if not limits.counts_by_path:
+            grant.keep_limit_keys(limits, keys)
     return keys
 
 
