@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from chassis.locks import FileLock
+from chassis.locks import FileLock, LockError
 from chassis.problems import Unavailable
 
 
@@ -31,3 +31,15 @@ def test_one_process_at_a_time_holds_the_lock(tmp_path):
     other = FileLock(tmp_path / "lock", 8).held(timeout=0.02)
     with FileLock(tmp_path / "lock", 8).held(), pytest.raises(Unavailable), other:
         pytest.fail("held twice")
+
+
+def test_a_file_that_cannot_be_opened_is_503_with_the_reason_for_the_log(tmp_path):
+    lock = FileLock(tmp_path, 8)
+    for _ in range(2):  # the mutex is free again
+        with (
+            pytest.raises(LockError, match=f"{tmp_path}: the lock file cannot be opened: Is a directory") as error,
+            lock.held(),
+        ):
+            pytest.fail("held")
+    assert error.value.status_code == 503
+    assert str(tmp_path) not in str(error.value.detail)

@@ -17,6 +17,17 @@ from .problems import Unavailable
 _POLL_SECONDS = 0.001
 
 
+class LockError(Unavailable):
+    """The lock's file cannot be opened. Clients see only the general detail; `str` is for the log."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__()
+        self.text = f"{path}: the lock file cannot be opened: {reason}"
+
+    def __str__(self) -> str:
+        return self.text
+
+
 def _busy() -> Exception:
     return Unavailable("Other writes take too long. Try again.")
 
@@ -36,13 +47,16 @@ class FileLock:
 
     @contextmanager
     def held(self, timeout: float | None = None) -> Iterator[None]:
-        """Hold the lock. Raises `busy`, and `OSError` if the file cannot be opened."""
+        """Hold the lock. Raises `busy`, or `LockError`."""
         timeout = self._timeout if timeout is None else timeout
         deadline = time.monotonic() + timeout
         if not self._mutex.acquire(timeout=timeout):
             raise self._busy()
         try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            try:
+                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            except OSError as exc:
+                raise LockError(self.path, exc.strerror or str(exc)) from exc
             try:
                 self._flock(descriptor, deadline)
                 yield
